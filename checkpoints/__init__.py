@@ -1,0 +1,5 @@
+"""Named checkpoints: where they come from, that they are what they should be, and how to read them safely."""
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint that cannot be had, is not what it should be, or does not fit; the message says what to do."""

@@ -1,0 +1,132 @@
+"""A checkpoint in memory: weights as plain tensors, config as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from checkpoints import CheckpointError
+from checkpoints.locate import LocatedCheckpoint
+from checkpoints.pickles import load_npy_object, load_pickle
+
+# Where training programs put the state dict: Coqui and RTVC; jik876's HiFi-GAN; fairseq-like; RTVC's encoder.
+_STATE_KEYS = ("model", "generator", "state_dict", "model_state")
+
+
+@dataclass(frozen=True)
+class LoadedCheckpoint:
+    """A located checkpoint with its tensors. `stats`: mean and variance of its features, where it has them."""
+
+    located: LocatedCheckpoint
+    weights: dict[str, Tensor] = field(repr=False)
+    stats: Mapping[str, Any] | None = field(default=None, repr=False)
+
+    @property
+    def name(self) -> str:
+        return self.located.name
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return self.located.config
+
+    @property
+    def audio(self) -> dict[str, Any]:
+        """Coqui's audio section, plus what the catalogue adds."""
+        return self.config.get("audio") or {}
+
+    def weights_for(self, module: nn.Module, prefixes: Sequence[str]) -> dict[str, Tensor]:
+        """The state dict of `module`, its keys found under the first prefix that has them all.
+
+        Raises CheckpointError that names what is missing or misshapen.
+        """
+        wanted = module.state_dict()
+        best: set[str] = set(wanted)
+        for prefix in prefixes:
+            found = {key[len(prefix) :]: value for key, value in self.weights.items() if key.startswith(prefix)}
+            missing = set(wanted) - set(found)
+            if not missing:
+                for key, value in wanted.items():
+                    if found[key].shape != value.shape:
+                        raise CheckpointError(
+                            f"checkpoint {self.name}: {prefix}{key} has shape {tuple(found[key].shape)}, "
+                            f"its config asks for {tuple(value.shape)}"
+                        )
+                return {key: found[key].to(value.dtype) for key, value in wanted.items()}
+            best = min(best, missing, key=len)
+        names = ", ".join(sorted(best)[:3])
+        raise CheckpointError(
+            f"checkpoint {self.name} does not hold the weights its config asks for: {len(best)} of {len(wanted)} are "
+            f"missing, such as {names}"
+        )
+
+
+def load(located: LocatedCheckpoint) -> LoadedCheckpoint:
+    """Reads a located checkpoint. Raises CheckpointError where its files cannot be read safely."""
+    return LoadedCheckpoint(located, read_weights(located.weights), _stats(located))
+
+
+def _stats(located: LocatedCheckpoint) -> dict[str, Any] | None:
+    if located.stats is None:
+        return None
+    stats = load_npy_object(located.stats)
+    if not isinstance(stats, dict) or not {"mel_mean", "mel_std"} <= set(stats):
+        raise CheckpointError(f"{located.stats} does not hold mel_mean and mel_std")
+    return stats
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a `.safetensors` file or a PyTorch pickle, weight norm folded.
+
+    Raises CheckpointError for a file that is damaged, unsafe, or holds no tensors.
+    """
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return fold_weight_norm(load_file(path))
+        except SafetensorError as error:
+            raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
+    saved = load_pickle(path)
+    state = saved
+    for key in _STATE_KEYS:
+        if isinstance(saved, Mapping) and isinstance(saved.get(key), Mapping):
+            state = saved[key]
+            break
+    if not isinstance(state, Mapping):
+        raise CheckpointError(f"{path} holds a {type(saved).__name__}, not a state dict")
+    tensors = {str(key): value.detach() for key, value in state.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise CheckpointError(f"{path} holds no tensors; its keys are: {', '.join(map(str, list(saved)[:8]))}")
+    return fold_weight_norm(tensors)
+
+
+def fold_weight_norm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Replaces (`weight_g`, `weight_v`) and (`parametrizations.weight.original0/1`) by the weight they stand for.
+
+    w = g * v / |v|, the norm over all axes but the one that g keeps (Salimans & Kingma 2016, arXiv 1602.07868).
+    """
+    folded: dict[str, Tensor] = {}
+    for key, value in weights.items():
+        if key.endswith(".weight_v"):
+            stem, gain = key.removesuffix("weight_v"), weights.get(key[:-1] + "g")
+            name = stem + "weight"
+        elif ".parametrizations." in key and key.endswith(".original1"):
+            stem = key.removesuffix(".original1")
+            gain = weights.get(stem + ".original0")
+            name = stem.replace(".parametrizations.", ".")
+        elif key.endswith(".weight_g") or (".parametrizations." in key and key.endswith(".original0")):
+            continue
+        else:
+            folded[key] = value
+            continue
+        if gain is None:
+            raise CheckpointError(f"{key} has no gain beside it: the checkpoint's weight norm is incomplete")
+        kept = next((axis for axis in range(value.dim()) if gain.shape[axis] == value.shape[axis]), 0)
+        folded[name] = torch._weight_norm(value, gain, kept)
+    return folded

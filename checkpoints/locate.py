@@ -1,0 +1,160 @@
+"""The policy: which weights a job gets, and when the bundled ones may stand in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from checkpoints import CheckpointError
+from checkpoints.catalogue import BUNDLED, Entry, catalogue, find
+from checkpoints.download import Progress, Unavailable
+from checkpoints.fetch import fetch
+from checkpoints.files import read_config, sha256_of
+from checkpoints.options import CheckpointOptions
+
+# The only weights that may stand in for others, and only where nobody named any.
+FALLBACK = {"hifigan": "kathleen_hifigan_v2"}
+
+# The file that Coqui takes from an unpacked model, in its order (coqui-tts TTS/utils/manage.py); else the only one.
+_WEIGHT_FILES = ("model.safetensors", "model_file.pth", "model_file.pth.tar", "model.pth", "checkpoint.pth")
+_WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".tar")
+
+
+@dataclass(frozen=True)
+class LocatedCheckpoint:
+    """A checkpoint's files on this machine. `sha256` is that of the weight file; `config` is Coqui's, as data."""
+
+    name: str
+    family: str
+    licence: str
+    source: str
+    sha256: str
+    weights: Path
+    config: dict[str, Any] = field(repr=False)
+    stats: Path | None = None
+    is_fallback: bool = False
+
+
+def locate(
+    options: CheckpointOptions,
+    family: str,
+    default: str,
+    warn: Callable[[str], None],
+    progress: Progress = lambda done, total: None,
+) -> LocatedCheckpoint:
+    """The files that the options ask for, fetched and checked; load.py reads them.
+
+    Raises CheckpointError where it cannot be had, is not what it should be, or is of another family.
+    """
+    if options.source not in ("auto", "required", "bundled"):
+        return _own(options, family)
+    if options.source == "bundled":
+        return _locate_entry(_bundled_entry(options.name, family), family)
+    entry = find(options.name or default)
+    _require_family(entry, family)
+    try:
+        folder = fetch(entry, progress)
+    except Unavailable as error:
+        stand_in = FALLBACK.get(family)
+        if options.source == "required" or options.name is not None or stand_in is None:
+            raise
+        warn(
+            f"{error}. The bundled {stand_in} stands in for the default {entry.name}: figures of this run are of "
+            f"{stand_in}. Name a checkpoint, or pass checkpoint.source=required, to rule that out."
+        )
+        return _locate_entry(find(stand_in), family, is_fallback=True)
+    return _locate(entry, folder)
+
+
+def _bundled_entry(name: str | None, family: str) -> Entry:
+    if name is None:
+        name = FALLBACK.get(family)
+        if name is None:
+            raise CheckpointError(f"no weights of family {family} ship with voxport: pass checkpoint=NAME")
+    entry = find(name)
+    if entry.bundled is None:
+        ours = ", ".join(entry.name for entry in catalogue().values() if entry.bundled)
+        raise CheckpointError(f"checkpoint {name} does not ship with voxport; what does: {ours}")
+    return entry
+
+
+def _locate_entry(entry: Entry, family: str, is_fallback: bool = False) -> LocatedCheckpoint:
+    _require_family(entry, family)
+    return _locate(entry, fetch(entry), is_fallback)
+
+
+def _require_family(entry: Entry, family: str) -> None:
+    if entry.family != family:
+        fitting = ", ".join(name for name, other in catalogue().items() if other.family == family)
+        raise CheckpointError(
+            f"checkpoint {entry.name} is of family {entry.family}, the model is {family}; of that family: {fitting}"
+        )
+
+
+def _locate(entry: Entry, folder: Path, is_fallback: bool = False) -> LocatedCheckpoint:
+    weights = _weight_file(folder)
+    config = read_config(folder / "config.json") if (folder / "config.json").is_file() else {}
+    config["audio"] = {**(config.get("audio") or {}), **entry.audio}
+    return LocatedCheckpoint(
+        name=entry.name,
+        family=entry.family,
+        licence=entry.licence,
+        source="ships with voxport" if entry.bundled else str(entry.sources[0]),
+        sha256=sha256_of(weights),
+        weights=weights,
+        config=config,
+        stats=_stats(folder, config),
+        is_fallback=is_fallback,
+    )
+
+
+def _own(options: CheckpointOptions, family: str) -> LocatedCheckpoint:
+    """Anyone's own checkpoint in Coqui's layout."""
+    path = Path(options.source).expanduser()
+    if not path.exists():
+        raise CheckpointError(
+            f"checkpoint.source={options.source}: there is no such path; it takes auto, required, bundled, or the path "
+            "of a Coqui checkpoint"
+        )
+    if path.resolve().is_relative_to(BUNDLED) and options.name is None:
+        raise CheckpointError("for weights that ship with voxport pass checkpoint.source=bundled")
+    weights = _weight_file(path) if path.is_dir() else path
+    config_path = Path(options.config).expanduser() if options.config else weights.parent / "config.json"
+    config = read_config(config_path)
+    config.setdefault("audio", {})
+    name = options.name or re.sub(r"[^A-Za-z0-9_]+", "_", weights.parent.resolve().name).strip("_") or "own"
+    if name in catalogue():
+        name = f"{name}_own"  # never to be taken for the catalogue's
+    return LocatedCheckpoint(
+        name=name,
+        family=family,
+        licence="not stated",
+        source="own files",
+        sha256=sha256_of(weights),
+        weights=weights,
+        config=config,
+        stats=_stats(config_path.parent, config),
+    )
+
+
+def _weight_file(folder: Path) -> Path:
+    for name in _WEIGHT_FILES:
+        if (folder / name).is_file():
+            return folder / name
+    others = [path for path in sorted(folder.iterdir()) if path.is_file() and path.name.endswith(_WEIGHT_SUFFIXES)]
+    if len(others) != 1:
+        names = ", ".join(path.name for path in others) or "none"
+        raise CheckpointError(f"{folder}: which file holds the weights? found: {names}")
+    return others[0]
+
+
+def _stats(folder: Path, config: dict[str, Any]) -> Path | None:
+    """Coqui's mean and variance statistics: the config's path is the trainer's, the file lies beside it."""
+    named = (config.get("audio") or {}).get("stats_path")
+    if not named:
+        return None
+    beside = (folder / Path(str(named)).name, folder / "scale_stats.npy")
+    return next((path for path in beside if path.is_file()), None)

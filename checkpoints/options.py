@@ -1,0 +1,19 @@
+"""What a person can ask of the checkpoints; plain data, importable without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass
+class CheckpointOptions:
+    """`name`: of the catalogue; none means the model's default.
+
+    `source`: `auto` (cache, else download, else, where no name was given and the family has one, the bundled
+    weights, with a warning), `required` (cache or download, nothing else), `bundled`, or a path to a Coqui-format
+    checkpoint: a folder, or a weight file with `config` (default: config.json beside it).
+    """
+
+    name: str | None = None
+    source: str = "auto"
+    config: str | None = None

@@ -1,0 +1,1 @@
+"""Hydra configuration: data only. The schema is convert/schema.py."""

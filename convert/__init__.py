@@ -1,0 +1,1 @@
+"""The main job: `python -m convert model=hifigan precision=fp16`."""

@@ -1,0 +1,71 @@
+"""`python -m convert`: Hydra in front of job.py."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+import conf
+from convert import console
+from convert.overrides import OverrideError, check
+
+_FAILED, _USAGE, _INTERRUPTED = 1, 2, 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs every job of the command line. 0: all gates met; 1: a gate missed or a job failed; 2: wrong usage."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        check(argument for argument in arguments if not argument.startswith("-"))
+    except OverrideError as error:
+        console.error(f"{error}\n(python -m convert --help shows all groups and settings)")
+        return _USAGE
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as for ctrl-C
+    return _run_hydra(arguments)
+
+
+def _run_hydra(arguments: list[str]) -> int:
+    import hydra
+    from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from convert.schema import Job, register
+
+    register()
+    verdicts: list[bool] = []
+
+    @hydra.main(version_base="1.3", config_path=str(Path(conf.__file__).parent), config_name="config")
+    def task(config: DictConfig) -> None:
+        from convert.report import show
+
+        try:
+            job = OmegaConf.to_object(config)
+        except OmegaConfBaseException as error:
+            console.error(str(error).splitlines()[0])
+            verdicts.append(False)
+            return
+        assert isinstance(job, Job)
+        verdicts.append(show(job))
+
+    # Hydra wants folders for its logs and sweeps: they go where nobody looks, the working directory stays clean.
+    with tempfile.TemporaryDirectory(prefix="voxport-hydra-") as folder:
+        quiet = [f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}"]
+        quiet += ["hydra/job_logging=none", "hydra/hydra_logging=none"]
+        is_help = any(argument.startswith("-") and argument not in ("-m", "--multirun") for argument in arguments)
+        sys.argv = ["convert", *arguments, *([] if is_help else quiet)]
+        try:
+            task()
+        except KeyboardInterrupt:
+            console.error("interrupted: nothing unfinished was kept")
+            return _INTERRUPTED
+        except SystemExit as stop:  # Hydra has printed what was wrong with the configuration
+            return _USAGE if stop.code else 0
+    return 0 if all(verdicts) else _FAILED
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""A bundle's key: everything that its content depends on, hashed without importing any of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+from pathlib import Path
+
+from checkpoints.locate import LocatedCheckpoint
+from convert.schema import Job
+from runtime.speech import CLIPS
+
+TOOLS = ("coqui-tts", "coremltools", "numpy", "onnx", "onnxscript", "torch", "voxport")
+_SOURCES = ("converters", "ops")
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of the tools that make an artefact."""
+    found = {}
+    for tool in TOOLS:
+        try:
+            found[tool] = importlib.metadata.version(tool)
+        except importlib.metadata.PackageNotFoundError:
+            found[tool] = "absent"
+    return found
+
+
+def bundle_key(job: Job, checkpoint: LocatedCheckpoint) -> str:
+    """sha256 of checkpoint, conversion options, tool versions, speech clips and the sources that convert."""
+    parts = {
+        "checkpoint": checkpoint.sha256,
+        "config": checkpoint.config,
+        "family": job.model.family,
+        "precision": job.precision.name,
+        "format": dataclasses.asdict(job.format),
+        "upsampler": job.upsampler.name,
+        "shape": dataclasses.asdict(job.shape),
+        "versions": versions(),
+        "sources": {name: _tree_hash(_package_folder(name), "*.py") for name in _SOURCES},
+        "clips": _tree_hash(CLIPS, "*.flac"),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def bundle_name(job: Job, checkpoint: LocatedCheckpoint, key: str) -> str:
+    """`<checkpoint>-<format>-<precision>-<upsampler>-<mode>-<key>`; a flexible shape shows in the mode's place."""
+    mode = "flexible" if job.shape.flexible else "offline"
+    return f"{checkpoint.name}-{job.format.name}-{job.precision.name}-{job.upsampler.name}-{mode}-{key[:10]}"
+
+
+def _package_folder(name: str) -> Path:
+    spec = importlib.util.find_spec(name)
+    assert spec is not None and spec.submodule_search_locations
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _tree_hash(folder: Path, pattern: str) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob(pattern)):
+        digest.update(file.relative_to(folder).as_posix().encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()

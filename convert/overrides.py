@@ -1,0 +1,83 @@
+"""Checks command-line overrides before Hydra sees them: a misspelt one ends in a sentence with the nearest name.
+
+Hydra itself drops `++precision.dtpye=fp16` without a word; here unknown settings are refused in every spelling.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import conf
+from checkpoints.catalogue import catalogue
+from convert.schema import setting_names
+
+
+class OverrideError(ValueError):
+    """An override that names nothing; the message says what it may have meant."""
+
+
+# Choices that people ask for by name and that cannot be had, with the reason.
+REFUSED = {
+    ("upsampler", "metal"): (
+        "upsampler=metal is not there yet: an mlprogram can hold no custom layer (it would convert without an error "
+        "into a file that no Mac compiles), and the formats that can are still to come; use polyphase or native"
+    ),
+}
+
+
+def group_choices() -> dict[str, list[str]]:
+    """Config group -> its choices: the YAML files of conf/, and the catalogue for `checkpoint`."""
+    root = Path(conf.__file__).parent
+    groups = {
+        folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
+        for folder in sorted(root.iterdir())
+        if folder.is_dir() and any(folder.glob("*.yaml"))
+    }
+    groups["checkpoint"] = sorted({*groups["checkpoint"], *catalogue()})
+    return groups
+
+
+def check(overrides: Iterable[str], groups: Mapping[str, list[str]] | None = None) -> None:
+    """Raises OverrideError for the first override whose group, choice or setting does not exist."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import OverrideParseException
+
+    groups = group_choices() if groups is None else groups
+    settings = setting_names()
+    for text in overrides:
+        try:
+            override = OverridesParser.create().parse_override(text)
+        except OverrideParseException as error:
+            raise OverrideError(f"{text!r} is not an override (setting=value): {error}") from error
+        key = override.key_or_group
+        if key.startswith("hydra.") or key == "hydra":
+            continue
+        if key in groups:
+            values = [override.value()]
+            if override.is_sweep_override():
+                values = list(override.sweep_string_iterator())
+            for value in values:
+                _check_choice(key, str(value), groups[key])
+        elif not any(fnmatch.fnmatchcase(key, pattern) for pattern in settings):
+            known = [*groups, *(name for name in settings if "*" not in name)]
+            raise OverrideError(f"there is no setting {key!r}{_nearest(key, known)}")
+
+
+def _check_choice(group: str, value: str, choices: list[str]) -> None:
+    if (group, value) in REFUSED:
+        raise OverrideError(REFUSED[group, value])
+    if value not in choices:
+        raise OverrideError(f"there is no {group} {value!r}{_nearest(value, choices)}; choices: {', '.join(choices)}")
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean …?`: the nearest name, or the nearest last part of a dotted one."""
+    known = list(known)
+    near = difflib.get_close_matches(word, known, 1, cutoff=0.6)
+    if not near:
+        tails = {name.rpartition(".")[2]: name for name in reversed(known)}
+        near = [tails[tail] for tail in difflib.get_close_matches(word.rpartition(".")[2], tails, 1, cutoff=0.6)]
+    return f"; did you mean {near[0]!r}?" if near else ""

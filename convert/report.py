@@ -1,0 +1,71 @@
+"""Runs one job for the command line: errors as sentences, the result as a table, the bundle's path last."""
+
+from __future__ import annotations
+
+from rich.markup import escape
+from rich.table import Table
+
+from checkpoints import CheckpointError
+from convert import console
+from convert.schema import Job
+
+
+def show(job: Job) -> bool:
+    """Whether the job ended with every gate met."""
+    from convert.job import Outcome, run_job
+    from converters.options import ConversionError
+    from runtime.audio import AudioError
+    from runtime.bundle import BundleError
+    from runtime.engines import EngineError
+    from runtime.errors import ArtefactError
+    from runtime.stream import StreamError
+
+    try:
+        outcome: Outcome = run_job(job)
+    except (
+        CheckpointError, ConversionError, AudioError, BundleError, EngineError, ArtefactError, StreamError, OSError
+    ) as error:  # fmt: skip
+        console.error(str(error))
+        return False
+    console.result_console.print(_table(outcome))
+    for gate in outcome.gates:
+        if not gate.passed:
+            console.error(f"gate missed: {gate}")
+    if outcome.reused:
+        console.progress_console.print("unchanged: bundle and measurements were reused (force=true makes them anew)")
+    console.result_console.print(f"bundle: {outcome.bundle.path}", soft_wrap=True, markup=False)
+    return outcome.passed
+
+
+def _table(outcome: object) -> Table:
+    from convert.job import Outcome
+
+    assert isinstance(outcome, Outcome)
+    manifest = outcome.bundle.manifest
+    size = outcome.bundle.artefact_bytes / 1e6
+    table = Table(
+        title=escape(f"{manifest.name}: {'passed' if outcome.passed else 'REJECTED'} ({size:.2f} MB)"), min_width=70
+    )
+    table.add_column("worst of the clips")
+    for measurement in outcome.measurements:
+        table.add_column(measurement.engine, justify="right")
+    rows = {
+        "SNR": lambda m: f"{m.worst.agreement.snr_db:.1f} dB",
+        "worst 50 ms": lambda m: f"{min(c.agreement.worst_window_db for c in m.clips):.1f} dB",
+        "head / tail": lambda m: (
+            f"{min(c.agreement.head_db for c in m.clips):.1f} / {min(c.agreement.tail_db for c in m.clips):.1f} dB"
+        ),
+        "log-mel L1": lambda m: f"{max(c.agreement.log_mel_l1 for c in m.clips):.5f}",
+        "STOI": lambda m: f"{min(c.agreement.stoi for c in m.clips):.4f}",
+        "RTF (elapsed / audio)": lambda m: "–" if m.latency is None else f"{m.latency.rtf:.3f}",
+        "p50 / p99 per chunk": lambda m: (
+            "–" if m.latency is None else f"{m.latency.p50_ms:.1f} / {m.latency.p99_ms:.1f} ms"
+        ),
+        "chunk": lambda m: (
+            "–" if m.latency is None else f"{m.latency.chunk_frames} frames, {m.latency.deadline_ms:.0f} ms"
+        ),
+    }
+    for title, cell in rows.items():
+        table.add_row(title, *(cell(measurement) for measurement in outcome.measurements))
+    table.caption = f"measured on {outcome.measurements[0].device}, {outcome.measurements[0].system}"
+    return table

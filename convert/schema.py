@@ -1,0 +1,81 @@
+"""The configuration's schema, put together from the option classes of the floors that use them."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any
+
+from checkpoints.catalogue import catalogue
+from checkpoints.options import CheckpointOptions
+from converters.options import FormatOptions, Shape
+from reports.options import TrackingOptions
+from runtime.options import GateLimits, MeasureOptions
+
+
+@dataclass
+class ModelOptions:
+    """`family` of converters/families; `default_checkpoint` is what it converts when no checkpoint is named."""
+
+    family: str = "hifigan"
+    default_checkpoint: str = ""
+
+
+@dataclass
+class Choice:
+    """A group whose choices differ in their name only."""
+
+    name: str = ""
+
+
+@dataclass
+class GateOptions:
+    """Limits by precision; a precision without limits is measured and not judged."""
+
+    limits: dict[str, GateLimits] = field(default_factory=dict)
+
+
+@dataclass
+class Job:
+    """One conversion and its measurements. `output`: folder of the bundles; `force`: convert and measure anew."""
+
+    model: ModelOptions = field(default_factory=ModelOptions)
+    checkpoint: CheckpointOptions = field(default_factory=CheckpointOptions)
+    precision: Choice = field(default_factory=Choice)
+    format: FormatOptions = field(default_factory=FormatOptions)
+    upsampler: Choice = field(default_factory=Choice)
+    shape: Shape = field(default_factory=Shape)
+    gates: GateOptions = field(default_factory=GateOptions)
+    measure: MeasureOptions = field(default_factory=MeasureOptions)
+    tracking: TrackingOptions = field(default_factory=TrackingOptions)
+    output: str = "bundles"
+    force: bool = False
+
+
+def register() -> None:
+    """Tells Hydra the schema, and every catalogued checkpoint as a choice of the group `checkpoint`."""
+    from hydra.core.config_store import ConfigStore
+
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Job)
+    for name in catalogue():
+        store.store(group="checkpoint", name=name, node={"name": name, "source": "auto", "config": None})
+
+
+def setting_names(kind: Any = Job, prefix: str = "") -> list[str]:
+    """Every dotted setting of the schema. A dict's settings end in `*`."""
+    names = []
+    hints = typing.get_type_hints(kind)
+    for item in dataclasses.fields(kind):
+        hint, name = hints[item.name], prefix + item.name
+        names.append(name)
+        if dataclasses.is_dataclass(hint):
+            names += setting_names(hint, f"{name}.")
+        elif typing.get_origin(hint) is dict:
+            value = typing.get_args(hint)[1]
+            names.append(f"{name}.*")
+            if dataclasses.is_dataclass(value) and not isinstance(value, types.UnionType):
+                names += setting_names(value, f"{name}.*.")
+    return names

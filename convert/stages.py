@@ -1,0 +1,143 @@
+"""The stages of a job: plain functions from one record to the next."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import subprocess
+from pathlib import Path
+
+from checkpoints.load import load
+from checkpoints.locate import LocatedCheckpoint
+from convert.key import bundle_name, versions
+from convert.schema import Job
+from converters.component import Component, family, format_
+from converters.export import export_reference
+from converters.options import ConversionError
+from ops.upsample import rewrite_upsampling
+from runtime.audio import mel_spectrogram
+from runtime.bundle import (
+    GOLDENS,
+    Bundle,
+    CheckpointRecord,
+    ComponentRecord,
+    ConversionRecord,
+    GoldenCase,
+    Manifest,
+    file_hashes,
+    write_goldens,
+    write_manifest,
+)
+from runtime.speech import clip_paths, read_clip
+
+
+@dataclasses.dataclass(frozen=True)
+class Original:
+    """A component as upstream defines it, before any rewrite."""
+
+    component: Component
+    parameters: int
+
+
+def load_original(job: Job, located: LocatedCheckpoint) -> Original:
+    """Reads the checkpoint and builds the family's component from it."""
+    checkpoint = load(located)
+    architecture = family(job.model.family)
+    module = architecture.load(checkpoint)
+    components = architecture.components(module, checkpoint, job.shape)
+    if len(components) != 1:
+        raise ConversionError(f"family {job.model.family} has {len(components)} components; one is converted so far")
+    return Original(components[0], sum(parameter.numel() for parameter in module.parameters()))
+
+
+def convert_artefact(job: Job, original: Original, folder: Path) -> Path:
+    """Rewrites the upsampling and writes the artefact into `folder`."""
+    try:
+        module = rewrite_upsampling(original.component.module, job.upsampler.name)
+    except ValueError as error:
+        raise ConversionError(str(error)) from error
+    rewritten = dataclasses.replace(original.component, module=module)
+    return format_(job.format.name).convert(rewritten, job.precision.name, job.format, folder)
+
+
+def write_reference(original: Original, folder: Path) -> Path:
+    """`reference/<component>.pt2`: the component before any rewrite."""
+    return export_reference(original.component, folder / "reference")
+
+
+def make_goldens(original: Original, folder: Path) -> None:
+    """`goldens.npz`: the mel of each bundled clip and the audio that the original gives for it, in float32."""
+    import torch
+
+    component = original.component
+    features, time_axis = component.features, component.time
+    assert features is not None and time_axis is not None
+    cases = []
+    for path in clip_paths():
+        recording = read_clip(path, features.sample_rate, features.hop_length)
+        mel = mel_spectrogram(recording, features)[None]
+        with torch.inference_mode():
+            audio = component.module(torch.from_numpy(mel)).numpy()
+        cases.append(GoldenCase(path.stem, {time_axis.input: mel}, {time_axis.output: audio}, recording))
+    write_goldens(folder / GOLDENS, component.name, cases)
+
+
+def finish_bundle(
+    job: Job, located: LocatedCheckpoint, original: Original, artefact: Path, folder: Path, key: str
+) -> Bundle:
+    """Writes the manifest over everything in `folder`."""
+    component = original.component
+    notes = []
+    if located.is_fallback:
+        notes.append(f"the bundled weights stood in for {job.model.default_checkpoint}, which could not be fetched")
+    if job.shape.flexible:
+        notes.append("a flexible time axis often keeps a program off the Neural Engine")
+    manifest = Manifest(
+        name=bundle_name(job, located, key),
+        key=key,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        checkpoint=CheckpointRecord(
+            name=located.name,
+            family=located.family,
+            licence=located.licence,
+            source=located.source,
+            sha256=located.sha256,
+            fallback=located.is_fallback,
+        ),
+        conversion=ConversionRecord(
+            format=job.format.name,
+            precision=job.precision.name,
+            upsampler=job.upsampler.name,
+            mode="flexible" if job.shape.flexible else "offline",
+            target=job.format.target if job.format.name == "mlprogram" else f"opset {job.format.opset}",
+        ),
+        components=(
+            ComponentRecord(
+                name=component.name,
+                artefact=artefact.relative_to(folder).as_posix(),
+                reference=f"reference/{component.name}.pt2",
+                inputs=component.inputs,
+                outputs=component.outputs,
+                computes=component.computes,
+                time=component.time,
+                features=component.features,
+            ),
+        ),
+        versions=versions(),
+        git_commit=git_commit(),
+        parameters=original.parameters,
+        notes=tuple(notes),
+        files=file_hashes(folder),
+    )
+    write_manifest(folder, manifest)
+    return Bundle(folder, manifest)
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout that voxport runs from, with `+` where it has changes; None elsewhere."""
+    here = Path(__file__).parent.parent
+    if not (here / ".git").exists():
+        return None
+    command = ["git", "-C", str(here), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return result.stdout.strip() or None

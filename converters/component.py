@@ -1,0 +1,75 @@
+"""The unit of conversion, and the tables of families and formats."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from checkpoints.load import LoadedCheckpoint
+from converters.options import ConversionError, FormatOptions, Shape
+from runtime.audio import MelSettings
+from runtime.spec import Dim, TensorSpec, TimeAxis
+
+
+@dataclass(frozen=True)
+class Component:
+    """One traceable module with named, typed, bounded inputs and outputs.
+
+    `example` gives inputs of the default shapes. `computes` says in words which upstream function this is.
+    `time` is set where the component is local in time, `features` where its input is the mel of audio.
+    """
+
+    name: str
+    module: nn.Module
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    example: Callable[[], dict[str, Tensor]]
+    computes: str
+    time: TimeAxis | None = None
+    features: MelSettings | None = None
+
+    def dynamic_axes(self, spec: TensorSpec) -> dict[int, torch.export.Dim]:
+        """The flexible axes of one input, as torch.export wants them."""
+        return {
+            index: torch.export.Dim(f"{spec.name}_{index}", min=axis.lo, max=axis.hi)
+            for index, axis in enumerate(spec.shape)
+            if isinstance(axis, Dim)
+        }
+
+
+class Family(Protocol):
+    """An architecture: builds the original module from a checkpoint and cuts it into components."""
+
+    def load(self, checkpoint: LoadedCheckpoint) -> nn.Module: ...
+
+    def components(self, module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) -> list[Component]: ...
+
+
+class Format(Protocol):
+    """An output format: writes one component to `folder` and returns the artefact's path."""
+
+    def convert(self, component: Component, precision: str, options: FormatOptions, folder: Path) -> Path: ...
+
+
+FAMILIES = {"hifigan": "converters.families.hifigan"}
+FORMATS = {"mlprogram": "converters.formats.mlprogram", "onnx": "converters.formats.onnx"}
+
+
+def family(name: str) -> Family:
+    return _module(FAMILIES, "family", name)
+
+
+def format_(name: str) -> Format:
+    return _module(FORMATS, "format", name)
+
+
+def _module(table: dict[str, str], kind: str, name: str) -> Any:
+    if name not in table:
+        raise ConversionError(f"there is no {kind} {name!r}; there is: {', '.join(sorted(table))}")
+    return importlib.import_module(table[name])

@@ -1,0 +1,36 @@
+"""torch.export of a component: the reference that every engine on every machine is judged against."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import torch
+
+from converters.component import Component
+from runtime.spec import TensorSpec
+
+# A reference runs on utterances of any length, also beside an artefact of a fixed shape.
+LONGEST_REFERENCE_FRAMES = 16_384
+
+
+def export_reference(component: Component, folder: Path) -> Path:
+    """Writes `folder/<component>.pt2`: the component as it is before any rewrite, flexible along time."""
+    example = component.example()
+    dynamic = {spec.name: _dynamic_axes(component, spec) for spec in component.inputs}
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.export.export(component.module, (), kwargs=example, dynamic_shapes=dynamic)
+    program.example_inputs = None  # they would be stored as a pickle
+    path = folder / f"{component.name}.pt2"
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.export.save(program, path)
+    return path
+
+
+def _dynamic_axes(component: Component, spec: TensorSpec) -> dict[int, torch.export.Dim]:
+    axes = component.dynamic_axes(spec)
+    time = component.time
+    if time is not None and spec.name == time.input:
+        axes[time.input_axis] = torch.export.Dim("frames", min=2, max=LONGEST_REFERENCE_FRAMES)
+    return axes

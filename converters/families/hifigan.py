@@ -1,0 +1,146 @@
+"""HiFi-GAN (Kong et al. 2020, arXiv 2010.05646) as coqui-tts builds it: V1, V2, V3 and any Coqui config.
+
+One component, `generator`: log-mel in, waveform out. It computes `HifiganGenerator.forward`; Coqui's
+`inference()` first repeats the outermost mel frames `inference_padding` (5) times on both sides, so its output
+is 10 frames longer and its edges differ.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from checkpoints import CheckpointError
+from checkpoints.load import LoadedCheckpoint
+from converters.component import Component
+from converters.coqui import import_coqui
+from converters.options import Shape
+from runtime.audio import MelSettings
+from runtime.spec import Dim, TensorSpec, TimeAxis
+
+
+def load(checkpoint: LoadedCheckpoint) -> nn.Module:
+    """The generator with its weights, weight norm folded, in eval mode.
+
+    Raises CheckpointError where config and weights do not fit together.
+    """
+    settings = dict(checkpoint.config.get("generator_model_params") or {})
+    generator_name = checkpoint.config.get("generator_model", "hifigan_generator")
+    if generator_name != "hifigan_generator" or not settings:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.name}: its config is of generator {generator_name!r}, "
+            "the family hifigan reads `generator_model: hifigan_generator` with `generator_model_params`"
+        )
+    settings.setdefault("in_channels", _mel_settings(checkpoint).n_mels)
+    settings.setdefault("out_channels", 1)
+    generator_class = import_coqui("TTS.vocoder.models.hifigan_generator").HifiganGenerator
+    try:
+        module: Any = generator_class(**settings)
+    except TypeError as error:
+        raise CheckpointError(f"checkpoint {checkpoint.name}: generator_model_params do not fit: {error}") from error
+    module.remove_weight_norm()  # the loader has folded the norm into the weights
+    weights = checkpoint.weights_for(module, ("", "model_g.", "generator.", "waveform_decoder."))
+    module.load_state_dict(weights)
+    return module.eval().requires_grad_(False)
+
+
+def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) -> list[Component]:
+    """The one component of the family: `mel (1, n_mels, T)` -> `audio (1, 1, hop_length * T)`."""
+    geometry = Geometry.of(checkpoint.config["generator_model_params"])
+    audio = _mel_settings(checkpoint)
+    if geometry.hop_length != audio.hop_length:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.name}: the generator upsamples by {geometry.hop_length}, "
+            f"its audio config says hop_length {audio.hop_length}"
+        )
+    frames: int | Dim = shape.frames
+    samples: int | Dim = shape.frames * geometry.hop_length
+    if shape.min_frames is not None and shape.max_frames is not None:
+        frames = Dim(shape.min_frames, shape.max_frames, shape.frames)
+        samples = Dim(*(n * geometry.hop_length for n in (shape.min_frames, shape.max_frames, shape.frames)))
+    mel = TensorSpec("mel", (1, audio.n_mels, frames), "float32", audio.unit)
+    waveform = TensorSpec("audio", (1, 1, samples), "float32", "amplitude, full scale 1.0")
+    return [
+        Component(
+            name="generator",
+            module=Generator(module).eval(),
+            inputs=(mel,),
+            outputs=(waveform,),
+            example=functools.partial(_example, mel.default_shape),
+            computes="HifiganGenerator.forward of coqui-tts (without the replicate padding of its inference())",
+            time=TimeAxis(
+                input="mel",
+                output="audio",
+                input_axis=2,
+                output_axis=2,
+                samples_per_frame=geometry.hop_length,
+                left=geometry.left_frames,
+                right=geometry.right_frames,
+                sample_rate=audio.sample_rate,
+            ),
+            features=audio,
+        )
+    ]
+
+
+class Generator(nn.Module):
+    """Coqui's generator with one tensor in and one out."""
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, mel: Tensor) -> Tensor:
+        return self.generator(mel)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How far the generator sees, from its layer sizes alone (all counts in output samples).
+
+    conv_pre and conv_post have kernel 7; a residual block adds (k-1)/2 * d per dilated convolution, and
+    (k-1)/2 more for the second convolution of each pair in blocks of type 1; a transposed convolution of
+    kernel k, stride s and padding p reads inputs ceil((t+p-k+1)/s) .. floor((t+p)/s) for its output t.
+    """
+
+    hop_length: int
+    left_reach: int
+    right_reach: int
+
+    @classmethod
+    def of(cls, settings: dict[str, Any]) -> Geometry:
+        second = 1 if settings["resblock_type"] == "1" else 0
+        block = max(
+            sum((kernel - 1) // 2 * (dilation + second) for dilation in dilations)
+            for kernel, dilations in zip(settings["resblock_kernel_sizes"], settings["resblock_dilation_sizes"])
+        )
+        hop_length, left, right = 1, 3, 3
+        for stride, kernel in zip(settings["upsample_factors"], settings["upsample_kernel_sizes"]):
+            padding = (kernel - stride) // 2
+            left = left * stride + kernel - 1 - padding + block
+            right = right * stride + padding + block
+            hop_length *= stride
+        return cls(hop_length, left + 3, right + 3)
+
+    @property
+    def left_frames(self) -> int:
+        """Input frames before its own that a frame's first sample can depend on."""
+        return self.left_reach // self.hop_length
+
+    @property
+    def right_frames(self) -> int:
+        """Input frames after its own that a frame's last sample can depend on."""
+        return (self.hop_length - 1 + self.right_reach) // self.hop_length
+
+
+def _mel_settings(checkpoint: LoadedCheckpoint) -> MelSettings:
+    return MelSettings.from_coqui(checkpoint.audio, checkpoint.stats)
+
+
+def _example(shape: tuple[int, ...]) -> dict[str, Tensor]:
+    """A tensor of the right shape for tracing; measurements use the mel of real speech."""
+    return {"mel": torch.randn(shape, generator=torch.Generator().manual_seed(0))}

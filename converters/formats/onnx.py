@@ -1,0 +1,59 @@
+"""ONNX through torch.export; the opset's native types carry the precision."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from converters.component import Component
+from converters.options import ConversionError, FormatOptions
+
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16}
+
+
+def convert(component: Component, precision: str, options: FormatOptions, folder: Path) -> Path:
+    """Writes `folder/<component>.onnx`. Inputs and outputs stay float32; `precision` is that of weights and ops."""
+    if precision not in PRECISIONS:
+        raise ConversionError(f"format onnx has no precision {precision!r}; it has: {', '.join(PRECISIONS)}")
+    module = component.module
+    example = component.example()
+    arguments = tuple(example[spec.name] for spec in component.inputs)
+    shapes: tuple = tuple(component.dynamic_axes(spec) for spec in component.inputs)
+    is_flexible = any(shapes)
+    if precision != "fp32":
+        module = _InPrecision(copy.deepcopy(module), PRECISIONS[precision]).eval()
+        shapes = (shapes,)  # its forward takes *inputs: one more level
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        exported = torch.onnx.export(
+            module,
+            arguments,
+            dynamo=True,
+            verbose=False,
+            input_names=[spec.name for spec in component.inputs],
+            output_names=[spec.name for spec in component.outputs],
+            dynamic_shapes=shapes if is_flexible else None,
+            opset_version=options.opset,
+        )
+    assert exported is not None
+    path = folder / f"{component.name}.onnx"
+    exported.save(str(path), external_data=False)
+    return path
+
+
+class _InPrecision(nn.Module):
+    """A module computed in another floating-point type between float32 ends."""
+
+    def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.module, self.dtype = module.to(dtype), dtype
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        inputs = tuple(x.to(self.dtype) if x.is_floating_point() else x for x in inputs)
+        return self.module(*inputs).float()

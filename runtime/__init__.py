@@ -1,0 +1,40 @@
+"""Execution, streaming and measurement of converted speech models. Knows no model family."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from runtime.engines import Engine
+
+
+def load(path: str | Path, engine: str = "auto", component: str | None = None, threads: int | None = None) -> Engine:
+    """An engine on a bundle, a bare `.mlpackage` or a bare `.onnx` file.
+
+    `engine`: `coreml`, `mil`, `onnx`, `torch` (a bundle's reference), or `auto`: Core ML on a Mac, elsewhere
+    ONNX Runtime, or `mil` where an op cannot be lowered. `component` picks one of a bundle with several.
+    Raises BundleError, ArtefactError or EngineError; their messages say what was wrong.
+    """
+    from runtime.engines import NotLowered, open_engine, preferred
+
+    path = Path(path)
+    options: dict = {"threads": threads}
+    if path.is_dir() and path.suffix != ".mlpackage":
+        from runtime.bundle import open_bundle
+
+        bundle = open_bundle(path)
+        record = bundle.component(component)
+        path = bundle.artefact(record)
+        if engine == "torch":
+            path = bundle.reference(record)
+            options["output_names"] = [spec.name for spec in record.outputs]
+    if engine != "auto":
+        return open_engine(engine, path, **options)
+    try:
+        return open_engine(preferred(path), path, **options)
+    except NotLowered as error:
+        import warnings
+
+        warnings.warn(f"{error}; the mil engine takes over, slower", stacklevel=2)
+        return open_engine("mil", path, **options)

@@ -1,0 +1,210 @@
+"""Real audio in, features out: reading, resampling, and the mel spectrogram that a vocoder was trained on."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FRAMINGS = ("centered", "hifigan")
+
+
+class AudioError(ValueError):
+    """Audio or audio settings that cannot be used; the message says what was wrong."""
+
+
+@dataclass(frozen=True)
+class MelSettings:
+    """How a checkpoint's mel spectrogram is made. Names and defaults follow Coqui's audio config.
+
+    `framing`: `centered` is Coqui's STFT (reflect n_fft / 2, floor(N / hop) + 1 frames); `hifigan` is that of
+    HiFi-GAN's own training (reflect (n_fft - hop) / 2, floor(N / hop) frames, shifted by hop / 2 samples).
+    `magnitude_floor` is added under the square root, `amplitude_floor` bounds the logarithm's argument.
+    """
+
+    sample_rate: int = 22050
+    n_fft: int = 1024
+    win_length: int = 1024
+    hop_length: int = 256
+    n_mels: int = 80
+    fmin: float = 0.0
+    fmax: float | None = None
+    framing: str = "centered"
+    pad_mode: str = "reflect"
+    preemphasis: float = 0.0
+    log_base: float = 10.0
+    gain: float = 20.0
+    amplitude_floor: float = 1e-8
+    magnitude_floor: float = 0.0
+    signal_norm: bool = True
+    min_level_db: float = -100.0
+    ref_level_db: float = 20.0
+    symmetric_norm: bool = True
+    max_norm: float = 4.0
+    clip_norm: bool = True
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.framing not in FRAMINGS:
+            raise AudioError(f"there is no framing {self.framing!r}; the framings are: {', '.join(FRAMINGS)}")
+        for name in ("sample_rate", "n_fft", "win_length", "hop_length", "n_mels"):
+            if getattr(self, name) <= 0:
+                raise AudioError(f"audio setting {name} must be positive, got {getattr(self, name)}")
+        if self.log_base not in (10.0, float(np.e)):
+            raise AudioError(f"the logarithm's base must be 10 or e, got {self.log_base}")
+
+    @classmethod
+    def from_coqui(cls, audio: Mapping[str, Any], stats: Mapping[str, Any] | None = None) -> MelSettings:
+        """From the `audio` section of a Coqui config and, where it has mean-variance statistics, those.
+
+        Raises AudioError where the section asks for something that is not a mel spectrogram of this kind.
+        """
+        framing = audio.get("framing", "centered")
+        hifigan = framing == "hifigan"
+        sample_rate = int(audio.get("sample_rate") or 22050)
+        hop, window = audio.get("hop_length"), audio.get("win_length")
+        if (not hop or not window) and audio.get("frame_shift_ms") and audio.get("frame_length_ms"):
+            window = int(audio["frame_length_ms"] / 1000 * sample_rate)
+            hop = int(window / (audio["frame_length_ms"] / audio["frame_shift_ms"]))
+        if audio.get("stats_path") and audio.get("signal_norm", True) and stats is None:
+            raise AudioError(
+                f"the config normalises by statistics in {audio['stats_path']!r}, which is not beside the checkpoint"
+            )
+        if not audio.get("do_amp_to_db_mel", True):
+            raise AudioError("the config asks for a linear mel spectrogram (do_amp_to_db_mel: false)")
+        return cls(
+            sample_rate=sample_rate,
+            n_fft=int(audio.get("fft_size") or 1024),
+            win_length=int(window or 1024),
+            hop_length=int(hop or 256),
+            n_mels=int(audio.get("num_mels") or 80),
+            fmin=float(audio.get("mel_fmin") or 0.0),
+            fmax=None if audio.get("mel_fmax") is None else float(audio["mel_fmax"]),
+            framing=framing,
+            pad_mode=audio.get("stft_pad_mode") or "reflect",
+            preemphasis=float(audio.get("preemphasis") or 0.0),
+            log_base=10.0 if audio.get("log_func", "np.log10") == "np.log10" else float(np.e),
+            gain=float(audio.get("spec_gain", 20)),
+            # HiFi-GAN's own recipe: sqrt(re^2 + im^2 + 1e-9), then log(max(., 1e-5)) (jik876/hifi-gan meldataset.py)
+            amplitude_floor=1e-5 if hifigan else 1e-8,
+            magnitude_floor=1e-9 if hifigan else 0.0,
+            signal_norm=bool(audio.get("signal_norm", True)),
+            min_level_db=float(audio.get("min_level_db") or -100.0),
+            ref_level_db=float(audio.get("ref_level_db", 20.0) or 0.0),
+            symmetric_norm=bool(audio.get("symmetric_norm", True)),
+            max_norm=float(audio.get("max_norm", 4.0)),
+            clip_norm=bool(audio.get("clip_norm", True)),
+            mean=None if stats is None else tuple(float(value) for value in stats["mel_mean"]),
+            std=None if stats is None else tuple(float(value) for value in stats["mel_std"]),
+        )
+
+    @property
+    def unit(self) -> str:
+        scale = "natural-log amplitude" if self.log_base != 10.0 else f"{self.gain:g} * log10 amplitude"
+        if not self.signal_norm:
+            return scale if self.log_base == 10.0 or self.gain == 1 else f"{self.gain:g} * {scale}"
+        return f"{scale}, normalised by {'mean and variance' if self.mean else 'range'}"
+
+
+def mel_spectrogram(samples: np.ndarray, settings: MelSettings) -> np.ndarray:
+    """samples: (N,) at settings.sample_rate, full scale 1.0 -> (n_mels, frames) float32, in settings.unit.
+
+    With `framing: centered` it equals coqui-tts's AudioProcessor.melspectrogram.
+    Raises AudioError for audio too short to pad by reflection.
+    """
+    from scipy.signal import lfilter
+
+    samples = np.asarray(samples, dtype=np.float32)
+    if samples.ndim != 1:
+        raise AudioError(f"the mel spectrogram takes one channel, got an array of shape {samples.shape}")
+    if len(samples) <= settings.n_fft // 2:
+        raise AudioError(f"{len(samples)} samples are too short for a window of {settings.n_fft}")
+    if settings.preemphasis:
+        samples = lfilter([1.0, -settings.preemphasis], [1.0], samples)
+    magnitude = _magnitude(samples, settings)
+    if settings.magnitude_floor:
+        magnitude = np.sqrt(magnitude**2 + settings.magnitude_floor)
+    basis = _mel_basis(settings.sample_rate, settings.n_fft, settings.n_mels, settings.fmin, settings.fmax)
+    amplitude = np.maximum(basis @ magnitude, settings.amplitude_floor)
+    level = settings.gain * (np.log10(amplitude) if settings.log_base == 10.0 else np.log(amplitude))
+    return _normalised(level, settings).astype(np.float32)
+
+
+def _magnitude(samples: np.ndarray, settings: MelSettings) -> np.ndarray:
+    """|STFT| with a periodic Hann window, (n_fft / 2 + 1, frames).
+
+    librosa's stft gives the same numbers, and compiles itself for 12 s on a machine that has not run it before.
+    """
+    from scipy.fft import rfft
+    from scipy.signal import get_window
+
+    centered = settings.framing == "centered"
+    border = settings.n_fft // 2 if centered else (settings.n_fft - settings.hop_length) // 2
+    padded = np.pad(samples, border, mode=settings.pad_mode if centered else "reflect")  # type: ignore[call-overload]
+    window = np.zeros(settings.n_fft, dtype=np.float32)
+    start = (settings.n_fft - settings.win_length) // 2
+    window[start : start + settings.win_length] = get_window("hann", settings.win_length)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, settings.n_fft)[:: settings.hop_length]
+    return np.abs(rfft(frames * window, axis=1)).T
+
+
+@functools.lru_cache(maxsize=8)
+def _mel_basis(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float | None) -> np.ndarray:
+    import librosa
+
+    return librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax)
+
+
+def _normalised(level: np.ndarray, settings: MelSettings) -> np.ndarray:
+    """Coqui's signal_norm: by mean and variance where there are statistics, else by level range."""
+    if not settings.signal_norm:
+        return level
+    if settings.mean is not None and settings.std is not None:
+        return (level - np.array(settings.mean)[:, None]) / np.array(settings.std)[:, None]
+    unit = (level - settings.ref_level_db - settings.min_level_db) / -settings.min_level_db
+    low, scaled = 0.0, settings.max_norm * unit
+    if settings.symmetric_norm:
+        low, scaled = -settings.max_norm, 2 * settings.max_norm * unit - settings.max_norm
+    return np.clip(scaled, low, settings.max_norm) if settings.clip_norm else scaled
+
+
+def read_audio(path: Path, sample_rate: int) -> np.ndarray:
+    """One channel of the file at `sample_rate`, (N,) float32, full scale 1.0; several channels are averaged.
+
+    Raises AudioError for a file that is missing or no audio.
+    """
+    import soundfile
+
+    if not path.is_file():
+        raise AudioError(f"there is no audio file {path}")
+    try:
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except soundfile.SoundFileError as error:
+        raise AudioError(f"{path} cannot be read as audio: {error}") from error
+    mono = samples.mean(axis=1)
+    if mono.size == 0:
+        raise AudioError(f"{path} holds no samples")
+    if not np.isfinite(mono).all():
+        raise AudioError(f"{path} holds samples that are not finite")
+    if rate != sample_rate:
+        import soxr
+
+        mono = soxr.resample(mono, rate, sample_rate, quality="VHQ").astype(np.float32)
+    return mono
+
+
+def write_wav(path: Path, samples: np.ndarray, sample_rate: int) -> None:
+    """Mono 16-bit PCM; samples beyond full scale are clipped. Written aside, then renamed."""
+    import soundfile
+
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        soundfile.write(partial, np.clip(samples, -1.0, 1.0), sample_rate, subtype="PCM_16", format="WAV")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,260 @@
+"""The immutable directory of a finished conversion: artefacts, reference, goldens, manifest.
+
+Everything an engine, a stream or a measurement needs is in it; no model family's code is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from runtime.audio import MelSettings
+from runtime.spec import TensorSpec, TimeAxis
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+GOLDENS = "goldens.npz"
+
+
+class BundleError(ValueError):
+    """A bundle that is missing, incomplete, damaged or of another schema."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CheckpointRecord(_Record):
+    """Where the weights came from. `fallback`: the bundled weights stood in for an unreachable default."""
+
+    name: str
+    family: str
+    licence: str
+    source: str
+    sha256: str
+    fallback: bool = False
+
+
+class ConversionRecord(_Record):
+    """What was asked for."""
+
+    format: str
+    precision: str
+    upsampler: str
+    mode: str
+    target: str
+
+
+class ComponentRecord(_Record):
+    """One artefact and how to feed it; `computes` names the upstream function."""
+
+    name: str
+    artefact: str
+    reference: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    computes: str
+    time: TimeAxis | None = None
+    features: MelSettings | None = None
+
+
+class Manifest(_Record):
+    """`files`: sha256 of every file of the bundle but the manifest itself."""
+
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    key: str
+    created: str
+    checkpoint: CheckpointRecord
+    conversion: ConversionRecord
+    components: tuple[ComponentRecord, ...]
+    versions: dict[str, str]
+    git_commit: str | None
+    parameters: int
+    notes: tuple[str, ...] = ()
+    files: dict[str, str]
+
+
+@dataclass(frozen=True)
+class GoldenCase:
+    """Real inputs of one clip, the fp32 PyTorch outputs for them, and the recording they were made from."""
+
+    clip: str
+    inputs: dict[str, np.ndarray]
+    outputs: dict[str, np.ndarray]
+    recording: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Bundle:
+    path: Path
+    manifest: Manifest
+
+    def component(self, name: str | None = None) -> ComponentRecord:
+        """The named component, or the only one. Raises BundleError."""
+        known = {component.name: component for component in self.manifest.components}
+        if name is None and len(known) == 1:
+            return self.manifest.components[0]
+        if name not in known:
+            raise BundleError(f"{self.path.name}: name one of its components: {', '.join(known)}")
+        return known[name]
+
+    def artefact(self, component: ComponentRecord) -> Path:
+        return self.path / component.artefact
+
+    def reference(self, component: ComponentRecord) -> Path:
+        return self.path / component.reference
+
+    def goldens(self, component: ComponentRecord) -> list[GoldenCase]:
+        """The component's golden cases, in the order in which they were stored."""
+        with np.load(self.path / GOLDENS, allow_pickle=False) as stored:
+            cases: dict[str, dict[str, dict[str, np.ndarray]]] = {}
+            for key in stored.files:
+                owner, clip, kind, tensor = key.split("/")
+                if owner == component.name:
+                    cases.setdefault(clip, {}).setdefault(kind, {})[tensor] = stored[key]
+        return [
+            GoldenCase(clip, kinds["in"], kinds["out"], kinds.get("recording", {}).get("samples"))
+            for clip, kinds in cases.items()
+        ]
+
+    @property
+    def measured(self) -> Path:
+        """Where measurements and the report of this bundle lie: beside it, because it never changes."""
+        return self.path.with_name(f"{self.path.name}.measured")
+
+    @property
+    def artefact_bytes(self) -> int:
+        return sum(size_of(self.artefact(component)) for component in self.manifest.components)
+
+
+def write_goldens(path: Path, component: str, cases: list[GoldenCase]) -> None:
+    arrays: dict[str, np.ndarray] = {}
+    for case in cases:
+        arrays.update({f"{component}/{case.clip}/in/{name}": value for name, value in case.inputs.items()})
+        arrays.update({f"{component}/{case.clip}/out/{name}": value for name, value in case.outputs.items()})
+        if case.recording is not None:
+            arrays[f"{component}/{case.clip}/recording/samples"] = case.recording
+    np.savez(path, **arrays)  # type: ignore[arg-type]  # its stub takes keywords for options
+
+
+@contextmanager
+def staging(parent: Path, name: str) -> Iterator[Path]:
+    """A temporary folder below `parent`, gone when the block ends, however it ends.
+
+    What is to stay is moved out of it whole (`publish`). Leavings of killed processes are swept first.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    _sweep(parent)
+    folder = parent / f".{name}.partial-{os.getpid()}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def publish(bundle: Bundle, parent: Path) -> Bundle:
+    """Moves a bundle and what was measured of it into `parent` (same file system), the bundle last.
+
+    Where the bundle is already there, made by another process, that one stays.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    target = Bundle(parent / bundle.path.name, bundle.manifest)
+    if target.path == bundle.path:
+        return bundle
+    if bundle.measured.exists():
+        shutil.rmtree(target.measured, ignore_errors=True)
+        bundle.measured.rename(target.measured)
+    if not target.path.exists():
+        bundle.path.rename(target.path)
+    return target
+
+
+def _sweep(parent: Path) -> None:
+    for leaving in parent.glob(".*.partial-*"):
+        pid = leaving.name.rpartition("-")[2]
+        if pid.isdigit() and not _is_running(int(pid)):
+            shutil.rmtree(leaving, ignore_errors=True)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """Relative path -> sha256 of every file below `folder`, the manifest excepted."""
+    hashes = {}
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and file != folder / MANIFEST:
+            with file.open("rb") as stream:
+                hashes[file.relative_to(folder).as_posix()] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return hashes
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    (folder / MANIFEST).write_text(json.dumps(manifest.model_dump(mode="json"), indent=1) + "\n")
+
+
+def open_bundle(path: Path, verify: bool = True) -> Bundle:
+    """The bundle at `path`, every file checked against the manifest.
+
+    Raises BundleError for a bundle that is missing, incomplete, changed, or of an unknown schema.
+    """
+    manifest_path = path / MANIFEST
+    if not manifest_path.is_file():
+        raise BundleError(f"{path} is not a bundle: it has no {MANIFEST}")
+    try:
+        raw: Mapping[str, Any] = json.loads(manifest_path.read_text())
+    except ValueError as error:
+        raise BundleError(f"{manifest_path} is damaged: {error}") from error
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if version != SCHEMA_VERSION:
+        raise BundleError(f"{manifest_path} has schema {version!r}, this voxport reads schema {SCHEMA_VERSION}")
+    try:
+        manifest = TypeAdapter(Manifest).validate_python(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise BundleError(f"{manifest_path} is damaged: {where}: {first['msg']}") from error
+    if verify:
+        _verify(path, manifest)
+    return Bundle(path, manifest)
+
+
+def _verify(path: Path, manifest: Manifest) -> None:
+    found = file_hashes(path)
+    for name, want in manifest.files.items():
+        if name not in found:
+            raise BundleError(f"{path}: {name} is missing")
+        if found[name] != want:
+            raise BundleError(f"{path}: {name} is not what was converted (sha256 {found[name][:12]}, want {want[:12]})")
+    surplus = sorted(set(found) - set(manifest.files))
+    if surplus:
+        raise BundleError(f"{path}: {surplus[0]} does not belong to the bundle")
+    for component in manifest.components:
+        for part in (component.artefact, component.reference):
+            if not (path / part).resolve().is_relative_to(path.resolve()):
+                raise BundleError(f"{path}: {part} points outside the bundle")
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files below a directory."""
+    return path.stat().st_size if path.is_file() else sum(f.stat().st_size for f in path.rglob("*") if f.is_file())

@@ -1,0 +1,48 @@
+"""The one place that imports coremltools: without its warnings, and without packages it only looks for."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+from tqdm import tqdm
+
+# coremltools imports these at start-up only to learn that it cannot convert their models
+# (scikit-learn > 1.5.1 is refused, transformers serves its own tests); they cost more than half its import time.
+_NOT_NEEDED = ("sklearn", "transformers", "xgboost", "tensorflow")
+
+_PROGRESS_BARS = (
+    ("coremltools.converters.mil.frontend.torch.ops", "_tqdm"),
+    ("coremltools.converters.mil.mil.passes.pass_pipeline", "tqdm"),
+)
+
+
+def coremltools() -> ModuleType:
+    """coremltools, imported on first use and quiet: problems come as exceptions, not as log lines."""
+    if "coremltools" in sys.modules:
+        return sys.modules["coremltools"]
+    logging.getLogger("coremltools").setLevel(logging.ERROR)
+    with _hidden(_NOT_NEEDED), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module = importlib.import_module("coremltools")
+        for name, attribute in _PROGRESS_BARS:
+            setattr(importlib.import_module(name), attribute, functools.partial(tqdm, disable=True))
+    return module
+
+
+@contextmanager
+def _hidden(names: tuple[str, ...]) -> Iterator[None]:
+    absent = [name for name in names if name not in sys.modules]
+    for name in absent:
+        sys.modules[name] = None  # type: ignore[assignment]  # makes `import name` raise ImportError
+    try:
+        yield
+    finally:
+        for name in absent:
+            sys.modules.pop(name, None)

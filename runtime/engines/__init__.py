@@ -1,0 +1,78 @@
+"""Engines execute artefacts. The table names them; each is imported on use."""
+
+from __future__ import annotations
+
+import importlib
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from runtime.spec import TensorSpec
+
+State = dict[str, np.ndarray]
+
+ENGINES = {
+    "coreml": "runtime.engines.coreml:CoreMLEngine",
+    "mil": "runtime.engines.mil:MilEngine",
+    "onnx": "runtime.engines.onnx:OnnxEngine",
+    "torch": "runtime.engines.torch:TorchEngine",
+}
+
+
+class EngineError(RuntimeError):
+    """An engine that does not exist, or cannot execute this artefact on this machine."""
+
+
+class NotLowered(EngineError):
+    """A program with ops that ONNX cannot express here; the mil engine executes them."""
+
+
+class Engine(Protocol):
+    """Executes one artefact. `run` gives every output; a state is updated in place."""
+
+    name: str
+    device: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def new_state(self) -> State: ...
+
+    def run(self, inputs: Mapping[str, np.ndarray], state: State | None = None) -> dict[str, np.ndarray]: ...
+
+
+def open_engine(name: str, path: Path, **options: Any) -> Engine:
+    """The engine called `name` on the artefact at `path`.
+
+    Raises EngineError for an unknown name, and whatever the engine finds wrong with the artefact.
+    """
+    if name not in ENGINES:
+        raise EngineError(f"there is no engine {name!r}; the engines are: {', '.join(sorted(ENGINES))}")
+    module, _, attribute = ENGINES[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)(path, **options)
+
+
+def preferred(path: Path) -> str:
+    """What `auto` means for an artefact: Core ML on a Mac, ONNX Runtime everywhere else."""
+    if path.suffix == ".pt2":
+        return "torch"
+    if path.suffix == ".onnx" or platform.system() != "Darwin":
+        return "onnx"
+    return "coreml"
+
+
+def cpu_name() -> str:
+    """The processor's marketing name, for the record of a measurement."""
+    if platform.system() == "Darwin":
+        import subprocess
+
+        command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "Mac"
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

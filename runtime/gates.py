@@ -1,0 +1,63 @@
+"""Gates: named thresholds that a bundle's measurement must meet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from runtime.measure import Measurement
+from runtime.options import GateLimits
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """One threshold met or missed on the clip where it is tightest."""
+
+    gate: str
+    engine: str
+    clip: str
+    value: float
+    limit: float
+    passed: bool
+
+    def __str__(self) -> str:
+        sign = "meets" if self.passed else "misses"
+        return f"{self.gate} {self.value:.4g} {sign} {self.limit:.4g} ({self.engine}, {self.clip})"
+
+
+def limits_for(
+    limits: Mapping[str, GateLimits], engine: str, artefact_format: str, precision: str
+) -> GateLimits | None:
+    """The limits that an engine's measurement must meet, or None where it does not judge.
+
+    `<precision>_<engine>` is for one engine alone; `<precision>` for every engine that computes as the artefact
+    declares: ONNX Runtime runs an fp16 ML program in float32.
+    """
+    own = limits.get(f"{precision}_{engine}")
+    if own is not None:
+        return own
+    as_declared = engine in ("mil", "coreml") or artefact_format == "onnx" or precision == "fp32"
+    return limits.get(precision) if as_declared else None
+
+
+def evaluate(measurement: Measurement, limits: GateLimits) -> list[GateResult]:
+    """Every gate on the clip that is worst for it."""
+    results = []
+
+    def check(gate: str, values: list[tuple[float, str]], limit: float, at_least: bool) -> None:
+        undefined = [pair for pair in values if math.isnan(pair[0])]  # nan meets no limit
+        value, clip = undefined[0] if undefined else (min if at_least else max)(values, key=lambda pair: pair[0])
+        passed = value >= limit if at_least else value <= limit
+        results.append(GateResult(gate, measurement.engine, clip, value, limit, passed))
+
+    clips = measurement.clips
+    check("length_ok", [(float(clip.length_ok), clip.clip) for clip in clips], 1.0, at_least=True)
+    check("snr_db", [(clip.agreement.snr_db, clip.clip) for clip in clips], limits.snr_db, at_least=True)
+    if limits.log_mel_l1 is not None:
+        values = [(clip.agreement.log_mel_l1, clip.clip) for clip in clips]
+        check("log_mel_l1", values, limits.log_mel_l1, at_least=False)
+    for part in ("worst_window", "head", "tail"):
+        drops = [(clip.agreement.snr_db - getattr(clip.agreement, f"{part}_db"), clip.clip) for clip in clips]
+        check(f"{part}_drop_db", drops, limits.window_drop_db, at_least=False)
+    return results

@@ -1,0 +1,217 @@
+"""A measurement: one engine on one device run on one bundle. Quality against the goldens, RTF, latency, gates."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import math
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+import runtime
+from runtime.bench import Latency, bench
+from runtime.bundle import Bundle, BundleError, ComponentRecord, GoldenCase
+from runtime.engines import Engine, cpu_name
+from runtime.metrics import Agreement, agreement, log_mel_l1, stoi
+from runtime.options import MeasureOptions
+from runtime.spec import TimeAxis
+from runtime.stream import synthesise
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ClipResult:
+    """One golden clip. `*_recording`: against the human recording; `reference_*`: PyTorch's own score there."""
+
+    clip: str
+    seconds: float
+    length_ok: bool
+    agreement: Agreement
+    log_mel_l1_recording: float | None
+    stoi_recording: float | None
+    reference_log_mel_l1_recording: float | None
+    reference_stoi_recording: float | None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Everything one engine gave on one bundle; a JSON file beside the bundle and one MLflow run."""
+
+    schema_version: int
+    key: str
+    bundle: str
+    bundle_key: str
+    component: str
+    engine: str
+    device: str
+    system: str
+    mode: str
+    chunk_frames: int | None
+    created: str
+    versions: dict[str, str]
+    load_s: float
+    quality_s: float
+    clips: tuple[ClipResult, ...]
+    latency: Latency | None
+
+    @property
+    def worst(self) -> ClipResult:
+        return min(self.clips, key=lambda clip: clip.agreement.snr_db)
+
+
+def measure(
+    bundle: Bundle, engine_name: str, options: MeasureOptions, key: str = "", keep_audio: Path | None = None
+) -> Measurement:
+    """Runs the bundle's goldens through one engine. `keep_audio`: a folder for the outputs, one `.npy` a clip.
+
+    Raises what the engine raises. A clip whose output has the wrong length is recorded as such, not raised.
+    """
+    component = bundle.component()
+    time_axis = component.time
+    if time_axis is None or component.features is None:
+        raise BundleError(
+            f"{bundle.path.name}: component {component.name} is no vocoder, which is all that is measured"
+        )
+    cases = bundle.goldens(component)
+    started = time.perf_counter()
+    engine = runtime.load(bundle.path, engine_name, component.name, options.threads)
+    loaded = time.perf_counter()
+    clips = []
+    for case in cases:
+        output = _run_case(engine, time_axis, case, options)
+        if keep_audio is not None:
+            keep_audio.mkdir(parents=True, exist_ok=True)
+            np.save(keep_audio / f"{engine.name}-{case.clip}.npy", output)
+        clips.append(_clip_result(component, time_axis, case, output))
+    finished = time.perf_counter()
+    longest = max(cases, key=lambda case: case.inputs[time_axis.input].shape[time_axis.input_axis])
+    timing = None
+    if options.bench_seconds > 0:
+        timing = bench(
+            engine,
+            time_axis,
+            longest.inputs[time_axis.input],
+            options.chunk,
+            seconds=options.bench_seconds,
+            min_chunks=options.bench_min_chunks,
+            threads=options.threads,
+        )
+    return Measurement(
+        schema_version=SCHEMA_VERSION,
+        key=key or measurement_key(bundle, engine_name, options),
+        bundle=bundle.path.name,
+        bundle_key=bundle.manifest.key,
+        component=component.name,
+        engine=engine.name,
+        device=engine.device,
+        system=f"{platform.system()} {platform.machine()}",
+        mode="overlap",
+        chunk_frames=options.chunk,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        versions=tool_versions(),
+        load_s=loaded - started,
+        quality_s=finished - loaded,
+        clips=tuple(clips),
+        latency=timing,
+    )
+
+
+def _run_case(engine: Engine, time_axis: TimeAxis, case: GoldenCase, options: MeasureOptions) -> np.ndarray:
+    samples = synthesise(engine, time_axis, case.inputs[time_axis.input], "overlap", options.chunk)
+    return np.moveaxis(samples, time_axis.output_axis, -1).reshape(-1)
+
+
+def _clip_result(component: ComponentRecord, time_axis: TimeAxis, case: GoldenCase, output: np.ndarray) -> ClipResult:
+    assert component.features is not None
+    features, rate = component.features, time_axis.sample_rate
+    reference = case.outputs[time_axis.output].reshape(-1)
+    length_ok = len(output) == len(reference)
+    common = min(len(output), len(reference))
+    reference, output = reference[:common], output[:common]
+    human: list[float | None] = [None] * 4
+    if case.recording is not None:
+        spoken = min(common, len(case.recording))
+        recording = case.recording[:spoken]
+        human = [
+            log_mel_l1(recording, output[:spoken], features),
+            stoi(recording, output[:spoken], rate),
+            log_mel_l1(recording, reference[:spoken], features),
+            stoi(recording, reference[:spoken], rate),
+        ]
+    return ClipResult(case.clip, len(reference) / rate, length_ok, agreement(reference, output, features), *human)
+
+
+def tool_versions() -> dict[str, str]:
+    """The versions that a figure can depend on."""
+    import importlib.metadata
+
+    names = ("coremltools", "numpy", "onnx", "onnxruntime", "onnxscript", "torch", "voxport")
+    versions = {"python": platform.python_version(), "system": platform.platform()}
+    for name in names:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "absent"
+    return versions
+
+
+def engine_names(asked: Sequence[str], artefact_format: str) -> list[str]:
+    """`auto`: every engine that can execute the format on this machine, the judging one first."""
+    names: list[str] = []
+    for name in asked:
+        if name != "auto":
+            names.append(name)
+        elif artefact_format == "onnx":
+            names.append("onnx")
+        else:
+            names += ["mil", "onnx"] + (["coreml"] if platform.system() == "Darwin" else [])
+    return list(dict.fromkeys(names))
+
+
+def measurement_key(bundle: Bundle, engine: str, options: MeasureOptions) -> str:
+    """sha256 of bundle, engine, options, tool versions and the sources that measure."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(file.read_bytes())
+    asked = {**dataclasses.asdict(options), "engines": engine}
+    parts = [bundle.manifest.key, cpu_name(), asked, tool_versions(), digest.hexdigest()]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def measurement_path(bundle: Bundle, engine: str, chunk: int | None) -> Path:
+    """One file per engine, chunk and device, beside the bundle."""
+    machine = "-".join("".join(char if char.isalnum() else " " for char in cpu_name().lower()).split())
+    return bundle.measured / f"{engine}-overlap{'' if chunk is None else f'-chunk{chunk}'}-{machine}.json"
+
+
+def write_measurement(path: Path, measurement: Measurement) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(as_json(dataclasses.asdict(measurement)), indent=1) + "\n")
+    partial.replace(path)
+
+
+def read_measurement(path: Path) -> Measurement:
+    """Raises BundleError for a file that is no measurement of this schema."""
+    try:
+        return TypeAdapter(Measurement).validate_json(path.read_text())
+    except (OSError, ValidationError) as error:
+        raise BundleError(f"{path} is no measurement that this voxport reads: {error}") from error
+
+
+def as_json(value: object) -> object:
+    """JSON has no inf and no nan: they travel as strings, which pydantic reads back."""
+    if isinstance(value, dict):
+        return {key: as_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_json(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

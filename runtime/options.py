@@ -1,0 +1,25 @@
+"""What a person can ask of a measurement; plain data, importable without an engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class MeasureOptions:
+    """What to measure. `engines`: `auto` is mil and onnx, and coreml on a Mac. `bench_seconds` 0 times nothing."""
+
+    engines: list[str] = field(default_factory=lambda: ["auto"])
+    chunk: int | None = None
+    bench_seconds: float = 1.5
+    bench_min_chunks: int = 50
+    threads: int | None = None
+
+
+@dataclass
+class GateLimits:
+    """For one precision. `window_drop_db`: how far any 50 ms window, head or tail may lie below the whole."""
+
+    snr_db: float
+    log_mel_l1: float | None = None
+    window_drop_db: float = 20.0
