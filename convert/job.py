@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,9 @@ from checkpoints.locate import LocatedCheckpoint, locate
 from convert import console
 from convert.key import bundle_key, bundle_name
 from convert.schema import Job
+from reports.record import JobRecord, write_record
+from reports.tracked import is_tracked, mark_untracked
+from reports.worker import ReportWorker, WorkerError
 from runtime.bundle import Bundle, BundleError, open_bundle, publish, staging
 from runtime.gates import GateResult, evaluate, limits_for
 from runtime.measure import (
@@ -56,15 +60,64 @@ def run_job(job: Job) -> Outcome:
     key = bundle_key(job, located)
     name = bundle_name(job, located, key)
     existing = None if job.force else _existing(output, name, key)
-    with staging(output, name) as scratch:
+    if existing is not None:
+        measurements = _known_measurements(job, existing)
+        if measurements is not None:
+            gates = _judge(job, existing, measurements)
+            bundle = publish(existing, _place(output, gates))
+            outcome = Outcome(bundle, tuple(measurements), tuple(gates), True, stages.seconds)
+            if not job.tracking.enabled or is_tracked(bundle, measurements, job.tracking):
+                return outcome
+            with ReportWorker(job.tracking) as worker:
+                _track(job, bundle, worker, stages)
+            return outcome
+    with ReportWorker(job.tracking) as worker, staging(output, name) as scratch:
         bundle = existing or _convert(job, located, scratch / name, key, stages)
-        measurements, fresh = _measure(job, bundle, stages)
+        with stages.stage("wait for MLflow's store"):
+            problem = worker.wait_until_warm()
+        measurements = _measure(job, bundle, stages)
         gates = _judge(job, bundle, measurements)
-        passed = all(gate.passed for gate in gates)
-        if existing is None and job.force:
+        with stages.stage("report"):
+            _report(job, bundle, measurements, gates, stages, worker)
+        if job.force:
             _discard(output, name)
-        bundle = publish(bundle, output if passed else output / "rejected")
-    return Outcome(bundle, tuple(measurements), tuple(gates), existing is not None and not fresh, stages.seconds)
+        bundle = publish(bundle, _place(output, gates))
+        if job.tracking.enabled:
+            _track(job, bundle, worker, stages, problem)
+    return Outcome(bundle, tuple(measurements), tuple(gates), False, stages.seconds)
+
+
+def _place(output: Path, gates: list[GateResult]) -> Path:
+    return output if all(gate.passed for gate in gates) else output / "rejected"
+
+
+def _report(
+    job: Job,
+    bundle: Bundle,
+    measurements: list[Measurement],
+    gates: list[GateResult],
+    stages: console.Stages,
+    worker: ReportWorker,
+) -> None:
+    names = tuple(measurement_path(bundle, m.engine, m.chunk_frames).name for m in measurements)
+    record = JobRecord(dataclasses.asdict(job), tuple(gates), dict(stages.seconds), names)
+    write_record(bundle.measured, record)
+    try:
+        worker.report(bundle.path)
+    except WorkerError as error:
+        console.warn(f"the report could not be written: {error}")
+
+
+def _track(job: Job, bundle: Bundle, worker: ReportWorker, stages: console.Stages, problem: str | None = None) -> None:
+    """An unreachable store loses nothing: the result is marked and can be sent later."""
+    try:
+        if problem is not None:
+            raise WorkerError(problem)
+        with stages.stage("log to MLflow"):
+            worker.track(bundle.path)
+    except WorkerError as error:
+        mark_untracked(bundle, job.tracking, str(error))
+        console.warn(f"{error}\nThe result is kept beside the bundle; send it later with: python -m reports sync")
 
 
 def _existing(output: Path, name: str, key: str) -> Bundle | None:
@@ -103,20 +156,28 @@ def _convert(job: Job, located: LocatedCheckpoint, folder: Path, key: str, stage
         return steps.finish_bundle(job, located, original, artefact, folder, key)
 
 
-def _measure(job: Job, bundle: Bundle, stages: console.Stages) -> tuple[list[Measurement], bool]:
-    """Measurements by every engine asked for, and whether any of them is new."""
-    measurements, fresh = [], False
+def _known_measurements(job: Job, bundle: Bundle) -> list[Measurement] | None:
+    """The measurements asked for, where every one of them is there and would come out of the same code."""
+    known = []
     for engine in engine_names(job.measure.engines, bundle.manifest.conversion.format):
         path = measurement_path(bundle, engine, job.measure.chunk)
-        key = measurement_key(bundle, engine, job.measure)
-        known = read_measurement(path) if path.is_file() and not job.force else None
-        if known is None or known.key != key:
-            with stages.stage(f"execute and measure in {engine}"):
-                known = measure(bundle, engine, job.measure, key, keep_audio=bundle.measured / "audio")
-            write_measurement(path, known)
-            fresh = True
-        measurements.append(known)
-    return measurements, fresh
+        if not path.is_file():
+            return None
+        measurement = read_measurement(path)
+        if measurement.key != measurement_key(bundle, engine, job.measure):
+            return None
+        known.append(measurement)
+    return known
+
+
+def _measure(job: Job, bundle: Bundle, stages: console.Stages) -> list[Measurement]:
+    measurements = []
+    for engine in engine_names(job.measure.engines, bundle.manifest.conversion.format):
+        with stages.stage(f"execute and measure in {engine}"):
+            measurement = measure(bundle, engine, job.measure, keep_audio=bundle.measured / "audio")
+        write_measurement(measurement_path(bundle, engine, job.measure.chunk), measurement)
+        measurements.append(measurement)
+    return measurements
 
 
 def _judge(job: Job, bundle: Bundle, measurements: list[Measurement]) -> list[GateResult]:

@@ -28,6 +28,7 @@ from runtime.bundle import (
     write_goldens,
     write_manifest,
 )
+from runtime.inspect import op_histogram
 from runtime.speech import clip_paths, read_clip
 
 
@@ -119,6 +120,7 @@ def finish_bundle(
                 inputs=component.inputs,
                 outputs=component.outputs,
                 computes=component.computes,
+                ops=op_histogram(artefact),
                 time=component.time,
                 features=component.features,
             ),

@@ -56,7 +56,7 @@ class ConversionRecord(_Record):
 
 
 class ComponentRecord(_Record):
-    """One artefact and how to feed it; `computes` names the upstream function."""
+    """One artefact and how to feed it; `computes` names the upstream function, `ops` counts what it is made of."""
 
     name: str
     artefact: str
@@ -64,6 +64,7 @@ class ComponentRecord(_Record):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     computes: str
+    ops: dict[str, int]
     time: TimeAxis | None = None
     features: MelSettings | None = None
 

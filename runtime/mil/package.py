@@ -54,18 +54,13 @@ def files_of(path: Path) -> tuple[Path, Path]:
     return model, model.parent / "weights"
 
 
-def open_package(path: Path) -> Package:
-    """The ML program saved at `path`.
-
-    Raises ArtefactError for a damaged package, a model that is no ML program, and a `custom_layer`
-    (it converts without an error, but no Mac compiles it: coremltools issue 1416).
-    """
+def read_specification(path: Path) -> Any:
+    """The Core ML specification (a protobuf) of a package that holds an ML program; raises ArtefactError."""
     coremltools()
-    from coremltools.converters.mil.frontend.milproto.load import load as load_program
     from coremltools.proto import Model_pb2
     from google.protobuf.message import DecodeError
 
-    model_path, weights = files_of(path)
+    model_path, _ = files_of(path)
     spec = Model_pb2.Model()
     try:
         spec.ParseFromString(model_path.read_bytes())
@@ -73,6 +68,19 @@ def open_package(path: Path) -> Package:
         raise ArtefactError(f"{model_path} is damaged: it is no Core ML specification ({error})") from error
     if spec.WhichOneof("Type") != "mlProgram":
         raise ArtefactError(f"{path} holds a {spec.WhichOneof('Type')}; the reference engine executes an mlProgram")
+    return spec
+
+
+def open_package(path: Path) -> Package:
+    """The ML program saved at `path`.
+
+    Raises ArtefactError for a damaged package, a model that is no ML program, and a `custom_layer`
+    (it converts without an error, but no Mac compiles it: coremltools issue 1416).
+    """
+    spec = read_specification(path)
+    from coremltools.converters.mil.frontend.milproto.load import load as load_program
+
+    _, weights = files_of(path)
     _refuse_missing_weights(spec, weights)
     try:
         program = load_program(spec, spec.specificationVersion, file_weights_dir=str(weights))

@@ -1,0 +1,140 @@
+"""The report: one self-contained page about one bundle. Pictures, players and figures are inside it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from pathlib import Path
+
+import jinja2
+import numpy as np
+import soundfile
+
+from reports import plots
+from reports.record import read_job
+from runtime.bundle import Bundle, GoldenCase, size_of
+from runtime.measure import Measurement
+
+FILE = "report.html"
+
+
+def write_report(bundle_path: Path) -> Path:
+    """Renders `report.html` and `plots/*.png` beside the bundle from what lies there; returns the page's path.
+
+    Raises BundleError where record or measurements are missing.
+    """
+    bundle, record, measurements = read_job(bundle_path)
+    component = bundle.component()
+    assert component.time is not None
+    assert component.features is not None
+    cases = bundle.goldens(component)
+    references = {case.clip: case.outputs[component.time.output].reshape(-1) for case in cases}
+    outputs = {m.engine: _kept_audio(bundle, m, references) for m in measurements}
+    judge = record.gates[0].engine if record.gates else measurements[0].engine
+    rate = component.time.sample_rate
+
+    pictures: dict[str, bytes] = {}
+    for case in cases:
+        reference, output = references[case.clip], outputs[judge][case.clip]
+        pictures[f"spectrogram-{case.clip}"] = plots.spectrograms(
+            case.recording, reference, output, judge, component.features
+        )
+        pictures[f"error-{case.clip}"] = plots.error_over_time(
+            reference, {engine: clips[case.clip] for engine, clips in outputs.items()}, rate
+        )
+    pictures["error-frequency"] = plots.error_over_frequency(
+        list(references.values()), {engine: list(clips.values()) for engine, clips in outputs.items()}, rate
+    )
+    timed = {m.engine: m.latency for m in measurements if m.latency is not None}
+    if timed:
+        pictures["latency"] = plots.latency_distribution(timed)
+    pictures["ops"] = plots.op_bars(component.ops)
+    _keep_pictures(bundle, pictures)
+
+    page = (
+        _environment()
+        .get_template("report.html")
+        .render(
+            bundle=bundle,
+            manifest=bundle.manifest,
+            component=component,
+            record=record,
+            measurements=measurements,
+            judge=judge,
+            clips=[_clip_view(case, references[case.clip], outputs[judge][case.clip], rate) for case in cases],
+            pictures={name: _data_url(png, "image/png") for name, png in pictures.items()},
+            sizes=_sizes(bundle),
+            config=json.dumps(record.config, indent=2),
+            versions=_versions(bundle, measurements),
+        )
+    )
+    path = bundle.measured / FILE
+    partial = path.with_name(f".{FILE}.partial")
+    partial.write_text(page, encoding="utf-8")
+    partial.replace(path)
+    return path
+
+
+def _kept_audio(bundle: Bundle, measurement: Measurement, references: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The engine's output per clip, cut or padded to the reference's length for drawing."""
+    kept = {}
+    for clip, reference in references.items():
+        output = np.load(bundle.measured / "audio" / f"{measurement.engine}-{clip}.npy", allow_pickle=False)
+        kept[clip] = np.pad(output[: len(reference)], (0, max(0, len(reference) - len(output))))
+    return kept
+
+
+def _clip_view(case: GoldenCase, reference: np.ndarray, output: np.ndarray, rate: int) -> dict:
+    players = [("PyTorch", reference), ("artefact", output)]
+    if case.recording is not None:
+        players.insert(0, ("recording", case.recording))
+    return {"name": case.clip, "players": [(label, _wav_url(samples, rate)) for label, samples in players]}
+
+
+def _sizes(bundle: Bundle) -> list[tuple[str, float]]:
+    """(file, MB) of the artefacts' parts and of the rest of the bundle."""
+    rows = []
+    for component in bundle.manifest.components:
+        artefact = bundle.artefact(component)
+        files = [artefact] if artefact.is_file() else sorted(f for f in artefact.rglob("*") if f.is_file())
+        rows += [(file.relative_to(bundle.path).as_posix(), size_of(file) / 1e6) for file in files]
+        rows.append((component.reference, size_of(bundle.reference(component)) / 1e6))
+    return rows
+
+
+def _versions(bundle: Bundle, measurements: list[Measurement]) -> dict[str, str]:
+    merged = dict(bundle.manifest.versions)
+    for measurement in measurements:
+        merged.update(measurement.versions)
+    return dict(sorted(merged.items()))
+
+
+def _keep_pictures(bundle: Bundle, pictures: dict[str, bytes]) -> None:
+    folder = bundle.measured / "plots"
+    folder.mkdir(exist_ok=True)
+    for name, png in pictures.items():
+        (folder / f"{name}.png").write_bytes(png)
+
+
+def _wav_url(samples: np.ndarray, rate: int) -> str:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.clip(samples, -1, 1), rate, format="WAV", subtype="PCM_16")
+    return _data_url(buffer.getvalue(), "audio/wav")
+
+
+def _data_url(content: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["db"] = lambda value: f"{value:.1f} dB"
+    environment.filters["ms"] = lambda value: f"{value:.1f} ms"
+    return environment

@@ -1,0 +1,53 @@
+"""What a finished job hands to report and tracking: one JSON file beside the bundle."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from runtime.bundle import Bundle, BundleError, open_bundle
+from runtime.gates import GateResult
+from runtime.measure import Measurement, as_json, read_measurement
+
+FILE = "job.json"
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """`config`: the whole composed configuration; `seconds`: wall time of each stage that ran."""
+
+    config: dict[str, Any]
+    gates: tuple[GateResult, ...]
+    seconds: dict[str, float]
+    measurements: tuple[str, ...] = field(default=())
+
+    @property
+    def passed(self) -> bool:
+        return all(gate.passed for gate in self.gates)
+
+
+def write_record(folder: Path, record: JobRecord) -> None:
+    """Into a bundle's folder of measurements; written aside, then renamed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{FILE}.partial"
+    partial.write_text(json.dumps(as_json(dataclasses.asdict(record)), indent=1) + "\n")
+    partial.replace(folder / FILE)
+
+
+def read_job(path: Path) -> tuple[Bundle, JobRecord, list[Measurement]]:
+    """A bundle with the record and the measurements beside it.
+
+    Raises BundleError where one of them is missing or cannot be read.
+    """
+    bundle = open_bundle(path, verify=False)
+    record_path = bundle.measured / FILE
+    try:
+        record = TypeAdapter(JobRecord).validate_json(record_path.read_text())
+    except (OSError, ValidationError) as error:
+        raise BundleError(f"{record_path} cannot be read: {error}") from error
+    return bundle, record, [read_measurement(bundle.measured / name) for name in record.measurements]

@@ -1,0 +1,226 @@
+"""MLflow: one flat run per conversion and per measurement, the bundle as a LoggedModel.
+
+What could not be sent is marked beside the bundle (`untracked.json`) and goes out with `python -m reports sync`.
+mlflow is imported late: it costs a second.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reports.html import FILE as REPORT
+from reports.options import TrackingOptions
+from reports.record import FILE as RECORD
+from reports.record import JobRecord, read_job
+from reports.tracked import UNTRACKED, tracked_runs, write_tracked
+from runtime.audio import write_wav
+from runtime.bundle import MANIFEST, Bundle, BundleError, Manifest
+from runtime.measure import Measurement
+
+
+class TrackingError(RuntimeError):
+    """A store that cannot be used; the message says why. Nothing is lost: see `mark_untracked`."""
+
+
+def prepare(options: TrackingOptions) -> None:
+    """Makes store and experiment. By one process before any other writes: a fresh sqlite file breaks under two.
+
+    Raises TrackingError where the store cannot be reached.
+    """
+    mlflow = _mlflow()
+    with _as_tracking_error(options):
+        mlflow.set_tracking_uri(options.uri)
+        client = mlflow.MlflowClient()
+        experiment = client.get_experiment_by_name(options.experiment)
+        if experiment is None:
+            location = _artifact_folder(options.uri)
+            client.create_experiment(options.experiment, artifact_location=location.as_uri() if location else None)
+        mlflow.set_experiment(options.experiment)
+
+
+def track(bundle_path: Path, options: TrackingOptions) -> dict[str, str]:
+    """Logs what is not logged yet: a run of kind=convert, one of kind=measure per measurement; kind or key -> run id.
+
+    A bundle that passed also becomes a LoggedModel and a version of its registered model.
+    Raises TrackingError where the store cannot be reached, BundleError where the job's files cannot be read.
+    """
+    bundle, record, measurements = read_job(bundle_path)
+    prepare(options)
+    known = tracked_runs(bundle, options)
+    fresh = dict(known)
+    with _as_tracking_error(options):
+        try:
+            conversion = f"convert {bundle.manifest.created}"
+            if conversion not in known:
+                fresh[conversion] = _log_conversion(bundle, record)
+                if record.passed:
+                    _log_model(bundle, fresh[conversion])
+            for measurement in measurements:
+                if measurement.key not in known:
+                    fresh[measurement.key] = _log_measurement(bundle, record, measurement)
+        finally:
+            write_tracked(bundle, options, fresh)
+    (bundle.measured / UNTRACKED).unlink(missing_ok=True)
+    return {key: run for key, run in fresh.items() if key not in known}
+
+
+def sync(output: Path) -> Iterator[tuple[Path, dict[str, str] | TrackingError | BundleError]]:
+    """Sends what `untracked.json` files below `output` mark; yields each bundle with its runs or its problem."""
+    for marker in sorted(output.rglob(UNTRACKED)):
+        path = marker.parent.with_name(marker.parent.name.removesuffix(".measured"))
+        try:
+            wanted = json.loads(marker.read_text())
+            options = TrackingOptions(uri=wanted["uri"], experiment=wanted["experiment"])
+            yield path, track(path, options)
+        except (TrackingError, BundleError) as error:
+            yield path, error
+
+
+def _log_conversion(bundle: Bundle, record: JobRecord) -> str:
+    mlflow = _mlflow()
+    manifest = bundle.manifest
+    with mlflow.start_run(run_name=f"convert {_series(manifest)}", tags=_tags(bundle, record, "convert")) as run:
+        mlflow.log_params(_axes(manifest))
+        converted = [s for name, s in record.seconds.items() if name.startswith("convert to")]
+        metrics = {"size_mb": bundle.artefact_bytes / 1e6, "parameters_m": manifest.parameters / 1e6}
+        if converted:
+            metrics |= {"convert_s": converted[0], "job_s": sum(record.seconds.values())}
+        mlflow.log_metrics(metrics)
+        mlflow.log_artifact(str(bundle.path / MANIFEST))
+        for name in (RECORD, REPORT):
+            if (bundle.measured / name).is_file():
+                mlflow.log_artifact(str(bundle.measured / name))
+        if (bundle.measured / "plots").is_dir():
+            mlflow.log_artifacts(str(bundle.measured / "plots"), "plots")
+        mlflow.log_dict(record.config, "config.yaml")
+        return str(run.info.run_id)
+
+
+def _log_measurement(bundle: Bundle, record: JobRecord, measurement: Measurement) -> str:
+    mlflow = _mlflow()
+    name = f"measure {measurement.engine} {_series(bundle.manifest)}"
+    latency = measurement.latency
+    chunk = latency.chunk_frames if latency else measurement.chunk_frames
+    tags = {**_tags(bundle, record, "measure"), "device": measurement.device, "system": measurement.system}
+    with mlflow.start_run(run_name=name, tags=tags) as run:
+        engine_axes = {"engine": measurement.engine, "chunk": chunk or "largest", "compute_unit": "cpu"}
+        mlflow.log_params({**_axes(bundle.manifest), **engine_axes})
+        worst = {
+            "snr_db": min(clip.agreement.snr_db for clip in measurement.clips),
+            "worst_window_db": min(clip.agreement.worst_window_db for clip in measurement.clips),
+            "head_db": min(clip.agreement.head_db for clip in measurement.clips),
+            "tail_db": min(clip.agreement.tail_db for clip in measurement.clips),
+            "log_mel_l1": max(clip.agreement.log_mel_l1 for clip in measurement.clips),
+            "stoi": min(clip.agreement.stoi for clip in measurement.clips),
+            "size_mb": bundle.artefact_bytes / 1e6,
+            "load_s": measurement.load_s,
+        }
+        spoken = [clip for clip in measurement.clips if clip.stoi_recording is not None]
+        if spoken:
+            worst["stoi_recording"] = min(float(clip.stoi_recording or 0.0) for clip in spoken)
+            worst["log_mel_l1_recording"] = max(float(clip.log_mel_l1_recording or 0.0) for clip in spoken)
+        if latency:
+            worst |= {f"latency_{name}": getattr(latency, name) for name in ("p50_ms", "p95_ms", "p99_ms", "max_ms")}
+            worst |= {"rtf": latency.rtf, "first_call_ms": latency.first_call_ms}
+            worst["deadline_misses"] = latency.deadline_misses
+        mlflow.log_metrics({key: float(value) for key, value in worst.items() if np.isfinite(value)})
+        with tempfile.TemporaryDirectory() as folder:
+            for clip in measurement.clips:
+                samples = np.load(bundle.measured / "audio" / f"{measurement.engine}-{clip.clip}.npy")
+                component = bundle.component(measurement.component)
+                assert component.time is not None
+                write_wav(Path(folder) / f"{clip.clip}.wav", samples, component.time.sample_rate)
+            mlflow.log_artifacts(folder, "audio")
+        return str(run.info.run_id)
+
+
+def _log_model(bundle: Bundle, run_id: str) -> None:
+    """The bundle's directory as a LoggedModel (downloads give it back exactly), and a version of its series."""
+    mlflow = _mlflow()
+    manifest = bundle.manifest
+    model = mlflow.initialize_logged_model(
+        name=manifest.name,
+        source_run_id=run_id,
+        model_type=manifest.conversion.format,
+        params=_axes(manifest),
+        tags={"bundle_key": manifest.key, "checkpoint_sha256": manifest.checkpoint.sha256},
+    )
+    mlflow.MlflowClient().log_model_artifacts(model.model_id, str(bundle.path))
+    mlflow.finalize_logged_model(model.model_id, "READY")
+    mlflow.register_model(f"models:/{model.model_id}", _series(manifest))
+
+
+def _axes(manifest: Manifest) -> dict[str, str]:
+    """What people compare runs by; values differ in their first 10 characters, which is what MLflow's plots show."""
+    conversion = manifest.conversion
+    return {
+        "family": manifest.checkpoint.family,
+        "checkpoint": manifest.checkpoint.name,
+        "format": conversion.format,
+        "precision": conversion.precision,
+        "upsampler": conversion.upsampler,
+        "mode": conversion.mode,
+        "target": conversion.target,
+    }
+
+
+def _tags(bundle: Bundle, record: JobRecord, kind: str) -> dict[str, str]:
+    manifest = bundle.manifest
+    return {
+        "kind": kind,
+        "verdict": "passed" if record.passed else "rejected",
+        "bundle": manifest.name,
+        "bundle_key": manifest.key,
+        "checkpoint_sha256": manifest.checkpoint.sha256,
+        "checkpoint_fallback": str(manifest.checkpoint.fallback).lower(),
+        "git_commit": manifest.git_commit or "none",
+        **{f"version.{tool}": version for tool, version in manifest.versions.items()},
+    }
+
+
+def _series(manifest: Manifest) -> str:
+    """`<checkpoint>-<format>-<precision>-<upsampler>-<mode>`: the registered model."""
+    conversion = manifest.conversion
+    parts = (conversion.format, conversion.precision, conversion.upsampler, conversion.mode)
+    return "-".join((manifest.checkpoint.name, *parts))
+
+
+def _artifact_folder(uri: str) -> Path | None:
+    """Beside a sqlite store; a server decides for itself."""
+    if not uri.startswith("sqlite:///"):
+        return None
+    return Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlartifacts"
+
+
+@contextmanager
+def _as_tracking_error(options: TrackingOptions) -> Iterator[None]:
+    """mlflow's many ways to fail, as one sentence."""
+    from mlflow.exceptions import MlflowException
+    from requests.exceptions import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
+        raise TrackingError(f"MLflow at {options.uri}: {str(error).splitlines()[0]}") from error
+
+
+def _mlflow() -> Any:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # an unreachable server is decided in seconds, not in its default minutes
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    import mlflow
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return mlflow

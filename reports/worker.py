@@ -1,0 +1,121 @@
+"""Report and tracking in a process of their own, warming up while a conversion runs on another core.
+
+Matplotlib and MLflow cost seconds of imports and 200 MB; the store's first use costs seconds more. The worker takes
+one JSON request a line and answers each with one line: {"ok": …} or {"error": sentence}.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from reports.options import TrackingOptions
+
+
+class WorkerError(RuntimeError):
+    """A request that the worker could not fulfil; the message says why."""
+
+
+class ReportWorker:
+    """The worker's client. Use as a context manager; the process ends with it, however the block ends."""
+
+    def __init__(self, options: TrackingOptions) -> None:
+        self._options = options
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "reports.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # ctrl-C is for the job, which then ends the worker
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        self._ask("warm_up", wait=False)
+        self._warming = True
+
+    def wait_until_warm(self) -> str | None:
+        """Blocks until the worker idles, so that it disturbs no measurement; the store's problem, if it has one."""
+        if not self._warming:
+            return None
+        self._warming = False
+        return self._answer().get("error")
+
+    def report(self, bundle: Path) -> Path:
+        """Writes the HTML report beside the bundle. Raises WorkerError."""
+        return Path(self._checked("report", str(bundle)))
+
+    def track(self, bundle: Path) -> dict[str, str]:
+        """Logs to MLflow; the new runs. Raises WorkerError."""
+        return dict(self._checked("track", str(bundle)))
+
+    def _checked(self, what: str, argument: str) -> Any:
+        self.wait_until_warm()
+        answer = self._ask(what, argument)
+        if "error" in answer:
+            raise WorkerError(answer["error"])
+        return answer["ok"]
+
+    def _ask(self, what: str, argument: str = "", wait: bool = True) -> dict[str, Any]:
+        request = {"what": what, "argument": argument, "options": dataclasses.asdict(self._options)}
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            return {"error": "the reporting process died"}
+        return self._answer() if wait else {}
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        return json.loads(line) if line else {"error": "the reporting process died"}
+
+    def __enter__(self) -> ReportWorker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
+
+
+def _serve() -> None:
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # stray prints of libraries do not end up in the answers
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = {"ok": _do(request["what"], request["argument"], TrackingOptions(**request["options"]))}
+        except Exception as error:  # whatever it is, the job goes on without it and says so
+            answer = {"error": str(error) or repr(error)}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def _do(what: str, argument: str, options: TrackingOptions) -> Any:
+    if what == "report":
+        from reports.html import write_report
+
+        return str(write_report(Path(argument)))
+    from reports import tracking
+
+    if what == "track":
+        return tracking.track(Path(argument), options)
+    import reports.html  # noqa: F401  # its imports are what takes long
+
+    if options.enabled:
+        tracking.prepare(options)
+    return None
+
+
+if __name__ == "__main__":
+    _serve()
