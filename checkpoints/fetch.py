@@ -111,9 +111,10 @@ def _get_from(source: Source, entry: Entry, staging: Path, progress: Progress) -
 
 def _from_hugging_face(source: Source, staging: Path) -> None:
     import huggingface_hub
+    from huggingface_hub.constants import ENDPOINT
     from huggingface_hub.errors import HfHubHTTPError
 
-    require_reachable(huggingface_hub.constants.ENDPOINT)
+    require_reachable(ENDPOINT)
     for remote, name in source.take.items():
         try:
             found = huggingface_hub.hf_hub_download(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import subprocess
+import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from reports.worker import ReportWorker, WorkerError
 from runtime.bundle import Bundle, BundleError, open_bundle, publish, staging
 from runtime.gates import GateResult, evaluate, limits_for
 from runtime.measure import (
+    UNTIMED,
     Measurement,
     engine_names,
     measure,
@@ -71,11 +75,9 @@ def run_job(job: Job) -> Outcome:
             with ReportWorker(job.tracking) as worker:
                 _track(job, bundle, worker, stages)
             return outcome
-    with ReportWorker(job.tracking) as worker, staging(output, name) as scratch:
-        bundle = existing or _convert(job, located, scratch / name, key, stages)
-        with stages.stage("wait for MLflow's store"):
-            problem = worker.wait_until_warm()
-        measurements = _measure(job, bundle, stages)
+    with ReportWorker(job.tracking) as worker, staging(output, name) as scratch, Lowering() as lowering:
+        bundle = existing or _convert(job, located, scratch / name, key, stages, lowering)
+        measurements = _measure(job, bundle, stages, worker, lowering)
         gates = _judge(job, bundle, measurements)
         with stages.stage("report"):
             _report(job, bundle, measurements, gates, stages, worker)
@@ -83,7 +85,7 @@ def run_job(job: Job) -> Outcome:
             _discard(output, name)
         bundle = publish(bundle, _place(output, gates))
         if job.tracking.enabled:
-            _track(job, bundle, worker, stages, problem)
+            _track(job, bundle, worker, stages)
     return Outcome(bundle, tuple(measurements), tuple(gates), False, stages.seconds)
 
 
@@ -141,7 +143,36 @@ def _discard(output: Path, name: str) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _convert(job: Job, located: LocatedCheckpoint, folder: Path, key: str, stages: console.Stages) -> Bundle:
+class Lowering:
+    """`python -m runtime lower` beside the job: the ONNX engine then finds the program in the cache.
+
+    Nothing depends on it: what it did not do, or could not, the engine does itself and says why.
+    """
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, artefact: Path) -> None:
+        command = [sys.executable, "-m", "runtime", "lower", str(artefact)]
+        quiet = subprocess.DEVNULL
+        self._process = subprocess.Popen(command, stdout=quiet, stderr=quiet, start_new_session=True)
+
+    def wait(self) -> None:
+        if self._process is not None:
+            self._process.wait()
+
+    def __enter__(self) -> Lowering:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+def _convert(
+    job: Job, located: LocatedCheckpoint, folder: Path, key: str, stages: console.Stages, lowering: Lowering
+) -> Bundle:
     with stages.stage("import PyTorch and coqui-tts"):
         from convert import stages as steps
     folder.mkdir()
@@ -149,6 +180,8 @@ def _convert(job: Job, located: LocatedCheckpoint, folder: Path, key: str, stage
         original = steps.load_original(job, located)
     with stages.stage(f"convert to {job.format.name} {job.precision.name}, upsampler {job.upsampler.name}"):
         artefact = steps.convert_artefact(job, original, folder)
+    if artefact.suffix == ".mlpackage" and "onnx" in engine_names(job.measure.engines, job.format.name):
+        lowering.start(artefact)
     with stages.stage("export the reference"):
         steps.write_reference(original, folder)
     with stages.stage("goldens of real speech"):
@@ -170,10 +203,20 @@ def _known_measurements(job: Job, bundle: Bundle) -> list[Measurement] | None:
     return known
 
 
-def _measure(job: Job, bundle: Bundle, stages: console.Stages) -> list[Measurement]:
+def _measure(
+    job: Job, bundle: Bundle, stages: console.Stages, worker: ReportWorker, lowering: Lowering
+) -> list[Measurement]:
+    """One measurement per engine. Nothing runs in the background while one is timed."""
+    from convert.stages import shared_cores
+
     measurements = []
     for engine in engine_names(job.measure.engines, bundle.manifest.conversion.format):
-        with stages.stage(f"execute and measure in {engine}"):
+        is_timed = engine not in UNTIMED
+        if is_timed:
+            with stages.stage("wait for background work"):
+                worker.wait_until_warm()
+                lowering.wait()
+        with stages.stage(f"execute and measure in {engine}"), nullcontext() if is_timed else shared_cores():
             measurement = measure(bundle, engine, job.measure, keep_audio=bundle.measured / "audio")
         write_measurement(measurement_path(bundle, engine, job.measure.chunk), measurement)
         measurements.append(measurement)

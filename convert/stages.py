@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from checkpoints.load import load
@@ -77,10 +79,23 @@ def make_goldens(original: Original, folder: Path) -> None:
     for path in clip_paths():
         recording = read_clip(path, features.sample_rate, features.hop_length)
         mel = mel_spectrogram(recording, features)[None]
-        with torch.inference_mode():
+        with torch.inference_mode(), shared_cores():
             audio = component.module(torch.from_numpy(mel)).numpy()
         cases.append(GoldenCase(path.stem, {time_axis.input: mel}, {time_axis.output: audio}, recording))
     write_goldens(folder / GOLDENS, component.name, cases)
+
+
+@contextmanager
+def shared_cores() -> Iterator[None]:
+    """Half the cores: the background work has the others, and OpenMP's threads wait for their slowest."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads // 2))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def finish_bundle(

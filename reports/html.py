@@ -36,12 +36,9 @@ def write_report(bundle_path: Path) -> Path:
 
     pictures: dict[str, bytes] = {}
     for case in cases:
-        reference, output = references[case.clip], outputs[judge][case.clip]
-        pictures[f"spectrogram-{case.clip}"] = plots.spectrograms(
-            case.recording, reference, output, judge, component.features
-        )
-        pictures[f"error-{case.clip}"] = plots.error_over_time(
-            reference, {engine: clips[case.clip] for engine, clips in outputs.items()}, rate
+        drawn = {engine: clips[case.clip] for engine, clips in outputs.items()}
+        pictures[f"clip-{case.clip}"] = plots.clip(
+            case.recording, references[case.clip], drawn, judge, component.features
         )
     pictures["error-frequency"] = plots.error_over_frequency(
         list(references.values()), {engine: list(clips.values()) for engine, clips in outputs.items()}, rate

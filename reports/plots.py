@@ -12,6 +12,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from runtime.audio import MelSettings, mel_spectrogram
@@ -41,18 +42,29 @@ plt.rcParams.update(
 )
 
 
-def spectrograms(
-    recording: np.ndarray | None, reference: np.ndarray, output: np.ndarray, engine: str, settings: MelSettings
+def clip(
+    recording: np.ndarray | None,
+    reference: np.ndarray,
+    outputs: Mapping[str, np.ndarray],
+    judge: str,
+    settings: MelSettings,
 ) -> bytes:
-    """Mel spectrograms of recording, PyTorch and artefact above each other, and of artefact - PyTorch below."""
-    scale = replace(settings, log_base=10.0, gain=20.0, signal_norm=False, amplitude_floor=1e-5)
-    rows = [("PyTorch", reference), (f"artefact in {engine}", output), ("artefact − PyTorch", output - reference)]
+    """One clip over time: mel spectrograms of recording, PyTorch, artefact and artefact - PyTorch, then the SNR.
+
+    The artefact is drawn as the engine `judge` computed it; the SNR per 50 ms has a line for every engine.
+    """
+    output = outputs[judge]
+    rows = [("PyTorch", reference), (f"artefact in {judge}", output), ("artefact − PyTorch", output - reference)]
     if recording is not None:
         rows.insert(0, ("recording", recording[: len(reference)]))
-    images = [mel_spectrogram(samples.astype(np.float32), scale) for _, samples in rows]
+    decibels = replace(settings, log_base=10.0, gain=20.0, signal_norm=False, amplitude_floor=1e-5)
+    images = [mel_spectrogram(samples.astype(np.float32), decibels) for _, samples in rows]
     top = max(float(image.max()) for image in images)
-    figure, axes = plt.subplots(len(rows), 1, figsize=(9.6, 1.45 * len(rows)), sharex=True, layout="constrained")
     seconds = len(reference) / settings.sample_rate
+    figure, axes = plt.subplots(
+        len(rows) + 1, 1, figsize=(9.6, 1.4 * len(rows) + 2), sharex=True, height_ratios=[1.0] * len(rows) + [1.3]
+    )
+    figure.subplots_adjust(left=0.06, right=0.92, top=0.97, bottom=0.06, hspace=0.28)
     for axis, (title, _), image in zip(axes, rows, images):
         drawn = axis.imshow(
             image,
@@ -66,34 +78,25 @@ def spectrograms(
         )
         axis.set(title=title, ylabel="mel band")
         axis.grid(False)
-    axes[-1].set_xlabel("seconds")
-    figure.colorbar(drawn, ax=axes, label="dB", shrink=0.6, pad=0.01)
+    figure.colorbar(drawn, cax=figure.add_axes((0.935, 0.55, 0.012, 0.3)), label="dB")
+    _draw_snr(axes[-1], reference, outputs, settings.sample_rate)
     return _png(figure)
 
 
-def error_over_time(reference: np.ndarray, outputs: Mapping[str, np.ndarray], sample_rate: int) -> bytes:
-    """SNR of each 50 ms window for each engine, over the reference's level."""
-    figure, axis = plt.subplots(figsize=(9.6, 2.3), layout="constrained")
+def _draw_snr(axis: Axes, reference: np.ndarray, outputs: Mapping[str, np.ndarray], sample_rate: int) -> None:
     for colour, (engine, output) in zip(PALETTE, outputs.items()):
         values = window_snr_db(reference, output, sample_rate)[:-1]
         axis.step(np.arange(len(values)) * WINDOW_SECONDS, values, where="post", color=colour, label=engine, lw=1.4)
     axis.set(xlabel="seconds", ylabel="SNR per 50 ms, dB", xlim=(0, len(reference) / sample_rate))
-    level = axis.twinx()
-    level.plot(np.arange(len(reference)) / sample_rate, reference, color="#b9c0c9", lw=0.4, zorder=0)
-    level.set(ylim=(-3, 3), yticks=[])
-    level.grid(False)
-    level.spines["right"].set_visible(False)
-    axis.set_zorder(level.get_zorder() + 1)
-    axis.patch.set_visible(False)
-    axis.legend(loc="upper right", ncols=len(outputs))
-    return _png(figure)
+    axis.legend(loc="lower right", bbox_to_anchor=(1.0, 0.98), ncols=len(outputs))
 
 
 def error_over_frequency(
     references: Sequence[np.ndarray], outputs: Mapping[str, Sequence[np.ndarray]], sample_rate: int
 ) -> bytes:
     """SNR per frequency, all clips together: 10 log10 of summed power of reference over that of the error."""
-    figure, axis = plt.subplots(figsize=(4.7, 2.6), layout="constrained")
+    figure, axis = plt.subplots(figsize=(4.7, 2.6))
+    figure.subplots_adjust(left=0.13, right=0.97, top=0.96, bottom=0.18)
     signal = sum(_power_spectrum(reference) for reference in references)
     frequencies = np.fft.rfftfreq(1024, 1 / sample_rate) / 1e3
     for colour, (engine, clips) in zip(PALETTE, outputs.items()):
@@ -107,7 +110,8 @@ def error_over_frequency(
 
 def latency_distribution(latencies: Mapping[str, Latency]) -> bytes:
     """Every timed chunk of every engine; no outlier is left out."""
-    figure, axis = plt.subplots(figsize=(4.7, 2.6), layout="constrained")
+    figure, axis = plt.subplots(figsize=(4.7, 2.6))
+    figure.subplots_adjust(left=0.13, right=0.97, top=0.96, bottom=0.18)
     everything = np.concatenate([latency.samples_ms for latency in latencies.values()])
     bins = np.geomspace(max(everything.min() * 0.95, 1e-3), everything.max() * 1.05, 60).tolist()
     for colour, (engine, latency) in zip(PALETTE, latencies.items()):
@@ -124,7 +128,8 @@ def latency_distribution(latencies: Mapping[str, Latency]) -> bytes:
 def op_bars(ops: Mapping[str, int]) -> bytes:
     """How often each op type occurs in the artefact."""
     names, counts = list(ops)[::-1], list(ops.values())[::-1]
-    figure, axis = plt.subplots(figsize=(4.7, 0.4 + 0.24 * len(names)), layout="constrained")
+    figure, axis = plt.subplots(figsize=(4.7, 0.4 + 0.24 * len(names)))
+    figure.subplots_adjust(left=0.24, right=0.98, top=0.98, bottom=0.02)
     bars = axis.barh(names, counts, color=PALETTE[0])
     axis.bar_label(bars, padding=3, fontsize=8)
     axis.grid(False)

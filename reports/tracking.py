@@ -112,7 +112,11 @@ def _log_measurement(bundle: Bundle, record: JobRecord, measurement: Measurement
     chunk = latency.chunk_frames if latency else measurement.chunk_frames
     tags = {**_tags(bundle, record, "measure"), "device": measurement.device, "system": measurement.system}
     with mlflow.start_run(run_name=name, tags=tags) as run:
-        engine_axes = {"engine": measurement.engine, "chunk": chunk or "largest", "compute_unit": "cpu"}
+        engine_axes = {
+            "engine": measurement.engine,
+            "chunk": chunk or "largest",
+            "compute_unit": measurement.compute_unit,
+        }
         mlflow.log_params({**_axes(bundle.manifest), **engine_axes})
         worst = {
             "snr_db": min(clip.agreement.snr_db for clip in measurement.clips),

@@ -37,13 +37,13 @@ class ReportWorker:
         )
         self._ask("warm_up", wait=False)
         self._warming = True
+        self._store_problem: str | None = None
 
-    def wait_until_warm(self) -> str | None:
-        """Blocks until the worker idles, so that it disturbs no measurement; the store's problem, if it has one."""
-        if not self._warming:
-            return None
-        self._warming = False
-        return self._answer().get("error")
+    def wait_until_warm(self) -> None:
+        """Blocks until the worker idles, so that it disturbs no measurement."""
+        if self._warming:
+            self._warming = False
+            self._store_problem = self._answer().get("error")
 
     def report(self, bundle: Path) -> Path:
         """Writes the HTML report beside the bundle. Raises WorkerError."""
@@ -51,6 +51,9 @@ class ReportWorker:
 
     def track(self, bundle: Path) -> dict[str, str]:
         """Logs to MLflow; the new runs. Raises WorkerError."""
+        self.wait_until_warm()
+        if self._store_problem is not None:
+            raise WorkerError(self._store_problem)
         return dict(self._checked("track", str(bundle)))
 
     def _checked(self, what: str, argument: str) -> Any:

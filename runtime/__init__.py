@@ -9,11 +9,18 @@ if TYPE_CHECKING:
     from runtime.engines import Engine
 
 
-def load(path: str | Path, engine: str = "auto", component: str | None = None, threads: int | None = None) -> Engine:
+def load(
+    path: str | Path,
+    engine: str = "auto",
+    component: str | None = None,
+    threads: int | None = None,
+    compute_unit: str | None = None,
+) -> Engine:
     """An engine on a bundle, a bare `.mlpackage` or a bare `.onnx` file.
 
     `engine`: `coreml`, `mil`, `onnx`, `torch` (a bundle's reference), or `auto`: Core ML on a Mac, elsewhere
-    ONNX Runtime, or `mil` where an op cannot be lowered. `component` picks one of a bundle with several.
+    ONNX Runtime, or `mil` where an op cannot be lowered. `component` picks one of a bundle with several;
+    `compute_unit` (`all`, `cpu`, `cpu_and_gpu`, `cpu_and_ne`) is Core ML's.
     Raises BundleError, ArtefactError or EngineError; their messages say what was wrong.
     """
     from runtime.engines import NotLowered, open_engine, preferred
@@ -29,10 +36,13 @@ def load(path: str | Path, engine: str = "auto", component: str | None = None, t
         if engine == "torch":
             path = bundle.reference(record)
             options["output_names"] = [spec.name for spec in record.outputs]
+    name = preferred(path) if engine == "auto" else engine
+    if name == "coreml" and compute_unit is not None:
+        options["compute_unit"] = compute_unit
     if engine != "auto":
-        return open_engine(engine, path, **options)
+        return open_engine(name, path, **options)
     try:
-        return open_engine(preferred(path), path, **options)
+        return open_engine(name, path, **options)
     except NotLowered as error:
         import warnings
 

@@ -27,6 +27,9 @@ from runtime.stream import synthesise
 
 SCHEMA_VERSION = 1
 
+# Made to be right, not fast: a measurement does not time them (`python -m runtime bench --engine mil` does).
+UNTIMED = ("mil", "torch")
+
 
 @dataclass(frozen=True)
 class ClipResult:
@@ -54,6 +57,7 @@ class Measurement:
     engine: str
     device: str
     system: str
+    compute_unit: str
     mode: str
     chunk_frames: int | None
     created: str
@@ -83,7 +87,7 @@ def measure(
         )
     cases = bundle.goldens(component)
     started = time.perf_counter()
-    engine = runtime.load(bundle.path, engine_name, component.name, options.threads)
+    engine = runtime.load(bundle.path, engine_name, component.name, options.threads, options.compute_unit)
     loaded = time.perf_counter()
     clips = []
     for case in cases:
@@ -95,7 +99,7 @@ def measure(
     finished = time.perf_counter()
     longest = max(cases, key=lambda case: case.inputs[time_axis.input].shape[time_axis.input_axis])
     timing = None
-    if options.bench_seconds > 0:
+    if options.bench_seconds > 0 and engine.name not in UNTIMED:
         timing = bench(
             engine,
             time_axis,
@@ -114,6 +118,7 @@ def measure(
         engine=engine.name,
         device=engine.device,
         system=f"{platform.system()} {platform.machine()}",
+        compute_unit=getattr(engine, "compute_unit", "cpu"),
         mode="overlap",
         chunk_frames=options.chunk,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 
 @dataclass
 class MeasureOptions:
-    """What to measure. `engines`: `auto` is mil and onnx, and coreml on a Mac. `bench_seconds` 0 times nothing."""
+    """What to measure. `engines`: `auto` is mil and onnx, and coreml on a Mac. `bench_seconds` 0 times nothing;
+    `compute_unit` is Core ML's (see runtime/engines/coreml.py)."""
 
     engines: list[str] = field(default_factory=lambda: ["auto"])
     chunk: int | None = None
     bench_seconds: float = 1.5
     bench_min_chunks: int = 50
     threads: int | None = None
+    compute_unit: str = "cpu_and_gpu"
 
 
 @dataclass

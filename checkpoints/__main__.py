@@ -1,0 +1,95 @@
+"""`python -m checkpoints`: list, fetch, verify and find checkpoints."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table
+
+from checkpoints import CheckpointError
+from checkpoints.catalogue import Entry, catalogue, find
+from checkpoints.fetch import cached, fetch, read_lock, verify
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0 when it did what was asked, 1 with a sentence on stderr when it could not."""
+    parser = argparse.ArgumentParser(prog="python -m checkpoints", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="every catalogued checkpoint and whether it is here")
+    fetching = commands.add_parser("fetch", help="bring checkpoints into the cache")
+    fetching.add_argument("names", metavar="NAME", nargs="+")
+    verifying = commands.add_parser("verify", help="hash cached checkpoints again; without a name, all that are here")
+    verifying.add_argument("names", metavar="NAME", nargs="*")
+    finding = commands.add_parser("path", help="print the folder of a checkpoint that is here")
+    finding.add_argument("names", metavar="NAME", nargs=1)
+    options = parser.parse_args(arguments)
+    try:
+        return {"list": _list, "fetch": _fetch, "verify": _verify, "path": _path}[options.command](
+            [find(name) for name in getattr(options, "names", [])]
+        )
+    except CheckpointError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; what came so far is kept and the next fetch goes on from there", file=sys.stderr)
+        return 130
+
+
+def _list(_: list[Entry]) -> int:
+    locked = read_lock()
+    table = Table(box=None, pad_edge=False)
+    for column in ("name", "family", "licence", "size", "here", "sha256", "description"):
+        table.add_column(column, no_wrap=True, overflow="ellipsis", ratio=1 if column == "description" else None)
+    for entry in catalogue().values():
+        sizes = [facts.size for facts in entry.files.values()]
+        sizes = sizes if sizes and None not in sizes else [f.size for f in locked.get(entry.name, {}).values()]
+        known = bool(locked.get(entry.name)) or any(facts.sha256 for facts in entry.files.values())
+        table.add_row(
+            entry.name,
+            entry.family,
+            entry.licence.partition(" and ")[0],
+            f"{sum(size or 0 for size in sizes) / 1e6:.1f} MB" if sizes else "?",
+            "bundled" if entry.bundled else "cached" if cached(entry) else "–",
+            "known" if known else "first fetch",
+            entry.description,
+        )
+    console = Console()
+    console.print(table, width=max(console.width, 130))
+    return 0
+
+
+def _fetch(entries: list[Entry]) -> int:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    for entry in entries:
+        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(entry.name, total=None)
+            folder = fetch(entry, lambda done, total: bar.update(task, completed=done, total=total))  # noqa: B023
+        print(folder)
+    return 0
+
+
+def _verify(entries: list[Entry]) -> int:
+    problems = []
+    for entry in entries or [entry for entry in catalogue().values() if cached(entry)]:
+        found = verify(entry)
+        problems += found
+        print(f"{entry.name}: {'as it should be' if not found else 'NOT as it should be'}")
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def _path(entries: list[Entry]) -> int:
+    (entry,) = entries
+    folder = cached(entry)
+    if folder is None:
+        raise CheckpointError(f"checkpoint {entry.name} is not here: python -m checkpoints fetch {entry.name}")
+    print(folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""Core ML itself, through coremltools, on a Mac. Written against coremltools 9.0's API; not run on a Mac yet.
+
+Loading can hang for an hour or take the process down (whisper.cpp 937, coremltools 2758): a first load and
+inference happens in a process of its own under a wall-clock limit, and only then in this one.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from runtime.coreml_tools import coremltools
+from runtime.engines import EngineError, State, cpu_name
+from runtime.errors import ArtefactError
+from runtime.mil.package import open_package
+from runtime.spec import checked_inputs
+
+# Name -> member of coremltools.ComputeUnit. Vocoders often fail to compile for the Neural Engine, or fall back
+# silently to a slow CPU program (soniqo/speech-swift 466): the GPU is the default until a device was measured.
+COMPUTE_UNITS = {"all": "ALL", "cpu": "CPU_ONLY", "cpu_and_gpu": "CPU_AND_GPU", "cpu_and_ne": "CPU_AND_NE"}
+GUARD_SECONDS = 600.0
+
+
+class CoreMLEngine:
+    """`guard_seconds`: limit of the trial load in another process; 0 leaves the trial out."""
+
+    name = "coreml"
+
+    def __init__(
+        self,
+        path: Path,
+        threads: int | None = None,
+        compute_unit: str = "cpu_and_gpu",
+        guard_seconds: float = GUARD_SECONDS,
+    ) -> None:
+        if compute_unit not in COMPUTE_UNITS:
+            raise EngineError(f"there is no compute unit {compute_unit!r}; there is: {', '.join(COMPUTE_UNITS)}")
+        if path.suffix != ".mlpackage":
+            raise ArtefactError(f"the coreml engine executes an .mlpackage, not {path.name}")
+        if guard_seconds > 0:
+            guard([sys.executable, "-m", "runtime.engines.coreml", str(path), compute_unit], path, guard_seconds)
+        package = open_package(path)
+        self.inputs, self.outputs = package.inputs, package.outputs
+        self.device, self.compute_unit = cpu_name(), compute_unit
+        ct = coremltools()
+        self._model = ct.models.MLModel(str(path), compute_units=ct.ComputeUnit[COMPUTE_UNITS[compute_unit]])
+        # The Neural Engine specialises at the first inference, not at load: it is part of opening.
+        self.run({spec.name: np.zeros(spec.default_shape, spec.dtype) for spec in self.inputs})
+
+    def new_state(self) -> State:
+        return {}
+
+    def run(self, inputs: Mapping[str, np.ndarray], state: State | None = None) -> dict[str, np.ndarray]:
+        arrays = checked_inputs(self.inputs, inputs)
+        try:
+            results = self._model.predict(arrays)
+        except Exception as error:  # Core ML's own errors arrive as RuntimeError or Exception
+            raise EngineError(f"Core ML cannot execute this artefact: {error}") from error
+        # `predict` returns no particular order, and may hand out padded strides: copy by name
+        return {spec.name: np.array(results[spec.name], dtype=spec.dtype, order="C") for spec in self.outputs}
+
+
+def guard(command: Sequence[str], path: Path, seconds: float) -> None:
+    """Runs a trial in another process; raises EngineError when it hangs, crashes or fails."""
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise EngineError(
+            f"Core ML did not load {path.name} within {seconds:g} s: try another compute unit (cpu_and_gpu, cpu)"
+        ) from error
+    if result.returncode < 0:
+        raise EngineError(f"Core ML crashed on {path.name} (signal {-result.returncode}): try another compute unit")
+    if result.returncode:
+        reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise EngineError(f"Core ML cannot load {path.name}: {reason}")
+
+
+if __name__ == "__main__":
+    CoreMLEngine(Path(sys.argv[1]), compute_unit=sys.argv[2], guard_seconds=0)
