@@ -7,7 +7,6 @@ import sys
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-from rich.table import Table
 
 from checkpoints import CheckpointError
 from checkpoints.catalogue import Entry, catalogue, find
@@ -40,24 +39,24 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _list(_: list[Entry]) -> int:
     locked = read_lock()
-    table = Table(box=None, pad_edge=False)
-    for column in ("name", "family", "licence", "size", "here", "sha256", "description"):
-        table.add_column(column, no_wrap=True, overflow="ellipsis", ratio=1 if column == "description" else None)
+    rows = [("name", "family", "size", "here", "sha256", "licence; description")]
     for entry in catalogue().values():
         sizes = [facts.size for facts in entry.files.values()]
-        sizes = sizes if sizes and None not in sizes else [f.size for f in locked.get(entry.name, {}).values()]
-        known = bool(locked.get(entry.name)) or any(facts.sha256 for facts in entry.files.values())
-        table.add_row(
-            entry.name,
-            entry.family,
-            entry.licence.partition(" and ")[0],
-            f"{sum(size or 0 for size in sizes) / 1e6:.1f} MB" if sizes else "?",
-            "bundled" if entry.bundled else "cached" if cached(entry) else "–",
-            "known" if known else "first fetch",
-            entry.description,
+        sizes = sizes if sizes and None not in sizes else [facts.size for facts in locked.get(entry.name, {}).values()]
+        is_known = bool(locked.get(entry.name)) or any(facts.sha256 for facts in entry.files.values())
+        rows.append(
+            (
+                entry.name,
+                entry.family,
+                f"{sum(size or 0 for size in sizes) / 1e6:.1f} MB" if sizes else "?",
+                "bundled" if entry.bundled else "cached" if cached(entry) else "no",
+                "known" if is_known else "first fetch",
+                f"{entry.licence}; {entry.description}",
+            )
         )
-    console = Console()
-    console.print(table, width=max(console.width, 130))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
     return 0
 
 

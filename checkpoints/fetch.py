@@ -60,7 +60,12 @@ def fetch(entry: Entry, progress: Progress = lambda done, total: None) -> Path:
             return present
         staging = root / f".{entry.name}.partial"  # kept after a break: downloads resume from it
         staging.mkdir(exist_ok=True)
-        _get(entry, staging, progress)
+        try:
+            _get(entry, staging, progress)
+        except BaseException:
+            if staging.is_dir() and not any(staging.iterdir()):
+                staging.rmdir()
+            raise
         _lock_or_check(entry, staging)
         staging.rename(root / entry.name)
     return root / entry.name

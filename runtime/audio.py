@@ -55,6 +55,8 @@ class MelSettings:
         for name in ("sample_rate", "n_fft", "win_length", "hop_length", "n_mels"):
             if getattr(self, name) <= 0:
                 raise AudioError(f"audio setting {name} must be positive, got {getattr(self, name)}")
+        if self.win_length > self.n_fft:
+            raise AudioError(f"win_length {self.win_length} is larger than n_fft {self.n_fft}")
         if self.log_base not in (10.0, float(np.e)):
             raise AudioError(f"the logarithm's base must be 10 or e, got {self.log_base}")
 

@@ -66,8 +66,12 @@ def check_reference(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             texts = {name: archive.read(name) for name in archive.namelist() if name.endswith(".json")}
+            pickles = [info for info in archive.infolist() if "/sample_inputs/" in info.filename and info.file_size]
     except (OSError, zipfile.BadZipFile) as error:
         raise ArtefactError(f"{path} cannot be read as an exported program: {error}") from error
+
+    if pickles:  # torch falls back to an unrestricted unpickler for these
+        raise ArtefactError(f"{path} holds a pickle ({pickles[0].filename}): it is not loaded")
 
     def look(node: object) -> None:
         if isinstance(node, dict):

@@ -1,0 +1,95 @@
+"""Real parts for every test: the bundled weights, the bundled speech, artefacts converted once per session."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing is read from or written to the user's cache, and nothing to the repository's lock file."""
+    folder = tmp_path_factory.mktemp("cache")
+    saved = {name: os.environ.get(name) for name in ("VOXPORT_CACHE", "VOXPORT_LOCK")}
+    os.environ["VOXPORT_CACHE"] = str(folder)
+    os.environ["VOXPORT_LOCK"] = str(folder / "lock.yaml")
+    yield
+    for name, value in saved.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+@pytest.fixture(scope="session")
+def checkpoint():
+    """The small real HiFi-GAN V2 that ships with voxport."""
+    from checkpoints.load import load
+    from checkpoints.locate import locate
+    from checkpoints.options import CheckpointOptions
+
+    return load(locate(CheckpointOptions(source="bundled"), "hifigan", "", print))
+
+
+@pytest.fixture(scope="session")
+def generator(checkpoint):
+    """Its component, at the default fixed shape."""
+    from converters.families import hifigan
+    from converters.options import Shape
+
+    (component,) = hifigan.components(hifigan.load(checkpoint), checkpoint, Shape())
+    return component
+
+
+@pytest.fixture(scope="session")
+def convert_job(tmp_path_factory: pytest.TempPathFactory) -> Callable:
+    """Runs the main job in this process on the bundled weights; equal overrides share one bundle."""
+    import conf
+    from convert.schema import register
+
+    output = tmp_path_factory.mktemp("bundles")
+    register()
+    known: dict[tuple[str, ...], object] = {}
+
+    def run(*overrides: str):
+        from hydra import compose, initialize_config_dir
+        from omegaconf import OmegaConf
+
+        from convert.job import run_job
+
+        if overrides not in known:
+            with initialize_config_dir(config_dir=str(Path(conf.__file__).parent), version_base="1.3"):
+                settings = [
+                    "checkpoint.source=bundled",
+                    "tracking=off",
+                    "measure.bench_seconds=0.05",
+                    "measure.bench_min_chunks=5",
+                    f"output={output}",
+                    *overrides,
+                ]
+                job = OmegaConf.to_object(compose("config", overrides=settings))
+            known[overrides] = run_job(job)
+        return known[overrides]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def fp16(convert_job):
+    """The outcome of `python -m convert model=hifigan precision=fp16`."""
+    return convert_job("precision=fp16")
+
+
+@pytest.fixture(scope="session")
+def fp32(convert_job):
+    return convert_job("precision=fp32")
+
+
+@pytest.fixture(scope="session")
+def mlpackage(fp16) -> Path:
+    return fp16.bundle.artefact(fp16.bundle.component())

@@ -1,0 +1,67 @@
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import runtime.mil.lower
+from runtime.engines import NotLowered
+from runtime.engines.mil import MilEngine
+from runtime.engines.onnx import OnnxEngine
+
+
+def onnx_files() -> set[str]:
+    return {path.name for path in (Path(os.environ["VOXPORT_CACHE"]) / "onnx").glob("*.onnx")}
+
+
+def test_a_program_is_lowered_once_per_content(mlpackage, tmp_path, monkeypatch):
+    OnnxEngine(mlpackage)
+    before = onnx_files()
+    monkeypatch.setattr(runtime.mil.lower, "_export", lambda *_: pytest.fail("lowered again"))
+    OnnxEngine(shutil.copytree(mlpackage, tmp_path / "elsewhere.mlpackage"))
+    assert onnx_files() == before
+
+
+def test_other_weights_are_another_program(mlpackage, tmp_path):
+    from runtime.mil.lower import _content_key
+
+    copy = shutil.copytree(mlpackage, tmp_path / "copy.mlpackage")
+    blob = next(copy.rglob("weight.bin"))
+    raw = bytearray(blob.read_bytes())
+    raw[-1] ^= 1
+    blob.write_bytes(raw)
+    assert _content_key(copy) != _content_key(mlpackage)
+
+
+def test_both_executions_agree_on_a_float32_program(fp32):
+    path = fp32.bundle.artefact(fp32.bundle.component())
+    mel = np.random.default_rng(0).normal(-4, 2, (1, 80, 64)).astype(np.float32)
+    faithful, fast = MilEngine(path).run({"mel": mel})["audio"], OnnxEngine(path).run({"mel": mel})["audio"]
+    assert np.abs(faithful - fast).max() < 5e-5
+
+
+def test_auto_takes_the_reference_engine_where_onnx_cannot_and_says_so(fp16, monkeypatch):
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+
+    def refuse(*_):
+        raise NotLowered("the program cannot be lowered to ONNX (no such op)")
+
+    monkeypatch.setattr(runtime.mil.lower, "lowered", refuse)
+    with pytest.warns(UserWarning, match="no such op.*mil engine takes over"):
+        assert runtime.load(fp16.bundle.path).name == "mil"
+    with pytest.raises(NotLowered):
+        runtime.load(fp16.bundle.path, "onnx")
+
+
+def test_an_export_that_breaks_leaves_no_file(fp16, mlpackage, monkeypatch, tmp_path):
+    monkeypatch.setenv("VOXPORT_CACHE", str(tmp_path))
+
+    def half(graph, inputs, outputs, path):
+        path.write_text("half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runtime.mil.lower, "_export", half)
+    with pytest.raises(KeyboardInterrupt):
+        OnnxEngine(mlpackage)
+    assert list((tmp_path / "onnx").iterdir()) == []

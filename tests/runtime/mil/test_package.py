@@ -1,0 +1,96 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import runtime
+from runtime.coreml_tools import coremltools
+from runtime.engines.mil import MilEngine
+from runtime.errors import ArtefactError
+from runtime.mil.package import open_package
+
+
+@pytest.fixture
+def copy(mlpackage, tmp_path):
+    return shutil.copytree(mlpackage, tmp_path / "copy.mlpackage")
+
+
+def test_inputs_and_outputs_are_read_from_the_file(mlpackage):
+    engine = MilEngine(mlpackage)
+    assert [str(spec) for spec in engine.inputs] == ["mel (1, 80, 64) float32"]
+    assert [str(spec) for spec in engine.outputs] == ["audio (1, 1, 16384) float32"]
+    assert engine.inputs[0].unit == "natural-log amplitude"
+
+
+def test_without_its_weight_file_it_fails(copy):
+    next(copy.rglob("weight.bin")).unlink()
+    with pytest.raises(ArtefactError, match=r"weight\.bin is missing"):
+        MilEngine(copy)
+
+
+def test_weights_are_those_of_the_file(copy):
+    mel = {"mel": np.zeros((1, 80, 64), np.float32)}
+    before = MilEngine(copy).run(mel)["audio"]
+    blob = next(copy.rglob("weight.bin"))
+    raw = bytearray(blob.read_bytes())
+    raw[len(raw) // 2 : len(raw) // 2 + 4096] = bytes(4096)
+    blob.write_bytes(raw)
+    assert not np.array_equal(before, MilEngine(copy).run(mel)["audio"])
+
+
+def test_a_truncated_package_is_a_sentence(copy):
+    model = next(copy.rglob("model.mlmodel"))
+    whole = model.read_bytes()
+    model.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ArtefactError, match="damaged|cannot be read"):
+        MilEngine(copy)
+    model.unlink()
+    with pytest.raises(ArtefactError, match="truncated"):
+        MilEngine(copy)
+
+
+def test_a_manifest_that_points_outside_is_refused(copy):
+    manifest = json.loads((copy / "Manifest.json").read_text())
+    manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"] = "../../../secret"
+    (copy / "Manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ArtefactError, match="outside its package"):
+        open_package(copy)
+
+
+def test_what_is_no_package_is_a_sentence(tmp_path):
+    with pytest.raises(ArtefactError, match=r"no Manifest\.json"):
+        runtime.load(tmp_path / "absent.mlpackage", "mil")
+    with pytest.raises(ArtefactError, match=r"executes an \.mlpackage"):
+        MilEngine(tmp_path / "model.onnx")
+
+
+def test_an_unknown_op_is_named_with_output_and_file(tmp_path):
+    ct = coremltools()
+    from coremltools.converters.mil import Builder as mb
+
+    @mb.program(input_specs=[mb.TensorSpec(shape=(4, 4))], opset_version=ct.target.iOS15)
+    def program(x):
+        return (
+            mb.matrix_band_part(x=x, lower=1, upper=1, name="banded")
+            if hasattr(mb, "matrix_band_part")
+            else mb.band_part(x=x, lower=1, upper=1, name="banded")
+        )
+
+    model = ct.convert(program, minimum_deployment_target=ct.target.iOS15, skip_model_load=True)
+    model.save(str(tmp_path / "band.mlpackage"))
+    with pytest.raises(ArtefactError, match=r"op 'band_part' \(output 'banded.*band\.mlpackage"):
+        MilEngine(tmp_path / "band.mlpackage")
+
+
+def test_a_custom_layer_in_an_ml_program_is_refused(copy):
+    from coremltools.proto import Model_pb2
+
+    model = next(copy.rglob("model.mlmodel"))
+    spec = Model_pb2.Model()
+    spec.ParseFromString(model.read_bytes())
+    block = next(iter(spec.mlProgram.functions["main"].block_specializations.values()))
+    next(op for op in block.operations if op.type == "tanh").type = "custom_layer"
+    model.write_bytes(spec.SerializeToString())
+    with pytest.raises(ArtefactError, match="custom_layer"):
+        open_package(copy)

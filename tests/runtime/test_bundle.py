@@ -1,0 +1,109 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from runtime.bundle import Bundle, BundleError, open_bundle, publish, staging
+
+
+@pytest.fixture
+def copy(fp16, tmp_path):
+    return shutil.copytree(fp16.bundle.path, tmp_path / fp16.bundle.path.name)
+
+
+def test_a_bundle_holds_all_that_an_engine_needs(fp16):
+    bundle = open_bundle(fp16.bundle.path)
+    record = bundle.component()
+    assert bundle.artefact(record).is_dir()
+    assert bundle.reference(record).is_file()
+    assert record.time.samples_per_frame == 256
+    assert record.ops["conv"] == 78
+    assert "conv_transpose" not in record.ops
+    assert "without the replicate padding" in record.computes
+    cases = bundle.goldens(record)
+    assert len(cases) == 3
+    for case in cases:
+        assert case.outputs["audio"].shape[2] == 256 * case.inputs["mel"].shape[2] == len(case.recording)
+
+
+def test_a_changed_byte_is_found(copy):
+    weights = next(copy.rglob("weight.bin"))
+    raw = bytearray(weights.read_bytes())
+    raw[-1] ^= 1
+    weights.write_bytes(raw)
+    with pytest.raises(BundleError, match=r"weight\.bin is not what was converted"):
+        open_bundle(copy)
+
+
+def test_a_missing_and_a_surplus_file_are_found(copy):
+    (copy / "notes.txt").write_text("mine")
+    with pytest.raises(BundleError, match=r"notes\.txt does not belong"):
+        open_bundle(copy)
+    (copy / "notes.txt").unlink()
+    (copy / "goldens.npz").unlink()
+    with pytest.raises(BundleError, match=r"goldens\.npz is missing"):
+        open_bundle(copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda manifest: manifest.update(schema_version=99), "schema 99"),
+        (lambda manifest: manifest.pop("checkpoint"), "checkpoint: Field required"),
+        (lambda manifest: manifest.update(surprise=1), "surprise"),
+        (lambda manifest: manifest["components"][0].update(artefact="../../etc"), "points outside"),
+    ],
+)
+def test_a_manifest_of_another_shape_is_a_sentence(copy, change, sentence):
+    manifest = json.loads((copy / "manifest.json").read_text())
+    change(manifest)
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=sentence):
+        open_bundle(copy)
+
+
+def test_what_is_no_bundle_is_a_sentence(tmp_path):
+    with pytest.raises(BundleError, match="is not a bundle"):
+        open_bundle(tmp_path)
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(BundleError, match="is damaged"):
+        open_bundle(tmp_path)
+
+
+def test_a_staging_folder_is_gone_however_its_block_ends(tmp_path):
+    for error in (None, ValueError, KeyboardInterrupt):
+        try:
+            with staging(tmp_path, "x") as folder:
+                (folder / "half").write_text("half")
+                if error:
+                    raise error
+        except (ValueError, KeyboardInterrupt):
+            pass
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_leavings_of_a_killed_process_are_swept_and_of_a_living_one_kept(tmp_path):
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    (tmp_path / f".a.partial-{dead.stdout.strip()}").mkdir()
+    (tmp_path / f".b.partial-{os.getppid()}").mkdir()
+    with staging(tmp_path, "c"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == [f".b.partial-{os.getppid()}"]
+
+
+def test_the_first_of_two_equal_bundles_stays(fp16, tmp_path, copy):
+    first = publish(Bundle(copy, fp16.bundle.manifest), tmp_path / "out")
+    stamp = (first.path / "manifest.json").stat().st_mtime_ns
+    second = shutil.copytree(fp16.bundle.path, tmp_path / "again" / first.path.name)
+    again = publish(Bundle(second, fp16.bundle.manifest), tmp_path / "out")
+    assert again.path == first.path
+    assert (again.path / "manifest.json").stat().st_mtime_ns == stamp
+
+
+def test_goldens_hold_no_pickles(fp16):
+    with np.load(fp16.bundle.path / "goldens.npz", allow_pickle=False) as stored:
+        assert all(stored[name].dtype == np.float32 for name in stored.files)
