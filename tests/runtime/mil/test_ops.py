@@ -14,26 +14,13 @@ from coremltools.converters.mil import Builder as mb  # noqa: E402
 RNG = np.random.default_rng(0)
 
 
-def execute(tmp_path, build, x, precision="fp32", **more):
-    """Runs `build(x, ...)` as a saved program on the given arrays."""
-    arrays = {"x": x, **more}
-
-    @mb.program(
-        input_specs=[mb.TensorSpec(shape=value.shape) for value in arrays.values()], opset_version=ct.target.iOS15
-    )
-    def program(**inputs):
-        return build(**inputs)
-
-    return _run(tmp_path, program, arrays, precision)
-
-
 def _run(tmp_path, program, arrays, precision):
     model = ct.convert(
         program,
         convert_to="mlprogram",
         compute_precision={"fp32": ct.precision.FLOAT32, "fp16": ct.precision.FLOAT16}[precision],
         pass_pipeline=ct.PassPipeline.EMPTY if precision == "fp32" else ct.PassPipeline.DEFAULT,
-        minimum_deployment_target=ct.target.iOS15,
+        minimum_deployment_target=ct.target.iOS18,
         skip_model_load=True,
     )
     path = tmp_path / "m.mlpackage"
@@ -43,7 +30,7 @@ def _run(tmp_path, program, arrays, precision):
 
 
 def one_input(tmp_path, build, x, precision="fp32"):
-    @mb.program(input_specs=[mb.TensorSpec(shape=x.shape)], opset_version=ct.target.iOS15)
+    @mb.program(input_specs=[mb.TensorSpec(shape=x.shape)], opset_version=ct.target.iOS18)
     def program(x):
         return build(x)
 
@@ -153,7 +140,7 @@ def test_conv_transpose_equals_torch(tmp_path, kernel, stride, padding, output_p
         traced,
         inputs=[ct.TensorType("x", shape=x.shape)],
         compute_precision=ct.precision.FLOAT32,
-        minimum_deployment_target=ct.target.iOS15,
+        minimum_deployment_target=ct.target.iOS18,
         skip_model_load=True,
     )
     model.save(str(tmp_path / "m.mlpackage"))
