@@ -96,7 +96,7 @@ def _transfer(
             raise IntegrityError(f"{url}: the server offers {total:,} bytes, the catalogue says {want.size:,}")
         notes.write_text(json.dumps({"version": _version(response)}))
         with part.open("ab" if resumed else "wb") as file:
-            for chunk in response.iter_raw(_CHUNK):
+            for chunk in response.iter_raw():  # as it comes: nothing that arrived is lost by a break
                 have += len(chunk)
                 if have > ceiling:
                     raise IntegrityError(f"{url} is larger than {ceiling:,} bytes: it is not downloaded")

@@ -113,14 +113,13 @@ def fold_weight_norm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     folded: dict[str, Tensor] = {}
     for key, value in weights.items():
-        if key.endswith(".weight_v"):
-            stem, gain = key.removesuffix("weight_v"), weights.get(key[:-1] + "g")
-            name = stem + "weight"
-        elif ".parametrizations." in key and key.endswith(".original1"):
-            stem = key.removesuffix(".original1")
-            gain = weights.get(stem + ".original0")
-            name = stem.replace(".parametrizations.", ".")
-        elif key.endswith(".weight_g") or (".parametrizations." in key and key.endswith(".original0")):
+        parent, _, name = key.rpartition(".")
+        if name == "weight_v":
+            gain, folded_key = weights.get(key[:-1] + "g"), key.removesuffix("_v")
+        elif name == "original1" and parent.endswith("parametrizations.weight"):
+            gain = weights.get(f"{parent}.original0")
+            folded_key = parent.removesuffix("parametrizations.weight") + "weight"
+        elif name == "weight_g" or (name == "original0" and parent.endswith("parametrizations.weight")):
             continue
         else:
             folded[key] = value
@@ -128,5 +127,5 @@ def fold_weight_norm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if gain is None:
             raise CheckpointError(f"{key} has no gain beside it: the checkpoint's weight norm is incomplete")
         kept = next((axis for axis in range(value.dim()) if gain.shape[axis] == value.shape[axis]), 0)
-        folded[name] = torch._weight_norm(value, gain, kept)
+        folded[folded_key] = torch._weight_norm(value, gain, kept)
     return folded
