@@ -33,6 +33,7 @@ def _run_hydra(arguments: list[str]) -> int:
     from omegaconf.errors import OmegaConfBaseException
 
     from convert.schema import Job, register
+    from converters.options import ConversionError
 
     register()
     verdicts: list[bool] = []
@@ -43,7 +44,7 @@ def _run_hydra(arguments: list[str]) -> int:
 
         try:
             job = OmegaConf.to_object(config)
-        except OmegaConfBaseException as error:
+        except (OmegaConfBaseException, ConversionError) as error:
             console.error(str(error).splitlines()[0])
             verdicts.append(False)
             return

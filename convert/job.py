@@ -14,7 +14,7 @@ from checkpoints.locate import LocatedCheckpoint, locate
 from convert import console
 from convert.key import bundle_key, bundle_name
 from convert.schema import Job
-from reports.record import JobRecord, write_record
+from reports.record import JobRecord, read_record, write_record
 from reports.tracked import is_tracked, mark_untracked
 from reports.worker import ReportWorker, WorkerError
 from runtime.bundle import Bundle, BundleError, open_bundle, publish, staging
@@ -51,6 +51,7 @@ def run_job(job: Job) -> Outcome:
 
     Raises the errors of the floors below; nothing that looks finished is left behind by any of them.
     """
+    engine_names(job.measure.engines, job.format.name)  # a misspelt engine ends here, not after the conversion
     stages = console.Stages()
     output = Path(job.output).expanduser().resolve()
     with stages.stage("locate checkpoint"), console.download_bar("checkpoint") as bar:
@@ -65,28 +66,38 @@ def run_job(job: Job) -> Outcome:
     name = bundle_name(job, located, key)
     existing = None if job.force else _existing(output, name, key)
     if existing is not None:
-        measurements = _known_measurements(job, existing)
-        if measurements is not None:
-            gates = _judge(job, existing, measurements)
-            bundle = publish(existing, _place(output, gates))
-            outcome = Outcome(bundle, tuple(measurements), tuple(gates), True, stages.seconds)
-            if not job.tracking.enabled or is_tracked(bundle, measurements, job.tracking):
-                return outcome
-            with ReportWorker(job.tracking) as worker:
-                _track(job, bundle, worker, stages)
-            return outcome
+        known = _known_measurements(job, existing)
+        if known is not None:
+            return _reuse(job, existing, known, output, stages)
     with ReportWorker(job.tracking) as worker, staging(output, name) as scratch, Lowering() as lowering:
         bundle = existing or _convert(job, located, scratch / name, key, stages, lowering)
         measurements = _measure(job, bundle, stages, worker, lowering)
         gates = _judge(job, bundle, measurements)
         with stages.stage("report"):
-            _report(job, bundle, measurements, gates, stages, worker)
+            _report(job, bundle, measurements, gates, stages.seconds, worker)
         if job.force:
             _discard(output, name)
         bundle = publish(bundle, _place(output, gates))
         if job.tracking.enabled:
             _track(job, bundle, worker, stages)
     return Outcome(bundle, tuple(measurements), tuple(gates), False, stages.seconds)
+
+
+def _reuse(job: Job, bundle: Bundle, measurements: list[Measurement], output: Path, stages: console.Stages) -> Outcome:
+    """A job whose bundle and measurements are there: only thresholds may have changed, or MLflow may lack it."""
+    gates = _judge(job, bundle, measurements)
+    bundle = publish(bundle, _place(output, gates))
+    record = read_record(bundle)
+    is_stale = record is None or record.gates != tuple(gates)
+    is_unlogged = job.tracking.enabled and not is_tracked(bundle, measurements, job.tracking)
+    if is_stale or is_unlogged:
+        with ReportWorker(job.tracking) as worker:
+            if is_stale:
+                with stages.stage("report"):
+                    _report(job, bundle, measurements, gates, record.seconds if record else {}, worker)
+            if is_unlogged:
+                _track(job, bundle, worker, stages)
+    return Outcome(bundle, tuple(measurements), tuple(gates), True, stages.seconds)
 
 
 def _place(output: Path, gates: list[GateResult]) -> Path:
@@ -98,11 +109,11 @@ def _report(
     bundle: Bundle,
     measurements: list[Measurement],
     gates: list[GateResult],
-    stages: console.Stages,
+    seconds: dict[str, float],
     worker: ReportWorker,
 ) -> None:
     names = tuple(measurement_path(bundle, m.engine, m.chunk_frames).name for m in measurements)
-    record = JobRecord(dataclasses.asdict(job), tuple(gates), dict(stages.seconds), names)
+    record = JobRecord(dataclasses.asdict(job), tuple(gates), dict(seconds), names)
     write_record(bundle.measured, record)
     try:
         worker.report(bundle.path)

@@ -43,15 +43,15 @@ def group_choices() -> dict[str, list[str]]:
 def check(overrides: Iterable[str], groups: Mapping[str, list[str]] | None = None) -> None:
     """Raises OverrideError for the first override whose group, choice or setting does not exist."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import OverrideParseException
+    from hydra.errors import HydraException
 
     groups = group_choices() if groups is None else groups
     settings = setting_names()
     for text in overrides:
         try:
             override = OverridesParser.create().parse_override(text)
-        except OverrideParseException as error:
-            raise OverrideError(f"{text!r} is not an override (setting=value): {error}") from error
+        except HydraException as error:
+            raise OverrideError(f"{text!r} is not an override: they are written setting=value") from error
         key = override.key_or_group
         if key.startswith("hydra.") or key == "hydra":
             continue
@@ -70,14 +70,14 @@ def _check_choice(group: str, value: str, choices: list[str]) -> None:
     if (group, value) in REFUSED:
         raise OverrideError(REFUSED[group, value])
     if value not in choices:
-        raise OverrideError(f"there is no {group} {value!r}{_nearest(value, choices)}; choices: {', '.join(choices)}")
+        raise OverrideError(f"there is no {group} {value!r}{_nearest(value, choices)} (choices: {', '.join(choices)})")
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean …?`: the nearest name, or the nearest last part of a dotted one."""
+    """`: did you mean …?`: the nearest name, or the nearest last part of a dotted one."""
     known = list(known)
     near = difflib.get_close_matches(word, known, 1, cutoff=0.6)
     if not near:
         tails = {name.rpartition(".")[2]: name for name in reversed(known)}
         near = [tails[tail] for tail in difflib.get_close_matches(word.rpartition(".")[2], tails, 1, cutoff=0.6)]
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return f": did you mean {near[0]!r}?" if near else ""

@@ -39,15 +39,21 @@ def write_record(folder: Path, record: JobRecord) -> None:
     partial.replace(folder / FILE)
 
 
+def read_record(bundle: Bundle) -> JobRecord | None:
+    """The record beside a bundle, or None where there is none that can be read."""
+    try:
+        return TypeAdapter(JobRecord).validate_json((bundle.measured / FILE).read_text())
+    except (OSError, ValidationError):
+        return None
+
+
 def read_job(path: Path) -> tuple[Bundle, JobRecord, list[Measurement]]:
     """A bundle with the record and the measurements beside it.
 
     Raises BundleError where one of them is missing or cannot be read.
     """
     bundle = open_bundle(path, verify=False)
-    record_path = bundle.measured / FILE
-    try:
-        record = TypeAdapter(JobRecord).validate_json(record_path.read_text())
-    except (OSError, ValidationError) as error:
-        raise BundleError(f"{record_path} cannot be read: {error}") from error
+    record = read_record(bundle)
+    if record is None:
+        raise BundleError(f"{bundle.measured / FILE} is missing or cannot be read")
     return bundle, record, [read_measurement(bundle.measured / name) for name in record.measurements]

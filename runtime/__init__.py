@@ -26,6 +26,7 @@ def load(
     from runtime.engines import NotLowered, open_engine, preferred
 
     path = Path(path)
+    record = None
     options: dict = {"threads": threads}
     if path.is_dir() and path.suffix != ".mlpackage":
         from runtime.bundle import open_bundle
@@ -39,12 +40,15 @@ def load(
     name = preferred(path) if engine == "auto" else engine
     if name == "coreml" and compute_unit is not None:
         options["compute_unit"] = compute_unit
-    if engine != "auto":
-        return open_engine(name, path, **options)
     try:
-        return open_engine(name, path, **options)
+        opened = open_engine(name, path, **options)
     except NotLowered as error:
+        if engine != "auto":
+            raise
         import warnings
 
         warnings.warn(f"{error}; the mil engine takes over, slower", stacklevel=2)
-        return open_engine("mil", path, **options)
+        opened = open_engine("mil", path, **options)
+    if record is not None and name != "torch":
+        opened.inputs, opened.outputs = record.inputs, record.outputs  # an ONNX file does not say its bounds
+    return opened

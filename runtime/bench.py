@@ -10,7 +10,7 @@ import numpy as np
 
 from runtime.engines import Engine
 from runtime.spec import TimeAxis
-from runtime.stream import StreamError, largest_chunk, overlap_pieces
+from runtime.stream import StreamError, default_chunk, overlap_pieces
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def bench(
         spans = [(0, size)]
         chunk = size
     elif mode == "overlap":
-        chunk = chunk or largest_chunk(window, time_axis)
+        chunk = chunk or default_chunk(window, time_axis)
         pieces = overlap_pieces(frames.shape[time_axis.input_axis], window, time_axis, chunk)
         whole = [piece for piece in pieces if piece.keep_to - piece.keep_from == chunk]
         if not whole:

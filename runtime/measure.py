@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 import runtime
 from runtime.bench import Latency, bench
 from runtime.bundle import Bundle, BundleError, ComponentRecord, GoldenCase
-from runtime.engines import Engine, cpu_name
+from runtime.engines import ENGINES, Engine, EngineError, cpu_name
 from runtime.metrics import Agreement, agreement, log_mel_l1, stoi
 from runtime.options import MeasureOptions
 from runtime.spec import TimeAxis
@@ -170,9 +170,14 @@ def tool_versions() -> dict[str, str]:
 
 
 def engine_names(asked: Sequence[str], artefact_format: str) -> list[str]:
-    """`auto`: every engine that can execute the format on this machine, the judging one first."""
+    """`auto`: every engine that can execute the format on this machine, the judging one first.
+
+    Raises EngineError for a name that is none.
+    """
     names: list[str] = []
     for name in asked:
+        if name != "auto" and name not in ENGINES:
+            raise EngineError(f"there is no engine {name!r}; there is: auto, {', '.join(sorted(ENGINES))}")
         if name != "auto":
             names.append(name)
         elif artefact_format == "onnx":

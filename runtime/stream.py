@@ -62,16 +62,21 @@ def overlap_pieces(total: int, window: TensorSpec, time: TimeAxis, chunk: int) -
     return pieces
 
 
-def largest_chunk(window: TensorSpec, time: TimeAxis) -> int:
-    """New frames per call that waste least: all that fits beside the halo. Raises StreamError if none does."""
+def default_chunk(window: TensorSpec, time: TimeAxis) -> int:
+    """New frames per call where none are asked for: all that fit beside the halo in the window's default length.
+
+    Raises StreamError where not even one does.
+    """
     axis = window.shape[time.input_axis]
-    longest = axis.hi if isinstance(axis, Dim) else axis
-    if longest <= time.left + time.right:
+    halo = time.left + time.right
+    lengths = (axis.default, axis.hi) if isinstance(axis, Dim) else (axis,)
+    fitting = [length - halo for length in lengths if length > halo]
+    if not fitting:
         raise StreamError(
-            f"the artefact takes {longest} frames at once, its receptive field alone is {time.left} + {time.right}: "
-            f"convert with shape.frames > {time.left + time.right} to stream it"
+            f"the artefact takes {axis} frames at once, its receptive field alone is {time.left} + {time.right}: "
+            f"convert with shape.frames > {halo} to stream it"
         )
-    return min(longest - time.left - time.right, 1024)
+    return fitting[0]
 
 
 def overlap(engine: Engine, time: TimeAxis, frames: np.ndarray, chunk: int | None = None) -> Iterator[np.ndarray]:
@@ -81,7 +86,7 @@ def overlap(engine: Engine, time: TimeAxis, frames: np.ndarray, chunk: int | Non
     """
     (window,) = (spec for spec in engine.inputs if spec.name == time.input)
     total = frames.shape[time.input_axis]
-    for piece in overlap_pieces(total, window, time, chunk or largest_chunk(window, time)):
+    for piece in overlap_pieces(total, window, time, chunk or default_chunk(window, time)):
         part = np.take(frames, range(piece.start, piece.stop), axis=time.input_axis)
         output = engine.run({time.input: part})[time.output]
         first = (piece.keep_from - piece.start) * time.samples_per_frame

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 import runtime
 from runtime.spec import Dim, TensorSpec, TimeAxis
-from runtime.stream import StreamError, largest_chunk, overlap, overlap_pieces, synthesise
+from runtime.stream import StreamError, default_chunk, overlap, overlap_pieces, synthesise
 
 TIME = TimeAxis("mel", "audio", 2, 2, 4, 3, 2, 22050)
 
@@ -80,7 +80,7 @@ def test_what_cannot_be_streamed_says_what_would(total, axis, chunk, sentence):
 
 def test_a_window_smaller_than_the_receptive_field_cannot_stream():
     with pytest.raises(StreamError, match=r"shape\.frames > 5"):
-        largest_chunk(window(5), TIME)
+        default_chunk(window(5), TIME)
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 8, 38, None])
