@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -19,12 +18,19 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs every job of the command line. 0: all gates met; 1: a gate missed or a job failed; 2: wrong usage."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        check(argument for argument in arguments if not argument.startswith("-"))
+        check(_overrides(arguments))
     except OverrideError as error:
         console.error(f"{error}\n(python -m convert --help shows all groups and settings)")
         return _USAGE
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as for ctrl-C
+    console.catch_interrupts()
     return _run_hydra(arguments)
+
+
+def _overrides(arguments: list[str]) -> list[str]:
+    """What is left of the command line without Hydra's own options and their values."""
+    takes_value = {"--cfg", "-c", "--package", "-p", "--info", "-i", "--config-dir", "-cd"}
+    pairs = zip(["", *arguments], arguments)
+    return [argument for before, argument in pairs if not argument.startswith("-") and before not in takes_value]
 
 
 def _run_hydra(arguments: list[str]) -> int:

@@ -1,0 +1,97 @@
+"""The command line as a person uses it, in processes of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+COMMAND = [sys.executable, "-m", "convert"]
+QUICK = ["checkpoint.source=bundled", "tracking=off", "measure.bench_seconds=0", "measure.engines=[mil]"]
+
+
+def run(folder, *arguments, **options):
+    return subprocess.run(
+        [*COMMAND, *arguments], cwd=folder, capture_output=True, text=True, timeout=300, check=False, **options
+    )
+
+
+@pytest.fixture(autouse=True)
+def _importable_from_anywhere(monkeypatch):
+    from tests.conftest import ROOT
+
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])))
+
+
+def test_a_job_ends_with_a_table_and_the_bundle_s_path_on_the_last_line(tmp_path):
+    result = run(tmp_path, "model=hifigan", "precision=fp16", *QUICK)
+    assert result.returncode == 0, result.stderr
+    last = result.stdout.strip().splitlines()[-1]
+    assert last.startswith("bundle: ")
+    assert os.path.isdir(last.removeprefix("bundle: "))
+    assert "SNR" in result.stdout
+    for noise in ("Running MIL", "WARNING", "Warning", "Traceback", "not been tested"):
+        assert noise not in result.stdout + result.stderr
+    assert sorted(os.listdir(tmp_path)) == ["bundles"], "nothing of Hydra's is left in the working directory"
+    started = time.perf_counter()
+    again = run(tmp_path, "model=hifigan", "precision=fp16", *QUICK)
+    assert again.stdout.strip().splitlines()[-1] == last
+    assert "reused" in again.stderr
+    assert time.perf_counter() - started < 10  # seconds, where a conversion takes a dozen; the claim is in benchmarks/
+
+
+def test_multirun_runs_every_combination_and_a_missed_gate_stops_none(tmp_path):
+    result = run(
+        tmp_path, "-m", "precision=fp16,fp32", "upsampler=native,polyphase", "gates.limits.fp16.snr_db=90", *QUICK
+    )
+    assert result.returncode == 1
+    bundles = [line for line in result.stdout.splitlines() if line.startswith("bundle: ")]
+    assert len(bundles) == 4
+    assert sum("/rejected/" in line for line in bundles) == 2
+    assert "gate missed: snr_db" in result.stderr.replace("\n", " ")
+    assert sorted(os.listdir(tmp_path)) == ["bundles"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["modle=hifigan"], 2, "did you mean 'model'"),
+        (["shape.frames=abc"], 2, "could not be converted to Integer"),
+        (["shape.frames=0"], 1, "1 <= min_frames"),
+        (["measure.engines=[tpu]"], 1, "there is no engine 'tpu'"),
+        (["checkpoint.source=/nowhere"], 1, "there is no such path"),
+        (["checkpoint=rtvc_encoder"], 1, "is of family ge2e"),
+    ],
+)
+def test_wrong_usage_is_a_sentence_and_a_code(tmp_path, arguments, code, sentence):
+    result = run(tmp_path, *arguments)
+    assert result.returncode == code
+    assert sentence in " ".join(result.stderr.split())
+    assert "Traceback" not in result.stderr
+    assert not [name for name in os.listdir(tmp_path) if name != "bundles"]
+
+
+def test_help_shows_groups_choices_and_settings(tmp_path):
+    result = run(tmp_path, "--help")
+    assert result.returncode == 0
+    for part in ("precision: fp16, fp32", "upsampler: native, polyphase", "bench_seconds: 1.5", "ljspeech_hifigan_v2"):
+        assert part in result.stdout
+    assert run(tmp_path, "--cfg", "job", "precision=fp32").stdout.count("name: fp32") == 1
+
+
+@pytest.mark.parametrize("wait_for", ["locate checkpoint", "load ", "convert to", "goldens"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_nothing_unfinished(tmp_path, wait_for, number):
+    process = subprocess.Popen(
+        [*COMMAND, *QUICK], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stderr:
+        if wait_for in line:
+            break
+    process.send_signal(number)
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "nothing unfinished was kept" in rest
+    assert not list((tmp_path / "bundles").glob("**/*offline*"))

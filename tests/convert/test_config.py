@@ -1,0 +1,36 @@
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+import conf
+from convert.overrides import group_choices
+from convert.schema import Job, register
+
+
+def composed(*overrides: str) -> Job:
+    register()
+    with initialize_config_dir(config_dir=str(Path(conf.__file__).parent), version_base="1.3"):
+        job = OmegaConf.to_object(compose("config", overrides=list(overrides)))
+    assert isinstance(job, Job)
+    return job
+
+
+@pytest.mark.parametrize("choice", [f"{group}={name}" for group, names in group_choices().items() for name in names])
+def test_every_choice_of_every_group_composes_into_the_schema(choice):
+    composed(choice)
+
+
+def test_the_defaults_are_those_of_the_design():
+    job = composed()
+    assert (job.model.family, job.precision.name, job.format.name) == ("hifigan", "fp16", "mlprogram")
+    assert (job.upsampler.name, job.shape.frames, job.format.target) == ("polyphase", 64, "macOS15")
+    assert job.shape.frames * 256 <= 16_384, "the Neural Engine of M1 to M3 takes no longer axis"
+    assert job.checkpoint.name is None
+    assert job.tracking.uri == "sqlite:///mlflow.db"
+    assert job.gates.limits["fp32"].snr_db == 100
+
+
+def test_a_checkpoint_of_the_catalogue_is_a_choice():
+    assert composed("checkpoint=vctk_hifigan_v2").checkpoint.name == "vctk_hifigan_v2"

@@ -1,0 +1,63 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from converters.component import family, format_
+from converters.options import ConversionError, FormatOptions
+from ops.upsample import rewrite_upsampling
+from runtime.engines import open_engine
+from runtime.inspect import op_histogram
+from runtime.metrics import snr_db
+
+# (format, precision, engine that judges) -> what a random mel must at least give
+FLOORS = {
+    ("mlprogram", "fp32", "mil"): 95,
+    ("mlprogram", "fp16", "mil"): 35,
+    ("onnx", "fp32", "onnx"): 95,
+    ("onnx", "fp16", "onnx"): 35,
+}
+
+
+@pytest.mark.parametrize("flexible", [False, True], ids=["fixed", "flexible"])
+@pytest.mark.parametrize("upsampler", ["native", "polyphase"])
+@pytest.mark.parametrize(("name", "precision", "engine"), FLOORS)
+def test_every_combination_converts_and_executes(generator, tmp_path, name, precision, engine, upsampler, flexible):
+    from runtime.spec import Dim, TensorSpec
+
+    component = dataclasses.replace(generator, module=rewrite_upsampling(generator.module, upsampler))
+    if flexible:
+        component = dataclasses.replace(component, inputs=(TensorSpec("mel", (1, 80, Dim(8, 128, 64))),))
+    artefact = format_(name).convert(component, precision, FormatOptions(name), tmp_path)
+    opened = open_engine(engine, artefact)
+    for frames in (64, 20, 100) if flexible else (64,):
+        mel = torch.randn(1, 80, frames, generator=torch.Generator().manual_seed(1)) * 2 - 4
+        with torch.no_grad():
+            reference = generator.module(mel).numpy()
+        output = opened.run({"mel": mel.numpy()})["audio"]
+        assert output.dtype == np.float32
+        assert snr_db(reference.reshape(-1), output.reshape(-1)) > FLOORS[name, precision, engine]
+    ops = op_histogram(artefact)
+    has_transposed = "conv_transpose" in ops or "ConvTranspose" in ops
+    assert has_transposed == (upsampler == "native")
+
+
+def test_unknown_names_are_sentences(generator, tmp_path):
+    with pytest.raises(ConversionError, match="there is no family 'hifgan'"):
+        family("hifgan")
+    with pytest.raises(ConversionError, match="there is: mlprogram, onnx"):
+        format_("coreml")
+    with pytest.raises(ConversionError, match="no precision 'int8'; it has: fp32, fp16"):
+        format_("mlprogram").convert(generator, "int8", FormatOptions(), tmp_path)
+    with pytest.raises(ConversionError, match="no target 'macOS99'"):
+        format_("mlprogram").convert(generator, "fp16", FormatOptions(target="macOS99"), tmp_path)
+    with pytest.raises(ConversionError, match="no precision 'int8'"):
+        format_("onnx").convert(generator, "int8", FormatOptions("onnx"), tmp_path)
+
+
+def test_every_name_of_the_tables_imports():
+    from converters.component import FAMILIES, FORMATS
+
+    assert all(hasattr(family(name), "components") for name in FAMILIES)
+    assert all(hasattr(format_(name), "convert") for name in FORMATS)
