@@ -1,0 +1,105 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+
+from runtime.__main__ import main
+from runtime.metrics import snr_db
+
+
+@pytest.fixture
+def bundle(fp32):
+    return str(fp32.bundle.path)
+
+
+def result(capsys, *arguments):
+    assert main([*arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_info_says_what_a_bundle_and_a_bare_artefact_hold(bundle, mlpackage, capsys):
+    facts = result(capsys, "info", bundle)
+    assert facts["conversion"]["precision"] == "fp32"
+    assert facts["inputs"] == ["mel (1, 80, 64) float32"]
+    assert facts["parameters"] == 925_985
+    assert result(capsys, "info", str(mlpackage))["ops"]["conv"] == 78
+    assert main(["info", bundle]) == 0
+    assert "receptive field" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("engine", ["mil", "onnx", "torch"])
+def test_run_takes_arrays_of_any_length_in_overlap(bundle, fp32, tmp_path, capsys, engine):
+    case = fp32.bundle.goldens(fp32.bundle.component())[0]
+    np.savez(tmp_path / "in.npz", **case.inputs)
+    result(capsys, "run", bundle, str(tmp_path / "in.npz"), str(tmp_path / "out.npz"), "--engine", engine)
+    with np.load(tmp_path / "out.npz") as stored:
+        assert snr_db(case.outputs["audio"].reshape(-1), stored["audio"].reshape(-1)) > 100
+
+
+def test_run_on_a_bare_artefact_takes_its_own_length(mlpackage, tmp_path, capsys):
+    np.savez(tmp_path / "in.npz", mel=np.zeros((1, 80, 64), np.float32))
+    facts = result(capsys, "run", str(mlpackage), str(tmp_path / "in.npz"), str(tmp_path / "out.npz"))
+    assert facts["audio"] == "float32 (1, 1, 16384)"
+    np.savez(tmp_path / "in.npz", mel=np.zeros((1, 80, 65), np.float32))
+    assert main(["run", str(mlpackage), str(tmp_path / "in.npz"), str(tmp_path / "o.npz")]) == 1
+    assert "has length 65 on axis 2, wants 64" in capsys.readouterr().err
+    assert not (tmp_path / "o.npz").exists()
+
+
+@pytest.mark.parametrize("rate", [16000, 22050, 48000])
+def test_vocode_keeps_the_words_at_any_sample_rate_in(bundle, fp32, tmp_path, capsys, rate):
+    import soxr
+
+    from runtime.metrics import stoi
+
+    recording = fp32.bundle.goldens(fp32.bundle.component())[0].recording
+    soundfile.write(tmp_path / "in.wav", soxr.resample(recording, 22050, rate), rate)
+    facts = result(capsys, "vocode", bundle, str(tmp_path / "in.wav"), str(tmp_path / "out.wav"))
+    audio, out_rate = soundfile.read(tmp_path / "out.wav")
+    assert out_rate == 22050
+    assert facts["seconds"] == pytest.approx(len(recording) / 22050, abs=0.02)
+    common = min(len(audio), len(recording))
+    assert stoi(recording[:common], audio[:common], 22050) > 0.8
+
+
+def test_vocode_of_a_short_sound_is_padded_with_silence_and_cut_again(bundle, tmp_path, capsys):
+    soundfile.write(tmp_path / "in.wav", np.sin(np.arange(3000) * 0.1) * 0.3, 22050)
+    facts = result(capsys, "vocode", bundle, str(tmp_path / "in.wav"), str(tmp_path / "out.wav"))
+    assert facts["padded_with_silence"] is True
+    assert soundfile.info(tmp_path / "out.wav").frames == 3000
+
+
+def test_bench_reports_latency_per_chunk(bundle, capsys):
+    facts = result(capsys, "bench", bundle, "--seconds", "0.1", "--min-chunks", "5", "--chunk", "8")
+    assert facts["chunk_frames"] == 8
+    assert facts["deadline_ms"] == pytest.approx(8 * 256 / 22050 * 1e3)
+    assert facts["p50_ms"] <= facts["p99_ms"] <= facts["max_ms"]
+    assert len(facts["samples_ms"]) == facts["chunks"] >= 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["info", "{tmp}/absent"], "is not a bundle"),
+        (["vocode", "{bundle}", "{tmp}/absent.wav", "{tmp}/o.wav"], "there is no audio file"),
+        (["vocode", "{artefact}", "{tmp}/a.wav", "{tmp}/o.wav"], "is a bare artefact"),
+        (["run", "{bundle}", "{tmp}/text.npz", "{tmp}/o.npz"], "cannot be read as arrays"),
+        (["run", "{bundle}", "{tmp}/absent.npz", "{tmp}/o.npz"], "absent.npz"),
+        (["bench", "{bundle}", "--chunk", "60"], "use chunk <= 38"),
+        (["lower", "{tmp}/x.onnx"], "nothing to lower"),
+    ],
+)
+def test_what_cannot_be_done_is_a_sentence(bundle, mlpackage, tmp_path, capsys, arguments, sentence):
+    (tmp_path / "text.npz").write_text("no arrays")
+    places = {"tmp": tmp_path, "bundle": bundle, "artefact": mlpackage}
+    assert main([argument.format(**places) for argument in arguments]) == 1
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_tampered_bundle_is_not_executed(fp32, tmp_path, capsys):
+    copy = shutil.copytree(fp32.bundle.path, tmp_path / "b")
+    next(copy.rglob("weight.bin")).write_bytes(b"")
+    assert main(["bench", str(copy)]) == 1
+    assert "not what was converted" in capsys.readouterr().err
