@@ -88,7 +88,7 @@ def sync(output: Path) -> Iterator[tuple[Path, dict[str, str] | TrackingError | 
 def _log_conversion(bundle: Bundle, record: JobRecord) -> str:
     mlflow = _mlflow()
     manifest = bundle.manifest
-    with mlflow.start_run(run_name=f"convert {_series(manifest)}", tags=_tags(bundle, record, "convert")) as run:
+    with mlflow.start_run(run_name=f"convert {_label(manifest)}", tags=_tags(bundle, record, "convert")) as run:
         mlflow.log_params(_axes(manifest))
         converted = [s for name, s in record.seconds.items() if name.startswith("convert to")]
         metrics = {"size_mb": bundle.artefact_bytes / 1e6, "parameters_m": manifest.parameters / 1e6}
@@ -107,7 +107,7 @@ def _log_conversion(bundle: Bundle, record: JobRecord) -> str:
 
 def _log_measurement(bundle: Bundle, record: JobRecord, measurement: Measurement) -> str:
     mlflow = _mlflow()
-    name = f"measure {measurement.engine} {_series(bundle.manifest)}"
+    name = f"{measurement.engine} {_label(bundle.manifest)}"
     latency = measurement.latency
     chunk = latency.chunk_frames if latency else measurement.chunk_frames
     tags = {**_tags(bundle, record, "measure"), "device": measurement.device, "system": measurement.system}
@@ -163,6 +163,13 @@ def _log_model(bundle: Bundle, run_id: str) -> None:
     mlflow.register_model(f"models:/{model.model_id}", _series(manifest))
 
 
+def _label(manifest: Manifest) -> str:
+    """What differs between runs comes first: MLflow's lists cut a name after some 20 characters."""
+    conversion = manifest.conversion
+    parts = (conversion.precision, conversion.upsampler, conversion.mode, conversion.format, manifest.checkpoint.name)
+    return " ".join(parts)
+
+
 def _axes(manifest: Manifest) -> dict[str, str]:
     """What people compare runs by; values differ in their first 10 characters, which is what MLflow's plots show."""
     conversion = manifest.conversion
@@ -181,6 +188,7 @@ def _tags(bundle: Bundle, record: JobRecord, kind: str) -> dict[str, str]:
     manifest = bundle.manifest
     return {
         "kind": kind,
+        "mlflow.source.name": "voxport",
         "verdict": "passed" if record.passed else "rejected",
         "bundle": manifest.name,
         "bundle_key": manifest.key,
