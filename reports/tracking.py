@@ -6,6 +6,8 @@ mlflow is imported late: it costs a second.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import logging
 import os
@@ -160,7 +162,8 @@ def _log_model(bundle: Bundle, run_id: str) -> None:
     )
     mlflow.MlflowClient().log_model_artifacts(model.model_id, str(bundle.path))
     mlflow.finalize_logged_model(model.model_id, "READY")
-    mlflow.register_model(f"models:/{model.model_id}", _series(manifest))
+    with contextlib.redirect_stderr(io.StringIO()):  # it announces itself there, past all loggers
+        mlflow.register_model(f"models:/{model.model_id}", _series(manifest))
 
 
 def _label(manifest: Manifest) -> str:
