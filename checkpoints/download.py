@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import threading
 import time
@@ -43,6 +44,9 @@ def download(url: str, target: Path, want: FileFacts, progress: Progress, ceilin
     the server cannot be reached (decided within 5 s), does not have the file or keeps breaking; IntegrityError
     where size or hash differ, or the file is larger than `ceiling`.
     """
+    if url.startswith("file://"):
+        _copy(Path(urllib.request.url2pathname(urllib.parse.urlsplit(url).path)), target, want)
+        return
     require_reachable(url)
     part, notes = target.with_name(f"{target.name}.part"), target.with_name(f"{target.name}.part.json")
     problem = ""
@@ -72,6 +76,18 @@ def download(url: str, target: Path, want: FileFacts, progress: Progress, ceilin
     finally:
         notes.unlink(missing_ok=True)
     part.replace(target)
+
+
+def _copy(source: Path, target: Path, want: FileFacts) -> None:
+    if not source.is_file():
+        raise Unavailable(f"there is no file {source}")
+    part = target.with_name(f"{target.name}.part")
+    try:
+        shutil.copyfile(source, part)
+        check(part, want, str(source))
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _transfer(

@@ -30,6 +30,7 @@ from checkpoints.download import (
 from checkpoints.files import sha256_of
 
 LOCK_SECONDS = 3600.0
+_ORIGIN = ".source"
 
 
 def cache_folder() -> Path:
@@ -41,6 +42,14 @@ def cached(entry: Entry) -> Path | None:
     """The checkpoint's folder where it is already here."""
     folder = entry.bundled or cache_folder() / entry.name
     return folder if folder.is_dir() else None
+
+
+def origin(entry: Entry, folder: Path) -> str:
+    """Which of the entry's sources its files came from."""
+    if entry.bundled:
+        return "ships with voxport"
+    note = folder / _ORIGIN
+    return note.read_text() if note.is_file() else "unknown"
 
 
 def fetch(entry: Entry, progress: Progress = lambda done, total: None) -> Path:
@@ -85,6 +94,7 @@ def _get(entry: Entry, staging: Path, progress: Progress) -> None:
     for source in entry.sources:
         try:
             _get_from(source, entry, staging, progress)
+            (staging / _ORIGIN).write_text(str(source))
             return
         except Unavailable as error:
             problems.append(str(error))
@@ -95,7 +105,7 @@ def _get(entry: Entry, staging: Path, progress: Progress) -> None:
 
 
 def _get_from(source: Source, entry: Entry, staging: Path, progress: Progress) -> None:
-    wanted = _facts(entry)
+    wanted = known_facts(entry)
     if source.archive:
         archive = staging / "archive.zip"
         download(source.archive, archive, FileFacts(), progress)
@@ -185,7 +195,7 @@ def read_lock() -> dict[str, dict[str, FileFacts]]:
     return merged
 
 
-def _facts(entry: Entry) -> dict[str, FileFacts]:
+def known_facts(entry: Entry) -> dict[str, FileFacts]:
     """What is known of the entry's files: the catalogue's word, completed by the lock's."""
     locked = read_lock().get(entry.name, {})
     names = set(locked) | set(entry.files)
@@ -229,7 +239,7 @@ def verify(entry: Entry) -> list[str]:
     if folder is None:
         raise CheckpointError(f"checkpoint {entry.name} is not here: fetch it first")
     problems = []
-    for name, facts in sorted(_facts(entry).items()):
+    for name, facts in sorted(known_facts(entry).items()):
         if not (folder / name).is_file():
             problems.append(f"checkpoint {entry.name}: {name} is missing")
             continue

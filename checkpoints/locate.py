@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from checkpoints import CheckpointError
-from checkpoints.catalogue import BUNDLED, Entry, catalogue, find
-from checkpoints.download import Progress, Unavailable
-from checkpoints.fetch import fetch
+from checkpoints.catalogue import BUNDLED, Entry, FileFacts, catalogue, find
+from checkpoints.download import IntegrityError, Progress, Unavailable
+from checkpoints.fetch import fetch, known_facts, origin
 from checkpoints.files import read_config, sha256_of
 from checkpoints.options import CheckpointOptions
 
@@ -96,14 +96,21 @@ def _require_family(entry: Entry, family: str) -> None:
 
 def _locate(entry: Entry, folder: Path, is_fallback: bool = False) -> LocatedCheckpoint:
     weights = _weight_file(folder)
+    sha256 = sha256_of(weights)
+    expected = known_facts(entry).get(weights.relative_to(folder).as_posix(), FileFacts()).sha256
+    if expected is not None and sha256 != expected:
+        raise IntegrityError(
+            f"checkpoint {entry.name}: {weights.name} has changed since it was fetched (sha256 {sha256[:16]}…, want "
+            f"{expected[:16]}…): delete {folder} and fetch it again"
+        )
     config = read_config(folder / "config.json") if (folder / "config.json").is_file() else {}
     config["audio"] = {**(config.get("audio") or {}), **entry.audio}
     return LocatedCheckpoint(
         name=entry.name,
         family=entry.family,
         licence=entry.licence,
-        source="ships with voxport" if entry.bundled else str(entry.sources[0]),
-        sha256=sha256_of(weights),
+        source=origin(entry, folder),
+        sha256=sha256,
         weights=weights,
         config=config,
         stats=_stats(folder, config),

@@ -6,8 +6,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 
 from rich.console import Console
 from rich.markup import escape
@@ -61,20 +61,29 @@ class Stages:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: str, spinner: bool = True) -> Iterator[None]:
+        """`spinner=False` for a stage that draws something of its own: rich shows one live thing at a time."""
         _stop_if_interrupted()
         started = time.perf_counter()
-        with progress_console.status(escape(name)):
+        with progress_console.status(escape(name)) if spinner else nullcontext():
             yield
         _stop_if_interrupted()
         elapsed = time.perf_counter() - started
         self.seconds[name] = elapsed
-        progress_console.print(f"[green]✓[/] {escape(name):<44} {elapsed:6.2f} s")
+        progress_console.print(f"[green]✓[/] {escape(name):<50} {elapsed:6.2f} s")
 
 
 @contextmanager
-def download_bar(name: str) -> Iterator[Progress]:
+def download_bar(name: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Something to call with (bytes so far, bytes in all); the bar appears at the first call."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=progress_console, transient=True) as bar:
-        bar.add_task(name, total=None)
-        yield bar
+    with ExitStack() as shown:
+        bars: list[Progress] = []
+
+        def progress(done: int, total: int | None) -> None:
+            if not bars:
+                bars.append(shown.enter_context(Progress(*columns, console=progress_console, transient=True)))
+                bars[0].add_task(name)
+            bars[0].update(bars[0].task_ids[0], completed=done, total=total)
+
+        yield progress

@@ -54,14 +54,8 @@ def run_job(job: Job) -> Outcome:
     engine_names(job.measure.engines, job.format.name)  # a misspelt engine ends here, not after the conversion
     stages = console.Stages()
     output = Path(job.output).expanduser().resolve()
-    with stages.stage("locate checkpoint"), console.download_bar("checkpoint") as bar:
-        located = locate(
-            job.checkpoint,
-            job.model.family,
-            job.model.default_checkpoint,
-            console.warn,
-            lambda done, total: bar.update(bar.task_ids[0], completed=done, total=total),
-        )
+    with stages.stage("locate checkpoint", spinner=False), console.download_bar("download") as progress:
+        located = locate(job.checkpoint, job.model.family, job.model.default_checkpoint, console.warn, progress)
     key = bundle_key(job, located)
     name = bundle_name(job, located, key)
     existing = None if job.force else _existing(output, name, key)

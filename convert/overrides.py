@@ -5,6 +5,7 @@ Hydra itself drops `++precision.dtpye=fp16` without a word; here unknown setting
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import fnmatch
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,8 @@ from pathlib import Path
 import conf
 from checkpoints.catalogue import catalogue
 from convert.schema import setting_names
+from runtime.engines import ENGINES
+from runtime.options import GateLimits
 
 
 class OverrideError(ValueError):
@@ -61,9 +64,20 @@ def check(overrides: Iterable[str], groups: Mapping[str, list[str]] | None = Non
                 values = list(override.sweep_string_iterator())
             for value in values:
                 _check_choice(key, str(value), groups[key])
+        elif key.startswith("gates.limits."):
+            _check_limit(key, groups["precision"])
         elif not any(fnmatch.fnmatchcase(key, pattern) for pattern in settings):
             known = [*groups, *(name for name in settings if "*" not in name)]
             raise OverrideError(f"there is no setting {key!r}{_nearest(key, known)}")
+
+
+def _check_limit(key: str, precisions: Iterable[str]) -> None:
+    """`gates.limits` is keyed by precision, or precision and engine."""
+    series = [name for precision in precisions for name in (precision, *(f"{precision}_{e}" for e in sorted(ENGINES)))]
+    limits = [field.name for field in dataclasses.fields(GateLimits)]
+    known = [f"gates.limits.{name}.{limit}" for name in series for limit in limits]
+    if key not in (*known, *(f"gates.limits.{name}" for name in series)):
+        raise OverrideError(f"there is no setting {key!r}{_nearest(key, known)}")
 
 
 def _check_choice(group: str, value: str, choices: list[str]) -> None:

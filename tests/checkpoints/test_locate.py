@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from checkpoints import CheckpointError, fetch, locate
-from checkpoints.catalogue import BUNDLED, catalogue, find, read_catalogue
+from checkpoints.catalogue import BUNDLED, Entry, Source, catalogue, find, read_catalogue
 from checkpoints.download import IntegrityError, Unavailable
 from checkpoints.load import load
 from checkpoints.locate import FALLBACK
@@ -143,6 +143,19 @@ def test_statistics_beside_a_checkpoint_are_found_by_name(tmp_path):
     assert located(source=str(folder)).stats is None
     np.save(folder / "scale_stats.npy", {"mel_mean": np.zeros(80), "mel_std": np.ones(80)}, allow_pickle=True)
     assert load(located(source=str(folder))).stats["mel_std"].shape == (80,)
+
+
+def test_cached_weights_that_changed_since_their_fetch_are_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv("VOXPORT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("VOXPORT_LOCK", str(tmp_path / "lock.yaml"))
+    source = Source(http={(OURS / name).as_uri(): name for name in ("model.safetensors", "config.json")})
+    voice = Entry("voice", "hifigan", "?", "?", (source,))
+    monkeypatch.setitem(catalogue(), "voice", voice)
+    checkpoint = located(name="voice", source="required")
+    assert checkpoint.source.startswith("file://")
+    checkpoint.weights.write_bytes(checkpoint.weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(IntegrityError, match="has changed since it was fetched"):
+        located(name="voice")
 
 
 def test_the_catalogue_is_well_formed_and_covers_what_the_users_name():
