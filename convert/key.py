@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.metadata
 import importlib.util
 import json
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from checkpoints.locate import LocatedCheckpoint
 from convert.schema import Job
 from runtime.speech import CLIPS
+from runtime.versions import installed_versions
 
 TOOLS = ("coqui-tts", "coremltools", "numpy", "onnx", "onnxscript", "torch", "voxport")
 _SOURCES = ("converters", "ops")
@@ -19,13 +19,7 @@ _SOURCES = ("converters", "ops")
 
 def versions() -> dict[str, str]:
     """Installed versions of the tools that make an artefact."""
-    found = {}
-    for tool in TOOLS:
-        try:
-            found[tool] = importlib.metadata.version(tool)
-        except importlib.metadata.PackageNotFoundError:
-            found[tool] = "absent"
-    return found
+    return installed_versions(TOOLS)
 
 
 def bundle_key(job: Job, checkpoint: LocatedCheckpoint) -> str:

@@ -24,6 +24,7 @@ from runtime.metrics import Agreement, agreement, log_mel_l1, stoi
 from runtime.options import MeasureOptions
 from runtime.spec import TimeAxis
 from runtime.stream import synthesise
+from runtime.versions import installed_versions
 
 SCHEMA_VERSION = 1
 
@@ -157,16 +158,8 @@ def _clip_result(component: ComponentRecord, time_axis: TimeAxis, case: GoldenCa
 
 def tool_versions() -> dict[str, str]:
     """The versions that a figure can depend on."""
-    import importlib.metadata
-
     names = ("coremltools", "numpy", "onnx", "onnxruntime", "onnxscript", "torch", "voxport")
-    versions = {"python": platform.python_version(), "system": platform.platform()}
-    for name in names:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "absent"
-    return versions
+    return {"python": platform.python_version(), "system": platform.platform(), **installed_versions(names)}
 
 
 def engine_names(asked: Sequence[str], artefact_format: str) -> list[str]:
