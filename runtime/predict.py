@@ -10,14 +10,15 @@ import numpy as np
 
 
 def enable_predict() -> None:
-    """Makes `MLModel.predict` of ML programs work on this machine, for the rest of the process.
+    """Makes `MLModel.predict` and `make_state` of ML programs work on this machine, for the rest of the process.
 
     The model is executed from its package on disk, never from the program in memory. Other model types raise
     ArtefactError. Calling it twice is harmless; on a Mac it replaces Core ML, so do not call it there.
     """
     from runtime.coreml_tools import coremltools
 
-    coremltools().models.MLModel.predict = _predict
+    model = coremltools().models.MLModel
+    model.predict, model.make_state = _predict, _make_state
 
 
 def _predict(model: Any, data: Mapping[str, Any] | list[Mapping[str, Any]], state: Any = None) -> Any:
@@ -28,7 +29,24 @@ def _predict(model: Any, data: Mapping[str, Any] | list[Mapping[str, Any]], stat
     wanted = {spec.name: spec for spec in engine.inputs}
     arrays = {name: np.asarray(value) for name, value in data.items()}
     inputs = {name: value.astype(wanted[name].dtype) if name in wanted else value for name, value in arrays.items()}
-    return engine.run(inputs)
+    return engine.run(inputs, None if state is None else state.values)
+
+
+class MLState:
+    """Stands for Core ML's state object: the values that a program keeps between predictions."""
+
+    def __init__(self, values: dict[str, np.ndarray]) -> None:
+        self.values = values
+
+    def read_state(self, name: str) -> np.ndarray:
+        return self.values[name].astype(np.float32)
+
+    def write_state(self, name: str, value: np.ndarray) -> None:
+        self.values[name][...] = value
+
+
+def _make_state(model: Any) -> MLState:
+    return MLState(_engine(model).new_state())
 
 
 def _engine(model: Any) -> Any:

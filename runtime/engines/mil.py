@@ -11,7 +11,7 @@ import torch
 from runtime.engines import State, cpu_name
 from runtime.errors import ArtefactError
 from runtime.mil.faithful import Faithful
-from runtime.mil.graph import build_graph
+from runtime.mil.graph import build_graph, is_state
 from runtime.mil.package import open_package
 from runtime.spec import checked_inputs
 
@@ -29,16 +29,26 @@ class MilEngine:
         self.inputs, self.outputs = package.inputs, package.outputs
         self.graph = build_graph(package.program, path)
         self._interpreter = Faithful(self.graph)
+        self._placeholders = [(name, is_state(var)) for name, var in package.program.functions["main"].inputs.items()]
+        self.states = package.states
         if threads:
             torch.set_num_threads(threads)
 
     def new_state(self) -> State:
-        return {}
+        """Zeros, as Core ML starts a state."""
+        return {spec.name: np.zeros(spec.default_shape, spec.dtype) for spec in self.states}
 
     def run(self, inputs: Mapping[str, np.ndarray], state: State | None = None) -> dict[str, np.ndarray]:
         arrays = checked_inputs(self.inputs, inputs)
-        tensors = [torch.from_numpy(arrays[spec.name]) for spec in self.inputs]
-        tensors = [tensor.float() if tensor.is_floating_point() else tensor for tensor in tensors]
+        held = self.new_state() if state is None else state
+        tensors = [_tensor(held[name] if kept else arrays[name]) for name, kept in self._placeholders]
         with torch.inference_mode():
             results = self._interpreter.run(*tensors)
-        return {spec.name: value.numpy().astype(spec.dtype) for spec, value in zip(self.outputs, results)}
+        outputs, states = results[: len(self.outputs)], results[len(self.outputs) :]
+        for name, value in zip((name for name, kept in self._placeholders if kept), states):
+            held[name][...] = value.numpy()
+        return {spec.name: value.numpy().astype(spec.dtype) for spec, value in zip(self.outputs, outputs)}
+
+
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(array.astype(np.float32) if array.dtype.kind == "f" else array)

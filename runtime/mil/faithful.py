@@ -9,18 +9,32 @@ from torch import Tensor, fx
 
 
 class Faithful(fx.Interpreter):
-    """Runs a graph of graph.py as the program says: fp16 overflow and rounding show.
+    """Runs a graph of graph.py as the program says: fp16 overflow and rounding show, in blocks too.
 
     Values travel as float32 tensors that hold only what their declared dtype can hold.
     """
 
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
-        return value if n.op in ("output", "get_attr") else rounded(value, n.meta["mil"].dtype)
+        if n.op == "get_attr":
+            return Faithful(value).run if isinstance(value, fx.GraphModule) else value
+        if "mil" not in n.meta:
+            return value
+        dtypes = n.meta["mil"].dtypes
+        if isinstance(value, tuple):
+            return tuple(_declared(item, dtype) for item, dtype in zip(value, dtypes))
+        return _declared(value, dtypes[0])
+
+
+def _declared(value: Any, dtype: torch.dtype | None) -> Any:
+    """A list's elements were rounded when they were made."""
+    return value if dtype is None or not isinstance(value, Tensor) else rounded(value, dtype)
 
 
 def rounded(value: Tensor, dtype: torch.dtype) -> Tensor:
     """`value` restricted to what `dtype` can hold; floating point stays in a float32 tensor."""
     if dtype.is_floating_point:
         return value.float() if dtype == torch.float32 else value.to(dtype).float()
+    if value.is_floating_point() and dtype != torch.bool:
+        value = torch.trunc(value)
     return value.to(dtype)

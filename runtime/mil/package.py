@@ -24,13 +24,23 @@ class Package:
     def inputs(self) -> tuple[TensorSpec, ...]:
         """In the order of the program's own inputs."""
         features = {feature.name: feature for feature in self.spec.description.input}
-        return tuple(_tensor_spec(features[name]) for name in self.program.functions["main"].inputs)
+        return tuple(_tensor_spec(features[name]) for name in self.program.functions["main"].inputs if name in features)
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         """In the order of the program's own outputs."""
         features = {feature.name: feature for feature in self.spec.description.output}
         return tuple(_tensor_spec(features[var.name], var.shape) for var in self.program.functions["main"].outputs)
+
+    @property
+    def states(self) -> tuple[TensorSpec, ...]:
+        """What the program keeps between calls, by name."""
+        return tuple(
+            TensorSpec(
+                feature.name, tuple(feature.type.stateType.arrayType.shape), _dtype(feature.type.stateType.arrayType)
+            )
+            for feature in self.spec.description.state
+        )
 
 
 def files_of(path: Path) -> tuple[Path, Path]:

@@ -25,7 +25,7 @@ def conv(
     spatial = x.dim() - 2
     strides, dilations = strides or [1] * spatial, dilations or [1] * spatial
     reach = [(weight.shape[2 + i] - 1) * dilations[i] for i in range(spatial)]
-    pairs = _padding(pad_type, pad, [x.shape[2 + i] for i in range(spatial)], strides, reach)
+    pairs = spatial_padding(pad_type, pad, [x.shape[2 + i] for i in range(spatial)], strides, reach)
     if all(before == after for before, after in pairs):
         padding = [before for before, _ in pairs]
     else:
@@ -70,7 +70,7 @@ def conv_transpose(
     return full
 
 
-def _padding(
+def spatial_padding(
     pad_type: str, pad: list[int] | None, lengths: list[int], strides: list[int], reach: list[int]
 ) -> list[tuple[int, int]]:
     """(before, after) per spatial axis for the four pad types of MIL's conv."""

@@ -1,4 +1,4 @@
-"""Shape and type ops (coremltools: ops/defs/iOS15/tensor_transformation.py, tensor_operation.py)."""
+"""Making, joining, sorting and counting (coremltools: ops/defs/*/tensor_operation.py, elementwise_unary.py)."""
 
 from __future__ import annotations
 
@@ -8,103 +8,224 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_CAST = {
-    "fp16": torch.float32,  # the interpreter rounds to half precision where the program declares it
+# Half precision is the interpreter's business: it rounds where the program declares it.
+DTYPES = {
+    "fp16": torch.float32,
     "fp32": torch.float32,
     "int8": torch.int8,
     "uint8": torch.uint8,
     "int16": torch.int16,
     "uint16": torch.uint16,
     "int32": torch.int32,
+    "uint32": torch.uint32,
     "bool": torch.bool,
 }
 
 
+def argsort(x: Tensor, axis: int = -1, ascending: bool = False) -> Tensor:
+    return torch.argsort(x, dim=axis, descending=not ascending, stable=True)
+
+
+def band_part(x: Tensor, lower: int = -1, upper: int = -1) -> Tensor:
+    rows = torch.arange(x.shape[-2])[:, None]
+    columns = torch.arange(x.shape[-1])[None]
+    kept = torch.ones(x.shape[-2:], dtype=torch.bool)
+    if lower >= 0:
+        kept = kept & (rows - columns <= lower)
+    if upper >= 0:
+        kept = kept & (columns - rows <= upper)
+    return torch.where(kept, x, torch.zeros_like(x))
+
+
 def cast(x: Tensor, dtype: str) -> Tensor:
-    return x.to(_CAST[dtype])
+    """Floating point to integer cuts towards zero."""
+    wanted = DTYPES[dtype]
+    if wanted == torch.bool:
+        return x != 0
+    if x.is_floating_point() and not wanted.is_floating_point:
+        return torch.trunc(x).to(torch.int64).to(wanted)
+    return x.to(wanted)
+
+
+def classify(probabilities: Tensor, classes: Tensor) -> Tensor:
+    return classes.reshape(-1)[torch.argmax(probabilities.reshape(-1))]
 
 
 def concat(values: list[Tensor], axis: int, interleave: bool = False) -> Tensor:
     if interleave:
-        stacked = torch.stack(values, dim=axis + 1 if axis >= 0 else axis)
-        return stacked.flatten(axis, axis + 1) if axis >= 0 else stacked.flatten(axis - 1, axis)
+        axis = axis % values[0].dim()
+        return torch.stack(values, dim=axis + 1).flatten(axis, axis + 1)
     return torch.cat(values, dim=axis)
 
 
-def expand_dims(x: Tensor, axes: list[int]) -> Tensor:
-    rank = x.dim() + len(axes)
-    for axis in sorted(axis % rank for axis in axes):
-        x = x.unsqueeze(axis)
-    return x
+def cumsum(x: Tensor, axis: int = 0, exclusive: bool = False, reverse: bool = False) -> Tensor:
+    x = x.flip(axis) if reverse else x
+    total = torch.cumsum(x, axis)
+    if exclusive:
+        total = total - x
+    return total.flip(axis) if reverse else total
+
+
+def fill(shape: list[int], value: float = 0.0) -> Tensor:
+    return torch.full(shape, value)
+
+
+def fill_like(ref_tensor: Tensor, value: float = 0.0) -> Tensor:
+    return torch.full(ref_tensor.shape, value)
+
+
+def flatten2d(x: Tensor, axis: int = 1) -> Tensor:
+    axis = axis % x.dim() if axis < 0 else axis
+    rows = 1
+    for size in x.shape[:axis]:
+        rows = rows * size
+    return x.reshape(rows, -1)
 
 
 def identity(x: Tensor) -> Tensor:
     return x
 
 
+def non_maximum_suppression(
+    boxes: Tensor,
+    scores: Tensor,
+    iou_threshold: float,
+    max_boxes: int,
+    score_threshold: float | None = None,
+    per_class_suppression: bool = False,
+) -> tuple[Tensor, ...]:
+    """boxes (n, B, 4) as (x, y, w, h) from the centre and scores (n, B, K); from iOS 17 the last axes swapped.
+
+    Gives the chosen boxes, their scores, their indices (-1 where there are fewer than max_boxes) and, up to
+    iOS 16, how many there are.
+    """
+    is_ios17 = score_threshold is None
+    if is_ios17:
+        boxes, scores = boxes.transpose(1, 2), scores.transpose(1, 2)
+    n, _, classes = scores.shape
+    out_boxes = boxes.new_zeros(n, max_boxes, 4)
+    out_scores = scores.new_zeros(n, max_boxes, classes)
+    indices = torch.full((n, max_boxes), -1)
+    counts = torch.zeros(n, dtype=torch.int32)
+    for image in range(n):
+        best, labels = scores[image].max(1)
+        chosen: list[int] = []
+        for candidate in torch.argsort(best, descending=True, stable=True).tolist():
+            if len(chosen) == max_boxes or (score_threshold is not None and best[candidate] < score_threshold):
+                break
+            rivals = [k for k in chosen if not per_class_suppression or labels[k] == labels[candidate]]
+            if all(_overlap(boxes[image, candidate], boxes[image, k]) <= iou_threshold for k in rivals):
+                chosen.append(candidate)
+        out_boxes[image, : len(chosen)] = boxes[image, chosen]
+        out_scores[image, : len(chosen)] = scores[image, chosen]
+        indices[image, : len(chosen)] = torch.tensor(chosen, dtype=torch.int64)
+        counts[image] = len(chosen)
+    if is_ios17:
+        return out_boxes.transpose(1, 2), out_scores.transpose(1, 2), indices
+    return out_boxes, out_scores, indices, counts
+
+
+def _overlap(a: Tensor, b: Tensor) -> Tensor:
+    """Intersection over union of two boxes given by centre and size."""
+    low = torch.maximum(a[:2] - a[2:] / 2, b[:2] - b[2:] / 2)
+    high = torch.minimum(a[:2] + a[2:] / 2, b[:2] + b[2:] / 2)
+    common = torch.clamp(high - low, min=0).prod()
+    return common / (a[2:].prod() + b[2:].prod() - common)
+
+
+def non_zero(x: Tensor) -> Tensor:
+    return torch.nonzero(x)
+
+
+def one_hot(
+    indices: Tensor, one_hot_vector_size: int, axis: int = -1, on_value: Tensor | None = None,
+    off_value: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """An index out of range gives a vector of off values."""
+    on = torch.tensor(1) if on_value is None else on_value
+    off = torch.tensor(0) if off_value is None else off_value
+    axis = axis % (indices.dim() + 1)
+    places = torch.arange(one_hot_vector_size).reshape([-1 if i == axis else 1 for i in range(indices.dim() + 1)])
+    return torch.where(indices.unsqueeze(axis) == places, on, off)
+
+
 def pad(x: Tensor, pad: list[int], mode: str = "constant", constant_val: float = 0.0) -> Tensor:
     """pad: (before, after) for each of the last len(pad) / 2 axes."""
     pairs = list(zip(pad[0::2], pad[1::2]))
-    while pairs and pairs[0] == (0, 0):  # torch pads no axis before the first that changes
-        pairs.pop(0)
-    amounts = [amount for pair in reversed(pairs) for amount in pair]
     if mode == "constant":
-        return F.pad(x, amounts, value=constant_val)
-    return F.pad(x, amounts, mode={"reflect": "reflect", "replicate": "replicate"}[mode])
-
-
-def reshape(x: Tensor, shape: list[int]) -> Tensor:
-    """A 0 in `shape` keeps that axis of x, one -1 is inferred."""
-    return x.reshape([x.shape[i] if size == 0 else size for i, size in enumerate(shape)])
-
-
-def slice_by_index(
-    x: Tensor,
-    begin: list[int],
-    end: list[int],
-    stride: list[int] | None = None,
-    begin_mask: list[bool] | None = None,
-    end_mask: list[bool] | None = None,
-    squeeze_mask: list[bool] | None = None,
-) -> Tensor:
-    rank = x.dim()
-    stride = stride or [1] * rank
-    begin_mask, end_mask = begin_mask or [False] * rank, end_mask or [False] * rank
-    squeeze_mask = squeeze_mask or [False] * rank
-    for axis in reversed(range(rank)):
-        length = x.shape[axis]
-        if squeeze_mask[axis]:
-            x = x.select(axis, begin[axis])
-            continue
-        step = stride[axis]
-        if step > 0:
-            start = None if begin_mask[axis] else begin[axis]
-            stop = None if end_mask[axis] else end[axis]
-            x = x[(slice(None),) * axis + (slice(start, stop, step),)]
-        else:  # torch has no negative step: flip, then walk forwards
-            first = length - 1 if begin_mask[axis] else begin[axis] % length
-            last = -1 if end_mask[axis] else end[axis] % length
-            flipped = x.flip(axis)
-            x = flipped[(slice(None),) * axis + (slice(length - 1 - first, length - 1 - last, -step),)]
+        return F.pad(x, [amount for pair in reversed(pairs) for amount in pair], value=constant_val)
+    for i, (before, after) in enumerate(pairs):
+        if before or after:
+            axis = x.dim() - len(pairs) + i
+            length = x.shape[axis]
+            at = torch.arange(-before, length + after)
+            if mode == "reflect":
+                at = torch.where(at < 0, -at, at)
+                at = torch.where(at >= length, 2 * (length - 1) - at, at)
+            else:  # replicate
+                at = torch.clamp(at, 0, length - 1)
+            x = x.index_select(axis, at)
     return x
 
 
-def squeeze(x: Tensor, axes: list[int] | None = None) -> Tensor:
-    return x.squeeze() if axes is None else x.squeeze(tuple(axes))
+def range_1d(end: Tensor, start: Tensor, step: Tensor) -> Tensor:
+    return torch.arange(start.item(), end.item(), step.item(), dtype=end.dtype)
 
 
-def transpose(x: Tensor, perm: list[int]) -> Tensor:
-    return x.permute(perm)
+def shape(x: Tensor) -> Tensor:
+    return torch.tensor(x.shape, dtype=torch.int32)
 
 
-OPS: dict[str, Callable[..., Tensor]] = {
+def split(
+    x: Tensor, axis: int, num_splits: int | None = None, split_sizes: list[int] | None = None
+) -> tuple[Tensor, ...]:
+    if split_sizes:
+        return torch.split(x, split_sizes, axis)
+    assert num_splits is not None
+    return torch.chunk(x, num_splits, axis)
+
+
+def stack(values: list[Tensor], axis: int) -> Tensor:
+    return torch.stack(values, axis)
+
+
+def tile(x: Tensor, reps: list[int]) -> Tensor:
+    return torch.tile(x, reps)
+
+
+def topk(
+    x: Tensor,
+    k: int = 1,
+    axis: int = -1,
+    ascending: bool = False,
+    sort: bool = True,
+    return_indices: bool = True,
+    output_indices_dtype: str = "int32",
+) -> tuple[Tensor, ...]:
+    k = x.shape[axis] if k == -1 else k
+    values, indices = torch.topk(x, k, axis, largest=not ascending, sorted=True)
+    return (values, indices) if return_indices else (values,)
+
+
+OPS: dict[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
+    "argsort": argsort,
+    "band_part": band_part,
     "cast": cast,
+    "classify": classify,
     "concat": concat,
-    "expand_dims": expand_dims,
+    "cumsum": cumsum,
+    "fill": fill,
+    "fill_like": fill_like,
+    "flatten2d": flatten2d,
     "identity": identity,
+    "non_maximum_suppression": non_maximum_suppression,
+    "non_zero": non_zero,
+    "one_hot": one_hot,
     "pad": pad,
-    "reshape": reshape,
-    "slice_by_index": slice_by_index,
-    "squeeze": squeeze,
-    "transpose": transpose,
+    "range_1d": range_1d,
+    "shape": shape,
+    "split": split,
+    "stack": stack,
+    "tile": tile,
+    "topk": topk,
 }

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 import runtime
-from runtime.coreml_tools import coremltools
 from runtime.engines.mil import MilEngine
 from runtime.errors import ArtefactError
 from runtime.mil.package import open_package
@@ -65,18 +64,12 @@ def test_what_is_no_package_is_a_sentence(tmp_path):
         MilEngine(tmp_path / "model.onnx")
 
 
-def test_an_unknown_op_is_named_with_output_and_file(tmp_path):
-    ct = coremltools()
-    from coremltools.converters.mil import Builder as mb
+def test_an_unknown_op_is_named_with_output_and_file(mlpackage, monkeypatch):
+    from runtime.mil import graph
 
-    @mb.program(input_specs=[mb.TensorSpec(shape=(4, 4))], opset_version=ct.target.iOS15)
-    def program(x):
-        return mb.band_part(x=x, lower=1, upper=1, name="banded")
-
-    model = ct.convert(program, minimum_deployment_target=ct.target.iOS15, skip_model_load=True)
-    model.save(str(tmp_path / "band.mlpackage"))
-    with pytest.raises(ArtefactError, match=r"op 'band_part' \(output 'banded.*band\.mlpackage"):
-        MilEngine(tmp_path / "band.mlpackage")
+    monkeypatch.setattr(graph, "OPS", {name: op for name, op in graph.OPS.items() if name != "tanh"})
+    with pytest.raises(ArtefactError, match=r"does not know the op 'tanh' \(output 'audio.*generator\.mlpackage"):
+        MilEngine(mlpackage)
 
 
 def test_a_custom_layer_in_an_ml_program_is_refused(copy):
