@@ -29,7 +29,10 @@ def _predict(model: Any, data: Mapping[str, Any] | list[Mapping[str, Any]], stat
     wanted = {spec.name: spec for spec in engine.inputs}
     arrays = {name: np.asarray(value) for name, value in data.items()}
     inputs = {name: value.astype(wanted[name].dtype) if name in wanted else value for name, value in arrays.items()}
-    return engine.run(inputs, None if state is None else state.values)
+    try:
+        return engine.run(inputs, None if state is None else state.values)
+    except IndexError as error:  # as Core ML reports what goes wrong inside a prediction
+        raise RuntimeError(f"Unable to compute the prediction using ML Program: {error}") from error
 
 
 class MLState:

@@ -11,7 +11,7 @@ import torch
 from runtime.engines import State, cpu_name
 from runtime.errors import ArtefactError
 from runtime.mil.faithful import Faithful
-from runtime.mil.graph import build_graph, is_state
+from runtime.mil.graph import build_graph, carried, is_state
 from runtime.mil.package import open_package
 from runtime.spec import checked_inputs
 
@@ -41,14 +41,11 @@ class MilEngine:
     def run(self, inputs: Mapping[str, np.ndarray], state: State | None = None) -> dict[str, np.ndarray]:
         arrays = checked_inputs(self.inputs, inputs)
         held = self.new_state() if state is None else state
-        tensors = [_tensor(held[name] if kept else arrays[name]) for name, kept in self._placeholders]
+        tensors = [carried(held[name] if kept else arrays[name]) for name, kept in self._placeholders]
         with torch.inference_mode():
             results = self._interpreter.run(*tensors)
         outputs, states = results[: len(self.outputs)], results[len(self.outputs) :]
         for name, value in zip((name for name, kept in self._placeholders if kept), states):
             held[name][...] = value.numpy()
-        return {spec.name: value.numpy().astype(spec.dtype) for spec, value in zip(self.outputs, outputs)}
-
-
-def _tensor(array: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(array.astype(np.float32) if array.dtype.kind == "f" else array)
+        # Core ML's arrays have at least one axis
+        return {s.name: np.atleast_1d(value.numpy().astype(s.dtype)) for s, value in zip(self.outputs, outputs)}

@@ -32,9 +32,16 @@ def _declared(value: Any, dtype: torch.dtype | None) -> Any:
 
 
 def rounded(value: Tensor, dtype: torch.dtype) -> Tensor:
-    """`value` restricted to what `dtype` can hold; floating point stays in a float32 tensor."""
+    """`value` restricted to what `dtype` can hold, in the type that values travel in (graph.carried)."""
     if dtype.is_floating_point:
         return value.float() if dtype == torch.float32 else value.to(dtype).float()
     if value.is_floating_point() and dtype != torch.bool:
         value = torch.trunc(value)
+    if dtype in _WRAPPED:
+        carrier, modulus = _WRAPPED[dtype]
+        return torch.remainder(value.to(torch.int64), modulus).to(carrier)
     return value.to(dtype)
+
+
+# unsigned types travel in wider signed ones
+_WRAPPED = {torch.uint16: (torch.int32, 2**16), torch.uint32: (torch.int64, 2**32)}

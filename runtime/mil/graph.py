@@ -67,6 +67,16 @@ def build_graph(program: Any, path: Path, function: str = "main") -> fx.GraphMod
     return builder.finish(source.outputs)
 
 
+def carried(array: np.ndarray) -> Tensor:
+    """An array in the type that values travel in: float32 for floating point, a wider signed one for uint16, uint32.
+
+    PyTorch has hardly an op for the unsigned types; their wrap-around is the interpreter's rounding.
+    """
+    wider = {"f": np.float32, "u2": np.int32, "u4": np.int64}
+    kind = array.dtype.kind if array.dtype.kind == "f" else array.dtype.str[1:]
+    return torch.from_numpy(array.astype(wider[kind]) if kind in wider else array)
+
+
 def is_state(var: Any) -> bool:
     from coremltools.converters.mil.mil import types as mil_types
 
@@ -178,8 +188,7 @@ class _Builder:
             raise ArtefactError(f"{self.path}: {var.name!r} is used before it is computed")
         name, dtype = _identifier(var.name), _dtype(var, self.path)
         array = np.array(value, order="C")  # a copy of our own: the blob's memory is read-only
-        is_float = dtype is not None and dtype.is_floating_point
-        self.root.register_buffer(name, torch.from_numpy(array.astype(np.float32) if is_float else array))
+        self.root.register_buffer(name, carried(array))
         node = self.graph.get_attr(name)
         node.meta["mil"] = MilOp("const", (var.name,), (dtype,))
         return node
@@ -197,11 +206,18 @@ _ALWAYS_TUPLES = {"split", "topk"}
 
 
 def _constant_value(var: Any) -> Any:
+    """A constant's value, decompressed; None for a value that the program computes."""
     op = var.op
-    if op is not None and op.op_type.startswith("constexpr_"):
-        value = op.materialized_val_inference()
-        return value[op.outputs.index(var)] if isinstance(value, tuple) else value
-    return var.val
+    if op is None or not op.op_type.startswith("constexpr_"):
+        return var.val
+    if op.op_type == "constexpr_cast":
+        return op.materialized_val_inference()
+    # coremltools' materialized_val_inference does not look through every nesting of compressed values: its
+    # `decompress` functions do the arithmetic, on inputs that are resolved here.
+    given = {name: _constant_value(value) for name, value in op.inputs.items() if value is not None}
+    wanted = inspect.signature(op.decompress).parameters
+    value = op.decompress(**{name: given.get(name) for name in wanted})
+    return value[op.outputs.index(var)] if isinstance(value, tuple) else value
 
 
 def _free_variables(block: Any) -> Iterator[Any]:

@@ -62,16 +62,10 @@ def resize(
         wanted = shape[len(shape) - resized_dims + i] or x.shape[axis]
         points = grid_points(x.shape[axis], wanted, sampling_mode)
         if interpolation_mode == "NEAREST_NEIGHBOR":
-            x = x.index_select(axis, _nearest_points(points, sampling_mode, x.shape[axis]))
+            x = x.index_select(axis, torch.clamp((points + 0.5).floor().long(), 0, x.shape[axis] - 1))
         else:
             x = _interpolated(x, points, axis)
     return x
-
-
-def _nearest_points(points: Tensor, sampling_mode: str, length: int) -> Tensor:
-    """DEFAULT takes the point to the left, the centred modes the nearest."""
-    left = sampling_mode == "DEFAULT"
-    return torch.clamp((points if left else points + 0.5).floor().long(), 0, length - 1)
 
 
 def grid_points(length: int, wanted: int, mode: str) -> Tensor:
@@ -198,7 +192,7 @@ def crop_resize(
     else:
         assert boxes is not None
         corners = boxes.reshape(-1, 4)
-        picks = torch.zeros(len(corners)) if box_indices is None else box_indices
+        picks = torch.arange(len(corners)) if box_indices is None else box_indices
         images = [x[int(pick)][None] for pick in picks]
     crops = []
     for image, box in zip(images, corners):
@@ -210,7 +204,9 @@ def crop_resize(
         xs = _box_points(w0, w1, target_width, sampling_mode)
         grid_y, grid_x = torch.meshgrid(ys, xs, indexing="ij")
         at = torch.stack([grid_x, grid_y], -1)[None].expand(image.shape[0], -1, -1, -1)
-        crops.append(resample(image, at, "bilinear", "constant", pad_value, "unnormalized", True))
+        inside = (grid_y >= 0) & (grid_y <= x.shape[-2] - 1) & (grid_x >= 0) & (grid_x <= x.shape[-1] - 1)
+        sampled = resample(image, at, "bilinear", "border", 0.0, "unnormalized", True)
+        crops.append(torch.where(inside, sampled, torch.full_like(sampled, pad_value)))
     stacked = torch.stack(crops)
     return stacked if roi is not None else stacked[:, 0]
 

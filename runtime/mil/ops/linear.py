@@ -11,11 +11,14 @@ from torch import Tensor
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """weight: (D_out, D_in)."""
-    y = x @ weight.transpose(0, 1)
+    y = matmul(x, weight, transpose_y=True)
     return y if bias is None else y + bias
 
 
 def matmul(x: Tensor, y: Tensor, transpose_x: bool = False, transpose_y: bool = False) -> Tensor:
+    """Of an integer and a floating-point matrix the product is floating point."""
+    if x.is_floating_point() != y.is_floating_point():
+        x, y = x.float(), y.float()
     x = x.transpose(-1, -2) if transpose_x and x.dim() > 1 else x
     y = y.transpose(-1, -2) if transpose_y and y.dim() > 1 else y
     return torch.matmul(x, y)

@@ -14,7 +14,7 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "linear": lambda x: x,
     "hard_sigmoid": lambda x: torch.clamp(0.2 * x + 0.5, 0, 1),
     "sigmoid_hard": lambda x: torch.clamp(0.2 * x + 0.5, 0, 1),
-    "scaled_tanh": lambda x: 1.7159 * torch.tanh(2 / 3 * x),
+    "scaled_tanh": torch.tanh,  # alpha = beta = 1, the op's defaults
 }
 
 
@@ -66,6 +66,7 @@ def _lstm(
     weight_ih, weight_hh, bias, peephole = weights
     gate, cell, output = functions
     projected = x @ weight_ih.T if bias is None else x @ weight_ih.T + bias
+    h, c = h[: x.shape[1]], c[: x.shape[1]]  # coremltools' packed sequences come with states of the padded batch
     peep = (None, None, None) if peephole is None else peephole.chunk(3)
     steps = []
     for step in reversed(range(x.shape[0])) if backwards else range(x.shape[0]):
@@ -123,15 +124,14 @@ def rnn(
     output_sequence: bool = False,
     activation: str = "tanh",
 ) -> tuple[Tensor, Tensor]:
-    """Gives (sequence or last step, last h)."""
+    """Gives (sequence or last step, last h); a reverse sequence stays in the order in which it was computed."""
     function = _ACTIVATIONS[activation]
     inputs = x @ weight_ih.T if bias is None else x @ weight_ih.T + bias
     h, steps = initial_h, []
     for step in reversed(range(x.shape[0])) if direction == "reverse" else range(x.shape[0]):
         h = function(inputs[step] + h @ weight_hh.T)
         steps.append(h)
-    sequence = torch.stack(steps[::-1] if direction == "reverse" else steps)
-    return (sequence if output_sequence else h[None]), h
+    return (torch.stack(steps) if output_sequence else h[None]), h
 
 
 OPS: dict[str, Callable[..., tuple[Tensor, ...]]] = {"lstm": lstm, "gru": gru, "rnn": rnn}

@@ -15,9 +15,9 @@ DTYPES = {
     "int8": torch.int8,
     "uint8": torch.uint8,
     "int16": torch.int16,
-    "uint16": torch.uint16,
+    "uint16": torch.int32,  # unsigned types travel in wider signed ones
     "int32": torch.int32,
-    "uint32": torch.uint32,
+    "uint32": torch.int64,
     "bool": torch.bool,
 }
 
@@ -52,6 +52,8 @@ def classify(probabilities: Tensor, classes: Tensor) -> Tensor:
 
 
 def concat(values: list[Tensor], axis: int, interleave: bool = False) -> Tensor:
+    """Scalars join into a vector."""
+    values = [value.reshape(1) if value.dim() == 0 else value for value in values]
     if interleave:
         axis = axis % values[0].dim()
         return torch.stack(values, dim=axis + 1).flatten(axis, axis + 1)
