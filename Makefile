@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: convert test ui clean
+.PHONY: convert test conformance ui clean
 
 convert: $(STAMP)
 	$(VENV)/bin/python -m convert model=hifigan precision=fp16
@@ -13,6 +13,10 @@ test: $(STAMP)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python -m pytest -q
+
+# coremltools' own tests, executed by the reference engine: ten cases of every test class.
+conformance: $(STAMP)
+	$(VENV)/bin/python -m runtime.mil.conformance --per-class 10 --seed 3 --report docs/conformance.md
 
 ui: $(STAMP)
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true \

@@ -30,6 +30,8 @@ def lowered(path: Path) -> tuple[Path, tuple[TensorSpec, ...], tuple[TensorSpec,
         specs = json.loads(description.read_text())
         return model, _specs_from(specs["inputs"]), _specs_from(specs["outputs"])
     package = open_package(path)
+    if package.states:
+        raise NotLowered(f"{path.name} keeps state between calls, which is not lowered to ONNX")
     model.parent.mkdir(parents=True, exist_ok=True)
     unfinished = model.with_name(f".{os.getpid()}-{model.name}")
     try:

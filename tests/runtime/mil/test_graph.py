@@ -1,0 +1,212 @@
+"""What more than one op makes: blocks, states, computed parameters, several outputs, compressed weights."""
+
+import numpy as np
+import pytest
+import torch
+
+from runtime.coreml_tools import coremltools
+from runtime.engines.mil import MilEngine
+from runtime.engines.onnx import OnnxEngine
+
+ct = coremltools()
+from coremltools.converters.mil import Builder as mb  # noqa: E402
+from coremltools.converters.mil.mil import types  # noqa: E402
+
+
+def saved(tmp_path, program, precision="fp32", target=None):
+    model = ct.convert(
+        program,
+        convert_to="mlprogram",
+        compute_precision={"fp32": ct.precision.FLOAT32, "fp16": ct.precision.FLOAT16}[precision],
+        minimum_deployment_target=target or ct.target.iOS18,
+        skip_model_load=True,
+    )
+    model.save(str(tmp_path / "m.mlpackage"))
+    return tmp_path / "m.mlpackage"
+
+
+def test_a_loop_captures_values_from_outside(tmp_path):
+    @mb.program(input_specs=[mb.TensorSpec(shape=(1,)), mb.TensorSpec(shape=(1,))], opset_version=ct.target.iOS18)
+    def program(x, step):
+        return mb.while_loop(
+            _cond=lambda value: mb.squeeze(x=mb.less(x=value, y=np.float32(10))),
+            _body=lambda value: mb.add(x=value, y=step),
+            loop_vars=(x,),
+        )
+
+    engine = MilEngine(saved(tmp_path, program))
+    for start, step, expected in ((0.0, 3.0, 12.0), (11.0, 3.0, 11.0)):
+        inputs = {"x": np.array([start], np.float32), "step": np.array([step], np.float32)}
+        (result,) = engine.run(inputs).values()
+        assert result == expected
+
+
+def test_both_branches_of_a_choice(tmp_path):
+    @mb.program(input_specs=[mb.TensorSpec(shape=(1,))], opset_version=ct.target.iOS18)
+    def program(x):
+        positive = mb.squeeze(x=mb.greater(x=x, y=np.float32(0)))
+        return mb.cond(
+            pred=positive,
+            _true_fn=lambda: mb.mul(x=x, y=np.float32(2)),
+            _false_fn=lambda: mb.sub(x=x, y=np.float32(100)),
+        )
+
+    engine = MilEngine(saved(tmp_path, program))
+    assert next(iter(engine.run({"x": np.array([3], np.float32)}).values())) == 6
+    assert next(iter(engine.run({"x": np.array([-3], np.float32)}).values())) == -103
+
+
+def test_rounding_holds_inside_a_block(tmp_path):
+    @mb.program(input_specs=[mb.TensorSpec(shape=(1,))], opset_version=ct.target.iOS18)
+    def program(x):
+        return mb.while_loop(
+            _cond=lambda value: mb.squeeze(x=mb.less(x=value, y=np.float32(60000))),
+            _body=lambda value: mb.mul(x=value, y=value),
+            loop_vars=(x,),
+        )
+
+    (result,) = MilEngine(saved(tmp_path, program, "fp16")).run({"x": np.array([300], np.float32)}).values()
+    assert np.isinf(result), "300 * 300 is more than half precision holds"
+
+
+class Counter(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("total", torch.zeros(3, dtype=torch.float16))
+
+    def forward(self, x):
+        self.total.add_(x)
+        return self.total * 2
+
+
+@pytest.fixture
+def counter(tmp_path):
+    traced = torch.jit.trace(Counter().half(), torch.zeros(3, dtype=torch.float16))
+    model = ct.convert(
+        traced,
+        inputs=[ct.TensorType("x", shape=(3,), dtype=np.float16)],
+        outputs=[ct.TensorType("y", dtype=np.float16)],
+        states=[ct.StateType(wrapped_type=ct.TensorType(shape=(3,), dtype=np.float16), name="total")],
+        minimum_deployment_target=ct.target.iOS18,
+        skip_model_load=True,
+    )
+    model.save(str(tmp_path / "c.mlpackage"))
+    return tmp_path / "c.mlpackage"
+
+
+def test_a_state_is_kept_between_calls_and_two_are_independent(counter):
+    engine = MilEngine(counter)
+    one = {"x": np.ones(3, np.float16)}
+    first, second = engine.new_state(), engine.new_state()
+    for expected in (2, 4, 6):
+        np.testing.assert_array_equal(engine.run(one, first)["y"], expected)
+    np.testing.assert_array_equal(engine.run(one, second)["y"], 2)
+    np.testing.assert_array_equal(first["total"], 3)
+    np.testing.assert_array_equal(engine.run(one)["y"], 2, "without a state every call starts anew")
+
+
+def test_enable_predict_makes_states(counter):
+    from runtime.predict import enable_predict
+
+    enable_predict()
+    model = ct.models.MLModel(str(counter))
+    state = model.make_state()
+    model.predict({"x": np.ones(3)}, state=state)
+    np.testing.assert_array_equal(model.predict({"x": np.ones(3)}, state=state)["y"], 4)
+    np.testing.assert_array_equal(state.read_state("total"), 2)
+    state.write_state("total", np.full(3, 10))
+    np.testing.assert_array_equal(model.predict({"x": np.ones(3)}, state=state)["y"], 22)
+
+
+def test_a_parameter_that_the_program_computes(tmp_path):
+    dims = ct.Shape((ct.RangeDim(1, 8, 2), 6))
+
+    @mb.program(input_specs=[mb.TensorSpec(shape=(types_symbol(), 6))], opset_version=ct.target.iOS18)
+    def program(x):
+        rows = mb.slice_by_index(x=mb.shape(x=x), begin=[0], end=[1])
+        return mb.reshape(x=x, shape=mb.concat(values=[[3], rows, [2]], axis=0))
+
+    model = ct.convert(
+        program,
+        inputs=[ct.TensorType("x", shape=dims)],
+        compute_precision=ct.precision.FLOAT32,
+        minimum_deployment_target=ct.target.iOS18,
+        skip_model_load=True,
+    )
+    model.save(str(tmp_path / "m.mlpackage"))
+    engine = MilEngine(tmp_path / "m.mlpackage")
+    for rows in (1, 2, 5):
+        x = np.arange(rows * 6, dtype=np.float32).reshape(rows, 6)
+        (result,) = engine.run({"x": x}).values()
+        np.testing.assert_array_equal(result, x.reshape(3, rows, 2))
+
+
+def types_symbol():
+    from coremltools.converters.mil.mil import get_new_symbol
+
+    return get_new_symbol()
+
+
+@pytest.mark.parametrize("mode", ["palettes", "linear"])
+def test_compressed_weights_are_decompressed_from_the_file(tmp_path, mode):
+    import coremltools.optimize as cto
+
+    torch.manual_seed(0)
+    layer = torch.nn.Conv1d(32, 64, 3).eval()
+    x = torch.randn(1, 32, 20)
+    traced = torch.jit.trace(layer, x)
+    model = ct.convert(
+        traced,
+        inputs=[ct.TensorType("x", shape=x.shape)],
+        outputs=[ct.TensorType("y")],
+        compute_precision=ct.precision.FLOAT32,
+        minimum_deployment_target=ct.target.iOS18,
+        skip_model_load=True,
+    )
+    if mode == "palettes":
+        config = cto.coreml.OptimizationConfig(cto.coreml.OpPalettizerConfig(nbits=6, mode="uniform"))
+        compressed = cto.coreml.palettize_weights(model, config)
+    else:
+        config = cto.coreml.OptimizationConfig(cto.coreml.OpLinearQuantizerConfig(weight_threshold=0))
+        compressed = cto.coreml.linear_quantize_weights(model, config)
+    compressed.save(str(tmp_path / "m.mlpackage"))
+    output = MilEngine(tmp_path / "m.mlpackage").run({"x": x.numpy()})["y"]
+    expected = layer(x).detach().numpy()
+    error = np.sqrt(((output - expected) ** 2).mean() / (expected**2).mean())
+    assert 1e-4 < error < 0.05, "compressed, and close"
+    np.testing.assert_allclose(OnnxEngine(tmp_path / "m.mlpackage").run({"x": x.numpy()})["y"], output, atol=1e-4)
+
+
+def test_random_values_follow_their_seed_and_their_distribution(tmp_path):
+    @mb.program(input_specs=[mb.TensorSpec(shape=(1,))], opset_version=ct.target.iOS18)
+    def program(x):
+        shape = np.array([20000], np.int32)
+        normal = mb.random_normal(shape=shape, mean=2.0, stddev=3.0, seed=7)
+        uniform = mb.random_uniform(shape=shape, low=-1.0, high=5.0, seed=7)
+        bernoulli = mb.random_bernoulli(shape=shape, prob=0.3, seed=7)
+        return mb.add(x=normal, y=x), mb.add(x=uniform, y=x), mb.add(x=bernoulli, y=x)
+
+    engine = MilEngine(saved(tmp_path, program))
+    zero = {"x": np.zeros(1, np.float32)}
+    normal, uniform, bernoulli = engine.run(zero).values()
+    assert (normal.mean(), normal.std()) == (pytest.approx(2, abs=0.1), pytest.approx(3, abs=0.1))
+    assert uniform.min() >= -1
+    assert uniform.max() < 5
+    assert uniform.mean() == pytest.approx(2, abs=0.1)
+    assert bernoulli.mean() == pytest.approx(0.3, abs=0.02)
+    np.testing.assert_array_equal(next(iter(engine.run(zero).values())), normal)
+
+
+def test_integers_wrap_and_divide_as_declared(tmp_path):
+    @mb.program(
+        input_specs=[mb.TensorSpec(shape=(3,), dtype=types.int32), mb.TensorSpec(shape=(3,), dtype=types.int32)],
+        opset_version=ct.target.iOS18,
+    )
+    def program(x, y):
+        return mb.floor_div(x=x, y=y), mb.mod(x=x, y=y), mb.real_div(x=x, y=y)
+
+    x, y = np.array([7, -7, 7], np.int32), np.array([2, 2, -2], np.int32)
+    floor, modulus, real = MilEngine(saved(tmp_path, program)).run({"x": x, "y": y}).values()
+    np.testing.assert_array_equal(floor, x // y)
+    np.testing.assert_array_equal(modulus, x % y)
+    np.testing.assert_array_equal(real, np.trunc(x / y))
