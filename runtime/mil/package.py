@@ -24,13 +24,21 @@ class Package:
     def inputs(self) -> tuple[TensorSpec, ...]:
         """In the order of the program's own inputs."""
         features = {feature.name: feature for feature in self.spec.description.input}
-        return tuple(_tensor_spec(features[name]) for name in self.program.functions["main"].inputs if name in features)
+        states = {feature.name for feature in self.spec.description.state}
+        names = [name for name in self.program.functions["main"].inputs if name not in states]
+        return tuple(_tensor_spec(self._feature(features, name)) for name in names)
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         """In the order of the program's own outputs."""
         features = {feature.name: feature for feature in self.spec.description.output}
-        return tuple(_tensor_spec(features[var.name], var.shape) for var in self.program.functions["main"].outputs)
+        outputs = self.program.functions["main"].outputs
+        return tuple(_tensor_spec(self._feature(features, var.name), var.shape) for var in outputs)
+
+    def _feature(self, features: dict[str, Any], name: str) -> Any:
+        if name not in features:
+            raise ArtefactError(f"{self.path}: the model's description does not know {name!r}, which its program has")
+        return features[name]
 
     @property
     def states(self) -> tuple[TensorSpec, ...]:
@@ -40,6 +48,7 @@ class Package:
                 feature.name, tuple(feature.type.stateType.arrayType.shape), _dtype(feature.type.stateType.arrayType)
             )
             for feature in self.spec.description.state
+            for array in [feature.type.stateType.arrayType]
         )
 
 
@@ -121,6 +130,9 @@ def _refuse_missing_weights(spec: Any, weights: Path) -> None:
 
 
 def _tensor_spec(feature: Any, program_shape: tuple | None = None) -> TensorSpec:
+    kind = feature.type.WhichOneof("Type")
+    if kind != "multiArrayType":
+        raise ArtefactError(f"{feature.name!r} is a {kind}: the reference engine takes and gives arrays")
     array = feature.type.multiArrayType
     ranges = [(item.lowerBound, item.upperBound) for item in array.shapeRange.sizeRanges]
     defaults = list(array.shape)
@@ -138,5 +150,8 @@ def _axis(size: Any) -> int | Dim:
 
 
 def _dtype(array: Any) -> str:
+    name = array.ArrayDataType.Name(array.dataType)
     names = {"FLOAT32": "float32", "FLOAT16": "float16", "DOUBLE": "float64", "INT32": "int32", "INT8": "int8"}
-    return names[array.ArrayDataType.Name(array.dataType)]
+    if name not in names:
+        raise ArtefactError(f"the reference engine does not know arrays of {name}")
+    return names[name]

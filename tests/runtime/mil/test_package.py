@@ -49,6 +49,42 @@ def test_a_truncated_package_is_a_sentence(copy):
         MilEngine(copy)
 
 
+@pytest.mark.parametrize("length", [0, 10, 64, 100_000])
+def test_a_short_weight_file_is_a_sentence(copy, length):
+    blob = next(copy.rglob("weight.bin"))
+    blob.write_bytes(blob.read_bytes()[:length])
+    with pytest.raises(ArtefactError, match="cannot be read as a MIL program"):
+        MilEngine(copy)
+
+
+def test_a_weight_beyond_the_end_of_its_file_is_a_sentence(copy):
+    def move(spec):
+        block = next(iter(spec.mlProgram.functions["main"].block_specializations.values()))
+        values = [op.attributes["val"] for op in block.operations if op.type == "const"]
+        next(v for v in values if v.WhichOneof("value") == "blobFileValue").blobFileValue.offset = 10**12
+
+    changed(copy, move)
+    with pytest.raises(ArtefactError, match="cannot be read as a MIL program"):
+        MilEngine(copy)
+
+
+def test_a_description_that_does_not_fit_its_program_is_a_sentence(copy):
+    changed(copy, lambda spec: setattr(spec.description.output[0], "name", "other"))
+    with pytest.raises(ArtefactError, match="description does not know 'audio'"):
+        MilEngine(copy)
+
+
+def changed(package, change):
+    """Rewrites a package's specification."""
+    from coremltools.proto import Model_pb2
+
+    path = next(package.rglob("model.mlmodel"))
+    spec = Model_pb2.Model()
+    spec.ParseFromString(path.read_bytes())
+    change(spec)
+    path.write_bytes(spec.SerializeToString())
+
+
 def test_a_manifest_that_points_outside_is_refused(copy):
     manifest = json.loads((copy / "Manifest.json").read_text())
     manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"] = "../../../secret"
@@ -73,13 +109,10 @@ def test_an_unknown_op_is_named_with_output_and_file(mlpackage, monkeypatch):
 
 
 def test_a_custom_layer_in_an_ml_program_is_refused(copy):
-    from coremltools.proto import Model_pb2
+    def customise(spec):
+        block = next(iter(spec.mlProgram.functions["main"].block_specializations.values()))
+        next(op for op in block.operations if op.type == "tanh").type = "custom_layer"
 
-    model = next(copy.rglob("model.mlmodel"))
-    spec = Model_pb2.Model()
-    spec.ParseFromString(model.read_bytes())
-    block = next(iter(spec.mlProgram.functions["main"].block_specializations.values()))
-    next(op for op in block.operations if op.type == "tanh").type = "custom_layer"
-    model.write_bytes(spec.SerializeToString())
+    changed(copy, customise)
     with pytest.raises(ArtefactError, match="custom_layer"):
         open_package(copy)
