@@ -135,6 +135,9 @@ def _tensor_spec(feature: Any, program_shape: tuple | None = None) -> TensorSpec
         raise ArtefactError(f"{feature.name!r} is a {kind}: the reference engine takes and gives arrays")
     array = feature.type.multiArrayType
     ranges = [(item.lowerBound, item.upperBound) for item in array.shapeRange.sizeRanges]
+    listed = [tuple(item.shape) for item in array.enumeratedShapes.shapes]
+    if listed:  # of a list of shapes the bounds are kept
+        ranges = [(min(sizes), max(sizes)) for sizes in zip(*listed)]
     defaults = list(array.shape)
     if not defaults and program_shape is not None:  # outputs of flexible programs carry no shape of their own
         return TensorSpec(feature.name, tuple(_axis(size) for size in program_shape), _dtype(array), "")

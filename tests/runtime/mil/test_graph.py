@@ -141,6 +141,22 @@ def test_a_parameter_that_the_program_computes(tmp_path):
         np.testing.assert_array_equal(result, x.reshape(3, rows, 2))
 
 
+def test_enumerated_shapes_are_taken(tmp_path):
+    shapes = ct.EnumeratedShapes([[1, 4], [2, 4], [5, 4]], default=[2, 4])
+    traced = torch.jit.trace(torch.nn.ReLU(), torch.zeros(2, 4))
+    ct.convert(
+        traced,
+        inputs=[ct.TensorType("x", shape=shapes)],
+        outputs=[ct.TensorType("y")],
+        minimum_deployment_target=ct.target.iOS18,
+        skip_model_load=True,
+    ).save(str(tmp_path / "m.mlpackage"))
+    engine = MilEngine(tmp_path / "m.mlpackage")
+    assert str(engine.inputs[0].shape[0]) == "1..5"
+    for rows in (1, 2, 5):
+        assert engine.run({"x": np.ones((rows, 4), np.float16)})["y"].shape == (rows, 4)
+
+
 def types_symbol():
     from coremltools.converters.mil.mil import get_new_symbol
 
