@@ -115,11 +115,9 @@ def _report(
         console.warn(f"the report could not be written: {error}")
 
 
-def _track(job: Job, bundle: Bundle, worker: ReportWorker, stages: console.Stages, problem: str | None = None) -> None:
+def _track(job: Job, bundle: Bundle, worker: ReportWorker, stages: console.Stages) -> None:
     """An unreachable store loses nothing: the result is marked and can be sent later."""
     try:
-        if problem is not None:
-            raise WorkerError(problem)
         with stages.stage("log to MLflow"):
             worker.track(bundle.path)
     except WorkerError as error:
@@ -199,9 +197,10 @@ def _known_measurements(job: Job, bundle: Bundle) -> list[Measurement] | None:
     known = []
     for engine in engine_names(job.measure.engines, bundle.manifest.conversion.format):
         path = measurement_path(bundle, engine, job.measure.chunk)
-        if not path.is_file():
+        try:
+            measurement = read_measurement(path)
+        except BundleError:  # missing, damaged, or of another schema: it is measured again
             return None
-        measurement = read_measurement(path)
         if measurement.key != measurement_key(bundle, engine, job.measure):
             return None
         known.append(measurement)

@@ -7,24 +7,32 @@ from rich.table import Table
 
 from checkpoints import CheckpointError
 from convert import console
+from convert.job import Outcome, run_job
 from convert.schema import Job
+from converters.options import ConversionError
+from runtime.audio import AudioError
+from runtime.bundle import BundleError
+from runtime.engines import EngineError
+from runtime.errors import ArtefactError
+from runtime.stream import StreamError
+
+_ERRORS = (
+    CheckpointError,
+    ConversionError,
+    AudioError,
+    BundleError,
+    EngineError,
+    ArtefactError,
+    StreamError,
+    OSError,
+)
 
 
 def show(job: Job) -> bool:
     """Whether the job ended with every gate met."""
-    from convert.job import Outcome, run_job
-    from converters.options import ConversionError
-    from runtime.audio import AudioError
-    from runtime.bundle import BundleError
-    from runtime.engines import EngineError
-    from runtime.errors import ArtefactError
-    from runtime.stream import StreamError
-
     try:
-        outcome: Outcome = run_job(job)
-    except (
-        CheckpointError, ConversionError, AudioError, BundleError, EngineError, ArtefactError, StreamError, OSError
-    ) as error:  # fmt: skip
+        outcome = run_job(job)
+    except _ERRORS as error:
         console.error(str(error))
         return False
     console.result_console.print(_table(outcome))
@@ -37,10 +45,7 @@ def show(job: Job) -> bool:
     return outcome.passed
 
 
-def _table(outcome: object) -> Table:
-    from convert.job import Outcome
-
-    assert isinstance(outcome, Outcome)
+def _table(outcome: Outcome) -> Table:
     manifest = outcome.bundle.manifest
     size = outcome.bundle.artefact_bytes / 1e6
     table = Table(

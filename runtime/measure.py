@@ -73,9 +73,7 @@ class Measurement:
         return min(self.clips, key=lambda clip: clip.agreement.snr_db)
 
 
-def measure(
-    bundle: Bundle, engine_name: str, options: MeasureOptions, key: str = "", keep_audio: Path | None = None
-) -> Measurement:
+def measure(bundle: Bundle, engine_name: str, options: MeasureOptions, keep_audio: Path | None = None) -> Measurement:
     """Runs the bundle's goldens through one engine. `keep_audio`: a folder for the outputs, one `.npy` a clip.
 
     Raises what the engine raises. A clip whose output has the wrong length is recorded as such, not raised.
@@ -112,7 +110,7 @@ def measure(
         )
     return Measurement(
         schema_version=SCHEMA_VERSION,
-        key=key or measurement_key(bundle, engine_name, options),
+        key=measurement_key(bundle, engine_name, options),
         bundle=bundle.path.name,
         bundle_key=bundle.manifest.key,
         component=component.name,

@@ -89,6 +89,21 @@ def test_a_damaged_bundle_is_converted_anew(fp16, tmp_path):
     open_bundle(outcome.bundle.path)
 
 
+def test_a_damaged_measurement_is_measured_again_without_a_conversion(fp16, tmp_path, monkeypatch):
+    from convert import job as module
+
+    for path in (fp16.bundle.path, fp16.bundle.measured):
+        shutil.copytree(path, tmp_path / path.name)
+    damaged = next((tmp_path / fp16.bundle.measured.name).glob("mil-*.json"))
+    damaged.write_text(damaged.read_text()[:100])
+    monkeypatch.setattr(module, "_convert", lambda *_: pytest.fail("converted again"))
+    outcome = module.run_job(quick(tmp_path, "measure.engines=[mil]"))
+    assert not outcome.reused
+    assert outcome.measurements[0].worst.agreement.snr_db == pytest.approx(
+        fp16.measurements[0].worst.agreement.snr_db, abs=0.5
+    )
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, OSError])
 @pytest.mark.parametrize("stage", ["convert_artefact", "write_reference", "make_goldens", "finish_bundle"])
 def test_whatever_stops_a_job_nothing_is_left_that_looks_finished(tmp_path, monkeypatch, stage, error):

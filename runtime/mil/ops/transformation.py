@@ -41,11 +41,11 @@ def pixel_unshuffle(x: Tensor, downscale_factor: int) -> Tensor:
 
 
 def reshape(x: Tensor, shape: list[int]) -> Tensor:
-    """A 0 in `shape` keeps that axis of x (counted from the right where the ranks differ), one -1 is inferred."""
-    if x.numel() == 0:
-        return x.reshape(shape)
-    offset = x.dim() - len(shape) if any(size == 0 for size in shape[x.dim() :]) else 0
-    return x.reshape([x.shape[i + offset] if size == 0 else size for i, size in enumerate(shape)])
+    """A 0 in `shape` takes the size of x on that axis, counted from the last one, and 1 beyond x's first; one -1 is
+    inferred."""
+    offset = x.dim() - len(shape)
+    sizes = [(x.shape[i + offset] if i + offset >= 0 else 1) if size == 0 else size for i, size in enumerate(shape)]
+    return x.reshape(sizes)
 
 
 def reshape_like(

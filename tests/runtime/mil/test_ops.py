@@ -52,6 +52,11 @@ UNARY = {
     "expand_dims": (lambda x: mb.expand_dims(x=x, axes=[0, -1]), lambda x: x[None, ..., None]),
     "squeeze": (lambda x: mb.squeeze(x=mb.expand_dims(x=x, axes=[1, 3]), axes=[1, -2]), lambda x: x),
     "reshape": (lambda x: mb.reshape(x=x, shape=[2, 3, 2, -1]), lambda x: x.reshape(2, 3, 2, 11)),
+    "reshape with zeros from the right": (
+        lambda x: mb.reshape(x=x, shape=[1, 0, -1, 6, 0]),
+        lambda x: x.reshape(1, 1, 2, 6, 11),
+    ),
+    "reshape keeping a size": (lambda x: mb.reshape(x=x, shape=[-1, 0, 11]), lambda x: x),
     "transpose": (lambda x: mb.transpose(x=x, perm=[2, 0, 1]), lambda x: x.transpose(2, 0, 1)),
     "concat": (lambda x: mb.concat(values=[x, x], axis=1), lambda x: np.concatenate([x, x], 1)),
     "concat interleaved": (
