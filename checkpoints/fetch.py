@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import filelock
-import platformdirs
 import yaml
 
 from checkpoints import CheckpointError
@@ -28,14 +27,14 @@ from checkpoints.download import (
     unpack,
 )
 from checkpoints.files import sha256_of
+from runtime.cache import cache_folder as voxport_cache
 
 LOCK_SECONDS = 3600.0
 _ORIGIN = ".source"
 
 
 def cache_folder() -> Path:
-    """`VOXPORT_CACHE`, or the platform's per-user cache."""
-    return Path(os.environ.get("VOXPORT_CACHE") or platformdirs.user_cache_dir("voxport")) / "checkpoints"
+    return voxport_cache() / "checkpoints"
 
 
 def cached(entry: Entry) -> Path | None:

@@ -1,5 +1,5 @@
 """Errors that several parts of the runtime raise."""
 
 
-class ArtefactError(ValueError):
-    """An artefact that is missing, damaged, or holds what its format cannot execute."""
+class ArtefactError(RuntimeError):
+    """An artefact that is missing, damaged, or holds what its format cannot execute; a RuntimeError, as Core ML's."""

@@ -43,8 +43,8 @@ class CoreMLEngine:
             raise ArtefactError(f"the coreml engine executes an .mlpackage, not {path.name}")
         if guard_seconds > 0:
             guard([sys.executable, "-m", "runtime.engines.coreml", str(path), compute_unit], path, guard_seconds)
-        package = open_package(path)
-        self.inputs, self.outputs = package.inputs, package.outputs
+        interface = open_package(path).interface
+        self.inputs, self.outputs = interface.inputs, interface.outputs
         self.device, self.compute_unit = cpu_name(), compute_unit
         ct = coremltools()
         self._model = ct.models.MLModel(str(path), compute_units=ct.ComputeUnit[COMPUTE_UNITS[compute_unit]])

@@ -21,31 +21,38 @@ class MilEngine:
 
     name = "mil"
 
-    def __init__(self, path: Path, threads: int | None = None) -> None:
+    def __init__(self, path: Path, threads: int | None = None, function: str | None = None) -> None:
         if path.suffix != ".mlpackage":
             raise ArtefactError(f"the mil engine executes an .mlpackage, not {path.name}")
-        package = open_package(path)
+        package = open_package(path, function)
         self.device = cpu_name()
-        self.inputs, self.outputs = package.inputs, package.outputs
-        self.graph = build_graph(package.program, path)
+        self.interface = package.interface
+        self.inputs, self.outputs = self.interface.inputs, self.interface.outputs
+        self.graph = build_graph(package)
         self._interpreter = Faithful(self.graph)
-        self._placeholders = [(name, is_state(var)) for name, var in package.program.functions["main"].inputs.items()]
-        self.states = package.states
+        source = package.program.functions[package.function]
+        self._placeholders = [(name, is_state(var)) for name, var in source.inputs.items()]
+        self._results = [var.name for var in source.outputs]
         if threads:
             torch.set_num_threads(threads)
 
     def new_state(self) -> State:
-        """Zeros, as Core ML starts a state."""
-        return {spec.name: np.zeros(spec.default_shape, spec.dtype) for spec in self.states}
+        return self.interface.new_state()
 
     def run(self, inputs: Mapping[str, np.ndarray], state: State | None = None) -> dict[str, np.ndarray]:
-        arrays = checked_inputs(self.inputs, inputs)
+        arrays = checked_inputs(self.inputs, self.interface.with_defaults(inputs))
         held = self.new_state() if state is None else state
         tensors = [carried(held[name] if kept else arrays[name]) for name, kept in self._placeholders]
         with torch.inference_mode():
             results = self._interpreter.run(*tensors)
-        outputs, states = results[: len(self.outputs)], results[len(self.outputs) :]
-        for name, value in zip((name for name, kept in self._placeholders if kept), states):
+        states = (name for name, kept in self._placeholders if kept)
+        for name, value in zip(states, results[len(self._results) :]):
             held[name][...] = value.numpy()
-        # Core ML's arrays have at least one axis
-        return {s.name: np.atleast_1d(value.numpy().astype(s.dtype)) for s, value in zip(self.outputs, outputs)}
+        values = dict(zip(self._results, results))
+        outputs = {spec.name: _array(values[spec.name], spec.dtype) for spec in self.outputs}
+        return outputs | {name: values[name] for name in self.interface.labels}
+
+
+def _array(value: torch.Tensor, dtype: str) -> np.ndarray:
+    """Core ML's arrays have at least one axis."""
+    return np.atleast_1d(value.numpy().astype(dtype))

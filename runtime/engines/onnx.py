@@ -10,6 +10,7 @@ import onnxruntime
 
 from runtime.engines import State, cpu_name
 from runtime.errors import ArtefactError
+from runtime.mil.interface import Interface
 from runtime.spec import Dim, TensorSpec, checked_inputs
 
 _DTYPES = {
@@ -27,7 +28,7 @@ class OnnxEngine:
 
     name = "onnx"
 
-    def __init__(self, path: Path, threads: int | None = None) -> None:
+    def __init__(self, path: Path, threads: int | None = None, function: str | None = None) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         if threads:
@@ -35,11 +36,11 @@ class OnnxEngine:
         if path.suffix == ".mlpackage":
             from runtime.mil.lower import lowered
 
-            model, self.inputs, self.outputs = lowered(path)
+            model, interface = lowered(path, function)
         elif path.suffix == ".onnx":
             if not path.is_file():
                 raise ArtefactError(f"there is no artefact {path}")
-            model, self.inputs, self.outputs = path, (), ()
+            model, interface = path, None
         else:
             raise ArtefactError(f"the onnx engine executes an .mlpackage or an .onnx file, not {path.name}")
         try:
@@ -47,19 +48,23 @@ class OnnxEngine:
         except Exception as error:  # onnxruntime's exception classes are generated at run time
             raise ArtefactError(f"{path} cannot be read as an ONNX model: {error}") from error
         self.device = cpu_name()
-        self.inputs = self.inputs or tuple(_spec(node) for node in self._session.get_inputs())
-        self.outputs = self.outputs or tuple(_spec(node) for node in self._session.get_outputs())
+        taken, given = self._session.get_inputs(), self._session.get_outputs()
+        self._dtypes = {node.name: _DTYPES[node.type] for node in taken}
+        self.interface = interface or Interface(tuple(map(_spec, taken)), tuple(map(_spec, given)))
+        self.inputs, self.outputs = self.interface.inputs, self.interface.outputs
 
     def new_state(self) -> State:
-        return {}
+        return self.interface.new_state()
 
     def run(self, inputs: Mapping[str, np.ndarray], state: State | None = None) -> dict[str, np.ndarray]:
-        arrays = checked_inputs(self.inputs, inputs)
-        feeds = {
-            node.name: arrays[node.name].astype(_DTYPES[node.type], copy=False) for node in self._session.get_inputs()
-        }
+        held = self.new_state() if state is None else state
+        arrays = checked_inputs(self.inputs, self.interface.with_defaults(inputs)) | held
+        feeds = {name: arrays[name].astype(dtype, copy=False) for name, dtype in self._dtypes.items()}
         results = self._session.run(None, feeds)
-        return {spec.name: value.astype(spec.dtype, copy=False) for spec, value in zip(self.outputs, results)}
+        for spec, value in zip(self.interface.states, results[len(self.outputs) :]):
+            held[spec.name][...] = value
+        outputs = zip(self.outputs, results)
+        return {spec.name: np.atleast_1d(value.astype(spec.dtype, copy=False)) for spec, value in outputs}
 
 
 def _spec(node: onnxruntime.NodeArg) -> TensorSpec:

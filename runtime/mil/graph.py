@@ -25,6 +25,7 @@ from torch import Tensor, fx
 
 from runtime.errors import ArtefactError
 from runtime.mil.ops import OPS, Op
+from runtime.mil.package import Package
 
 TORCH_DTYPES = {
     "fp16": torch.float16,
@@ -50,17 +51,15 @@ class MilOp:
     dtypes: tuple[torch.dtype | None, ...]
 
 
-def build_graph(program: Any, path: Path, function: str = "main") -> fx.GraphModule:
-    """The named function of a MIL program, executable on float32 and integer tensors.
+def build_graph(package: Package) -> fx.GraphModule:
+    """A package's function, executable on float32 and integer tensors.
 
     Inputs are placeholders in the function's order, states among them; the outputs are a tuple: the program's, then
     the states' new values in the order of the inputs.
     Raises ArtefactError naming op, output and file for an op or a dtype that is not known.
     """
-    if function not in program.functions:
-        raise ArtefactError(f"{path} has no function {function!r}; it has: {', '.join(program.functions)}")
-    source = program.functions[function]
-    builder = _Builder(path)
+    source = package.program.functions[package.function]
+    builder = _Builder(package.path)
     for name, var in source.inputs.items():
         builder.add_input(name, var)
     builder.add_operations(source.operations)
@@ -258,11 +257,11 @@ def _mentions_tensor(hint: Any) -> bool:
 
 
 def _dtype(var: Any, path: Path) -> torch.dtype | None:
-    """The declared dtype of a value, or None for a list."""
+    """The declared dtype of a value, or None for a list and for what a classifier gives."""
     from coremltools.converters.mil.mil import types as mil_types
 
     sym_type = var.sym_type.wrapped_type() if is_state(var) else var.sym_type
-    if mil_types.is_list(sym_type):
+    if mil_types.is_list(sym_type) or mil_types.is_str(sym_type) or mil_types.is_dict(sym_type):
         return None
     name = mil_types.builtin_to_string(sym_type.get_primitive() if mil_types.is_tensor(sym_type) else sym_type)
     if name not in TORCH_DTYPES:

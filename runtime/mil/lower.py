@@ -8,50 +8,61 @@ import json
 import logging
 import os
 import warnings
-from dataclasses import asdict
 from pathlib import Path
 
-import platformdirs
 import torch
 
+from runtime.cache import cache_folder
 from runtime.engines import NotLowered
+from runtime.errors import ArtefactError
 from runtime.mil.graph import build_graph
-from runtime.mil.package import files_of, open_package
-from runtime.spec import Dim, TensorSpec
+from runtime.mil.interface import Interface
+from runtime.mil.opaque import TRANSLATIONS
+from runtime.mil.package import Package, files_of, open_package
+from runtime.mil.shapes import Traced
+from runtime.spec import Dim
 
-_OPSET = 18
+_OPSET = 20
 
 
-def lowered(path: Path) -> tuple[Path, tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """(ONNX file, inputs, outputs) for the program saved at `path`; made once per content and tool version."""
-    key = _content_key(path)
-    model, description = (_cache_folder() / f"{key}{suffix}" for suffix in (".onnx", ".json"))
+def lowered(path: Path, function: str | None = None) -> tuple[Path, Interface]:
+    """(ONNX file, interface) of the program saved at `path`; made once per content and tool version.
+
+    The ONNX model takes the program's inputs, then its states, and gives its outputs, then the states' new values.
+    Raises ArtefactError for a damaged package, NotLowered where ONNX cannot express the program.
+    """
+    key = _content_key(path, function)
+    model, description = (cache_folder() / "onnx" / f"{key}{suffix}" for suffix in (".onnx", ".json"))
     if model.is_file() and description.is_file():
-        specs = json.loads(description.read_text())
-        return model, _specs_from(specs["inputs"]), _specs_from(specs["outputs"])
-    package = open_package(path)
-    if package.states:
-        raise NotLowered(f"{path.name} keeps state between calls, which is not lowered to ONNX")
+        return model, Interface.from_json(json.loads(description.read_text()))
+    package = open_package(path, function)
     model.parent.mkdir(parents=True, exist_ok=True)
     unfinished = model.with_name(f".{os.getpid()}-{model.name}")
     try:
-        _export(build_graph(package.program, path), package.inputs, package.outputs, unfinished)
+        _export(package, unfinished)
         unfinished.replace(model)
     finally:
         unfinished.unlink(missing_ok=True)
-    specs = {"inputs": [asdict(s) for s in package.inputs], "outputs": [asdict(s) for s in package.outputs]}
     unfinished_text = description.with_name(f".{os.getpid()}-{description.name}")
-    unfinished_text.write_text(json.dumps(specs))
+    unfinished_text.write_text(json.dumps(package.interface.to_json()))
     unfinished_text.replace(description)
-    return model, package.inputs, package.outputs
+    return model, package.interface
 
 
-def _export(
-    graph: torch.fx.GraphModule, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], path: Path
-) -> None:
+def next_state(name: str) -> str:
+    """The ONNX output that carries a state's new value; an output cannot have the name of an input."""
+    return f"{name}/next"
+
+
+def _export(package: Package, path: Path) -> None:
+    interface = package.interface
+    if interface.labels:
+        raise NotLowered(f"{package.path.name} gives class labels, which are not lowered to ONNX")
+    specs = {spec.name: spec for spec in [*interface.inputs, *interface.states]}
+    taken = [specs[name] for name in package.program.functions[package.function].inputs]
     examples = tuple(
         torch.zeros(spec.default_shape, dtype=getattr(torch, spec.dtype.replace("float16", "float32")))
-        for spec in inputs
+        for spec in taken
     )
     dynamic = tuple(
         {
@@ -59,53 +70,41 @@ def _export(
             for index, axis in enumerate(spec.shape)
             if isinstance(axis, Dim)
         }
-        for position, spec in enumerate(inputs)
+        for position, spec in enumerate(taken)
     )
-    with torch.inference_mode(), warnings.catch_warnings():
+    outputs = [spec.name for spec in interface.outputs] + [next_state(spec.name) for spec in interface.states]
+    with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        for tool in ("torch", "torch.onnx", "onnxscript", "onnx_ir"):
+            logging.getLogger(tool).setLevel(logging.CRITICAL)
         try:
             exported = torch.onnx.export(
-                graph,
-                examples,
+                torch.export.export(Traced(build_graph(package)), examples, dynamic_shapes=(dynamic,), strict=False),
                 dynamo=True,
                 verbose=False,
-                input_names=[spec.name for spec in inputs],
-                output_names=[spec.name for spec in outputs],
-                dynamic_shapes=dynamic if any(dynamic) else None,
+                input_names=[spec.name for spec in taken],
+                output_names=outputs,
                 opset_version=_OPSET,
+                custom_translation_table=TRANSLATIONS,
             )
-        except torch.onnx.OnnxExporterError as error:
-            reason = str(error.__cause__ or error).splitlines()[0]
-            raise NotLowered(f"the program cannot be lowered to ONNX ({reason})") from error
+        except ArtefactError:
+            raise
+        except Exception as error:  # tracing raises whatever the ops and the exporter raise
+            reason = str(error.__cause__ or error).strip().splitlines()[:1]
+            raise NotLowered(f"the program cannot be lowered to ONNX ({' '.join(reason)})") from error
     assert exported is not None
     exported.save(str(path), external_data=False)
 
 
-def _content_key(path: Path) -> str:
+def _content_key(path: Path, function: str | None) -> str:
     """sha256 over the program, its weights, the lowering's own sources and the exporting tools' versions."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256((function or "").encode())
     model, weights = files_of(path)
-    sources = sorted(Path(__file__).parent.rglob("*.py"))
+    here = Path(__file__).parent
+    sources = sorted([*here.glob("*.py"), *(here / "ops").glob("*.py")])
     for file in [model, *(sorted(weights.iterdir()) if weights.is_dir() else []), *sources]:
         with file.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     for tool in ("torch", "onnxscript"):
         digest.update(importlib.metadata.version(tool).encode())
     return digest.hexdigest()[:32]
-
-
-def _cache_folder() -> Path:
-    return Path(os.environ.get("VOXPORT_CACHE") or platformdirs.user_cache_dir("voxport")) / "onnx"
-
-
-def _specs_from(rows: list[dict]) -> tuple[TensorSpec, ...]:
-    return tuple(
-        TensorSpec(
-            row["name"],
-            tuple(Dim(**axis) if isinstance(axis, dict) else axis for axis in row["shape"]),
-            row["dtype"],
-            row["unit"],
-        )
-        for row in rows
-    )

@@ -9,47 +9,18 @@ from typing import Any
 
 from runtime.coreml_tools import coremltools
 from runtime.errors import ArtefactError
-from runtime.spec import Dim, TensorSpec
+from runtime.mil.interface import Interface, interface_of
+from runtime.mil.refusals import refuse_what_core_ml_refuses
 
 
 @dataclass(frozen=True)
 class Package:
-    """An opened ML program: `program` is coremltools' MIL program built from the file, `spec` the protobuf."""
+    """One function of an opened ML program: `program` is coremltools' MIL program, built from the file."""
 
     path: Path
-    spec: Any
     program: Any
-
-    @property
-    def inputs(self) -> tuple[TensorSpec, ...]:
-        """In the order of the program's own inputs."""
-        features = {feature.name: feature for feature in self.spec.description.input}
-        states = {feature.name for feature in self.spec.description.state}
-        names = [name for name in self.program.functions["main"].inputs if name not in states]
-        return tuple(_tensor_spec(self._feature(features, name)) for name in names)
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """In the order of the program's own outputs."""
-        features = {feature.name: feature for feature in self.spec.description.output}
-        outputs = self.program.functions["main"].outputs
-        return tuple(_tensor_spec(self._feature(features, var.name), var.shape) for var in outputs)
-
-    def _feature(self, features: dict[str, Any], name: str) -> Any:
-        if name not in features:
-            raise ArtefactError(f"{self.path}: the model's description does not know {name!r}, which its program has")
-        return features[name]
-
-    @property
-    def states(self) -> tuple[TensorSpec, ...]:
-        """What the program keeps between calls, by name."""
-        return tuple(
-            TensorSpec(
-                feature.name, tuple(feature.type.stateType.arrayType.shape), _dtype(feature.type.stateType.arrayType)
-            )
-            for feature in self.spec.description.state
-            for array in [feature.type.stateType.arrayType]
-        )
+    function: str
+    interface: Interface
 
 
 def files_of(path: Path) -> tuple[Path, Path]:
@@ -90,28 +61,28 @@ def read_specification(path: Path) -> Any:
     return spec
 
 
-def open_package(path: Path) -> Package:
-    """The ML program saved at `path`.
+def open_package(path: Path, function: str | None = None) -> Package:
+    """The ML program saved at `path`; of a multi-function program the named function, or its default.
 
-    Raises ArtefactError for a damaged package, a model that is no ML program, and a `custom_layer`
-    (it converts without an error, but no Mac compiles it: coremltools issue 1416).
+    Raises ArtefactError for a damaged package, a model that is no ML program, a function that it does not have, and
+    for what converts but no Mac executes (refusals.py).
     """
     spec = read_specification(path)
     from coremltools.converters.mil.frontend.milproto.load import load as load_program
 
+    name = function or spec.description.defaultFunctionName or "main"
+    functions = list(spec.mlProgram.functions)
+    if name not in functions:
+        raise ArtefactError(f"{path} has no function {name!r}; it has: {', '.join(functions)}")
     _, weights = files_of(path)
     _refuse_missing_weights(spec, weights)
     try:
         program = load_program(spec, spec.specificationVersion, file_weights_dir=str(weights))
     except Exception as error:  # coremltools raises whatever its op builders raise
         raise ArtefactError(f"{path} cannot be read as a MIL program: {error}") from error
-    for function in program.functions.values():
-        for op in function.operations:
-            if op.op_type == "custom_layer":
-                raise ArtefactError(
-                    f"{path}: op {op.name!r} is a custom_layer, which no ML program can hold: no Mac compiles it"
-                )
-    return Package(path, spec, program)
+    interface = interface_of(spec, program, name, path)
+    refuse_what_core_ml_refuses(program.functions[name], interface, path)
+    return Package(path, program, name, interface)
 
 
 def _refuse_missing_weights(spec: Any, weights: Path) -> None:
@@ -127,34 +98,3 @@ def _refuse_missing_weights(spec: Any, weights: Path) -> None:
     for name in sorted(needed):
         if not (weights / name).is_file():
             raise ArtefactError(f"{weights / name} is missing: the program's weights are not in the package")
-
-
-def _tensor_spec(feature: Any, program_shape: tuple | None = None) -> TensorSpec:
-    kind = feature.type.WhichOneof("Type")
-    if kind != "multiArrayType":
-        raise ArtefactError(f"{feature.name!r} is a {kind}: the reference engine takes and gives arrays")
-    array = feature.type.multiArrayType
-    ranges = [(item.lowerBound, item.upperBound) for item in array.shapeRange.sizeRanges]
-    listed = [tuple(item.shape) for item in array.enumeratedShapes.shapes]
-    if listed:  # of a list of shapes the bounds are kept
-        ranges = [(min(sizes), max(sizes)) for sizes in zip(*listed)]
-    defaults = list(array.shape)
-    if not defaults and program_shape is not None:  # outputs of flexible programs carry no shape of their own
-        return TensorSpec(feature.name, tuple(_axis(size) for size in program_shape), _dtype(array), "")
-    shape = tuple(
-        size if not ranges or lo == hi else Dim(lo, hi if hi > 0 else 2**31 - 1, size)
-        for size, (lo, hi) in zip(defaults, ranges or [(0, 0)] * len(defaults))
-    )
-    return TensorSpec(feature.name, shape, _dtype(array), feature.shortDescription)
-
-
-def _axis(size: Any) -> int | Dim:
-    return int(size) if isinstance(size, int) or getattr(size, "is_Integer", False) else Dim(1, 2**31 - 1, 1)
-
-
-def _dtype(array: Any) -> str:
-    name = array.ArrayDataType.Name(array.dataType)
-    names = {"FLOAT32": "float32", "FLOAT16": "float16", "DOUBLE": "float64", "INT32": "int32", "INT8": "int8"}
-    if name not in names:
-        raise ArtefactError(f"the reference engine does not know arrays of {name}")
-    return names[name]

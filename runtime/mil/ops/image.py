@@ -14,7 +14,7 @@ def crop(x: Tensor, crop_height: list[int], crop_width: list[int]) -> Tensor:
 
 
 def upsample_nearest_neighbor(x: Tensor, scale_factor_height: float = 1, scale_factor_width: float = 1) -> Tensor:
-    height, width = int(x.shape[-2] * scale_factor_height), int(x.shape[-1] * scale_factor_width)
+    height, width = torch.sym_int(x.shape[-2] * scale_factor_height), torch.sym_int(x.shape[-1] * scale_factor_width)
     return resize_nearest_neighbor(x, height, width)
 
 
@@ -25,7 +25,7 @@ def resize_nearest_neighbor(x: Tensor, target_size_height: int, target_size_widt
 
 
 def _nearest_indices(length: int, wanted: int) -> Tensor:
-    return torch.clamp((torch.arange(wanted) * (length / wanted)).floor().long(), max=length - 1)
+    return torch.arange(wanted) * length // wanted
 
 
 def upsample_bilinear(
@@ -36,7 +36,7 @@ def upsample_bilinear(
     half_pixel_centers: bool | None = None,
 ) -> Tensor:
     """The scale is computed again from the rounded output size."""
-    height, width = int(x.shape[-2] * scale_factor_height), int(x.shape[-1] * scale_factor_width)
+    height, width = torch.sym_int(x.shape[-2] * scale_factor_height), torch.sym_int(x.shape[-1] * scale_factor_width)
     centred = "DEFAULT" if half_pixel_centers is False else "UNALIGN_CORNERS"
     return resize_bilinear(x, height, width, "STRICT_ALIGN_CORNERS" if align_corners else centred)
 

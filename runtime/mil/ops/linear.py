@@ -11,8 +11,7 @@ from torch import Tensor
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """weight: (D_out, D_in)."""
-    y = matmul(x, weight, transpose_y=True)
-    return y if bias is None else y + bias
+    return F.linear(x, weight, bias)
 
 
 def matmul(x: Tensor, y: Tensor, transpose_x: bool = False, transpose_y: bool = False) -> Tensor:

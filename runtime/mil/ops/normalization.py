@@ -21,9 +21,7 @@ def batch_norm(
     beta: Tensor | None = None,
     epsilon: float = 1e-5,
 ) -> Tensor:
-    y = (x - _per_channel(mean, x)) / torch.sqrt(_per_channel(variance, x) + epsilon)
-    y = y if gamma is None else y * _per_channel(gamma, x)
-    return y if beta is None else y + _per_channel(beta, x)
+    return F.batch_norm(x, mean, variance, gamma, beta, training=False, eps=epsilon)
 
 
 def instance_norm(x: Tensor, gamma: Tensor | None = None, beta: Tensor | None = None, epsilon: float = 1e-5) -> Tensor:
@@ -48,6 +46,8 @@ def layer_norm(
 ) -> Tensor:
     """gamma and beta have the shape of the normalised axes, which need not be the last ones."""
     normalised = sorted(axis % x.dim() for axis in (range(x.dim()) if axes is None else axes))
+    if normalised == list(range(normalised[0], x.dim())):
+        return F.layer_norm(x, x.shape[normalised[0] :], gamma, beta, epsilon)
     variance, mean = torch.var_mean(x, normalised, correction=0, keepdim=True)
     y = (x - mean) / torch.sqrt(variance + epsilon)
     shape = [x.shape[axis] if axis in normalised else 1 for axis in range(x.dim())]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -47,8 +48,11 @@ def cast(x: Tensor, dtype: str) -> Tensor:
     return x.to(wanted)
 
 
-def classify(probabilities: Tensor, classes: Tensor) -> Tensor:
-    return classes.reshape(-1)[torch.argmax(probabilities.reshape(-1))]
+def classify(probabilities: Tensor, classes: list[Any]) -> tuple[Any, dict[Any, float]]:
+    """The likeliest class, and each class with its probability."""
+    values = probabilities.reshape(-1).tolist()
+    classes = [getattr(label, "item", lambda label=label: label)() for label in classes]
+    return classes[values.index(max(values))], dict(zip(classes, values))
 
 
 def concat(values: list[Tensor], axis: int, interleave: bool = False) -> Tensor:
@@ -170,8 +174,8 @@ def pad(x: Tensor, pad: list[int], mode: str = "constant", constant_val: float =
     return x
 
 
-def range_1d(end: Tensor, start: Tensor, step: Tensor) -> Tensor:
-    return torch.arange(start.item(), end.item(), step.item(), dtype=end.dtype)
+def range_1d(end: float, start: float, step: float) -> Tensor:
+    return torch.arange(start, end, step)
 
 
 def shape(x: Tensor) -> Tensor:
@@ -209,7 +213,7 @@ def topk(
     return (values, indices) if return_indices else (values,)
 
 
-OPS: dict[str, Callable[..., Tensor | tuple[Tensor, ...]]] = {
+OPS: dict[str, Callable[..., Any]] = {
     "argsort": argsort,
     "band_part": band_part,
     "cast": cast,

@@ -13,19 +13,7 @@ from coremltools.converters.mil import Builder as mb  # noqa: E402
 from coremltools.converters.mil.mil import types  # noqa: E402
 
 
-def saved(tmp_path, program, precision="fp32", target=None):
-    model = ct.convert(
-        program,
-        convert_to="mlprogram",
-        compute_precision={"fp32": ct.precision.FLOAT32, "fp16": ct.precision.FLOAT16}[precision],
-        minimum_deployment_target=target or ct.target.iOS18,
-        skip_model_load=True,
-    )
-    model.save(str(tmp_path / "m.mlpackage"))
-    return tmp_path / "m.mlpackage"
-
-
-def test_a_loop_captures_values_from_outside(tmp_path):
+def test_a_loop_captures_values_from_outside(saved):
     @mb.program(input_specs=[mb.TensorSpec(shape=(1,)), mb.TensorSpec(shape=(1,))], opset_version=ct.target.iOS18)
     def program(x, step):
         return mb.while_loop(
@@ -34,14 +22,14 @@ def test_a_loop_captures_values_from_outside(tmp_path):
             loop_vars=(x,),
         )
 
-    engine = MilEngine(saved(tmp_path, program))
+    engine = MilEngine(saved(program))
     for start, step, expected in ((0.0, 3.0, 12.0), (11.0, 3.0, 11.0)):
         inputs = {"x": np.array([start], np.float32), "step": np.array([step], np.float32)}
         (result,) = engine.run(inputs).values()
         assert result == expected
 
 
-def test_both_branches_of_a_choice(tmp_path):
+def test_both_branches_of_a_choice(saved):
     @mb.program(input_specs=[mb.TensorSpec(shape=(1,))], opset_version=ct.target.iOS18)
     def program(x):
         positive = mb.squeeze(x=mb.greater(x=x, y=np.float32(0)))
@@ -51,12 +39,12 @@ def test_both_branches_of_a_choice(tmp_path):
             _false_fn=lambda: mb.sub(x=x, y=np.float32(100)),
         )
 
-    engine = MilEngine(saved(tmp_path, program))
+    engine = MilEngine(saved(program))
     assert next(iter(engine.run({"x": np.array([3], np.float32)}).values())) == 6
     assert next(iter(engine.run({"x": np.array([-3], np.float32)}).values())) == -103
 
 
-def test_rounding_holds_inside_a_block(tmp_path):
+def test_rounding_holds_inside_a_block(saved):
     @mb.program(input_specs=[mb.TensorSpec(shape=(1,))], opset_version=ct.target.iOS18)
     def program(x):
         return mb.while_loop(
@@ -65,7 +53,7 @@ def test_rounding_holds_inside_a_block(tmp_path):
             loop_vars=(x,),
         )
 
-    (result,) = MilEngine(saved(tmp_path, program, "fp16")).run({"x": np.array([300], np.float32)}).values()
+    (result,) = MilEngine(saved(program, "fp16")).run({"x": np.array([300], np.float32)}).values()
     assert np.isinf(result), "300 * 300 is more than half precision holds"
 
 
@@ -80,22 +68,19 @@ class Counter(torch.nn.Module):
 
 
 @pytest.fixture
-def counter(tmp_path):
-    traced = torch.jit.trace(Counter().half(), torch.zeros(3, dtype=torch.float16))
-    model = ct.convert(
-        traced,
+def counter(saved):
+    return saved(
+        torch.jit.trace(Counter().half(), torch.zeros(3, dtype=torch.float16)),
+        "fp16",
         inputs=[ct.TensorType("x", shape=(3,), dtype=np.float16)],
         outputs=[ct.TensorType("y", dtype=np.float16)],
         states=[ct.StateType(wrapped_type=ct.TensorType(shape=(3,), dtype=np.float16), name="total")],
-        minimum_deployment_target=ct.target.iOS18,
-        skip_model_load=True,
     )
-    model.save(str(tmp_path / "c.mlpackage"))
-    return tmp_path / "c.mlpackage"
 
 
-def test_a_state_is_kept_between_calls_and_two_are_independent(counter):
-    engine = MilEngine(counter)
+@pytest.mark.parametrize("engine_class", [MilEngine, OnnxEngine])
+def test_a_state_is_kept_between_calls_and_two_are_independent(counter, engine_class):
+    engine = engine_class(counter)
     one = {"x": np.ones(3, np.float16)}
     first, second = engine.new_state(), engine.new_state()
     for expected in (2, 4, 6):
@@ -118,7 +103,8 @@ def test_enable_predict_makes_states(counter):
     np.testing.assert_array_equal(model.predict({"x": np.ones(3)}, state=state)["y"], 22)
 
 
-def test_a_parameter_that_the_program_computes(tmp_path):
+@pytest.mark.parametrize("engine_class", [MilEngine, OnnxEngine])
+def test_a_parameter_that_the_program_computes(saved, engine_class):
     dims = ct.Shape((ct.RangeDim(1, 8, 2), 6))
 
     @mb.program(input_specs=[mb.TensorSpec(shape=(types_symbol(), 6))], opset_version=ct.target.iOS18)
@@ -126,32 +112,18 @@ def test_a_parameter_that_the_program_computes(tmp_path):
         rows = mb.slice_by_index(x=mb.shape(x=x), begin=[0], end=[1])
         return mb.reshape(x=x, shape=mb.concat(values=[[3], rows, [2]], axis=0))
 
-    model = ct.convert(
-        program,
-        inputs=[ct.TensorType("x", shape=dims)],
-        compute_precision=ct.precision.FLOAT32,
-        minimum_deployment_target=ct.target.iOS18,
-        skip_model_load=True,
-    )
-    model.save(str(tmp_path / "m.mlpackage"))
-    engine = MilEngine(tmp_path / "m.mlpackage")
+    engine = engine_class(saved(program, inputs=[ct.TensorType("x", shape=dims)]))
     for rows in (1, 2, 5):
         x = np.arange(rows * 6, dtype=np.float32).reshape(rows, 6)
         (result,) = engine.run({"x": x}).values()
         np.testing.assert_array_equal(result, x.reshape(3, rows, 2))
 
 
-def test_enumerated_shapes_are_taken(tmp_path):
+def test_enumerated_shapes_are_taken(saved):
     shapes = ct.EnumeratedShapes([[1, 4], [2, 4], [5, 4]], default=[2, 4])
     traced = torch.jit.trace(torch.nn.ReLU(), torch.zeros(2, 4))
-    ct.convert(
-        traced,
-        inputs=[ct.TensorType("x", shape=shapes)],
-        outputs=[ct.TensorType("y")],
-        minimum_deployment_target=ct.target.iOS18,
-        skip_model_load=True,
-    ).save(str(tmp_path / "m.mlpackage"))
-    engine = MilEngine(tmp_path / "m.mlpackage")
+    inputs = [ct.TensorType("x", shape=shapes)]
+    engine = MilEngine(saved(traced, "fp16", inputs=inputs, outputs=[ct.TensorType("y")]))
     assert str(engine.inputs[0].shape[0]) == "1..5"
     for rows in (1, 2, 5):
         assert engine.run({"x": np.ones((rows, 4), np.float16)})["y"].shape == (rows, 4)
@@ -193,7 +165,7 @@ def test_compressed_weights_are_decompressed_from_the_file(tmp_path, mode):
     np.testing.assert_allclose(OnnxEngine(tmp_path / "m.mlpackage").run({"x": x.numpy()})["y"], output, atol=1e-4)
 
 
-def test_random_values_follow_their_seed_and_their_distribution(tmp_path):
+def test_random_values_follow_their_seed_and_their_distribution(saved):
     @mb.program(input_specs=[mb.TensorSpec(shape=(1,))], opset_version=ct.target.iOS18)
     def program(x):
         shape = np.array([20000], np.int32)
@@ -202,7 +174,7 @@ def test_random_values_follow_their_seed_and_their_distribution(tmp_path):
         bernoulli = mb.random_bernoulli(shape=shape, prob=0.3, seed=7)
         return mb.add(x=normal, y=x), mb.add(x=uniform, y=x), mb.add(x=bernoulli, y=x)
 
-    engine = MilEngine(saved(tmp_path, program))
+    engine = MilEngine(saved(program))
     zero = {"x": np.zeros(1, np.float32)}
     normal, uniform, bernoulli = engine.run(zero).values()
     assert (normal.mean(), normal.std()) == (pytest.approx(2, abs=0.1), pytest.approx(3, abs=0.1))
@@ -213,7 +185,7 @@ def test_random_values_follow_their_seed_and_their_distribution(tmp_path):
     np.testing.assert_array_equal(next(iter(engine.run(zero).values())), normal)
 
 
-def test_integers_wrap_and_divide_as_declared(tmp_path):
+def test_integers_wrap_and_divide_as_declared(saved):
     @mb.program(
         input_specs=[mb.TensorSpec(shape=(3,), dtype=types.int32), mb.TensorSpec(shape=(3,), dtype=types.int32)],
         opset_version=ct.target.iOS18,
@@ -222,7 +194,7 @@ def test_integers_wrap_and_divide_as_declared(tmp_path):
         return mb.floor_div(x=x, y=y), mb.mod(x=x, y=y), mb.real_div(x=x, y=y)
 
     x, y = np.array([7, -7, 7], np.int32), np.array([2, 2, -2], np.int32)
-    floor, modulus, real = MilEngine(saved(tmp_path, program)).run({"x": x, "y": y}).values()
+    floor, modulus, real = MilEngine(saved(program)).run({"x": x, "y": y}).values()
     np.testing.assert_array_equal(floor, x // y)
     np.testing.assert_array_equal(modulus, x % y)
     np.testing.assert_array_equal(real, np.trunc(x / y))

@@ -106,13 +106,3 @@ def test_an_unknown_op_is_named_with_output_and_file(mlpackage, monkeypatch):
     monkeypatch.setattr(graph, "OPS", {name: op for name, op in graph.OPS.items() if name != "tanh"})
     with pytest.raises(ArtefactError, match=r"does not know the op 'tanh' \(output '.*generator\.mlpackage"):
         MilEngine(mlpackage)
-
-
-def test_a_custom_layer_in_an_ml_program_is_refused(copy):
-    def customise(spec):
-        block = next(iter(spec.mlProgram.functions["main"].block_specializations.values()))
-        next(op for op in block.operations if op.type == "tanh").type = "custom_layer"
-
-    changed(copy, customise)
-    with pytest.raises(ArtefactError, match="custom_layer"):
-        open_package(copy)

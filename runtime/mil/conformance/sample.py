@@ -1,0 +1,65 @@
+"""The fixed sample that `make test` runs: every op several times, every test class once. Chosen from a whole run.
+
+python -m runtime.mil.conformance.sample         # chooses anew, from the outcomes that a whole run kept
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from runtime.cache import cache_folder
+from runtime.mil.conformance.results import Case, Results
+
+_FILE = Path(__file__).with_suffix(".txt")
+
+
+def sample() -> list[str]:
+    """Names of the cases."""
+    return _FILE.read_text().splitlines()
+
+
+def choose(cases: Iterable[Case], per_op: int) -> list[Case]:
+    """Few quick cases that pass: each op in `per_op` of them, from different test functions first; each class once."""
+    passing = [case for case in cases if case.outcome == "passed"]
+    passing.sort(key=lambda case: (round(case.seconds, 1), case.name))
+    chosen: dict[str, Case] = {}
+    uses: Counter[str] = Counter()
+    functions: set[tuple[str, str]] = set()
+    for distinct in (True, False):  # first one case of an op from each test function, then any
+        for case in sorted(passing, key=lambda case: len(case.ops)) if not distinct else passing:
+            wanted = [op for op in case.ops if uses[op] < per_op]
+            new = [op for op in wanted if (op, case.function) not in functions]
+            if case.name not in chosen and (new if distinct else wanted):
+                chosen[case.name] = case
+                uses.update(case.ops)
+                functions.update((op, case.function) for op in case.ops)
+    groups = {case.group for case in chosen.values()}
+    for case in passing:
+        if case.group not in groups:
+            groups.add(case.group)
+            chosen[case.name] = case
+    return sorted(chosen.values(), key=lambda case: case.name)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m runtime.mil.conformance.sample", description=__doc__)
+    parser.add_argument("--per-op", type=int, default=6, help="cases of each op at least [6]")
+    parser.add_argument("--results", type=Path, help="folder of the outcomes [in the cache]")
+    options = parser.parse_args(arguments)
+    path = (options.results or cache_folder() / "conformance") / "mil.jsonl"
+    chosen = choose(Results(path, "mil").cases.values(), options.per_op)
+    if not chosen:
+        print(f"error: {path} holds no outcomes: run `python -m runtime.mil.conformance` first", file=sys.stderr)
+        return 2
+    _FILE.write_text("".join(f"{case.name}\n" for case in chosen))
+    ops = {op for case in chosen for op in case.ops}
+    print(f"{len(chosen)} cases, {len(ops)} ops, {sum(case.seconds for case in chosen):.0f} s of one core")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
