@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -146,8 +147,15 @@ def test_core_ml_agrees_with_the_reference(fp16):
 
 
 def test_enable_predict_executes_the_package_on_disk(mlpackage):
-    """In a process of its own, because it changes coremltools for good."""
+    """In a process of its own, because it changes coremltools for good; with numpy, torch and coremltools alone."""
     program = f"""
+import importlib.metadata, re, sys, tomllib
+project = tomllib.load(open({str(Path(__file__).parents[3] / "pyproject.toml")!r}, "rb"))["project"]
+wanted = {{re.match("[A-Za-z0-9_-]+", row)[0] for row in project["dependencies"]}}
+for name, distributions in importlib.metadata.packages_distributions().items():
+    if wanted & set(distributions) - {{"numpy", "torch", "coremltools", "tqdm"}}:  # tqdm is coremltools' own
+        sys.modules[name] = None
+assert sys.modules["onnxruntime"] is sys.modules["hydra"] is None
 import numpy as np, voxport, coremltools as ct
 voxport.enable_predict()
 model = ct.models.MLModel({str(mlpackage)!r})

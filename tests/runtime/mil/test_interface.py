@@ -47,7 +47,7 @@ def test_a_function_is_chosen_by_name_or_is_the_default(two_functions, engine_cl
     x = {"x": np.ones(3, np.float32)}
     for name, factor in ((None, 3), ("double", 2), ("triple", 3)):
         np.testing.assert_array_equal(engine_class(two_functions, function=name).run(x)["y"], factor)
-    with pytest.raises(ArtefactError, match="no function 'quadruple'; it has: .*double"):
+    with pytest.raises(ArtefactError, match=r"no function 'quadruple'; it has: .*double"):
         engine_class(two_functions, function="quadruple")
 
 
