@@ -93,8 +93,8 @@ def only_ml_programs(predict: Any) -> Any:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_make_parametrize_id(config: Any, val: Any, argname: str) -> str:
-    """As upstream names its cases, without addresses in memory: they differ between processes."""
-    return _ADDRESS.sub("", f"{argname}={val}")
+    """As upstream names its cases, on one line and without addresses in memory, which differ between processes."""
+    return " ".join(_ADDRESS.sub("", f"{argname}={val}").split())
 
 
 def pytest_collection_modifyitems(config: Any, items: list[Any]) -> None:

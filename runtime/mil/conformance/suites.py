@@ -131,7 +131,8 @@ def environment(orders: Orders) -> dict[str, str]:
     """Of a process in which the plugin runs."""
     root = str(Path(__file__).parents[3])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYMIL_TEST_TARGETS": "mlprogram", "PYTHONPATH": path, **orders.environment()}
+    one_thread = {"OMP_NUM_THREADS": "1"}  # a process per core: more threads only get in each other's way
+    return {**os.environ, **one_thread, "PYMIL_TEST_TARGETS": "mlprogram", "PYTHONPATH": path, **orders.environment()}
 
 
 @contextmanager

@@ -10,8 +10,8 @@ from torch import Tensor
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """weight: (D_out, D_in)."""
-    return F.linear(x, weight, bias)
+    """weight: (D_out, D_in), which may be of integers, as the bias may."""
+    return F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
 
 
 def matmul(x: Tensor, y: Tensor, transpose_x: bool = False, transpose_y: bool = False) -> Tensor:

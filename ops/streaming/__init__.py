@@ -1,0 +1,14 @@
+"""Streaming as a rewrite: a network that is local in time becomes one that takes it a chunk at a time, exactly.
+
+`read` looks at what each operation of a network does along time (`local`); `window`, `stateful` and `low_latency`
+emit modules for a chunk of C input frames (`forms`). Positions are counted from the start of the utterance; every value
+in the network stands for an interval of positions relative to the chunk, and what an operation's own padding makes of
+positions outside the utterance is made of them explicitly. So the streamed output is the offline output, on every
+sample, the first and the last included.
+"""
+
+from ops.streaming.forms import Streamed, low_latency, stateful, window
+from ops.streaming.local import NotLocal
+from ops.streaming.network import Input, Network, read
+
+__all__ = ["Input", "Network", "NotLocal", "Streamed", "low_latency", "read", "stateful", "window"]

@@ -1,0 +1,210 @@
+"""A network read for streaming: its operations in order, where each value has its time, what each operation needs."""
+
+from __future__ import annotations
+
+import operator
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from ops.streaming.local import Facts, Fill, NotLocal, Rule, recurrence, rule_of, where
+from ops.streaming.span import Axis, Span
+
+# Two utterance lengths to compare: multiples of every usual rate, far longer than any padding.
+_LENGTHS = (480, 960)
+
+
+@dataclass(frozen=True)
+class Input:
+    """A named input. `axis` is its time (None: constant in time), `rate` its positions per frame; the size that
+    `shape` has on that axis is ignored."""
+
+    name: str
+    shape: tuple[int, ...]
+    axis: int | None = None
+    rate: int = 1
+    dtype: torch.dtype = torch.float32
+
+    def example(self, frames: int) -> Tensor:
+        shape = [frames * self.rate if index == self.axis else size for index, size in enumerate(self.shape)]
+        return torch.zeros(shape, dtype=self.dtype)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation: its node, its rule, and the values that it reads, as argument -> value.
+
+    They are the same but for an argument that is a padded copy: its original is read, with the padding as `fill`.
+    """
+
+    node: fx.Node
+    rule: Rule
+    reads: Mapping[fx.Node, fx.Node]
+    fill: Fill | None  # where an output of the utterance does read beyond its ends
+
+    @property
+    def sources(self) -> tuple[fx.Node, ...]:
+        return tuple(self.reads.values())
+
+
+@dataclass(frozen=True)
+class Network:
+    """`constants` holds weights and what follows from them alone; `once` computes what follows from conditioning."""
+
+    inputs: tuple[Input, ...]
+    steps: tuple[Step, ...]
+    once: tuple[fx.Node, ...]
+    outputs: tuple[fx.Node, ...]
+    placeholders: Mapping[str, fx.Node]
+    axes: Mapping[fx.Node, Axis | None]
+    constants: Mapping[fx.Node, Any]
+    shapes: Mapping[fx.Node, tuple[int, ...]]
+    names: Mapping[fx.Node, str] = field(default_factory=dict)  # of weights, as the module calls them
+
+    def axis(self, node: fx.Node) -> Axis:
+        axis = self.axes[node]
+        assert axis is not None
+        return axis
+
+    def length(self, node: fx.Node, frames: int) -> int:
+        """Positions that a value has for a whole utterance."""
+        axis = self.axis(node)
+        return int(axis.rate * frames) + axis.extra
+
+
+def read(module: nn.Module, inputs: Sequence[Input]) -> Network:
+    """Traces `module(**inputs)` and works out what is needed to stream it.
+
+    Raises NotLocal, naming layer and operation, where the module is not local in time or does what is not known here.
+    """
+    short, long = (_export(module, inputs, frames) for frames in _LENGTHS)
+    pairs = list(zip(short.graph.nodes, long.graph.nodes))
+    if len(short.graph.nodes) != len(long.graph.nodes) or any(a.target != b.target for a, b in pairs):
+        raise NotLocal("the network takes another path for another length of the utterance")
+    placeholders = {node.name: node for node, _ in pairs if node.op == "placeholder"}
+    twins = dict(pairs)
+    facts = Facts(
+        axes={node: _axis(node, twin) for node, twin in pairs},
+        shapes={node: _shape(node) for node, _ in pairs},
+        varying={node: _varying(node, twin) for node, twin in pairs},
+    )
+    constants: dict[fx.Node, Any] = {}
+    names: dict[fx.Node, str] = {}
+    steps: list[Step] = []
+    once: list[fx.Node] = []
+    for node in twins:
+        if node.op == "get_attr":
+            constants[node] = _attribute(short, str(node.target)).detach()
+            names[node] = str(node.target)
+        elif node.op == "call_function":
+            sources = tuple(item for item in node.all_input_nodes if facts.axes[item] is not None)
+            if sources:
+                steps.append(_step(node, sources, facts, {step.node: step for step in steps}))
+            elif facts.axes[node] is not None:
+                raise NotLocal(f"{where(node)}: makes values along time from nothing, by the utterance's length")
+            elif all(item in constants for item in node.all_input_nodes):
+                constants[node] = run_node(node, lambda item: constants[item])
+            else:
+                once.append(node)
+    (output,) = short.graph.find_nodes(op="output")
+    outputs = tuple(fx.node.map_arg(output.args[0], lambda node: node))
+    for node in outputs:
+        if facts.axes[node] is None:
+            raise NotLocal(f"{where(node)}: an output without an axis of time")
+    return Network(
+        tuple(inputs), tuple(steps), tuple(once), outputs, placeholders, facts.axes, constants, facts.shapes, names
+    )
+
+
+def run_node(node: fx.Node, value_of: Any) -> Any:
+    arguments = fx.node.map_arg((node.args, node.kwargs), value_of)
+    return node.target(*arguments[0], **arguments[1])  # type: ignore[operator]
+
+
+def _export(module: nn.Module, inputs: Sequence[Input], frames: int) -> fx.GraphModule:
+    example = {item.name: item.example(frames) for item in inputs}
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.export.export(module, (), kwargs=example).run_decompositions({})  # functional, not taken apart
+        traced = program.module(check_guards=False)
+    assert isinstance(traced, fx.GraphModule)
+    return traced
+
+
+def _step(node: fx.Node, sources: tuple[fx.Node, ...], facts: Facts, earlier: Mapping[fx.Node, Step]) -> Step:
+    if facts.axes[node] is None:
+        raise NotLocal(f"{where(node)}: gives one value for the whole utterance")
+    rule = rule_of(node, facts)
+    if node.target is operator.getitem and node.args[1] != 0 and _is_recurrent(node):
+        raise NotLocal(f"{where(node)}: the last state of a recurrent layer is one of the whole utterance")
+    padding = earlier.get(sources[0])
+    if padding and padding.rule.shift is not None and len(sources) == 1 and rule.fill is None and not rule.grid:
+        (original,), shift, reach = padding.sources, padding.rule.shift, rule.reach
+        shifted = replace(reach, first=reach.first + shift, last=reach.last + shift)
+        return Step(node, replace(rule, reach=shifted), {sources[0]: original}, padding.fill)
+    fill = rule.fill if _reads_beyond(node, rule, sources, facts) else None
+    return Step(node, rule, {source: source for source in sources}, fill)
+
+
+def _is_recurrent(node: fx.Node) -> bool:
+    from ops.streaming.local import RULES, operation
+
+    source = node.args[0]
+    return isinstance(source, fx.Node) and RULES.get(operation(source)) is recurrence
+
+
+def _reads_beyond(node: fx.Node, rule: Rule, sources: tuple[fx.Node, ...], facts: Facts) -> bool:
+    """Whether any output position of an utterance reads inputs before its start or after its end."""
+    frames = _LENGTHS[0]
+    out, source = facts.axis(node), facts.axis(sources[0])
+    needed = rule.reach.needs(Span(0, int(out.rate * frames) + out.extra))
+    return needed.lo < 0 or needed.hi > int(source.rate * frames) + source.extra
+
+
+def _tensor(node: fx.Node) -> Any:
+    """The example value of a node; of several outputs the first."""
+    value = node.meta.get("val")
+    if value is None and node.op == "call_function":  # a layer with several results
+        value = next((user.meta.get("val") for user in node.users if user.args[1:] == (0,)), None)
+    return value[0] if isinstance(value, (list, tuple)) else value
+
+
+def _shape(node: fx.Node) -> tuple[int, ...]:
+    value = _tensor(node)
+    return tuple(value.shape) if isinstance(value, Tensor) else ()
+
+
+def _axis(node: fx.Node, twin: fx.Node) -> Axis | None:
+    """By comparing two lengths: the axis whose size differs."""
+    pairs = list(zip(_shape(node), _shape(twin)))
+    differing = [index for index, (short, long) in enumerate(pairs) if short != long]
+    if not differing:
+        return None
+    if len(differing) > 1:
+        raise NotLocal(f"{where(node)}: compares positions with positions, over the whole utterance")
+    (dim,) = differing
+    short, long = pairs[dim]
+    rate = Fraction(long - short, _LENGTHS[1] - _LENGTHS[0])
+    extra = short - rate * _LENGTHS[0]
+    if extra.denominator != 1 or abs(extra) > _LENGTHS[0]:
+        raise NotLocal(f"{where(node)}: its length does not grow evenly with the utterance")
+    return Axis(dim, rate, int(extra))
+
+
+def _varying(node: fx.Node, twin: fx.Node) -> frozenset[int]:
+    def plain(argument: Any) -> Any:
+        return fx.node.map_arg(argument, lambda item: item.name)
+
+    return frozenset(i for i, (a, b) in enumerate(zip(node.args, twin.args)) if plain(a) != plain(b))
+
+
+def _attribute(module: nn.Module, target: str) -> Tensor:
+    value: Any = module
+    for part in target.split("."):
+        value = getattr(value, part)
+    return value
