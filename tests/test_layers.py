@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 ALLOWED = {
     "runtime": set(),
     "ops": set(),
-    "checkpoints": set(),
+    "checkpoints": {"runtime"},
     "converters": {"runtime", "ops", "checkpoints"},
     "reports": {"runtime"},
     "convert": {"runtime", "ops", "checkpoints", "converters", "reports", "conf"},
