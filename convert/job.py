@@ -181,15 +181,20 @@ def _convert(
     folder.mkdir()
     with stages.stage(f"load {located.name}"):
         original = steps.load_original(job, located)
-    with stages.stage(f"convert to {job.format.name} {job.precision.name}, upsampler {job.upsampler.name}"):
-        artefact = steps.convert_artefact(job, original, folder)
+    form = f"{job.precision.name}, upsampler {job.upsampler.name}, {job.mode}"
+    with stages.stage(f"convert to {job.format.name} {form}"):
+        converted = steps.convert_artefact(job, original, folder)
+    artefact = converted.artefact
     if artefact.suffix == ".mlpackage" and "onnx" in engine_names(job.measure.engines, job.format.name):
         lowering.start(artefact)
     with stages.stage("export the reference"):
         steps.write_reference(original, folder)
     with stages.stage("goldens of real speech"):
         steps.make_goldens(original, folder)
-        return steps.finish_bundle(job, located, original, artefact, folder, key)
+    if job.stream.mode == "lowlat":
+        with stages.stage("what the bounded lookahead costs"):
+            converted = steps.measure_truncation(job, original, converted, folder)
+    return steps.finish_bundle(job, located, original, converted, folder, key)
 
 
 def _known_measurements(job: Job, bundle: Bundle) -> list[Measurement] | None:
@@ -228,12 +233,13 @@ def _measure(
 
 
 def _judge(job: Job, bundle: Bundle, measurements: list[Measurement]) -> list[GateResult]:
-    conversion = bundle.manifest.conversion
+    conversion, form = bundle.manifest.conversion, bundle.component().stream
+    kind = conversion.precision if form is None or form.exact else form.mode
     results = []
     for measurement in measurements:
-        limits = limits_for(job.gates.limits, measurement.engine, conversion.format, conversion.precision)
+        limits = limits_for(job.gates.limits, measurement.engine, conversion.format, kind)
         if limits is not None:
             results += evaluate(measurement, limits)
     if not results:
-        console.warn(f"no gate judges precision {conversion.precision} in the engines that ran: measured, not judged")
+        console.warn(f"no gate judges {kind} in the engines that ran: measured, not judged")
     return results

@@ -32,6 +32,7 @@ def bundle_key(job: Job, checkpoint: LocatedCheckpoint) -> str:
         "format": dataclasses.asdict(job.format),
         "upsampler": job.upsampler.name,
         "shape": dataclasses.asdict(job.shape),
+        "stream": dataclasses.asdict(job.stream),
         "versions": versions(),
         "sources": {name: _tree_hash(_package_folder(name), "*.py") for name in _SOURCES},
         "clips": _tree_hash(CLIPS, "*.flac"),
@@ -41,8 +42,7 @@ def bundle_key(job: Job, checkpoint: LocatedCheckpoint) -> str:
 
 def bundle_name(job: Job, checkpoint: LocatedCheckpoint, key: str) -> str:
     """`<checkpoint>-<format>-<precision>-<upsampler>-<mode>-<key>`; a flexible shape shows in the mode's place."""
-    mode = "flexible" if job.shape.flexible else "offline"
-    return f"{checkpoint.name}-{job.format.name}-{job.precision.name}-{job.upsampler.name}-{mode}-{key[:10]}"
+    return f"{checkpoint.name}-{job.format.name}-{job.precision.name}-{job.upsampler.name}-{job.mode}-{key[:10]}"
 
 
 def _package_folder(name: str) -> Path:

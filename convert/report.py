@@ -13,8 +13,7 @@ from converters.options import ConversionError
 from runtime.audio import AudioError
 from runtime.bundle import BundleError
 from runtime.engines import EngineError
-from runtime.errors import ArtefactError
-from runtime.stream import StreamError
+from runtime.errors import ArtefactError, StreamError
 
 _ERRORS = (
     CheckpointError,

@@ -10,7 +10,7 @@ from typing import Any
 
 from checkpoints.catalogue import catalogue
 from checkpoints.options import CheckpointOptions
-from converters.options import FormatOptions, Shape
+from converters.options import ConversionError, FormatOptions, Shape, StreamOptions
 from reports.options import TrackingOptions
 from runtime.options import GateLimits, MeasureOptions
 
@@ -47,11 +47,21 @@ class Job:
     format: FormatOptions = field(default_factory=FormatOptions)
     upsampler: Choice = field(default_factory=Choice)
     shape: Shape = field(default_factory=Shape)
+    stream: StreamOptions = field(default_factory=StreamOptions)
     gates: GateOptions = field(default_factory=GateOptions)
     measure: MeasureOptions = field(default_factory=MeasureOptions)
     tracking: TrackingOptions = field(default_factory=TrackingOptions)
     output: str = "bundles"
     force: bool = False
+
+    def __post_init__(self) -> None:
+        if self.stream.mode != "offline" and self.shape.flexible:
+            raise ConversionError(f"stream={self.stream.mode} takes fixed chunks: leave out shape=flexible")
+
+    @property
+    def mode(self) -> str:
+        """How the artefact is called, as it stands in names: offline, flexible, window8, lowlat2r5."""
+        return "flexible" if self.shape.flexible else self.stream.name
 
 
 def register() -> None:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+
 from checkpoints.load import load
 from checkpoints.locate import LocatedCheckpoint
 from convert.key import bundle_name, versions
@@ -16,6 +18,7 @@ from convert.schema import Job
 from converters.component import Component, family, format_
 from converters.export import export_reference
 from converters.options import ConversionError
+from converters.streaming import streaming_component, truncation_db
 from ops.upsample import rewrite_upsampling
 from runtime.audio import mel_spectrogram
 from runtime.bundle import (
@@ -31,6 +34,7 @@ from runtime.bundle import (
     write_manifest,
 )
 from runtime.inspect import op_histogram
+from runtime.spec import StreamForm
 from runtime.speech import clip_paths, read_clip
 
 
@@ -53,14 +57,45 @@ def load_original(job: Job, located: LocatedCheckpoint) -> Original:
     return Original(components[0], sum(parameter.numel() for parameter in module.parameters()))
 
 
-def convert_artefact(job: Job, original: Original, folder: Path) -> Path:
-    """Rewrites the upsampling and writes the artefact into `folder`."""
+@dataclasses.dataclass(frozen=True)
+class Converted:
+    """An artefact, and how it is called where it takes a chunk at a time."""
+
+    artefact: Path
+    form: StreamForm | None = None
+
+
+def convert_artefact(job: Job, original: Original, folder: Path) -> Converted:
+    """Rewrites upsampling and streaming and writes the artefact into `folder`."""
+    into, component = format_(job.format.name), original.component
+    if job.stream.mode != "offline":
+        streaming = streaming_component(component, job.stream, job.upsampler.name, into.holds_functions(job.format))
+        functions = streaming.functions
+        if len(functions) > 1:
+            artefact = into.convert_functions(functions, job.precision.name, job.format, folder)
+        else:
+            artefact = into.convert(functions["edge"], job.precision.name, job.format, folder)
+        return Converted(artefact, streaming.form)
     try:
-        module = rewrite_upsampling(original.component.module, job.upsampler.name)
+        module = rewrite_upsampling(component.module, job.upsampler.name)
     except ValueError as error:
         raise ConversionError(str(error)) from error
-    rewritten = dataclasses.replace(original.component, module=module)
-    return format_(job.format.name).convert(rewritten, job.precision.name, job.format, folder)
+    rewritten = dataclasses.replace(component, module=module)
+    return Converted(into.convert(rewritten, job.precision.name, job.format, folder))
+
+
+def measure_truncation(job: Job, original: Original, converted: Converted, folder: Path) -> Converted:
+    """Adds to an approximate form what its bounded lookahead costs on the goldens' speech."""
+    import torch
+
+    form, time = converted.form, original.component.time
+    if form is None or time is None or job.stream.mode != "lowlat":
+        return converted
+    with np.load(folder / GOLDENS, allow_pickle=False) as stored:
+        clips = [torch.from_numpy(stored[key]) for key in stored.files if key.endswith(f"/in/{time.input}")]
+    with shared_cores():
+        table = truncation_db(original.component, job.stream, clips)
+    return dataclasses.replace(converted, form=dataclasses.replace(form, truncation_db=table))
 
 
 def write_reference(original: Original, folder: Path) -> Path:
@@ -99,7 +134,7 @@ def shared_cores() -> Iterator[None]:
 
 
 def finish_bundle(
-    job: Job, located: LocatedCheckpoint, original: Original, artefact: Path, folder: Path, key: str
+    job: Job, located: LocatedCheckpoint, original: Original, converted: Converted, folder: Path, key: str
 ) -> Bundle:
     """Writes the manifest over everything in `folder`."""
     component = original.component
@@ -108,6 +143,8 @@ def finish_bundle(
         notes.append(f"the bundled weights stood in for {job.model.default_checkpoint}, which could not be fetched")
     if job.shape.flexible:
         notes.append("a flexible time axis often keeps a program off the Neural Engine")
+    if converted.form is not None and not converted.form.exact:
+        notes.append(f"approximate: looks {converted.form.lookahead} frames ahead, see the manifest's truncation_db")
     manifest = Manifest(
         name=bundle_name(job, located, key),
         key=key,
@@ -124,20 +161,21 @@ def finish_bundle(
             format=job.format.name,
             precision=job.precision.name,
             upsampler=job.upsampler.name,
-            mode="flexible" if job.shape.flexible else "offline",
+            mode=job.mode,
             target=job.format.target if job.format.name == "mlprogram" else f"opset {job.format.opset}",
         ),
         components=(
             ComponentRecord(
                 name=component.name,
-                artefact=artefact.relative_to(folder).as_posix(),
+                artefact=converted.artefact.relative_to(folder).as_posix(),
                 reference=f"reference/{component.name}.pt2",
                 inputs=component.inputs,
                 outputs=component.outputs,
                 computes=component.computes,
-                ops=op_histogram(artefact),
+                ops=op_histogram(converted.artefact),
                 time=component.time,
                 features=component.features,
+                stream=converted.form,
             ),
         ),
         versions=versions(),

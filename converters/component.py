@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +23,7 @@ class Component:
 
     `example` gives inputs of the default shapes. `computes` says in words which upstream function this is.
     `time` is set where the component is local in time, `features` where its input is the mel of audio.
+    `states`: buffers of the module that Core ML is to keep from call to call.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Component:
     computes: str
     time: TimeAxis | None = None
     features: MelSettings | None = None
+    states: tuple[TensorSpec, ...] = ()
 
     def dynamic_axes(self, spec: TensorSpec) -> dict[int, torch.export.Dim]:
         """The flexible axes of one input, as torch.export wants them."""
@@ -52,9 +54,19 @@ class Family(Protocol):
 
 
 class Format(Protocol):
-    """An output format: writes one component to `folder` and returns the artefact's path."""
+    """An output format: writes one component to `folder` and returns the artefact's path.
+
+    `convert_functions` writes several functions over the same weights, the first being the one that is called by
+    default, where `holds_functions` says that the format can.
+    """
 
     def convert(self, component: Component, precision: str, options: FormatOptions, folder: Path) -> Path: ...
+
+    def holds_functions(self, options: FormatOptions) -> bool: ...
+
+    def convert_functions(
+        self, functions: Mapping[str, Component], precision: str, options: FormatOptions, folder: Path
+    ) -> Path: ...
 
 
 FAMILIES = {"hifigan": "converters.families.hifigan"}

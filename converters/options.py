@@ -37,3 +37,35 @@ class FormatOptions:
     name: str = "mlprogram"
     target: str = "macOS15"
     opset: int = 18
+
+
+STREAM_MODES = ("offline", "window", "stateful", "lowlat")
+STATES = ("explicit", "mlstate")
+
+
+@dataclass
+class StreamOptions:
+    """The form of a component that is local in time. `chunk`: input frames per call; `lookahead`: frames that lowlat
+    looks ahead; `state`: of stateful, as inputs and outputs or as Core ML's own (macOS 15, fp16)."""
+
+    mode: str = "offline"
+    chunk: int = 8
+    lookahead: int = 5
+    state: str = "explicit"
+
+    def __post_init__(self) -> None:
+        for name, value, choices in (("mode", self.mode, STREAM_MODES), ("state", self.state, STATES)):
+            if value not in choices:
+                raise ConversionError(f"there is no stream.{name} {value!r}; there is: {', '.join(choices)}")
+        if self.chunk < 1 or self.lookahead < 0:
+            raise ConversionError(f"stream needs chunk >= 1 and lookahead >= 0, got {self.chunk} and {self.lookahead}")
+        if self.state == "mlstate" and self.mode != "stateful":
+            raise ConversionError(f"stream.state=mlstate is for stream=stateful, not {self.mode}")
+
+    @property
+    def name(self) -> str:
+        """As it stands in a bundle's name: stateful8, lowlat2r5."""
+        if self.mode == "offline":
+            return self.mode
+        lookahead = f"r{self.lookahead}" if self.mode == "lowlat" else ""
+        return f"{self.mode}{self.chunk}{lookahead}{'m' if self.state == 'mlstate' else ''}"

@@ -15,12 +15,14 @@ def load(
     component: str | None = None,
     threads: int | None = None,
     compute_unit: str | None = None,
+    function: str | None = None,
 ) -> Engine:
     """An engine on a bundle, a bare `.mlpackage` or a bare `.onnx` file.
 
     `engine`: `coreml`, `mil`, `onnx`, `torch` (a bundle's reference), or `auto`: Core ML on a Mac, elsewhere
     ONNX Runtime, or `mil` where an op cannot be lowered. `component` picks one of a bundle with several;
-    `compute_unit` (`all`, `cpu`, `cpu_and_gpu`, `cpu_and_ne`) is Core ML's.
+    `compute_unit` (`all`, `cpu`, `cpu_and_gpu`, `cpu_and_ne`) is Core ML's; `function` picks one of an `.mlpackage`
+    with several.
     Raises BundleError, ArtefactError or EngineError; their messages say what was wrong.
     """
     from runtime.engines import NotLowered, open_engine, preferred
@@ -37,6 +39,8 @@ def load(
         if engine == "torch":
             path = bundle.reference(record)
             options["output_names"] = [spec.name for spec in record.outputs]
+    if function is not None and path.suffix == ".mlpackage":
+        options["function"] = function
     name = preferred(path) if engine == "auto" else engine
     if name == "coreml" and compute_unit is not None:
         options["compute_unit"] = compute_unit
@@ -49,6 +53,6 @@ def load(
 
         warnings.warn(f"{error}; the mil engine takes over, slower", stacklevel=2)
         opened = open_engine("mil", path, **options)
-    if record is not None and name != "torch":
+    if record is not None and record.stream is None and name != "torch":
         opened.inputs, opened.outputs = record.inputs, record.outputs  # an ONNX file does not say its bounds
     return opened

@@ -17,11 +17,12 @@ import runtime
 from runtime.audio import AudioError, MelSettings, mel_spectrogram, read_audio, write_wav
 from runtime.bundle import Bundle, BundleError, ComponentRecord, open_bundle
 from runtime.engines import ENGINES, EngineError
-from runtime.errors import ArtefactError
+from runtime.errors import ArtefactError, StreamError
 from runtime.inspect import op_histogram
 from runtime.measure import as_json
-from runtime.spec import Dim, InputError, TimeAxis
-from runtime.stream import MODES, StreamError, synthesise
+from runtime.spec import Dim, InputError, StreamForm, TimeAxis
+from runtime.stream import StreamingArtefact
+from runtime.synthesis import OFFLINE_MODES, mode_of, open_artefact, synthesise
 
 if TYPE_CHECKING:
     from runtime.engines import Engine
@@ -61,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("--engine", default="auto", choices=["auto", *sorted(ENGINES)], help="[auto]")
         added.add_argument("--threads", type=int, help="threads of the engine [its own choice]")
         added.add_argument("--compute-unit", help="of Core ML: all, cpu, cpu_and_gpu, cpu_and_ne [cpu_and_gpu]")
-        added.add_argument("--mode", default="overlap", choices=MODES, help="[overlap]")
+        added.add_argument("--mode", choices=OFFLINE_MODES, help="of an artefact that does not stream [overlap]")
         added.add_argument("--chunk", type=int, help="new frames per call [all that fit]")
         return added
 
@@ -107,14 +108,31 @@ def _info(options: argparse.Namespace) -> dict[str, Any]:
         "notes": list(manifest.notes),
         "files": f"{len(manifest.files)}, every sha256 as in the manifest",
     }
+    if record.stream is not None:
+        facts |= _stream_facts(record.stream)
     if record.time is not None:
         facts["receptive field"] = f"{record.time.left} frames before, {record.time.right} after"
         facts["sample_rate"] = record.time.sample_rate
     return facts
 
 
+def _stream_facts(form: StreamForm) -> dict[str, Any]:
+    sizes = [int(np.prod(state.shape)) for state in form.states]
+    facts: dict[str, Any] = {
+        "stream": f"{form.mode}, {'exact' if form.exact else 'approximate'}, chunks of {form.chunk} frames",
+        "lookahead": f"{form.lookahead} frames",
+        "delay": f"{form.delay} output samples",
+        "state": f"{form.state}, {len(sizes)} tensors, {sum(sizes)} values" if sizes else "none",
+    }
+    if form.truncation_db:
+        pairs = (f"{frames}: {here:.1f} ({zeros:.1f})" for frames, (here, zeros) in form.truncation_db.items())
+        facts["SNR by lookahead"] = f"dB, last frame repeated (zeros instead): {', '.join(pairs)}"
+    return facts
+
+
 def _lower(options: argparse.Namespace) -> dict[str, Any]:
     from runtime.mil.lower import lowered
+    from runtime.mil.package import functions_of
 
     path = options.artefact
     if not _is_artefact(path):
@@ -122,42 +140,43 @@ def _lower(options: argparse.Namespace) -> dict[str, Any]:
         path = bundle.artefact(bundle.component())
     if path.suffix != ".mlpackage":
         raise ArtefactError(f"{path.name} is not an .mlpackage: there is nothing to lower")
-    return {"onnx": str(lowered(path)[0])}
+    return {"onnx": [str(lowered(path, function)[0]) for function in functions_of(path)]}
 
 
 def _run(options: argparse.Namespace) -> dict[str, Any]:
-    engine = _open(options)
+    opened = _open(options)
     try:
         with np.load(options.inputs, allow_pickle=False) as stored:
             inputs = dict(stored)
     except ValueError as error:
         raise InputError(f"{options.inputs} cannot be read as arrays: {error}") from error
     time_axis = None if _is_artefact(options.artefact) else open_bundle(options.artefact, False).component().time
-    if time_axis is not None and options.mode == "overlap" and set(inputs) == {time_axis.input}:
-        samples = synthesise(engine, time_axis, inputs[time_axis.input], options.mode, options.chunk)
+    if time_axis is not None and mode_of(opened, options.mode) != "offline" and set(inputs) == {time_axis.input}:
+        samples = synthesise(opened, time_axis, inputs[time_axis.input], options.mode, options.chunk)
         outputs = {time_axis.output: samples}
     else:
-        outputs = engine.run(inputs)
+        outputs = _engine(opened).run(inputs)
     partial = options.outputs.with_name(f".{options.outputs.name}.partial.npz")
     np.savez(partial, **outputs)  # type: ignore[arg-type]  # its stub takes keywords for options
     partial.replace(options.outputs)
-    return {"engine": engine.name, **{name: f"{value.dtype} {value.shape}" for name, value in outputs.items()}}
+    return {"engine": _engine(opened).name, **{name: f"{value.dtype} {value.shape}" for name, value in outputs.items()}}
 
 
 def _vocode(options: argparse.Namespace) -> dict[str, Any]:
     bundle, record, time_axis, features = _vocoder(options.artefact)
-    engine = _open(options)
+    opened = _open(options)
     samples = read_audio(options.source, features.sample_rate)
-    padded = _at_least(samples, _shortest(record, time_axis) * features.hop_length, features)
+    shortest = 1 if isinstance(opened, StreamingArtefact) else _shortest(record, time_axis)
+    padded = _at_least(samples, shortest * features.hop_length, features)
     mel = mel_spectrogram(padded, features)[None]
-    audio = synthesise(engine, time_axis, mel, options.mode, options.chunk).reshape(-1)
+    audio = synthesise(opened, time_axis, mel, options.mode, options.chunk).reshape(-1)
     if len(padded) > len(samples):
         audio = audio[: len(samples)]
     write_wav(options.target, audio, features.sample_rate)
     return {
         "bundle": bundle.manifest.name,
-        "engine": engine.name,
-        "mode": options.mode,
+        "engine": _engine(opened).name,
+        "mode": mode_of(opened, options.mode),
         "frames": mel.shape[2],
         "seconds": round(len(audio) / features.sample_rate, 3),
         "padded_with_silence": len(padded) > len(samples),
@@ -169,10 +188,10 @@ def _bench(options: argparse.Namespace) -> dict[str, Any]:
     from runtime.bench import bench
 
     bundle, record, time_axis, _ = _vocoder(options.artefact)
-    engine = _open(options)
+    opened = _open(options)
     frames = np.concatenate([case.inputs[time_axis.input] for case in bundle.goldens(record)], time_axis.input_axis)
     latency = bench(
-        engine,
+        opened,
         time_axis,
         frames,
         options.chunk,
@@ -181,7 +200,7 @@ def _bench(options: argparse.Namespace) -> dict[str, Any]:
         options.min_chunks,
         threads=options.threads,
     )
-    facts = {"bundle": bundle.manifest.name, "engine": engine.name, "device": engine.device}
+    facts = {"bundle": bundle.manifest.name, "engine": _engine(opened).name, "device": _engine(opened).device}
     facts |= dataclasses.asdict(latency)
     return facts if options.json else {name: value for name, value in facts.items() if name != "samples_ms"}
 
@@ -208,8 +227,12 @@ def _at_least(samples: np.ndarray, length: int, features: MelSettings) -> np.nda
     return np.pad(samples, (0, missing)) if missing > 0 else samples
 
 
-def _open(options: argparse.Namespace) -> Engine:
-    return runtime.load(options.artefact, options.engine, threads=options.threads, compute_unit=options.compute_unit)
+def _open(options: argparse.Namespace) -> Engine | StreamingArtefact:
+    return open_artefact(options.artefact, options.engine, threads=options.threads, compute_unit=options.compute_unit)
+
+
+def _engine(opened: Engine | StreamingArtefact) -> Engine:
+    return opened.edge if isinstance(opened, StreamingArtefact) else opened
 
 
 def _is_artefact(path: Path) -> bool:

@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from runtime.audio import MelSettings
-from runtime.spec import TensorSpec, TimeAxis
+from runtime.spec import StreamForm, TensorSpec, TimeAxis
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -56,7 +56,10 @@ class ConversionRecord(_Record):
 
 
 class ComponentRecord(_Record):
-    """One artefact and how to feed it; `computes` names the upstream function, `ops` counts what it is made of."""
+    """One artefact and how to feed it; `computes` names the upstream function, `ops` counts what it is made of.
+
+    `inputs` and `outputs` are those of the component; where `stream` is set, the artefact takes a chunk at a time.
+    """
 
     name: str
     artefact: str
@@ -67,6 +70,7 @@ class ComponentRecord(_Record):
     ops: dict[str, int]
     time: TimeAxis | None = None
     features: MelSettings | None = None
+    stream: StreamForm | None = None
 
 
 class Manifest(_Record):

@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-import runtime
 from runtime.bench import Latency, bench
 from runtime.bundle import Bundle, BundleError, ComponentRecord, GoldenCase
-from runtime.engines import ENGINES, Engine, EngineError, cpu_name
+from runtime.engines import ENGINES, EngineError, cpu_name
 from runtime.metrics import Agreement, agreement, log_mel_l1, stoi
 from runtime.options import MeasureOptions
 from runtime.spec import TimeAxis
-from runtime.stream import synthesise
+from runtime.stream import StreamingArtefact
+from runtime.synthesis import mode_of, open_artefact, synthesise
 from runtime.versions import installed_versions
 
 SCHEMA_VERSION = 1
@@ -86,11 +86,14 @@ def measure(bundle: Bundle, engine_name: str, options: MeasureOptions, keep_audi
         )
     cases = bundle.goldens(component)
     started = time.perf_counter()
-    engine = runtime.load(bundle.path, engine_name, component.name, options.threads, options.compute_unit)
+    opened = open_artefact(bundle.path, engine_name, component.name, options.threads, options.compute_unit)
+    engine = opened.edge if isinstance(opened, StreamingArtefact) else opened
     loaded = time.perf_counter()
     clips = []
     for case in cases:
-        output = _run_case(engine, time_axis, case, options)
+        frames = case.inputs[time_axis.input]
+        samples = synthesise(opened, time_axis, frames, chunk=options.chunk)
+        output = np.moveaxis(samples, time_axis.output_axis, -1).reshape(-1)
         if keep_audio is not None:
             keep_audio.mkdir(parents=True, exist_ok=True)
             np.save(keep_audio / f"{engine.name}-{case.clip}.npy", output)
@@ -100,7 +103,7 @@ def measure(bundle: Bundle, engine_name: str, options: MeasureOptions, keep_audi
     timing = None
     if options.bench_seconds > 0 and engine.name not in UNTIMED:
         timing = bench(
-            engine,
+            opened,
             time_axis,
             longest.inputs[time_axis.input],
             options.chunk,
@@ -118,8 +121,8 @@ def measure(bundle: Bundle, engine_name: str, options: MeasureOptions, keep_audi
         device=engine.device,
         system=f"{platform.system()} {platform.machine()}",
         compute_unit=getattr(engine, "compute_unit", "cpu"),
-        mode="overlap",
-        chunk_frames=options.chunk,
+        mode=mode_of(opened),
+        chunk_frames=opened.form.chunk if isinstance(opened, StreamingArtefact) else options.chunk,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         versions=tool_versions(),
         load_s=loaded - started,
@@ -127,11 +130,6 @@ def measure(bundle: Bundle, engine_name: str, options: MeasureOptions, keep_audi
         clips=tuple(clips),
         latency=timing,
     )
-
-
-def _run_case(engine: Engine, time_axis: TimeAxis, case: GoldenCase, options: MeasureOptions) -> np.ndarray:
-    samples = synthesise(engine, time_axis, case.inputs[time_axis.input], "overlap", options.chunk)
-    return np.moveaxis(samples, time_axis.output_axis, -1).reshape(-1)
 
 
 def _clip_result(component: ComponentRecord, time_axis: TimeAxis, case: GoldenCase, output: np.ndarray) -> ClipResult:
@@ -189,9 +187,11 @@ def measurement_key(bundle: Bundle, engine: str, options: MeasureOptions) -> str
 
 
 def measurement_path(bundle: Bundle, engine: str, chunk: int | None) -> Path:
-    """One file per engine, chunk and device, beside the bundle."""
+    """One file per engine, mode, chunk and device, beside the bundle."""
+    form = bundle.component().stream
+    mode, chunk = ("overlap", chunk) if form is None or engine == "torch" else (form.mode, form.chunk)
     machine = "-".join("".join(char if char.isalnum() else " " for char in cpu_name().lower()).split())
-    return bundle.measured / f"{engine}-overlap{'' if chunk is None else f'-chunk{chunk}'}-{machine}.json"
+    return bundle.measured / f"{engine}-{mode}{'' if chunk is None else f'-chunk{chunk}'}-{machine}.json"
 
 
 def write_measurement(path: Path, measurement: Measurement) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -20,6 +21,8 @@ def convert(component: Component, precision: str, options: FormatOptions, folder
     """Writes `folder/<component>.onnx`. Inputs and outputs stay float32; `precision` is that of weights and ops."""
     if precision not in PRECISIONS:
         raise ConversionError(f"format onnx has no precision {precision!r}; it has: {', '.join(PRECISIONS)}")
+    if component.states:
+        raise ConversionError("stream.state=mlstate is Core ML's: format onnx takes stream.state=explicit")
     module = component.module
     example = component.example()
     arguments = tuple(example[spec.name] for spec in component.inputs)
@@ -47,6 +50,14 @@ def convert(component: Component, precision: str, options: FormatOptions, folder
     return path
 
 
+def holds_functions(options: FormatOptions) -> bool:
+    return False
+
+
+def convert_functions(functions: Mapping[str, Component], precision: str, options: FormatOptions, folder: Path) -> Path:
+    raise ConversionError(f"format onnx holds one function, got {', '.join(functions)}")
+
+
 class _InPrecision(nn.Module):
     """A module computed in another floating-point type between float32 ends."""
 
@@ -54,6 +65,7 @@ class _InPrecision(nn.Module):
         super().__init__()
         self.module, self.dtype = module.to(dtype), dtype
 
-    def forward(self, *inputs: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         inputs = tuple(x.to(self.dtype) if x.is_floating_point() else x for x in inputs)
-        return self.module(*inputs).float()
+        results = self.module(*inputs)
+        return tuple(result.float() for result in results) if isinstance(results, tuple) else results.float()

@@ -8,7 +8,9 @@ chunk's start: outside it every layer reads its own padding, not values that do 
 
 from __future__ import annotations
 
+import copy
 import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -64,9 +66,10 @@ class Streamed(nn.Module):
             else:
                 self.constants[node] = value
         self.inputs = tuple(
-            Port(item.name, item.axis, item.rate, plan.inputs[network.placeholders[item.name]])
+            Port(item.name, item.axis, item.rate, Span(span.lo, span.hi - repeated * item.rate))
             for item in network.inputs
             if item.axis is not None
+            for span in [plan.inputs[network.placeholders[item.name]]]
         )
         self.fixed_inputs = tuple(item for item in network.inputs if item.axis is None)
         self.outputs = tuple(
@@ -93,12 +96,30 @@ class Streamed(nn.Module):
         ]
         return int(max(frames, default=0)) + self.chunk + 1
 
+    @property
+    def ahead(self) -> int:
+        """So many frames from the chunk's first must be there before a call, unless the utterance ends earlier."""
+        ends = [Fraction(port.span.hi, port.rate) for port in self.inputs]
+        if not self.repeated:  # what a layer reads as padding if the utterance ended there must not be padding
+            axes = {node: self.network.axis(node) for node in self.plan.filled}
+            ends += [(span.hi - axes[node].extra) / axes[node].rate for node, span in self.plan.filled.items()]
+        return max(math.ceil(end) for end in ends)
+
     def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
         run = _Run(self, given)
         for step in self.network.steps:
             run.step(step)
         outputs = tuple(run.interval(node, self.plan.spans[node]) for node in self.network.outputs)
         return outputs + run.new_states()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Streamed:
+        """Copies have weights of their own and share what never changes."""
+        shared = (self.network, self.plan, self.constants, self.layout, self.recurrent)
+        memo.update({id(part): part for part in shared})
+        copied = self.__class__.__new__(self.__class__)
+        memo[id(self)] = copied
+        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return copied
 
     def _initial(self, value: Any) -> Tensor:
         if not isinstance(value, fx.Node) or value not in self.constants:
@@ -126,14 +147,14 @@ def stateful(network: Network, chunk: int, edges: bool = True) -> Streamed:
     return Streamed(network, chunk, _stateful_plan(network, chunk), edges)
 
 
-def low_latency(network: Network, chunk: int, lookahead: int) -> Streamed:
+def low_latency(network: Network, chunk: int, lookahead: int, edges: bool = True) -> Streamed:
     """As `window`, but looks no more than `lookahead` frames ahead: beyond them the last frame is repeated.
 
     Approximate. Raises NotLocal and ValueError as `window` does.
     """
     exact = window(network, chunk)
     repeated = max(port.span.hi - chunk * port.rate - lookahead * port.rate for port in exact.inputs)
-    return Streamed(network, chunk, exact.plan, True, max(repeated, 0))
+    return Streamed(network, chunk, exact.plan, edges, max(repeated, 0))
 
 
 # ------------------------------------------------------------------------------------------------------- the plan

@@ -56,15 +56,20 @@ class Rule:
     grid: tuple[int, int] | None = None
     carry: Carry | None = None
     shift: int | None = None
+    stored: Mapping[fx.Node, Callable[[Tensor], Tensor]] = field(default_factory=dict)  # weights in another layout
 
 
 @dataclass(frozen=True)
 class Facts:
-    """Of a network: the time axis of each node (None: constant in time), its shape, and the arguments that vary."""
+    """Of a network: the time axis of each node (None: constant in time), its shape, and the arguments that vary.
+
+    `polyphase`: transposed convolutions are to be computed as convolutions and pixel shuffles.
+    """
 
     axes: Mapping[fx.Node, Axis | None]
     shapes: Mapping[fx.Node, tuple[int, ...]]
     varying: Mapping[fx.Node, frozenset[int]]  # positions of arguments that depend on the utterance's length
+    polyphase: bool = False
 
     def axis(self, node: fx.Node) -> Axis:
         axis = self.axes[node]
@@ -197,12 +202,42 @@ def transposed_convolution(node: fx.Node, facts: Facts) -> Rule:
         raise NotLocal(f"{where(node)}: only one-dimensional transposed convolutions are known")
     (stride,), (padding,), (dilation,) = _each(a["stride"], 1), _each(a["padding"], 1), _each(a["dilation"], 1)
     width = (facts.shapes[weight][2] - 1) * dilation
+    if facts.polyphase:
+        return _polyphase(node, facts, stride, padding)
 
     def run(get: Get) -> Tensor:
         x, kernel, bias = get(source), get(weight), get(a["bias"])
         return F.conv_transpose1d(x, kernel, bias, stride, 0, 0, a["groups"], dilation)
 
     return Rule(run, Reach(up=stride, first=padding - width, last=padding), Fill("constant"), grid=(stride, padding))
+
+
+def _polyphase(node: fx.Node, facts: Facts, stride: int, padding: int) -> Rule:
+    """Output u * S + f is the sum over j of w[f + S * j] * x[u - j]: the S phases f are channels of one convolution.
+
+    On an interval there is no padding to split among the phases as in `ops.upsample`, so nothing more is read.
+    """
+    a = arguments(node)
+    source, weight, bias = a["input"], a["weight"], a["bias"]
+    if a["groups"] != 1 or _each(a["dilation"], 1) != [1] or any(w and len(w.users) > 1 for w in (weight, bias)):
+        raise NotLocal(f"{where(node)}: has groups, dilation or shared weights: use upsampler=native")
+    channels_in, channels_out, kernel = facts.shapes[weight]
+    taps = -(-kernel // stride)
+
+    def phases(w: Tensor) -> Tensor:
+        w = F.pad(w, (0, taps * stride - kernel)).reshape(channels_in, channels_out, taps, stride)
+        return w.flip(2).permute(1, 3, 0, 2).reshape(channels_out * stride, channels_in, taps).contiguous()
+
+    def run(get: Get) -> Tensor:
+        y = F.conv1d(get(source), get(weight), get(bias))
+        y = y.reshape(y.shape[0], channels_out, stride, -1).transpose(2, 3)
+        return y.reshape(y.shape[0], channels_out, -1)
+
+    reach = Reach(up=stride, first=padding - (taps * stride - 1), last=padding)
+    stored: dict[fx.Node, Callable[[Tensor], Tensor]] = {weight: phases}
+    if bias is not None:
+        stored[bias] = lambda b: b.repeat_interleave(stride)
+    return Rule(run, reach, Fill("constant"), grid=(stride, padding - stride * (taps - 1)), stored=stored)
 
 
 def pad(node: fx.Node, facts: Facts) -> Rule:

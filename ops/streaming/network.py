@@ -77,8 +77,9 @@ class Network:
         return int(axis.rate * frames) + axis.extra
 
 
-def read(module: nn.Module, inputs: Sequence[Input]) -> Network:
-    """Traces `module(**inputs)` and works out what is needed to stream it.
+def read(module: nn.Module, inputs: Sequence[Input], polyphase: bool = False) -> Network:
+    """Traces `module(**inputs)` and works out what is needed to stream it. `polyphase`: transposed convolutions become
+    convolutions and pixel shuffles.
 
     Raises NotLocal, naming layer and operation, where the module is not local in time or does what is not known here.
     """
@@ -92,6 +93,7 @@ def read(module: nn.Module, inputs: Sequence[Input]) -> Network:
         axes={node: _axis(node, twin) for node, twin in pairs},
         shapes={node: _shape(node) for node, _ in pairs},
         varying={node: _varying(node, twin) for node, twin in pairs},
+        polyphase=polyphase,
     )
     constants: dict[fx.Node, Any] = {}
     names: dict[fx.Node, str] = {}
@@ -111,6 +113,11 @@ def read(module: nn.Module, inputs: Sequence[Input]) -> Network:
                 constants[node] = run_node(node, lambda item: constants[item])
             else:
                 once.append(node)
+    for step in steps:
+        for node, layout in step.rule.stored.items():
+            if node not in constants:
+                raise NotLocal(f"{where(step.node)}: its weights follow from conditioning: use upsampler=native")
+            constants[node] = layout(constants[node])
     (output,) = short.graph.find_nodes(op="output")
     outputs = tuple(fx.node.map_arg(output.args[0], lambda node: node))
     for node in outputs:

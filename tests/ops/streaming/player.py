@@ -1,46 +1,93 @@
-"""A plain player of streamed modules, for the proofs: every position of the output, none cropped."""
+"""Networks through the path of the main job, with PyTorch in the place of an engine: emitted form, specs, player."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ops.streaming import Input, Streamed
+from converters.component import Component
+from converters.options import StreamOptions
+from converters.streaming import StreamingComponent, emit
+from ops.streaming import Input, Network
+from runtime.spec import TensorSpec, TimeAxis
+from runtime.stream import Stream, StreamingArtefact
 
 
-def stream(form: Streamed, inputs: dict[str, Tensor], frames: int) -> list[Tensor]:
-    """The outputs of a whole utterance, fed chunk by chunk until the last position came out."""
-    states = [state.initial for state in form.states]
-    pieces: list[list[Tensor]] = [[] for _ in form.outputs]
+class ModuleEngine:
+    """Calls a component's own module."""
+
+    name, device = "module", "test"
+
+    def __init__(self, component: Component) -> None:
+        self.module, self.inputs, self.outputs = component.module, component.inputs, component.outputs
+
+    def new_state(self) -> dict[str, np.ndarray]:
+        return {}
+
+    def run(self, inputs, state=None):
+        assert set(inputs) == {spec.name for spec in self.inputs}
+        for spec in self.inputs:
+            assert inputs[spec.name].shape == spec.default_shape, spec.name
+        with torch.no_grad():
+            results = self.module(*(torch.from_numpy(inputs[spec.name]) for spec in self.inputs))
+        for spec, result in zip(self.outputs, results, strict=True):
+            assert tuple(result.shape) == spec.default_shape, spec.name
+        return {spec.name: result.numpy().copy() for spec, result in zip(self.outputs, results)}
+
+
+def streaming(network: Network, mode: str, chunk: int, steady: bool = True, **options: int) -> StreamingComponent:
+    """The functions and form that a conversion would make of a network."""
+    return emit(described(network), network, StreamOptions(mode, chunk, **options), steady)
+
+
+def described(network: Network) -> Component:
+    """A component around a network that was read; offline it is not called."""
+    inputs = [TensorSpec(i.name, tuple(size or 1 for size in i.shape), _dtype(i.dtype)) for i in network.inputs]
+    outputs = [
+        TensorSpec(f"output_{index}", network.shapes[node], _dtype(node.meta["val"].dtype))
+        for index, node in enumerate(network.outputs)
+    ]
+    (first, *_) = (item for item in network.inputs if item.axis is not None)
+    axis = network.axis(network.outputs[0])
+    time = TimeAxis(first.name, "output_0", first.axis or 0, axis.dim, int(axis.rate), 0, 0, 22050)
+    return Component("network", nn.Identity(), tuple(inputs), tuple(outputs), dict, "a test's network", time)
+
+
+def _dtype(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def artefact(made: StreamingComponent) -> StreamingArtefact:
+    steady = made.functions.get("steady")
+    return StreamingArtefact(made.form, ModuleEngine(made.functions["edge"]), steady and ModuleEngine(steady))
+
+
+def play(played: StreamingArtefact, inputs: dict[str, Tensor], pushes: list[int] | None = None) -> list[Tensor]:
+    """The outputs of a whole utterance: nothing cropped. `pushes`: frames at a time [a chunk]."""
+    form = played.form
+    stream = Stream(played, {name: inputs[name].numpy() for name in form.constants})
+    return drive(stream, inputs, pushes)
+
+
+def drive(stream: Stream, inputs: dict[str, Tensor], pushes: list[int] | None = None) -> list[Tensor]:
+    form = stream.form
+    total = inputs[form.inputs[0].name].shape[form.inputs[0].axis] // form.inputs[0].rate
+    pieces = []
     start = 0
-    while any(start * port.rate + port.span.lo < port.rate * frames + port.extra for port in form.outputs):
-        given = [
-            _part(inputs[port.name], port.axis, start * port.rate, port.span, form.repeated) for port in form.inputs
-        ]
-        given += [inputs[item.name] for item in form.fixed_inputs]
-        if form.edges:
-            ends = (start, frames - start)
-            given += [torch.tensor([min(end, form.horizon)], dtype=torch.int32) for end in ends]
-        results = form(*given, *states)
-        states = list(results[len(form.outputs) :])
-        for port, output, taken in zip(form.outputs, results, pieces):
-            first = start * port.rate + port.span.lo
-            end = min(first + len(port.span), port.rate * frames + port.extra)
-            if end > max(first, 0):
-                taken.append(output.narrow(port.axis, max(first, 0) - first, end - max(first, 0)))
-        start += form.chunk
-    return [torch.cat(taken, port.axis) for taken, port in zip(pieces, form.outputs)]
-
-
-def _part(whole: Tensor, axis: int, start: int, span, repeated: int) -> Tensor:
-    """Positions start + span of an input; zeros where it has none."""
-    lo, hi, length = start + span.lo, start + span.hi - repeated, whole.shape[axis]
-    first, last = min(max(lo, 0), length), min(max(hi, 0), length)
-    part = whole.narrow(axis, first, max(last - first, 0))
-    pads = [0, 0] * (whole.dim() - 1 - axis) + [first - lo if first < length or lo < 0 else 0, 0]
-    pads[-1] = (hi - lo) - part.shape[axis] - pads[-2]
-    return F.pad(part, pads)
+    for count in pushes or [form.chunk] * -(-total // form.chunk):
+        part = {
+            port.name: inputs[port.name].numpy()[
+                (slice(None),) * port.axis + (slice(start * port.rate, (start + count) * port.rate),)
+            ]
+            for port in form.inputs
+        }
+        pieces.append(stream.push(part))
+        start += count
+    assert start >= total
+    pieces += [stream.flush(), stream.flush()]
+    assert not any(value.size for value in pieces[-1].values()), "flush is idempotent"
+    return [torch.from_numpy(np.concatenate([piece[port.name] for piece in pieces], port.axis)) for port in form.outputs]
 
 
 def example(inputs: list[Input], frames: int) -> dict[str, Tensor]:

@@ -2,15 +2,18 @@
 
 import functools
 
+import numpy as np
 import pytest
 import torch
 
-from ops.streaming import read, stateful, window
+from ops.streaming import read
+from runtime.stream import Stream
 
-from .player import example, lively, stream
+from .player import artefact, drive, example, lively, play, streaming
 from .vocoders import VOCODERS
 
 CHUNKS = (1, 2, 3, 5, 8, 13, 32)
+MODES = ("window", "stateful")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -23,72 +26,130 @@ def _one_thread():
 
 
 @functools.cache
-def network(name, width=8):
+def network(name, width=8, polyphase=True):
     build, inputs, shortest = VOCODERS[name]
     module = lively(build(width))
-    return module, read(module, inputs(width)), inputs(width), shortest
+    return module, read(module, inputs(width), polyphase), inputs(width), shortest
 
 
-def lengths(form, shortest):
-    """One frame, around the receptive field, and a second of speech; what the network's own padding can take."""
-    span = form.inputs[0].span
-    field = len(span) - form.chunk + 1
-    return sorted({max(length, shortest) for length in (1, field - 1, field, field + 1, 97)})
+@functools.cache
+def receptive_field(name):
+    """Frames that one frame's output depends on."""
+    (port, *_) = streaming(network(name)[1], "window", 1).form.inputs
+    return len(port)
+
+
+def ragged(frames, seed):
+    """Pushes of any size, nothing among them."""
+    rng, pushes = np.random.default_rng(seed), []
+    while sum(pushes) < frames:
+        pushes.append(int(rng.integers(0, 20)))
+    return [*pushes[:-1], frames - sum(pushes[:-1])]
 
 
 @pytest.mark.parametrize("name", VOCODERS)
 @torch.no_grad()
 def test_streamed_equals_offline_on_every_sample(name):
     module, net, inputs, shortest = network(name)
+    field = receptive_field(name)
     wide = name in ("HiFi-GAN V1", "VITS decoder")  # the geometry of V2, with more channels
-    for frames in lengths(window(net, 1), shortest):
+    for frames in sorted({max(length, shortest) for length in (1, field - 1, field, field + 1, 97)}):
         torch.manual_seed(frames)
         given = example(inputs, frames)
         offline = module(**given)
         assert frames < 97 or offline.std() > 0.02, "not silence"
         for chunk in (*CHUNKS, frames) if frames == 97 and not wide else (5, frames):
-            for emit in (window, stateful):
-                (streamed,) = stream(emit(net, chunk), given, frames)
+            for mode in MODES:
+                (streamed,) = play(artefact(streaming(net, mode, chunk)), given, ragged(frames, 1) if chunk == 5 else None)
                 assert streamed.shape == offline.shape
-                assert (streamed - offline).abs().max() < 1e-12, f"{emit.__name__}, chunk {chunk}, {frames} frames"
+                assert (streamed - offline).abs().max() < 1e-12, f"{mode}, chunk {chunk}, {frames} frames"
 
 
 @torch.no_grad()
-def test_in_single_precision_the_error_is_that_of_rounding():
-    module, _, inputs, _ = network("HiFi-GAN V3")
-    single = module.float()
-    inputs = [type(item)(item.name, item.shape, item.axis, item.rate) for item in inputs]
-    net, given = read(single, inputs), example(inputs, 40)
-    for emit in (window, stateful):
-        (streamed,) = stream(emit(net, 4), given, 40)
-        assert 0 < (streamed - single(**given)).abs().max() < 5e-5
-    module.double()
-
-
-@torch.no_grad()
-def test_without_edges_the_inside_is_the_same():
-    module, net, inputs, _ = network("HiFi-GAN V3")
-    given = example(inputs, 60)
-    offline = module(**given)
-    form = stateful(net, 4, edges=False)
-    (streamed,) = stream(form, given, 60)
-    reach = (len(window(net, 1).inputs[0].span)) * 256
-    difference = (streamed - offline).abs()
-    assert difference[..., reach:-reach].max() < 1e-12
-    assert difference.max() > 1e-6, "at the edges padding shows"
-
-
-def test_the_declared_delay_is_the_measured_one():
-    _, net, inputs, _ = network("HiFi-GAN V2")
-    (port,) = stateful(net, 4).outputs
-    assert -port.span.lo == 3258, "facts: 3 · 256 + … samples, 147.8 ms at 22,050 Hz"
+@pytest.mark.parametrize("mode", MODES)
+def test_upsampling_without_the_polyphase_rewrite_is_exact_too(mode):
+    module, net, inputs, _ = network("HiFi-GAN V3", polyphase=False)
     given = example(inputs, 40)
-    form = stateful(net, 1)
+    (streamed,) = play(artefact(streaming(net, mode, 4)), given)
+    assert (streamed - module(**given)).abs().max() < 1e-12
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("mode", MODES)
+def test_in_single_precision_the_error_is_that_of_rounding(mode):
+    build, _, _ = VOCODERS["HiFi-GAN V3"]
+    single = lively(build(8)).float()
+    inputs = [type(item)(item.name, item.shape, item.axis, item.rate) for item in network("HiFi-GAN V3")[2]]
+    given = example(inputs, 40)
+    (streamed,) = play(artefact(streaming(read(single, inputs), mode, 4)), given)
+    assert 0 < (streamed - single(**given)).abs().max() < 5e-5
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("mode", MODES)
+def test_function_steady_is_used_away_from_the_ends_and_function_edge_near_them(mode):
+    _, net, inputs, _ = network("HiFi-GAN V3")
+    played = artefact(streaming(net, mode, 4))
+    calls = []
+    for engine, name in ((played.edge, "edge"), (played.steady, "steady")):
+        run = engine.run
+        engine.run = lambda given, state=None, run=run, name=name: (calls.append(name), run(given, state))[1]
+    play(played, example(inputs, 97))
+    used = "".join(name[0] for name in calls)
+    assert used.strip("e").strip("s") == "" and used.count("s") > 8, used
+    assert used.startswith("eee") and used.endswith("ee"), used
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("mode", MODES)
+def test_a_reset_stream_repeats_itself_and_two_streams_do_not_meet(mode):
+    _, net, inputs, _ = network("HiFi-GAN V3")
+    played = artefact(streaming(net, mode, 4))
+    torch.manual_seed(0)
+    first, second = example(inputs, 37), example(inputs, 37)
+    stream = Stream(played)
+    (once,) = drive(stream, first)
+    stream.reset()
+    stream.push({"mel": second["mel"].numpy()})  # left in the middle
+    stream.reset()
+    (again,) = drive(stream, first)
+    assert torch.equal(once, again)
+    one, two = Stream(played), Stream(played)
+    pieces = []
+    for at in range(0, 37, 3):
+        pieces.append(one.push({"mel": first["mel"].numpy()[..., at : at + 3]})["output_0"])
+        two.push({"mel": second["mel"].numpy()[..., at : at + 3]})
+    pieces.append(one.flush()["output_0"])
+    assert np.array_equal(np.concatenate(pieces, -1), once.numpy())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("name", "delay"), [("HiFi-GAN V2", 3258), ("HiFi-GAN V3", 2582)])
+def test_the_declared_delay_is_the_measured_one(name, delay):
+    """147.8 and 117.1 ms at 22,050 Hz. A change of one frame shows first in the call that takes it, at its start."""
+    _, net, inputs, _ = network(name)
+    played = artefact(streaming(net, "stateful", 1))
+    assert played.form.delay == delay
+    given = example(inputs, 40)
     changed = {"mel": given["mel"].clone()}
     changed["mel"][..., 20] += 1
-    with torch.no_grad():
-        (before,), (after,) = (stream(form, item, 40) for item in (given, changed))
+    (before,), (after,) = (play(played, item) for item in (given, changed))
     touched = (before != after).squeeze().nonzero()
-    first_call = 20  # nothing before the call that takes frame 20 may change
-    assert touched.min() >= first_call * 256 - 3258
-    assert touched.min() < first_call * 256 - 3258 + 256
+    assert 20 * 256 - delay <= touched.min() < 20 * 256 - delay + 256
+
+
+@torch.no_grad()
+def test_a_bounded_lookahead_repeats_the_last_frame_it_knows():
+    module, net, inputs, _ = network("HiFi-GAN V3")
+    given = example(inputs, 60)
+    played = artefact(streaming(net, "lowlat", 2, lookahead=5))
+    assert not played.form.exact and played.form.lookahead == 5
+    (streamed,) = play(played, given)
+    start = 30  # a chunk in the middle, offline: known up to its lookahead, then the last frame again and again
+    mel = given["mel"][..., : start + 2 + 5]
+    longer = torch.cat([mel, mel[..., -1:].expand(-1, -1, 20)], -1)
+    piece = slice(start * 256, (start + 2) * 256)
+    assert (streamed[..., piece] - module(longer)[..., piece]).abs().max() < 1e-12
+    enough = artefact(streaming(net, "lowlat", 2, lookahead=20))
+    assert enough.form.exact
+    assert (play(enough, given)[0] - module(**given)).abs().max() < 1e-12

@@ -1,0 +1,215 @@
+"""From a component to its streaming form: the module of one chunk, and how a runtime is to call it.
+
+The rewrite itself is in `ops/streaming`; here its modules get names, specifications and an entry in the manifest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from converters.component import Component
+from converters.options import ConversionError, StreamOptions
+from ops.streaming import Input, Network, NotLocal, Streamed, low_latency, read, stateful, window
+from runtime.metrics import snr_db
+from runtime.spec import StreamForm, StreamPort, StreamState, TensorSpec
+
+LOOKAHEADS = range(3, 14)
+_CHUNKS_PER_CLIP = 16  # of each clip, for the SNR that a bounded lookahead costs
+
+
+@dataclass(frozen=True)
+class StreamingComponent:
+    """A component for one chunk at a time, as one or two functions over the same weights: `edge`, `steady`."""
+
+    functions: Mapping[str, Component]
+    form: StreamForm
+
+
+def streaming_component(
+    component: Component, options: StreamOptions, upsampler: str, with_steady: bool
+) -> StreamingComponent:
+    """The form that the options name. `upsampler`: native or polyphase; `with_steady`: also the function without the
+    utterance's ends, where the format holds several functions.
+
+    Raises ConversionError where the component is not local in time (naming the layer) or the chunk does not fit it.
+    """
+    return emit(component, _network(component, upsampler), options, with_steady)
+
+
+def emit(component: Component, network: Network, options: StreamOptions, with_steady: bool) -> StreamingComponent:
+    """As `streaming_component`, of a component that was read already."""
+    try:
+        edge = _emit(network, options, True)
+        steady = _emit(network, options, False) if with_steady and options.state == "explicit" else None
+    except ValueError as error:
+        raise ConversionError(f"stream={options.mode}: {error}") from error
+    if any(state.initial.any() for state in edge.states):
+        raise ConversionError(f"stream={options.mode}: a recurrent layer of {component.name} does not start from zeros")
+    kept = options.state == "mlstate"
+    functions = {"edge": _component(component, edge, kept)}
+    if steady is not None:
+        functions["steady"] = _component(component, steady, kept)
+    return StreamingComponent(functions, _form(component, options, edge, len(functions) > 1))
+
+
+def _network(component: Component, upsampler: str = "native") -> Network:
+    time = component.time
+    if time is None:
+        raise ConversionError(f"component {component.name} has no axis of time: it cannot be streamed")
+    inputs = [
+        Input(
+            spec.name,
+            spec.default_shape,
+            time.input_axis if spec.name == time.input else None,
+            dtype=getattr(torch, spec.dtype),
+        )
+        for spec in component.inputs
+    ]
+    try:
+        return read(component.module, inputs, polyphase=upsampler == "polyphase")
+    except NotLocal as error:
+        raise ConversionError(f"component {component.name} cannot be streamed exactly: {error}") from error
+
+
+def _emit(network: Network, options: StreamOptions, edges: bool) -> Streamed:
+    if options.mode == "window":
+        return window(network, options.chunk, edges)
+    if options.mode == "stateful":
+        return stateful(network, options.chunk, edges)
+    return low_latency(network, options.chunk, options.lookahead, edges)
+
+
+def _form(component: Component, options: StreamOptions, edge: Streamed, has_steady: bool) -> StreamForm:
+    inputs = [StreamPort(port.name, port.axis, port.rate, port.span.lo, port.span.hi) for port in edge.inputs]
+    outputs = [
+        StreamPort(spec.name, port.axis, port.rate, port.span.lo, port.span.hi, port.extra)
+        for spec, port in zip(component.outputs, edge.outputs)
+    ]
+    states = [StreamState(state.name, f"next_{state.name}", tuple(state.initial.shape)) for state in edge.states]
+    delay = -outputs[0].lo
+    waits = max(port.hi / port.rate for port in inputs) + delay / outputs[0].rate - options.chunk
+    return StreamForm(
+        mode=options.mode,
+        exact=not edge.repeated,
+        chunk=options.chunk,
+        lookahead=int(np.ceil(waits)),
+        delay=delay,
+        ahead=edge.ahead,
+        horizon=edge.horizon,
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        states=tuple(states),
+        state=options.state if states else "none",
+        constants=tuple(item.name for item in edge.fixed_inputs),
+        edge="edge" if has_steady else None,
+        steady="steady" if has_steady else None,
+        repeated=edge.repeated,
+    )
+
+
+def _component(component: Component, form: Streamed, kept: bool) -> Component:
+    """The component that converts as any other; with `kept` the states are Core ML's and no inputs."""
+    offline = {spec.name: spec for spec in component.inputs}
+    inputs = [_sized(offline[port.name], port.axis, len(port.span)) for port in form.inputs]
+    inputs += [offline[item.name] for item in form.fixed_inputs]
+    if form.edges:
+        inputs += [TensorSpec(name, (1,), "int32", "frames") for name in ("before", "after")]
+    outputs = [_sized(spec, port.axis, len(port.span)) for spec, port in zip(component.outputs, form.outputs)]
+    states = [TensorSpec(state.name, tuple(state.initial.shape), _dtype(state.initial)) for state in form.states]
+    if not kept:
+        inputs += states
+        outputs += [replace(spec, name=f"next_{spec.name}") for spec in states]
+    return replace(
+        component,
+        module=_Kept(form).eval() if kept else form.eval(),
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        states=tuple(states) if kept else (),
+        example=lambda: _example(inputs, form),
+        time=None,
+    )
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _sized(spec: TensorSpec, axis: int, length: int) -> TensorSpec:
+    return replace(spec, shape=tuple(length if i == axis else size for i, size in enumerate(spec.default_shape)))
+
+
+def _example(inputs: Sequence[TensorSpec], form: Streamed) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    floats = {spec.name: torch.randn(spec.default_shape, generator=generator) for spec in inputs}
+    ends = {name: torch.tensor([form.horizon], dtype=torch.int32) for name in ("before", "after")}
+    return {spec.name: ends.get(spec.name, floats[spec.name]) for spec in inputs}
+
+
+class _Kept(nn.Module):
+    """A streamed module that keeps its states as buffers, which coremltools makes Core ML states of."""
+
+    def __init__(self, form: Streamed) -> None:
+        super().__init__()
+        self.form = form
+        self.names = [state.name for state in form.states]
+        for state in form.states:
+            self.register_buffer(state.name, state.initial.clone())
+
+    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
+        states = [self.get_buffer(name) for name in self.names]
+        results = self.form(*given, *states)
+        count = len(results) - len(states)
+        for state, value in zip(states, results[count:]):
+            state[:] = value
+        return results[:count]
+
+
+def truncation_db(
+    component: Component, options: StreamOptions, clips: Sequence[Tensor]
+) -> dict[int, tuple[float, float]]:
+    """What a bounded lookahead costs: lookahead in frames -> SNR in dB to the offline output, with the last known frame
+    repeated beyond it, and with the layers' own padding there instead. In float32, on chunks spread over the clips.
+
+    clips: the component's input along time, one tensor each.
+    """
+    network = _network(component)
+    exact = window(network, options.chunk)
+    table = {}
+    with torch.inference_mode():
+        offline = [component.module(clip) for clip in clips]
+        for lookahead in LOOKAHEADS:
+            repeated = low_latency(network, options.chunk, lookahead)
+            table[lookahead] = (
+                _snr(repeated, clips, offline, None),
+                _snr(exact, clips, offline, options.chunk + lookahead),
+            )
+    return table
+
+
+def _snr(form: Streamed, clips: Sequence[Tensor], offline: Sequence[Tensor], known: int | None) -> float:
+    """`known`: the utterance pretends to end so many frames after the chunk's first."""
+    (given,), (taken,) = form.inputs, form.outputs
+    wanted, got = [], []
+    for clip, whole in zip(clips, offline):
+        frames = clip.shape[given.axis]
+        last = (frames - form.chunk) // form.chunk
+        for index in np.linspace(0, last, _CHUNKS_PER_CLIP).astype(int):
+            start = int(index) * form.chunk
+            after = frames - start if known is None else min(known, frames - start)
+            lo, hi = start + given.span.lo, start + given.span.hi
+            part = clip.narrow(given.axis, max(lo, 0), min(hi, start + after) - max(lo, 0))
+            shape = list(part.shape)
+            shape[given.axis] = max(-lo, 0)
+            head = part.new_zeros(shape)
+            shape[given.axis] = max(hi - start - after, 0)
+            piece = torch.cat([head, part, part.new_zeros(shape)], given.axis)
+            ends = [torch.tensor([min(end, form.horizon)], dtype=torch.int32) for end in (start, after)]
+            got.append(form(piece, *ends)[0].flatten().numpy())
+            first = start * taken.rate
+            wanted.append(whole.narrow(taken.axis, first, len(taken.span)).flatten().numpy())
+    return snr_db(np.concatenate(wanted), np.concatenate(got))
