@@ -57,6 +57,9 @@ class Streamed(nn.Module):
     def __init__(self, network: Network, chunk: int, plan: _Plan, edges: bool, repeated: int = 0) -> None:
         super().__init__()
         self.network, self.chunk, self.plan, self.edges, self.repeated = network, chunk, plan, edges, repeated
+        for rate in (network.axis(node).rate for node in network.outputs):
+            if rate.denominator != 1:
+                raise NotLocal(f"an output has {rate} positions per frame: give the input a rate of {rate.denominator}")
         self.constants: dict[fx.Node, Any] = {}
         for index, (node, value) in enumerate(network.constants.items()):
             if isinstance(value, Tensor):
@@ -94,6 +97,7 @@ class Streamed(nn.Module):
             for node, span in self.plan.filled.items()
             for axis in [self.network.axis(node)]
         ]
+        frames += [-self.plan.spans[step.node].lo / self.network.axis(step.node).rate for step in self.recurrent]
         return int(max(frames, default=0)) + self.chunk + 1
 
     @property
@@ -180,7 +184,8 @@ def _window_plan(network: Network, chunk: int) -> _Plan:
     for step in reversed(network.steps):
         if step.node not in spans:
             continue
-        needed = step.rule.reach.needs(spans[step.node])
+        network.axis(step.node).per_chunk(chunk)  # or its positions would lie between those of the last chunk
+        needed = step.reach.needs(spans[step.node])
         for source in step.sources:
             spans[source] = spans[source].union(needed) if source in spans else needed
             if step.fill:
@@ -198,9 +203,9 @@ def _stateful_plan(network: Network, chunk: int) -> _Plan:
     steps = _needed(network)
     ends = {network.placeholders[i.name]: chunk * i.rate for i in network.inputs if i.axis is not None}
     for step in steps:
-        hi = min(step.rule.reach.gives(ends[source]) for source in step.sources)
+        count = network.axis(step.node).per_chunk(chunk)
+        hi = min(count, *(step.reach.gives(ends[source]) for source in step.sources))
         if step.rule.carry:  # a call lies before the utterance's start as a whole, or not at all
-            count = network.axis(step.node).per_chunk(chunk)
             hi = hi // count * count
         ends[step.node] = hi
     spans = {node: Span(ends[node] - network.axis(node).per_chunk(chunk), ends[node]) for node in network.outputs}
@@ -209,10 +214,11 @@ def _stateful_plan(network: Network, chunk: int) -> _Plan:
     needs: dict[fx.Node, Span] = dict(spans)
     for step in reversed(steps):
         count = network.axis(step.node).per_chunk(chunk)
-        hi = ends[step.node] if step.rule.carry or len(set(step.sources)) > 1 else needs[step.node].hi
+        is_join = len(set(step.sources)) > 1
+        hi = ends[step.node] if is_join or _is_recurrent(step, network) else needs[step.node].hi
         spans[step.node] = Span(hi - count, hi)
         history[step.node] = spans[step.node].lo - needs[step.node].lo
-        needed = step.rule.reach.needs(spans[step.node])
+        needed = step.reach.needs(spans[step.node])
         for source in step.sources:
             needs[source] = needs[source].union(needed) if source in needs else needed
             if step.fill:
@@ -224,6 +230,12 @@ def _stateful_plan(network: Network, chunk: int) -> _Plan:
             inputs[node] = spans[node] = Span(0, chunk * item.rate)
             history[node] = -needs[node].lo
     return _Plan(spans, {node: count for node, count in history.items() if count > 0}, inputs, filled)
+
+
+def _is_recurrent(step: Step, network: Network) -> bool:
+    """A recurrent layer, or the sequence among its results: the states fit the end of one call alone."""
+    carrying = {other.node for other in network.steps if other.rule.carry}
+    return step.node in carrying or not carrying.isdisjoint(step.sources)
 
 
 def _needed(network: Network) -> list[Step]:
@@ -316,8 +328,11 @@ class _Run:
         if step.node not in self.plan.spans:
             return  # nothing that the outputs need
         out = self.plan.spans[step.node]
-        needed = step.rule.reach.needs(out)
-        sources = {name: self._filled(source, needed, step.fill) for name, source in step.reads.items()}
+        needed, filled = step.rule.reach.needs(out), step.reach.needs(out)
+        sources = {name: self._filled(source, filled, step.fill) for name, source in step.reads.items()}
+        if filled != needed:  # what padding copies from is not read itself
+            lo, hi = needed.lo - filled.lo, needed.hi - filled.lo
+            sources = {name: _cut(value, self._dim(step, name), lo, hi) for name, value in sources.items()}
 
         def get(argument: Any) -> Any:
             return fx.node.map_arg(argument, lambda node: sources[node] if node in sources else self._value(node))
@@ -330,6 +345,9 @@ class _Run:
             first = step.rule.grid[0] * needed.lo - step.rule.grid[1]
             value = _cut(value, self.network.axis(step.node).dim, out.lo - first, out.hi - first)
         self._keep(step.node, value)
+
+    def _dim(self, step: Step, name: fx.Node) -> int:
+        return self.network.axis(step.reads[name]).dim
 
     def _recur(self, step: Step, carry: Carry, get: Any, out: Span) -> None:
         states = tuple(self.carried.pop(0) for _ in carry.initial)

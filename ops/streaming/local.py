@@ -18,6 +18,8 @@ from torch import Tensor, fx
 
 from ops.streaming.span import Axis, Reach
 
+_WHOLE = "looks at the whole utterance"
+
 Get = Callable[[Any], Any]  # an argument of a node -> its value
 
 
@@ -61,11 +63,13 @@ class Rule:
 
 @dataclass(frozen=True)
 class Facts:
-    """Of a network: the time axis of each node (None: constant in time), its shape, and the arguments that vary.
+    """Of a network that was traced for an utterance of `frames`: the time axis of each node (None: constant in time),
+    its shape, and the arguments that vary.
 
     `polyphase`: transposed convolutions are to be computed as convolutions and pixel shuffles.
     """
 
+    frames: int
     axes: Mapping[fx.Node, Axis | None]
     shapes: Mapping[fx.Node, tuple[int, ...]]
     varying: Mapping[fx.Node, frozenset[int]]  # positions of arguments that depend on the utterance's length
@@ -150,16 +154,20 @@ def layer_norm(node: fx.Node, facts: Facts) -> Rule:
 
 
 def batch_norm(node: fx.Node, facts: Facts) -> Rule:
-    if arguments(node)["training"]:
-        raise NotLocal(f"{where(node)}: in training mode; call eval() first")
+    """By running statistics; of its three results only the first is there."""
+    a = arguments(node)
+
+    def run(get: Get) -> tuple[Tensor]:
+        mean, variance, weight, bias = (get(a[name]) for name in ("running_mean", "running_var", "weight", "bias"))
+        return (F.batch_norm(get(a["input"]), mean, variance, weight, bias, eps=a["eps"]),)
+
+    return Rule(run)
+
+
+def instance_norm(node: fx.Node, facts: Facts) -> Rule:
+    if arguments(node)["use_input_stats"]:
+        raise NotLocal(f"{where(node)}: its mean and variance over time: it {_WHOLE}")
     return pointwise(node, facts)
-
-
-def dropout(node: fx.Node, facts: Facts) -> Rule:
-    source = time_input(node, facts)
-    if arguments(node)["train"]:
-        raise NotLocal(f"{where(node)}: in training mode; call eval() first")
-    return Rule(lambda get: get(source))
 
 
 def convolution(node: fx.Node, facts: Facts) -> Rule:
@@ -275,12 +283,15 @@ def pooling(node: fx.Node, facts: Facts) -> Rule:
     (padding,), (dilation,) = _each(a["padding"], 1), _each(a.get("dilation", 1), 1)
     if a["ceil_mode"] or (padding and not is_max and not a["count_include_pad"]):
         raise NotLocal(f"{where(node)}: ceil_mode, and averages that leave out the padding, are not known here")
+    if is_max and padding and dilation != 1:
+        raise NotLocal(f"{where(node)}: a maximum with dilation and padding is not known here")
 
     def run(get: Get) -> Tensor:
         x = get(source)
         return F.max_pool1d(x, kernel, stride, 0, dilation) if is_max else F.avg_pool1d(x, kernel, stride)
 
-    fill = Fill("constant", -math.inf if is_max else 0.0) if padding else None
+    # A maximum that reads padding reads the value at the end too: once more does not change it (and -inf * 0 is nan).
+    fill = Fill("replicate" if is_max else "constant") if padding else None
     return Rule(run, Reach(down=stride, first=-padding, last=(kernel - 1) * dilation - padding), fill)
 
 
@@ -408,18 +419,18 @@ RULES: dict[str, Callable[[fx.Node, Facts], Rule]] = {
     **dict.fromkeys(("upsample_nearest1d", "upsample_nearest2d", "upsample_linear1d"), upsampling),
     **dict.fromkeys(("view", "reshape", "_unsafe_view", "flatten", "unflatten"), reshape),
     **dict.fromkeys(("lstm", "gru"), recurrence),
-    "batch_norm": batch_norm,
+    "_native_batch_norm_legit_no_training": batch_norm,
     "conv_transpose1d": transposed_convolution,
-    "dropout": dropout,
+    "instance_norm": instance_norm,
     "layer_norm": layer_norm,
     "slice": slice_,
     "unfold": unfold,
 }
 
-_WHOLE = "looks at the whole utterance"
 NOT_LOCAL = {
     "scaled_dot_product_attention": f"attention {_WHOLE}",
-    "instance_norm": f"its mean and variance over time: it {_WHOLE}",
+    "_native_batch_norm_legit_functional": "in training mode; call eval() first",
+    "native_dropout": "in training mode; call eval() first",
     "group_norm": f"its mean and variance over time: it {_WHOLE}",
     "cumsum": f"a running sum {_WHOLE} before its position",
     "flip": "turns the utterance round",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,11 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from ops.streaming.local import Facts, Fill, NotLocal, Rule, recurrence, rule_of, where
-from ops.streaming.span import Axis, Span
+from ops.streaming.local import Facts, Fill, NotLocal, Rule, rule_of, where
+from ops.streaming.span import Axis, Reach, Span
 
-# Two utterance lengths to compare: multiples of every usual rate, far longer than any padding.
+# Two utterance lengths to compare: multiples of every usual rate, far longer than any padding. PyTorch traces recurrent
+# layers step by step, so theirs are shorter.
 _LENGTHS = (480, 960)
+_RECURRENT_LENGTHS = (120, 240)
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Step:
     rule: Rule
     reads: Mapping[fx.Node, fx.Node]
     fill: Fill | None  # where an output of the utterance does read beyond its ends
+    reach: Reach  # the rule's, and further where padding copies values from there
 
     @property
     def sources(self) -> tuple[fx.Node, ...]:
@@ -71,11 +73,6 @@ class Network:
         assert axis is not None
         return axis
 
-    def length(self, node: fx.Node, frames: int) -> int:
-        """Positions that a value has for a whole utterance."""
-        axis = self.axis(node)
-        return int(axis.rate * frames) + axis.extra
-
 
 def read(module: nn.Module, inputs: Sequence[Input], polyphase: bool = False) -> Network:
     """Traces `module(**inputs)` and works out what is needed to stream it. `polyphase`: transposed convolutions become
@@ -83,14 +80,17 @@ def read(module: nn.Module, inputs: Sequence[Input], polyphase: bool = False) ->
 
     Raises NotLocal, naming layer and operation, where the module is not local in time or does what is not known here.
     """
-    short, long = (_export(module, inputs, frames) for frames in _LENGTHS)
+    recurrent = any(isinstance(layer, nn.RNNBase) for layer in module.modules())
+    lengths = _RECURRENT_LENGTHS if recurrent else _LENGTHS
+    short, long = (_export(module, inputs, frames) for frames in lengths)
     pairs = list(zip(short.graph.nodes, long.graph.nodes))
     if len(short.graph.nodes) != len(long.graph.nodes) or any(a.target != b.target for a, b in pairs):
         raise NotLocal("the network takes another path for another length of the utterance")
     placeholders = {node.name: node for node, _ in pairs if node.op == "placeholder"}
     twins = dict(pairs)
     facts = Facts(
-        axes={node: _axis(node, twin) for node, twin in pairs},
+        frames=lengths[0],
+        axes={node: _axis(node, twin, lengths) for node, twin in pairs},
         shapes={node: _shape(node) for node, _ in pairs},
         varying={node: _varying(node, twin) for node, twin in pairs},
         polyphase=polyphase,
@@ -147,30 +147,41 @@ def _step(node: fx.Node, sources: tuple[fx.Node, ...], facts: Facts, earlier: Ma
     if facts.axes[node] is None:
         raise NotLocal(f"{where(node)}: gives one value for the whole utterance")
     rule = rule_of(node, facts)
-    if node.target is operator.getitem and node.args[1] != 0 and _is_recurrent(node):
-        raise NotLocal(f"{where(node)}: the last state of a recurrent layer is one of the whole utterance")
     padding = earlier.get(sources[0])
-    if padding and padding.rule.shift is not None and len(sources) == 1 and rule.fill is None and not rule.grid:
+    is_plain = rule.fill is None and rule.grid is None and rule.reach.up == 1
+    if padding and padding.rule.shift is not None and len(sources) == 1 and is_plain:
         (original,), shift, reach = padding.sources, padding.rule.shift, rule.reach
         shifted = replace(reach, first=reach.first + shift, last=reach.last + shift)
-        return Step(node, replace(rule, reach=shifted), {sources[0]: original}, padding.fill)
+        reads = {sources[0]: original}
+        return Step(
+            node,
+            replace(rule, reach=shifted),
+            reads,
+            padding.fill,
+            _mirrored(node, original, shifted, padding.fill, facts),
+        )
     fill = rule.fill if _reads_beyond(node, rule, sources, facts) else None
-    return Step(node, rule, {source: source for source in sources}, fill)
+    return Step(node, rule, {source: source for source in sources}, fill, rule.reach)
 
 
-def _is_recurrent(node: fx.Node) -> bool:
-    from ops.streaming.local import RULES, operation
-
-    source = node.args[0]
-    return isinstance(source, fx.Node) and RULES.get(operation(source)) is recurrence
+def _mirrored(node: fx.Node, source: fx.Node, reach: Reach, fill: Fill | None, facts: Facts) -> Reach:
+    """As far as padding copies values from: at the first output position and at the last."""
+    if fill is None:
+        return reach
+    out, taken = (facts.axis(item).length(facts.frames) for item in (node, source))
+    before = -reach.first
+    after = (out - 1) * reach.down + reach.last - (taken - 1)
+    times = 2 if fill.mode == "reflect" else 1
+    first, last = reach.last - times * max(after, 0), reach.first + times * max(before, 0)
+    return replace(reach, first=min(reach.first, first), last=max(reach.last, last))
 
 
 def _reads_beyond(node: fx.Node, rule: Rule, sources: tuple[fx.Node, ...], facts: Facts) -> bool:
     """Whether any output position of an utterance reads inputs before its start or after its end."""
-    frames = _LENGTHS[0]
+    frames = facts.frames
     out, source = facts.axis(node), facts.axis(sources[0])
-    needed = rule.reach.needs(Span(0, int(out.rate * frames) + out.extra))
-    return needed.lo < 0 or needed.hi > int(source.rate * frames) + source.extra
+    needed = rule.reach.needs(Span(0, out.length(frames)))
+    return needed.lo < 0 or needed.hi > source.length(frames)
 
 
 def _tensor(node: fx.Node) -> Any:
@@ -186,7 +197,7 @@ def _shape(node: fx.Node) -> tuple[int, ...]:
     return tuple(value.shape) if isinstance(value, Tensor) else ()
 
 
-def _axis(node: fx.Node, twin: fx.Node) -> Axis | None:
+def _axis(node: fx.Node, twin: fx.Node, lengths: tuple[int, int]) -> Axis | None:
     """By comparing two lengths: the axis whose size differs."""
     pairs = list(zip(_shape(node), _shape(twin)))
     differing = [index for index, (short, long) in enumerate(pairs) if short != long]
@@ -196,9 +207,9 @@ def _axis(node: fx.Node, twin: fx.Node) -> Axis | None:
         raise NotLocal(f"{where(node)}: compares positions with positions, over the whole utterance")
     (dim,) = differing
     short, long = pairs[dim]
-    rate = Fraction(long - short, _LENGTHS[1] - _LENGTHS[0])
-    extra = short - rate * _LENGTHS[0]
-    if extra.denominator != 1 or abs(extra) > _LENGTHS[0]:
+    rate = Fraction(long - short, lengths[1] - lengths[0])
+    extra = short - rate * lengths[0]
+    if extra.denominator != 1 or abs(extra) > lengths[0]:
         raise NotLocal(f"{where(node)}: its length does not grow evenly with the utterance")
     return Axis(dim, rate, int(extra))
 

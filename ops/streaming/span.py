@@ -31,6 +31,10 @@ class Axis:
     rate: Fraction
     extra: int
 
+    def length(self, frames: int) -> int:
+        """Positions of a whole utterance."""
+        return int(self.rate * frames) + self.extra
+
     def per_chunk(self, chunk: int) -> int:
         """Positions that a chunk of input frames adds. Raises ValueError where that is no whole number."""
         count = self.rate * chunk

@@ -87,7 +87,9 @@ def drive(stream: Stream, inputs: dict[str, Tensor], pushes: list[int] | None = 
     assert start >= total
     pieces += [stream.flush(), stream.flush()]
     assert not any(value.size for value in pieces[-1].values()), "flush is idempotent"
-    return [torch.from_numpy(np.concatenate([piece[port.name] for piece in pieces], port.axis)) for port in form.outputs]
+    return [
+        torch.from_numpy(np.concatenate([piece[port.name] for piece in pieces], port.axis)) for port in form.outputs
+    ]
 
 
 def example(inputs: list[Input], frames: int) -> dict[str, Tensor]:

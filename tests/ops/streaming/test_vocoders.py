@@ -1,5 +1,6 @@
 """The proof on the vocoders of the field: streamed equals offline on every sample, first and last included."""
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -60,7 +61,9 @@ def test_streamed_equals_offline_on_every_sample(name):
         assert frames < 97 or offline.std() > 0.02, "not silence"
         for chunk in (*CHUNKS, frames) if frames == 97 and not wide else (5, frames):
             for mode in MODES:
-                (streamed,) = play(artefact(streaming(net, mode, chunk)), given, ragged(frames, 1) if chunk == 5 else None)
+                (streamed,) = play(
+                    artefact(streaming(net, mode, chunk)), given, ragged(frames, 1) if chunk == 5 else None
+                )
                 assert streamed.shape == offline.shape
                 assert (streamed - offline).abs().max() < 1e-12, f"{mode}, chunk {chunk}, {frames} frames"
 
@@ -153,3 +156,70 @@ def test_a_bounded_lookahead_repeats_the_last_frame_it_knows():
     enough = artefact(streaming(net, "lowlat", 2, lookahead=20))
     assert enough.form.exact
     assert (play(enough, given)[0] - module(**given)).abs().max() < 1e-12
+
+
+def _port(**changes):
+    """An output or input port with some of its numbers changed by so much."""
+
+    def mutate(form, kind):
+        ports = tuple(
+            dataclasses.replace(port, **{name: getattr(port, name) + by for name, by in changes.items()})
+            for port in getattr(form, kind)
+        )
+        return dataclasses.replace(form, **{kind: ports})
+
+    return mutate
+
+
+def _ends(**changes):
+    def mutate(engine):
+        run = engine.run
+        engine.run = lambda given, state=None: run(
+            {name: value + changes.get(name, 0) if name in changes else value for name, value in given.items()}, state
+        )
+
+    return mutate
+
+
+def _states(engine):
+    """Each state one position late."""
+    run = engine.run
+    engine.run = lambda given, state=None: run(
+        {name: np.roll(value, 1, -1) if name.startswith("state_") else value for name, value in given.items()}, state
+    )
+
+
+MUTATIONS = {
+    "delay too long": ("stateful", lambda form: _port(lo=-1, hi=-1)(form, "outputs"), None),
+    "delay too short": ("stateful", lambda form: _port(lo=1, hi=1)(form, "outputs"), None),
+    "window too early": ("window", lambda form: _port(lo=-1, hi=-1)(form, "inputs"), None),
+    "window too late": ("window", lambda form: _port(lo=1, hi=1)(form, "inputs"), None),
+    "steady too soon at the start": ("window", lambda form: dataclasses.replace(form, horizon=8), None),
+    "steady too soon at the start, stateful": ("stateful", lambda form: dataclasses.replace(form, horizon=4), None),
+    "called too soon": ("window", lambda form: dataclasses.replace(form, ahead=form.ahead - 1), None),
+    "start mask early": ("window", None, _ends(before=np.int32(1))),
+    "start mask late": ("window", None, _ends(before=np.int32(-1))),
+    "end mask late": ("window", None, _ends(after=np.int32(1))),
+    "end mask early": ("window", None, _ends(after=np.int32(-1))),
+    "start mask early, stateful": ("stateful", None, _ends(before=np.int32(1))),
+    "end mask late, stateful": ("stateful", None, _ends(after=np.int32(1))),
+    "state": ("stateful", None, _states),
+}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_an_error_of_one_shows(mutation):
+    mode, change_form, change_engine = MUTATIONS[mutation]
+    module, net, inputs, _ = network("HiFi-GAN V3")
+    torch.manual_seed(3)
+    given = example(inputs, 45)
+    made = streaming(net, mode, 4)
+    played = artefact(dataclasses.replace(made, form=change_form(made.form)) if change_form else made)
+    if change_engine:
+        change_engine(played.edge)
+    (streamed,) = play(played, given, [1] * 45)
+    offline = module(**given)
+    common = min(streamed.shape[-1], offline.shape[-1])
+    differs = (streamed[..., :common] - offline[..., :common]).abs().max() > 1e-9
+    assert differs or streamed.shape != offline.shape

@@ -1,0 +1,72 @@
+"""The law, on networks that nobody chose: streamed equals offline on every sample."""
+
+import pytest
+import torch
+from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import strategies as st
+
+from ops.streaming import Input, read
+
+from .networks import CHANNELS, Recurrent, frame, networks
+from .player import artefact, example, lively, play, streaming
+
+LAW = settings(
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],  # a smaller example is not worth the minutes that it takes
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+
+
+def offline(module, inputs):
+    """None where the utterance is too short for the network's own padding."""
+    try:
+        with torch.no_grad():
+            return module(**inputs)
+    except RuntimeError:
+        return None
+
+
+class Named(torch.nn.Module):
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        return self.network(x)
+
+
+def prepared(network, dtype=torch.float64):
+    torch.manual_seed(0)
+    module = lively(Named(network)).to(dtype)
+    return module, [Input("x", (1, CHANNELS, 0), 2, frame(network), dtype)]
+
+
+def check(network, mode, chunk, frames, polyphase):
+    module, inputs = prepared(network)
+    whole = example(inputs, frames)
+    expected = offline(module, whole)
+    assume(expected is not None and expected.shape[-1] > 0)
+    (streamed,) = play(artefact(streaming(read(module, inputs, polyphase), mode, chunk)), whole)
+    assert streamed.shape == expected.shape
+    assert (streamed - expected).abs().max() < 1e-12
+
+
+@LAW
+@given(networks(), st.sampled_from(["window", "stateful"]), st.integers(1, 6), st.integers(1, 30), st.booleans())
+def test_of_any_local_network(network, mode, chunk, frames, polyphase):
+    check(network, mode, chunk, frames, polyphase)
+
+
+@settings(LAW, max_examples=15)
+@given(networks(with_recurrence=True), st.integers(1, 6), st.integers(1, 30))
+def test_of_any_local_network_with_a_recurrent_layer(network, chunk, frames):
+    check(network, "stateful", chunk, frames, True)
+
+
+@pytest.mark.parametrize("kind", [torch.nn.LSTM, torch.nn.GRU])
+def test_a_recurrent_layer_has_no_window(kind):
+    module, inputs = prepared(torch.nn.Sequential(Recurrent(kind, 1)))
+    with pytest.raises(Exception, match="depends on everything before it; use the stateful form"):
+        streaming(read(module, inputs), "window", 4)
