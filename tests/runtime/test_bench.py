@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from runtime.bench import bench
+from runtime.errors import StreamError
 from runtime.spec import TensorSpec, TimeAxis
-from runtime.stream import StreamError
 
 TIME = TimeAxis("mel", "audio", 2, 2, 10, 2, 2, 1000)  # 10 ms a frame
 

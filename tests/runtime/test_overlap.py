@@ -5,8 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import runtime
+from runtime.errors import StreamError
+from runtime.overlap import default_chunk, overlap, overlap_pieces
 from runtime.spec import Dim, TensorSpec, TimeAxis
-from runtime.stream import StreamError, default_chunk, overlap, overlap_pieces, synthesise
+from runtime.synthesis import synthesise
 
 TIME = TimeAxis("mel", "audio", 2, 2, 4, 3, 2, 22050)
 

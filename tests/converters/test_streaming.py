@@ -1,0 +1,180 @@
+"""Streaming forms as artefacts: converted, saved, executed, compared with the offline original on every sample."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from converters.component import Component, format_
+from converters.options import ConversionError, FormatOptions, StreamOptions
+from converters.streaming import emit, streaming_component, truncation_db
+from ops.streaming import Input, read
+from runtime.engines import open_engine
+from runtime.metrics import snr_db
+from runtime.overlap import overlap
+from runtime.stream import StreamingArtefact
+from tests.ops.streaming.networks import CHANNELS, Recurrent, Residual
+from tests.ops.streaming.player import described, example, lively, play
+
+
+def converted(made, precision, name, folder):
+    format_module, options = format_(name), FormatOptions(name)
+    if len(made.functions) > 1:
+        return format_module.convert_functions(made.functions, precision, options, folder)
+    return format_module.convert(made.functions["edge"], precision, options, folder)
+
+
+def opened(path, form, engine):
+    def function(name):
+        return open_engine(engine, path, **({"function": name} if name and path.suffix == ".mlpackage" else {}))
+
+    return StreamingArtefact(form, function(form.edge), function(form.steady) if form.steady else None)
+
+
+class Drawn(torch.nn.Module):
+    """A network of everything: strides, both upsamplings, a join, other paddings, and optionally a recurrent layer."""
+
+    def __init__(self, recurrent):
+        super().__init__()
+        self.layers = torch.nn.Sequential(
+            torch.nn.Conv1d(CHANNELS, CHANNELS, 5, 1, 2, padding_mode="reflect"),
+            torch.nn.Conv1d(CHANNELS, CHANNELS, 4, 2, 1),
+            *([Recurrent(torch.nn.LSTM, 1)] if recurrent else []),
+            Residual(3, 2, True),
+            torch.nn.ConvTranspose1d(CHANNELS, CHANNELS, 7, 4, 2, 1),
+            torch.nn.BatchNorm1d(CHANNELS),
+            torch.nn.Upsample(scale_factor=2, mode="linear"),
+            torch.nn.Conv1d(CHANNELS, CHANNELS, 3, 1, 2, 2, padding_mode="replicate"),
+            torch.nn.MaxPool1d(4, 2, 1),
+        )
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+@pytest.mark.parametrize("mode", ["window", "stateful", "recurrent"])
+def test_a_network_of_everything_streams_through_its_artefact(mode, tmp_path):
+    torch.manual_seed(0)
+    module = lively(Drawn(mode == "recurrent")).float()
+    network = read(module, [Input("x", (1, CHANNELS, 0), 2, 2)], polyphase=True)
+    made = emit(described(network), network, StreamOptions("window" if mode == "window" else "stateful", 3), True)
+    path = converted(made, "fp32", "mlprogram", tmp_path)
+    for frames in (3, 29):
+        given = example(network.inputs, frames)
+        with torch.inference_mode():
+            offline = module(**given)
+        for engine in ("mil", "onnx"):
+            (streamed,) = play(opened(path, made.form, engine), given, [1] * frames)
+            assert streamed.shape == offline.shape
+            assert (streamed - offline).abs().max() < 5e-5, engine
+
+
+@pytest.fixture(scope="module")
+def stateful(convert_job):
+    return convert_job("precision=fp16", "stream=stateful", "measure.engines=[mil,onnx]")
+
+
+def test_the_job_converts_a_stream_that_passes_the_gates_of_the_offline_one(stateful):
+    assert stateful.passed
+    record = stateful.bundle.component()
+    form = record.stream
+    assert (form.mode, form.exact, form.chunk, form.delay, form.lookahead) == ("stateful", True, 8, 3258, 13)
+    assert (form.edge, form.steady, form.state) == ("edge", "steady", "explicit")
+    assert len(form.states) <= 6, "packed per stage"
+    assert sum(np.prod(state.shape) for state in form.states) < 48_288, "no more than layer by layer"
+    assert "stateful8" in stateful.bundle.manifest.name
+    timed = next(m for m in stateful.measurements if m.engine == "onnx")
+    assert (timed.mode, timed.chunk_frames, timed.latency.window_frames) == ("stateful", 8, 8)
+
+
+def test_half_precision_streamed_is_as_near_offline_half_precision_as_that_is_to_single(stateful, fp16):
+    """The error of streaming hides below the one of rounding."""
+    from runtime.synthesis import open_artefact, synthesise
+
+    record = fp16.bundle.component()
+    case = fp16.bundle.goldens(record)[0]
+    mel = case.inputs["mel"][..., :150]
+    offline = np.concatenate(list(overlap(open_artefact(fp16.bundle.path, "mil"), record.time, mel)), -1)
+    streamed = synthesise(open_artefact(stateful.bundle.path, "mil"), record.time, mel)
+    exact = case.outputs["audio"][..., : 150 * 256 - 20 * 256]  # the last frames know what follows in the whole clip
+    rounding = snr_db(exact, offline[..., : exact.shape[-1]])
+    assert snr_db(offline, streamed) > rounding
+
+
+def test_weights_are_stored_once_for_both_functions(stateful, fp16):
+    assert stateful.bundle.artefact_bytes < 1.5 * fp16.bundle.artefact_bytes
+
+
+def test_core_mls_own_states_hold_the_same(generator, tmp_path):
+    options = StreamOptions("stateful", 8, state="mlstate")
+    made = streaming_component(generator, options, "polyphase", True)
+    assert list(made.functions) == ["edge"]
+    path = converted(made, "fp16", "mlprogram", tmp_path)
+    mel = torch.randn(1, 80, 30, generator=torch.Generator().manual_seed(0)) - 5
+    with torch.inference_mode():
+        offline = generator.module(mel)
+    for engine, least in (("mil", 35), ("onnx", 40)):
+        played = opened(path, made.form, engine)
+        assert not any(spec.name.startswith("state") for spec in played.edge.inputs)
+        (streamed,) = play(played, {"mel": mel})
+        (again,) = play(played, {"mel": mel})
+        assert torch.equal(streamed, again), "each stream has states of its own"
+        assert snr_db(offline.numpy(), streamed.numpy()) > least
+    with pytest.raises(ConversionError, match="fp16"):
+        converted(made, "fp32", "mlprogram", tmp_path)
+    with pytest.raises(ConversionError, match="explicit"):
+        converted(made, "fp16", "onnx", tmp_path)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_an_onnx_file_streams_too(precision, generator, tmp_path):
+    made = streaming_component(generator, StreamOptions("window", 8), "polyphase", False)
+    played = opened(converted(made, precision, "onnx", tmp_path), made.form, "onnx")
+    mel = torch.randn(1, 80, 30, generator=torch.Generator().manual_seed(0)) - 5
+    with torch.inference_mode():
+        offline = generator.module(mel)
+    (streamed,) = play(played, {"mel": mel})
+    assert snr_db(offline.numpy(), streamed.numpy()) > {"fp32": 95, "fp16": 35}[precision]
+
+
+def test_what_a_bounded_lookahead_costs_falls_as_it_grows(generator, fp16):
+    """On speech; from the full lookahead on nothing is cut off."""
+    mel = torch.from_numpy(fp16.bundle.goldens(fp16.bundle.component())[0].inputs["mel"])
+    table = truncation_db(generator, StreamOptions("lowlat", 4, 5), [mel])
+    repeated = [pair[0] for pair in table.values()]
+    assert list(table) == list(range(3, 14))
+    assert all(later > earlier - 3 for earlier, later in itertools.pairwise(repeated))
+    assert table[13][0] > 100
+    assert table[5][0] > table[5][1], "repeating the last frame is better than the layers' zeros"
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"mode": "stream"}, "there is no stream.mode 'stream'"),
+        ({"chunk": 0}, "stream needs chunk >= 1"),
+        ({"lookahead": -1}, "lookahead >= 0"),
+        ({"state": "kept"}, "there is no stream.state 'kept'"),
+        ({"mode": "window", "state": "mlstate"}, "for stream=stateful, not window"),
+    ],
+)
+def test_options_that_cannot_be_are_sentences(change, sentence):
+    with pytest.raises(ConversionError, match=sentence):
+        StreamOptions(**change)
+
+
+def test_a_component_that_is_not_local_is_refused_with_the_layers_name(generator):
+    class Normalised(torch.nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner, self.norm = inner, torch.nn.InstanceNorm1d(80)
+
+        def forward(self, mel):
+            return self.inner(self.norm(mel))
+
+    changed = dataclasses.replace(generator, module=Normalised(generator.module).eval())
+    with pytest.raises(ConversionError, match="generator cannot be streamed exactly: layer norm, instance_norm"):
+        streaming_component(changed, StreamOptions("window", 8), "native", False)
+    assert isinstance(changed, Component)
