@@ -33,8 +33,8 @@ from runtime.bundle import (
     write_goldens,
     write_manifest,
 )
+from runtime.form import StreamForm
 from runtime.inspect import op_histogram
-from runtime.spec import StreamForm
 from runtime.speech import clip_paths, read_clip
 
 

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from converters.component import Component
 from converters.options import ConversionError, StreamOptions
 from ops.streaming import Input, Network, NotLocal, Streamed, low_latency, read, stateful, window
+from runtime.form import StreamForm, StreamPort, StreamState
 from runtime.metrics import snr_db
-from runtime.spec import StreamForm, StreamPort, StreamState, TensorSpec
+from runtime.spec import TensorSpec
 
 LOOKAHEADS = range(3, 14)
 _CHUNKS_PER_CLIP = 16  # of each clip, for the SNR that a bounded lookahead costs

@@ -18,9 +18,10 @@ from runtime.audio import AudioError, MelSettings, mel_spectrogram, read_audio, 
 from runtime.bundle import Bundle, BundleError, ComponentRecord, open_bundle
 from runtime.engines import ENGINES, EngineError
 from runtime.errors import ArtefactError, StreamError
+from runtime.form import StreamForm
 from runtime.inspect import op_histogram
 from runtime.measure import as_json
-from runtime.spec import Dim, InputError, StreamForm, TimeAxis
+from runtime.spec import Dim, InputError, TimeAxis
 from runtime.stream import StreamingArtefact
 from runtime.synthesis import OFFLINE_MODES, mode_of, open_artefact, synthesise
 
@@ -131,8 +132,7 @@ def _stream_facts(form: StreamForm) -> dict[str, Any]:
 
 
 def _lower(options: argparse.Namespace) -> dict[str, Any]:
-    from runtime.mil.lower import lowered
-    from runtime.mil.package import functions_of
+    from runtime.mil.lower import functions_of, lowered
 
     path = options.artefact
     if not _is_artefact(path):

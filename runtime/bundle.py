@@ -19,7 +19,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from runtime.audio import MelSettings
-from runtime.spec import StreamForm, TensorSpec, TimeAxis
+from runtime.form import StreamForm
+from runtime.spec import TensorSpec, TimeAxis
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"

@@ -20,7 +20,8 @@ import numpy as np
 
 from runtime.engines import Engine
 from runtime.errors import StreamError
-from runtime.spec import StreamForm, StreamPort, TensorSpec
+from runtime.form import StreamForm, StreamPort
+from runtime.spec import TensorSpec
 
 
 @dataclass(frozen=True)

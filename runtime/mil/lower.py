@@ -19,7 +19,7 @@ from runtime.errors import ArtefactError
 from runtime.mil.graph import build_graph
 from runtime.mil.interface import Interface
 from runtime.mil.opaque import TRANSLATIONS
-from runtime.mil.package import Package, files_of, open_package
+from runtime.mil.package import Package, files_of, open_package, read_specification
 from runtime.mil.shapes import Traced
 from runtime.spec import Dim
 
@@ -48,6 +48,11 @@ def lowered(path: Path, function: str | None = None) -> tuple[Path, Interface]:
     unfinished_text.write_text(json.dumps(package.interface.to_json()))
     unfinished_text.replace(description)
     return model, package.interface
+
+
+def functions_of(path: Path) -> list[str]:
+    """The names of a package's functions. Raises ArtefactError."""
+    return sorted(read_specification(path).mlProgram.functions)
 
 
 def next_state(name: str) -> str:

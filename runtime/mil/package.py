@@ -44,11 +44,6 @@ def files_of(path: Path) -> tuple[Path, Path]:
     return model, model.parent / "weights"
 
 
-def functions_of(path: Path) -> list[str]:
-    """The names of a package's functions. Raises ArtefactError."""
-    return sorted(read_specification(path).mlProgram.functions)
-
-
 def read_specification(path: Path) -> Any:
     """The Core ML specification (a protobuf) of a package that holds an ML program; raises ArtefactError."""
     coremltools()

@@ -32,7 +32,7 @@ def refuse_what_core_ml_refuses(function: Any, interface: Interface, path: Path)
                 )
         if op.op_type == "stack":
             shapes = {tuple(defaults.get(size, size) for size in value.shape) for value in op.values}
-            if len(shapes) > 1:
+            if any(len({size for size in sizes if isinstance(size, int)}) > 1 for sizes in zip(*shapes)):
                 raise ArtefactError(
                     f"{path}: op 'stack' (output {op.outputs[0].name!r}) joins values that are declared with unequal "
                     f"shapes: {', '.join(map(str, sorted(shapes, key=str)))}"

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.errors import StreamError
-from runtime.spec import StreamForm, StreamPort, StreamState, TensorSpec
+from runtime.form import StreamForm, StreamPort, StreamState
+from runtime.spec import TensorSpec
 from runtime.stream import FrameQueue, Stream, StreamingArtefact, prefill
 
 

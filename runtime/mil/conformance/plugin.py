@@ -65,9 +65,9 @@ def pytest_configure(config: Any) -> None:
     from runtime.mil.conformance.torchvision_ops import provide_torchvision
     from runtime.predict import enable_predict
 
+    provide_torchvision()  # coremltools looks for it when it is imported
     note_used_ops()
     enable_predict(Orders.given().engine)
-    provide_torchvision()
     import coremltools as ct
     import coremltools.converters.mil.frontend.torch.test.testing_utils as torch_testing
     import coremltools.converters.mil.testing_utils as testing
