@@ -106,6 +106,16 @@ class MelSettings:
         )
 
     @property
+    def border(self) -> int:
+        """Samples by which the first window reaches before the audio, and the last one after it."""
+        return self.n_fft // 2 if self.framing == "centered" else (self.n_fft - self.hop_length) // 2
+
+    @property
+    def border_mode(self) -> str:
+        """What is there, as numpy.pad calls it."""
+        return self.pad_mode if self.framing == "centered" else "reflect"
+
+    @property
     def unit(self) -> str:
         scale = "natural-log amplitude" if self.log_base != 10.0 else f"{self.gain:g} * log10 amplitude"
         if not self.signal_norm:
@@ -128,7 +138,20 @@ def mel_spectrogram(samples: np.ndarray, settings: MelSettings) -> np.ndarray:
         raise AudioError(f"{len(samples)} samples are too short for a window of {settings.n_fft}")
     if settings.preemphasis:
         samples = lfilter([1.0, -settings.preemphasis], [1.0], samples)
-    magnitude = _magnitude(samples, settings)
+    border = settings.border
+    return mel_of(np.pad(samples, border, mode=settings.border_mode), settings)  # type: ignore[call-overload]
+
+
+def mel_of(padded: np.ndarray, settings: MelSettings) -> np.ndarray:
+    """The frames of samples that have their borders (and pre-emphasis) already: a window each `hop_length`.
+
+    |STFT| with a periodic Hann window. librosa's stft gives the same numbers, and compiles itself for 12 s on a machine
+    that has not run it before.
+    """
+    from scipy.fft import rfft
+
+    windows = np.lib.stride_tricks.sliding_window_view(padded, settings.n_fft)[:: settings.hop_length]
+    magnitude = np.abs(rfft(windows * _window(settings.n_fft, settings.win_length), axis=1)).T
     if settings.magnitude_floor:
         magnitude = np.sqrt(magnitude**2 + settings.magnitude_floor)
     basis = _mel_basis(settings.sample_rate, settings.n_fft, settings.n_mels, settings.fmin, settings.fmax)
@@ -137,22 +160,14 @@ def mel_spectrogram(samples: np.ndarray, settings: MelSettings) -> np.ndarray:
     return _normalised(level, settings).astype(np.float32)
 
 
-def _magnitude(samples: np.ndarray, settings: MelSettings) -> np.ndarray:
-    """|STFT| with a periodic Hann window, (n_fft / 2 + 1, frames).
-
-    librosa's stft gives the same numbers, and compiles itself for 12 s on a machine that has not run it before.
-    """
-    from scipy.fft import rfft
+@functools.lru_cache(maxsize=8)
+def _window(n_fft: int, win_length: int) -> np.ndarray:
     from scipy.signal import get_window
 
-    centered = settings.framing == "centered"
-    border = settings.n_fft // 2 if centered else (settings.n_fft - settings.hop_length) // 2
-    padded = np.pad(samples, border, mode=settings.pad_mode if centered else "reflect")  # type: ignore[call-overload]
-    window = np.zeros(settings.n_fft, dtype=np.float32)
-    start = (settings.n_fft - settings.win_length) // 2
-    window[start : start + settings.win_length] = get_window("hann", settings.win_length)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, settings.n_fft)[:: settings.hop_length]
-    return np.abs(rfft(frames * window, axis=1)).T
+    window = np.zeros(n_fft, dtype=np.float32)
+    start = (n_fft - win_length) // 2
+    window[start : start + win_length] = get_window("hann", win_length)
+    return window
 
 
 @functools.lru_cache(maxsize=8)

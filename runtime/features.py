@@ -1,0 +1,106 @@
+"""Audio as it comes in: mel frames and another sample rate, block by block, equal to the offline ones."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from runtime.audio import AudioError, MelSettings, mel_of
+from runtime.errors import StreamError
+
+
+class StreamingMel:
+    """Mel frames of audio that arrives in blocks of any size; in all the frames of `mel_spectrogram`.
+
+    A frame comes out when its window is complete: `border` samples after its middle (n_fft / 2, or (n_fft - hop) / 2).
+    """
+
+    def __init__(self, settings: MelSettings) -> None:
+        self.settings = settings
+        self.reset()
+
+    def reset(self) -> None:
+        """As new: the next sample is the first."""
+        self._padded: np.ndarray | None = None  # what windows still need, the left border included
+        self._held = np.zeros(0, np.float32)  # the audio's start, until the left border can be made of it
+        self._last = np.float32(0)  # sample before, for the pre-emphasis
+        self._ended = False
+
+    def push(self, samples: np.ndarray) -> np.ndarray:
+        """samples: (N,) -> (n_mels, frames), the frames that they complete.
+
+        Raises AudioError for several channels, StreamError after `flush`.
+        """
+        if self._ended:
+            raise StreamError("the audio has ended: reset() begins anew")
+        samples = np.asarray(samples, dtype=np.float32)
+        if samples.ndim != 1:
+            raise AudioError(f"the mel spectrogram takes one channel, got an array of shape {samples.shape}")
+        emphasised = self._emphasised(samples)
+        if self._padded is None:
+            self._held = np.concatenate([self._held, emphasised])
+            if len(self._held) <= self.settings.n_fft // 2:
+                return self._none()
+            border = (self.settings.border, 0)
+            self._padded = np.pad(self._held, border, mode=self.settings.border_mode)  # type: ignore[call-overload]
+        else:
+            self._padded = np.concatenate([self._padded, emphasised])
+        return self._complete(keep=self.settings.border + 1)
+
+    def flush(self) -> np.ndarray:
+        """The last frames, whose windows reach over the end; once more gives none.
+
+        Raises AudioError where the audio was too short for one window.
+        """
+        if self._ended:
+            return self._none()
+        self._ended = True
+        if self._padded is None:
+            raise AudioError(f"{len(self._held)} samples are too short for a window of {self.settings.n_fft}")
+        border = (0, self.settings.border)
+        self._padded = np.pad(self._padded, border, mode=self.settings.border_mode)  # type: ignore[call-overload]
+        return self._complete(keep=0)
+
+    def _complete(self, keep: int) -> np.ndarray:
+        """The frames that are there; their windows are left behind, but for `keep` samples."""
+        assert self._padded is not None
+        hop, size = self.settings.hop_length, len(self._padded)
+        count = max(0, (size - self.settings.n_fft) // hop + 1)
+        if keep:  # the border at the end is made of samples that must still be there then
+            count = min(count, max(0, (size - keep) // hop))
+        if not count:
+            return self._none()
+        frames = mel_of(self._padded[: (count - 1) * hop + self.settings.n_fft], self.settings)
+        self._padded = self._padded[count * hop :]
+        return frames
+
+    def _emphasised(self, samples: np.ndarray) -> np.ndarray:
+        if not self.settings.preemphasis or not len(samples):
+            return samples
+        before = np.concatenate([[self._last], samples[:-1]])
+        self._last = samples[-1]
+        return samples - np.float32(self.settings.preemphasis) * before
+
+    def _none(self) -> np.ndarray:
+        return np.zeros((self.settings.n_mels, 0), np.float32)
+
+
+class Resampler:
+    """Another sample rate, block by block, without a seam (soxr, VHQ). Equal rates pass through."""
+
+    def __init__(self, rate_in: int, rate_out: int) -> None:
+        self.rate_in, self.rate_out = rate_in, rate_out
+        self.reset()
+
+    def reset(self) -> None:
+        if self.rate_in != self.rate_out:
+            import soxr
+
+            self._stream = soxr.ResampleStream(self.rate_in, self.rate_out, 1, dtype="float32", quality="VHQ")
+
+    def push(self, samples: np.ndarray, last: bool = False) -> np.ndarray:
+        """samples: (N,) at rate_in -> (M,) at rate_out; with `last` the rest comes out, and a reset is due."""
+        samples = np.asarray(samples, dtype=np.float32)
+        return samples if self.rate_in == self.rate_out else self._stream.resample_chunk(samples, last=last)
+
+    def flush(self) -> np.ndarray:
+        return self.push(np.zeros(0, np.float32), last=True)
