@@ -6,9 +6,6 @@ from runtime.mil.conformance.results import Case
 
 # Part of a case's name or reason -> why it does not pass. What else fails is a defect that nobody has looked at.
 KNOWN_FAILURES = {
-    "iOS15.test_image_resizing::TestCropResize::test_builder_to_backend_smoke": (
-        "normalised boxes outside [0, 1], for which the op's documentation defines nothing"
-    ),
     "::TestFill::test_builder_to_backend_symbolic": "coremltools' own loader has no variadic dimensions",
     "activation data type QUInt8": "PyTorch's qnnpack takes no qint8 activations on x86",
     "input data type QUInt8": "PyTorch's qnnpack takes no qint8 activations on x86",

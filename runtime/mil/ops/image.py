@@ -198,6 +198,8 @@ def crop_resize(
     for image, box in zip(images, corners):
         h0, w0, h1, w1 = _corners(box.float() * spatial_scale, box_coordinate_mode)
         if normalized_coordinates:
+            if h1 < h0 or w1 < w0:  # undocumented; coremltools' own test has seen the whole image
+                h0, w0, h1, w1 = torch.tensor([0.0, 0.0, 1.0, 1.0])
             h0, h1 = h0 * (x.shape[-2] - 1), h1 * (x.shape[-2] - 1)
             w0, w1 = w0 * (x.shape[-1] - 1), w1 * (x.shape[-1] - 1)
         ys = _box_points(h0, h1, target_height, sampling_mode)
