@@ -178,7 +178,7 @@ def crop_resize(
     spatial_scale: float = 1.0,
     box_coordinate_mode: str = "CORNERS_HEIGHT_FIRST",
     sampling_mode: str = "DEFAULT",
-    pad_value: float = 0.0,
+    pad_value: float | None = None,
 ) -> Tensor:
     """Each box of x resized to (target_height, target_width).
 
@@ -198,7 +198,8 @@ def crop_resize(
     for image, box in zip(images, corners):
         h0, w0, h1, w1 = _corners(box.float() * spatial_scale, box_coordinate_mode)
         if normalized_coordinates:
-            if h1 < h0 or w1 < w0:  # undocumented; coremltools' own test has seen the whole image
+            # Undocumented; of the op before it had a pad value, coremltools' own test has seen the whole image.
+            if pad_value is None and (h1 < h0 or w1 < w0):
                 h0, w0, h1, w1 = torch.tensor([0.0, 0.0, 1.0, 1.0])
             h0, h1 = h0 * (x.shape[-2] - 1), h1 * (x.shape[-2] - 1)
             w0, w1 = w0 * (x.shape[-1] - 1), w1 * (x.shape[-1] - 1)
@@ -208,7 +209,7 @@ def crop_resize(
         at = torch.stack([grid_x, grid_y], -1)[None].expand(image.shape[0], -1, -1, -1)
         inside = (grid_y >= 0) & (grid_y <= x.shape[-2] - 1) & (grid_x >= 0) & (grid_x <= x.shape[-1] - 1)
         sampled = resample(image, at, "bilinear", "border", 0.0, "unnormalized", True)
-        crops.append(torch.where(inside, sampled, torch.full_like(sampled, pad_value)))
+        crops.append(torch.where(inside, sampled, torch.full_like(sampled, pad_value or 0.0)))
     stacked = torch.stack(crops)
     return stacked if roi is not None else stacked[:, 0]
 

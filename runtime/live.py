@@ -1,0 +1,235 @@
+"""Live audio through a chain of artefacts: what lies between a sound card's callback and the models.
+
+The callback copies blocks to and from two rings and counts; a worker takes input out, runs the chain and puts its
+output in. The model never runs in the callback. Over `VirtualDevice` the same session runs on a clock that is only
+moved by blocks and by inference times, measured or scripted: so dropouts are deterministic and a test can name them.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from runtime.audio import MelSettings
+from runtime.features import Resampler, StreamingMel
+from runtime.spec import TimeAxis
+from runtime.stream import Stream, StreamingArtefact
+
+FADE_SECONDS = 0.005  # where audio was dropped or ran out
+
+
+class Chain(Protocol):
+    """Audio in, audio out, both at `sample_rate`, in blocks of any size."""
+
+    sample_rate: int
+
+    def push(self, samples: np.ndarray) -> np.ndarray: ...
+
+    def flush(self) -> np.ndarray: ...
+
+    def reset(self) -> None: ...
+
+
+class CopySynthesis:
+    """Audio -> mel -> vocoder -> audio: says the same again in the vocoder's voice. No conversion, a test of the chain.
+
+    `sample_rate`: the device's; the chain resamples where the model has another.
+    """
+
+    def __init__(
+        self, artefact: StreamingArtefact, time_axis: TimeAxis, features: MelSettings, sample_rate: int
+    ) -> None:
+        self.sample_rate, self._time, self._features = sample_rate, time_axis, features
+        self._inwards = Resampler(sample_rate, features.sample_rate)
+        self._mel = StreamingMel(features)
+        self._vocoder = Stream(artefact)
+        self._outwards = Resampler(time_axis.sample_rate, sample_rate)
+
+    def push(self, samples: np.ndarray) -> np.ndarray:
+        return self._outwards.push(self._speak(self._mel.push(self._inwards.push(samples))))
+
+    def flush(self) -> np.ndarray:
+        rest = self._speak(self._mel.push(self._inwards.flush()))
+        last = self._speak(self._mel.flush())
+        end = self._vocoder.flush()[self._time.output].reshape(-1)
+        return self._outwards.push(np.concatenate([rest, last, end]), last=True)
+
+    def reset(self) -> None:
+        for part in (self._inwards, self._mel, self._vocoder, self._outwards):
+            part.reset()
+
+    @property
+    def latency(self) -> dict[str, float]:
+        """Milliseconds by component that no speed can remove: frame, chunk, lookahead."""
+        form, hop = self._vocoder.form, self._features.hop_length
+        frame = 1e3 * hop / self._features.sample_rate
+        middle = self._features.n_fft - self._features.border - hop
+        return {
+            "rest of the STFT window": 1e3 * middle / self._features.sample_rate,
+            "chunk": form.chunk * frame,
+            "lookahead": form.lookahead * frame,
+        }
+
+    def _speak(self, mel: np.ndarray) -> np.ndarray:
+        return self._vocoder.push({self._time.input: mel[None]})[self._time.output].reshape(-1)
+
+
+class Ring:
+    """Samples between one writer and one reader, preallocated. Safe for two threads: each moves an end of its own."""
+
+    def __init__(self, capacity: int) -> None:
+        self._samples = np.zeros(capacity, np.float32)
+        self._written = self._read = 0
+
+    def __len__(self) -> int:
+        return self._written - self._read
+
+    def write(self, samples: np.ndarray) -> int:
+        """How many of the samples found room."""
+        count = min(len(samples), len(self._samples) - len(self))
+        at = self._written % len(self._samples)
+        first = min(count, len(self._samples) - at)
+        self._samples[at : at + first] = samples[:first]
+        self._samples[: count - first] = samples[first:count]
+        self._written += count
+        return count
+
+    def read(self, into: np.ndarray) -> int:
+        """Fills the beginning of `into`; how many samples there were."""
+        count = min(len(into), len(self))
+        at = self._read % len(self._samples)
+        first = min(count, len(self._samples) - at)
+        into[:first] = self._samples[at : at + first]
+        into[first:count] = self._samples[: count - first]
+        self._read += count
+        return count
+
+    def drop(self, count: int) -> None:
+        """By the reader: the oldest samples."""
+        self._read += min(count, len(self))
+
+
+@dataclass
+class Counters:
+    """What a session has seen. An underrun is a block for which the device found too little output."""
+
+    blocks: int = 0
+    underruns: int = 0
+    missing_samples: int = 0
+    input_overruns: int = 0
+    drops: int = 0
+    dropped_samples: int = 0
+
+
+class Session:
+    """One run of a chain on a device that gives and takes `block` samples at a time.
+
+    `prefill`: samples of silence before the first output, to bridge what steps take longer than the first one did;
+    `step`: samples of input per call of the chain; `max_age`: seconds that input may wait: what is
+    older is dropped, the chain is reset and its output fades in, so that one stall leaves no lasting delay.
+    """
+
+    def __init__(self, chain: Chain, block: int, prefill: int, step: int, max_age: float = 0.5) -> None:
+        self.chain, self.block, self.counters = chain, block, Counters()
+        room = 2 * math.ceil((max_age + 2.0) * chain.sample_rate) + prefill
+        self._input, self._output = Ring(room), Ring(room)
+        self._prefill = np.zeros(prefill, np.float32)
+        self._step, self._most = step, math.ceil(max_age * chain.sample_rate)
+        self._taken = np.zeros(step, np.float32)
+        self._fade = max(1, round(FADE_SECONDS * chain.sample_rate))
+        self._faded_in = self._fade  # samples of the fade-in that are done
+        self._playing = False  # the first output has come
+
+    def exchange(self, given: np.ndarray, wanted: np.ndarray) -> None:
+        """The device's callback: takes a block of input, fills a block of output. Copies and counts, no more."""
+        self.counters.blocks += 1
+        if self._input.write(given) < len(given):
+            self.counters.input_overruns += 1
+        count = self._output.read(wanted)
+        if count < len(wanted):
+            wanted[count:] = 0
+            self.counters.underruns += self._playing
+            self.counters.missing_samples += (len(wanted) - count) * self._playing
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is input for a step."""
+        return len(self._input) >= self._step
+
+    def process(self) -> np.ndarray:
+        """One step of the chain on the oldest input; its output is not heard before `publish`."""
+        if len(self._input) > self._most:
+            surplus = (len(self._input) - self._step) // self._step * self._step
+            self._input.drop(surplus)
+            self.counters.drops += 1
+            self.counters.dropped_samples += surplus
+            self.chain.reset()
+            self._faded_in = 0
+        count = self._input.read(self._taken)
+        return self._with_fade(self.chain.push(self._taken[:count]))
+
+    def publish(self, samples: np.ndarray) -> None:
+        """Makes a step's output audible, the first of all behind the prefill."""
+        if not self._playing and len(samples):
+            self._output.write(self._prefill)
+            self._playing = True
+        self._output.write(samples)
+
+    def _with_fade(self, samples: np.ndarray) -> np.ndarray:
+        count = min(self._fade - self._faded_in, len(samples))
+        if count <= 0:
+            return samples
+        samples = samples.copy()
+        samples[:count] *= np.arange(self._faded_in + 1, self._faded_in + count + 1, dtype=np.float32) / self._fade
+        self._faded_in += count
+        return samples
+
+
+class VirtualDevice:
+    """A sound card on a clock of its own: blocks come at their times, a step takes as long as `cost` says.
+
+    `cost`: seconds that a step takes, by its index; None measures each. One worker, as in the real thing.
+    """
+
+    def __init__(self, cost: Callable[[int], float] | None = None) -> None:
+        self._cost = cost
+        self.costs: list[float] = []
+
+    def play(self, session: Session, samples: np.ndarray, tail: float = 1.0) -> np.ndarray:
+        """Feeds the samples and then `tail` seconds of silence; what the device played, all of it."""
+        block, rate = session.block, session.chain.sample_rate
+        silence = np.zeros(math.ceil(tail * rate) + (-len(samples)) % block, np.float32)
+        given = np.concatenate([samples.astype(np.float32), silence])
+        given = given[: len(given) // block * block].reshape(-1, block)
+        played = np.zeros_like(given)
+        free_at, pending = 0.0, None  # when the worker is done with what is pending
+        for index in range(len(given)):
+            now = index * block / rate
+            while pending is not None and free_at <= now:
+                session.publish(pending)
+                pending, free_at = self._next(session, free_at)
+            session.exchange(given[index], played[index])
+            if pending is None:
+                pending, free_at = self._next(session, now)
+        return played.reshape(-1)
+
+    def _next(self, session: Session, now: float) -> tuple[np.ndarray | None, float]:
+        """The worker takes up its next step: (its output, when that is there)."""
+        if not session.waiting:
+            return None, now
+        started = time.perf_counter()
+        output = session.process()
+        measured = time.perf_counter() - started
+        self.costs.append(measured if self._cost is None else self._cost(len(self.costs)))
+        return output, now + self.costs[-1]
+
+
+def in_blocks(samples: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """The samples in blocks; the last one may be shorter."""
+    for start in range(0, len(samples), size):
+        yield samples[start : start + size]
