@@ -51,5 +51,6 @@ def nms(dets: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
         corner_low = torch.maximum(dets[best, :2], dets[rest, :2])
         corner_high = torch.minimum(dets[best, 2:], dets[rest, 2:])
         overlap = (corner_high - corner_low).clamp(min=0).prod(dim=1)
-        remaining = rest[overlap / (areas[best] + areas[rest] - overlap) <= iou_threshold]
+        shares = overlap / (areas[best] + areas[rest] - overlap)
+        remaining = rest[shares.double() <= iou_threshold]  # the threshold stays in double, as in torchvision's kernel
     return torch.stack(kept) if kept else torch.empty(0, dtype=torch.int64)
