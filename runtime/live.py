@@ -24,9 +24,10 @@ FADE_SECONDS = 0.005  # where audio was dropped or ran out
 
 
 class Chain(Protocol):
-    """Audio in, audio out, both at `sample_rate`, in blocks of any size."""
+    """Audio in, audio out, both at `sample_rate`, in blocks of any size; output comes about `chunk` samples at once."""
 
     sample_rate: int
+    chunk: int
 
     def push(self, samples: np.ndarray) -> np.ndarray: ...
 
@@ -45,6 +46,7 @@ class CopySynthesis:
         self, artefact: StreamingArtefact, time_axis: TimeAxis, features: MelSettings, sample_rate: int
     ) -> None:
         self.sample_rate, self._time, self._features = sample_rate, time_axis, features
+        self.chunk = math.ceil(artefact.form.chunk * features.hop_length * sample_rate / features.sample_rate)
         self._inwards = Resampler(sample_rate, features.sample_rate)
         self._mel = StreamingMel(features)
         self._vocoder = Stream(artefact)
@@ -124,76 +126,97 @@ class Counters:
     input_overruns: int = 0
     drops: int = 0
     dropped_samples: int = 0
+    late_samples: int = 0  # of output: computed, and left out because their time had passed
 
 
 class Session:
     """One run of a chain on a device that gives and takes `block` samples at a time.
 
-    `prefill`: samples of silence before the first output, to bridge what steps take longer than the first one did;
-    `step`: samples of input per call of the chain; `max_age`: seconds that input may wait: what is
-    older is dropped, the chain is reset and its output fades in, so that one stall leaves no lasting delay.
+    The delay from input to output is constant: what the first output has, and `prefill` samples more, to bridge what
+    later ones take longer. Output that is later than that is left out, not played late. `max_age`: seconds that input
+    may wait: what is older is dropped and the chain reset, so that one stall leaves no lasting delay. After every gap
+    the output fades in.
     """
 
-    def __init__(self, chain: Chain, block: int, prefill: int, step: int, max_age: float = 0.5) -> None:
+    def __init__(self, chain: Chain, block: int, prefill: int = 0, max_age: float = 0.5) -> None:
         self.chain, self.block, self.counters = chain, block, Counters()
         room = 2 * math.ceil((max_age + 2.0) * chain.sample_rate) + prefill
         self._input, self._output = Ring(room), Ring(room)
-        self._prefill = np.zeros(prefill, np.float32)
-        self._step, self._most = step, math.ceil(max_age * chain.sample_rate)
-        self._taken = np.zeros(step, np.float32)
-        self._fade = max(1, round(FADE_SECONDS * chain.sample_rate))
-        self._faded_in = self._fade  # samples of the fade-in that are done
-        self._playing = False  # the first output has come
+        self._most = max(math.ceil(max_age * chain.sample_rate), 2 * block)
+        self._taken = np.zeros(block, np.float32)
+        self._silence = np.zeros(room, np.float32)
+        self._ramp = np.linspace(0, 1, max(2, round(FADE_SECONDS * chain.sample_rate)), dtype=np.float32)
+        self._prefill = prefill
+        self.delay: int | None = None  # in samples, once there was output
+        self._fed = 0  # input samples that were read or dropped
+        self._next = 0  # the input sample that the chain's next output belongs to
+        self._faded_in = len(self._ramp)
 
     def exchange(self, given: np.ndarray, wanted: np.ndarray) -> None:
         """The device's callback: takes a block of input, fills a block of output. Copies and counts, no more."""
-        self.counters.blocks += 1
+        counters = self.counters
+        counters.blocks += 1
         if self._input.write(given) < len(given):
-            self.counters.input_overruns += 1
+            counters.input_overruns += 1
         count = self._output.read(wanted)
         if count < len(wanted):
             wanted[count:] = 0
-            self.counters.underruns += self._playing
-            self.counters.missing_samples += (len(wanted) - count) * self._playing
+            if self.delay is not None:
+                counters.underruns += 1
+                counters.missing_samples += len(wanted) - count
 
     @property
     def waiting(self) -> bool:
-        """Whether there is input for a step."""
-        return len(self._input) >= self._step
+        """Whether there is a block of input."""
+        return len(self._input) >= self.block
 
     def process(self) -> np.ndarray:
-        """One step of the chain on the oldest input; its output is not heard before `publish`."""
+        """The chain's output for the oldest block of input; it is not heard before `publish`."""
         if len(self._input) > self._most:
-            surplus = (len(self._input) - self._step) // self._step * self._step
+            surplus = (len(self._input) - self.block) // self.block * self.block
             self._input.drop(surplus)
             self.counters.drops += 1
             self.counters.dropped_samples += surplus
             self.chain.reset()
-            self._faded_in = 0
+            self._fed = self._next = self.counters.blocks * self.block - len(self._input)
         count = self._input.read(self._taken)
-        return self._with_fade(self.chain.push(self._taken[:count]))
+        self._fed += count
+        return self.chain.push(self._taken[:count])
 
     def publish(self, samples: np.ndarray) -> None:
-        """Makes a step's output audible, the first of all behind the prefill."""
-        if not self._playing and len(samples):
-            self._output.write(self._prefill)
-            self._playing = True
-        self._output.write(samples)
+        """Makes output audible, at its time."""
+        if not len(samples):
+            return
+        now = self.counters.blocks * self.block + len(self._output)  # when the next sample in the ring is played
+        is_first = self.delay is None
+        if self.delay is None:  # the next output comes a chunk later and follows this one, which may be short
+            self.delay = now + self._prefill - self._next + max(self.chain.chunk - len(samples), 0)
+        early = self._next + self.delay - now
+        self._next += len(samples)
+        if early > 0:
+            self._output.write(self._silence[: min(early, len(self._silence))])
+        elif early < 0:
+            late = min(-early, len(samples))
+            self.counters.late_samples += late
+            samples = samples[late:]
+        if early and not is_first:
+            self._faded_in = 0
+        self._output.write(self._with_fade(samples))
 
     def _with_fade(self, samples: np.ndarray) -> np.ndarray:
-        count = min(self._fade - self._faded_in, len(samples))
+        count = min(len(self._ramp) - self._faded_in, len(samples))
         if count <= 0:
             return samples
         samples = samples.copy()
-        samples[:count] *= np.arange(self._faded_in + 1, self._faded_in + count + 1, dtype=np.float32) / self._fade
+        samples[:count] *= self._ramp[self._faded_in : self._faded_in + count]
         self._faded_in += count
         return samples
 
 
 class VirtualDevice:
-    """A sound card on a clock of its own: blocks come at their times, a step takes as long as `cost` says.
+    """A sound card on a clock of its own: blocks come at their times, output takes as long as `cost` says.
 
-    `cost`: seconds that a step takes, by its index; None measures each. One worker, as in the real thing.
+    `cost`: seconds that each output takes, by its index; None measures them. One worker, as in the real thing.
     """
 
     def __init__(self, cost: Callable[[int], float] | None = None) -> None:
@@ -207,9 +230,9 @@ class VirtualDevice:
         given = np.concatenate([samples.astype(np.float32), silence])
         given = given[: len(given) // block * block].reshape(-1, block)
         played = np.zeros_like(given)
-        free_at, pending = 0.0, None  # when the worker is done with what is pending
+        free_at, pending = 0, None  # when the worker is done with what is pending; times count samples
         for index in range(len(given)):
-            now = index * block / rate
+            now = index * block
             while pending is not None and free_at <= now:
                 session.publish(pending)
                 pending, free_at = self._next(session, free_at)
@@ -218,15 +241,16 @@ class VirtualDevice:
                 pending, free_at = self._next(session, now)
         return played.reshape(-1)
 
-    def _next(self, session: Session, now: float) -> tuple[np.ndarray | None, float]:
-        """The worker takes up its next step: (its output, when that is there)."""
-        if not session.waiting:
-            return None, now
-        started = time.perf_counter()
-        output = session.process()
-        measured = time.perf_counter() - started
-        self.costs.append(measured if self._cost is None else self._cost(len(self.costs)))
-        return output, now + self.costs[-1]
+    def _next(self, session: Session, now: int) -> tuple[np.ndarray | None, int]:
+        """The worker takes blocks until output comes of them: (that, when it is there)."""
+        while session.waiting:
+            started = time.perf_counter()
+            output = session.process()
+            measured = time.perf_counter() - started
+            if len(output):
+                self.costs.append(measured if self._cost is None else self._cost(len(self.costs)))
+                return output, now + math.ceil(self.costs[-1] * session.chain.sample_rate - 1e-6)
+        return None, now
 
 
 def in_blocks(samples: np.ndarray, size: int) -> Iterator[np.ndarray]:
