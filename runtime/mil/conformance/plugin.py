@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import re
@@ -68,6 +69,7 @@ def pytest_configure(config: Any) -> None:
     provide_torchvision()  # coremltools looks for it when it is imported
     note_used_ops()
     enable_predict(Orders.given().engine)
+    logging.getLogger("coremltools").setLevel(logging.NOTSET)  # some cases look for a warning
     import coremltools as ct
     import coremltools.converters.mil.frontend.torch.test.testing_utils as torch_testing
     import coremltools.converters.mil.testing_utils as testing

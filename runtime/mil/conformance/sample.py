@@ -13,6 +13,7 @@ from pathlib import Path
 
 from runtime.cache import cache_folder
 from runtime.mil.conformance.results import Case, Results
+from runtime.mil.conformance.suites import run_named
 
 _FILE = Path(__file__).with_suffix(".txt")
 
@@ -45,17 +46,27 @@ def choose(cases: Iterable[Case], per_op: int) -> list[Case]:
     return sorted(chosen.values(), key=lambda case: case.name)
 
 
+def _names(cases: Iterable[Case]) -> list[str]:
+    return [case.name for case in cases]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m runtime.mil.conformance.sample", description=__doc__)
     parser.add_argument("--per-op", type=int, default=6, help="cases of each op at least [6]")
     parser.add_argument("--results", type=Path, help="folder of the outcomes [in the cache]")
     options = parser.parse_args(arguments)
     path = (options.results or cache_folder() / "conformance") / "mil.jsonl"
-    chosen = choose(Results(path, "mil").cases.values(), options.per_op)
+    results = Results(path, "mil")
+    chosen = choose(results.cases.values(), options.per_op)
     if not chosen:
         print(f"error: {path} holds no outcomes: run `python -m runtime.mil.conformance` first", file=sys.stderr)
         return 2
-    _FILE.write_text("".join(f"{case.name}\n" for case in chosen))
+    left_out: set[str] = set()
+    while missing := {*_names(chosen)} - {*_names(run_named(_names(chosen), results))}:
+        # Of a class that two modules hold only one has cases: upstream's parameters may be iterators.
+        left_out |= missing
+        chosen = choose((case for name, case in results.cases.items() if name not in left_out), options.per_op)
+    _FILE.write_text("".join(f"{name}\n" for name in _names(chosen)))
     ops = {op for case in chosen for op in case.ops}
     print(f"{len(chosen)} cases, {len(ops)} ops, {sum(case.seconds for case in chosen):.0f} s of one core")
     return 0
