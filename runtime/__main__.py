@@ -75,6 +75,13 @@ def _parser() -> argparse.ArgumentParser:
     vocode = executing("vocode", _vocode, "audio -> mel -> artefact -> audio")
     vocode.add_argument("source", type=Path, metavar="IN.wav", help="any sample rate and format that libsndfile reads")
     vocode.add_argument("target", type=Path, metavar="OUT.wav")
+    live = executing("live", _live, "audio through a streaming bundle block by block, as a sound card would play it")
+    live.add_argument("source", type=Path, metavar="IN.wav", help="what the device hears")
+    live.add_argument("target", type=Path, metavar="OUT.wav", help="what it plays")
+    live.add_argument("--block", type=int, default=256, help="samples per callback of the device [256]")
+    live.add_argument("--rate", type=int, default=48000, help="sample rate of the device [48000]")
+    live.add_argument("--prefill", type=float, default=20.0, help="ms of output kept ready for slow steps [20]")
+    live.add_argument("--max-age", type=float, default=500.0, help="ms that input may wait before it is dropped [500]")
     bench = executing("bench", _bench, "real-time factor and latency per chunk")
     bench.add_argument("--seconds", type=float, default=5.0, help="timed at least that long [5]")
     bench.add_argument("--min-chunks", type=int, default=100, help="and at least that many chunks [100]")
@@ -182,6 +189,37 @@ def _vocode(options: argparse.Namespace) -> dict[str, Any]:
         "padded_with_silence": len(padded) > len(samples),
         "wrote": str(options.target),
     }
+
+
+def _live(options: argparse.Namespace) -> dict[str, Any]:
+    from runtime.live import CopySynthesis, Session, VirtualDevice
+
+    if options.block < 1 or options.rate < 8000 or options.prefill < 0 or options.max_age <= 0:
+        raise StreamError("live needs --block >= 1, --rate >= 8000, --prefill >= 0 and --max-age > 0")
+    bundle, _, time_axis, features = _vocoder(options.artefact)
+    opened = _open(options)
+    if not isinstance(opened, StreamingArtefact):
+        raise StreamError(f"{bundle.path.name} was converted to be called offline: convert it with stream=stateful")
+    samples = read_audio(options.source, options.rate)
+    chain = CopySynthesis(opened, time_axis, features, options.rate)
+    chain.push(np.zeros(2 * options.rate, np.float32))  # warm-up
+    chain.reset()
+    session = Session(chain, options.block, round(options.prefill * options.rate / 1e3), options.max_age / 1e3)
+    device = VirtualDevice()
+    write_wav(options.target, device.play(session, samples), options.rate)
+    milliseconds = 1e3 / options.rate
+    facts: dict[str, Any] = {
+        "bundle": bundle.manifest.name,
+        "engine": _engine(opened).name,
+        "chain": "copy-synthesis: audio, mel, vocoder, audio",
+        "clock": f"virtual, moved by measured inference times on {_engine(opened).device}",
+        "delay_ms": (session.delay or 0) * milliseconds,
+        **{f"of which {part}": f"{value:.1f} ms, by structure" for part, value in chain.latency.items()},
+        "chunk_p50_ms": 1e3 * float(np.percentile(device.costs, 50)),
+        "chunk_p99_ms": 1e3 * float(np.percentile(device.costs, 99)),
+        "chunk_max_ms": 1e3 * max(device.costs),
+    }
+    return facts | dataclasses.asdict(session.counters) | {"wrote": str(options.target)}
 
 
 def _bench(options: argparse.Namespace) -> dict[str, Any]:

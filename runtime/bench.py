@@ -64,6 +64,8 @@ def bench(
     """
     mode = mode_of(opened, mode)
     if isinstance(opened, StreamingArtefact):
+        if chunk not in (None, opened.form.chunk):
+            raise StreamError(f"the artefact takes chunks of {opened.form.chunk} frames, not of {chunk}")
         chunk, window_frames = opened.form.chunk, len(opened.form.inputs[0])
         warm_up = max(warm_up, 2 + opened.form.horizon // chunk)  # the ends are behind it then
         calls = _pushes(opened, time_axis, frames)

@@ -67,11 +67,12 @@ class CopySynthesis:
 
     @property
     def latency(self) -> dict[str, float]:
-        """Milliseconds by component that no speed can remove: frame, chunk, lookahead."""
+        """Milliseconds by component that no speed can remove."""
         form, hop = self._vocoder.form, self._features.hop_length
         frame = 1e3 * hop / self._features.sample_rate
         middle = self._features.n_fft - self._features.border - hop
         return {
+            "resampling": 1e3 * (self._inwards.delay() + self._outwards.delay()),
             "rest of the STFT window": 1e3 * middle / self._features.sample_rate,
             "chunk": form.chunk * frame,
             "lookahead": form.lookahead * frame,

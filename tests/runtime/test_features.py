@@ -75,7 +75,7 @@ def test_too_short_audio_and_a_push_after_the_end_are_sentences():
 @pytest.mark.parametrize("rates", [(48000, 22050), (22050, 48000), (44100, 16000)])
 def test_resampling_in_blocks_has_no_seams(rates):
     samples = np.random.default_rng(0).standard_normal(20_000).astype(np.float32)
-    whole = soxr.resample(samples, *rates, quality="VHQ")
+    whole = soxr.resample(samples, *rates, quality="HQ")
     resampler = Resampler(*rates)
     for _ in range(2):
         parts = [resampler.push(block) for block in blocks(samples, [128] * 100)] + [resampler.flush()]
@@ -84,3 +84,10 @@ def test_resampling_in_blocks_has_no_seams(rates):
         assert np.abs(streamed - whole).max() < 1e-4
         resampler.reset()
     assert np.array_equal(Resampler(16000, 16000).push(samples), samples)
+
+
+def test_the_delay_of_resampling_is_known():
+    resampler = Resampler(48000, 22050)
+    got = sum(len(resampler.push(np.zeros(256, np.float32))) for _ in range(100))
+    assert 0 < 100 * 256 / 48000 - got / 22050 <= resampler.delay(256) + 1e-9
+    assert Resampler(22050, 22050).delay() == 0

@@ -4,9 +4,11 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
 from runtime.__main__ import main
 from runtime.metrics import snr_db
+from runtime.speech import clip_paths
 
 
 @pytest.fixture
@@ -103,3 +105,51 @@ def test_a_tampered_bundle_is_not_executed(fp32, tmp_path, capsys):
     next(copy.rglob("weight.bin")).write_bytes(b"")
     assert main(["bench", str(copy)]) == 1
     assert "not what was converted" in capsys.readouterr().err
+
+
+@pytest.fixture
+def streaming(convert_job):
+    return str(convert_job("precision=fp16", "stream=stateful", "measure.engines=[mil,onnx]").bundle.path)
+
+
+def test_a_streaming_bundle_is_described_run_timed_and_played(streaming, tmp_path, capsys):
+    facts = result(capsys, "info", streaming)
+    assert facts["stream"] == "stateful, exact, chunks of 8 frames"
+    assert facts["delay"] == "3258 output samples"
+    speech, rate = soundfile.read(clip_paths()[0], dtype="float32")
+    soundfile.write(tmp_path / "in.wav", speech, rate)
+    spoken = result(capsys, "vocode", streaming, str(tmp_path / "in.wav"), str(tmp_path / "out.wav"))
+    assert (spoken["mode"], spoken["padded_with_silence"]) == ("stateful", False)
+    timed = result(capsys, "bench", streaming, "--seconds", "0", "--min-chunks", "5")
+    assert (timed["mode"], timed["chunk_frames"], timed["window_frames"]) == ("stateful", 8, 8)
+    live = result(capsys, "live", streaming, str(tmp_path / "in.wav"), str(tmp_path / "live.wav"), "--prefill", "400")
+    played, played_rate = soundfile.read(tmp_path / "live.wav", dtype="float32")
+    assert played_rate == 48000
+    assert live["drops"] == live["dropped_samples"] == 0
+    delay = round(live["delay_ms"] * 48)
+    said = soxr.resample(soundfile.read(tmp_path / "out.wav", dtype="float32")[0], rate, 48000, quality="HQ")
+    count = min(len(said), len(played) - delay) - 48000 // 4
+    assert snr_db(said[:count], played[delay : delay + count]) > 30, "what vocode says, later"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("vocode", "IN", "OUT", "--mode", "overlap"), "there is no mode 'overlap' of this artefact"),
+        (("bench", "--chunk", "4"), "the artefact takes chunks of 8 frames"),
+        (("live", "IN", "OUT", "--block", "0"), "--block >= 1"),
+    ],
+)
+def test_what_a_streaming_bundle_cannot_do_is_a_sentence(streaming, tmp_path, capsys, arguments, sentence):
+    soundfile.write(tmp_path / "in.wav", np.zeros(22050, np.float32), 22050)
+    files = {"IN": str(tmp_path / "in.wav"), "OUT": str(tmp_path / "out.wav")}
+    command, *rest = (files.get(argument, argument) for argument in arguments)
+    assert main([command, streaming, *rest]) == 1
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "out.wav").exists()
+
+
+def test_live_wants_a_streaming_bundle(bundle, tmp_path, capsys):
+    soundfile.write(tmp_path / "in.wav", np.zeros(22050, np.float32), 22050)
+    assert main(["live", bundle, str(tmp_path / "in.wav"), str(tmp_path / "out.wav")]) == 1
+    assert "convert it with stream=stateful" in capsys.readouterr().err
