@@ -12,13 +12,15 @@ test: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest -q
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile \
+		--ignore tests/runtime/mil/test_conformance.py
+	$(VENV)/bin/python -m pytest -q tests/runtime/mil/test_conformance.py
 
 # coremltools' own tests, all of them, executed by the reference engine (an hour on two cores; outcomes are kept), and
-# three cases of every class by the fast one.
+# two cases of every class by the fast one.
 conformance: $(STAMP)
 	$(VENV)/bin/python -m runtime.mil.conformance
-	$(VENV)/bin/python -m runtime.mil.conformance --engine onnx --per-class 3 --report docs/conformance.md
+	$(VENV)/bin/python -m runtime.mil.conformance --engine onnx --per-class 2 --report docs/conformance.md
 
 ui: $(STAMP)
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true \

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from reports.options import TrackingOptions
 from runtime.bundle import BundleError
 
 
@@ -16,8 +17,14 @@ def main(arguments: list[str] | None = None) -> int:
     html.add_argument("bundle", type=Path)
     sync = commands.add_parser("sync", help="send results to MLflow that could not be sent when they were made")
     sync.add_argument("output", type=Path, nargs="?", default=Path("bundles"), help="folder of bundles [bundles]")
+    bench = commands.add_parser("bench", help="plot what `python -m runtime bench --out FILE.json` wrote, and log it")
+    bench.add_argument("file", type=Path, metavar="FILE.json")
+    bench.add_argument("--uri", default=TrackingOptions().uri, help="MLflow's store; empty: not logged [%(default)s]")
+    bench.add_argument("--experiment", default=TrackingOptions().experiment, help="[%(default)s]")
     options = parser.parse_args(arguments)
     try:
+        if options.command == "bench":
+            return _bench(options.file, TrackingOptions(uri=options.uri, experiment=options.experiment))
         return _html(options.bundle) if options.command == "html" else _sync(options.output)
     except BundleError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -28,6 +35,28 @@ def _html(bundle: Path) -> int:
     from reports.html import write_report
 
     print(write_report(bundle))
+    return 0
+
+
+def _bench(file: Path, tracking: TrackingOptions) -> int:
+    from reports import plots
+    from runtime.bench.whole import read_bench
+
+    report = read_bench(file)
+    if report.problem:
+        print(f"error: {file} holds no speed, for the artefact is not correct: {report.problem}", file=sys.stderr)
+        return 1
+    picture = file.with_suffix(".png")
+    picture.write_bytes(plots.bench(report))
+    print(picture)
+    if tracking.uri:
+        from reports.tracking import TrackingError, track_bench
+
+        try:
+            print(f"MLflow run {track_bench(report, [file, picture], tracking)}")
+        except TrackingError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
     return 0
 
 

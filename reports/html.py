@@ -14,6 +14,7 @@ import soundfile
 from reports import plots
 from reports.record import read_job
 from runtime.bundle import Bundle, GoldenCase, size_of
+from runtime.files import write_text
 from runtime.measure import Measurement
 
 FILE = "report.html"
@@ -67,9 +68,7 @@ def write_report(bundle_path: Path) -> Path:
         )
     )
     path = bundle.measured / FILE
-    partial = path.with_name(f".{FILE}.partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(path)
+    write_text(path, page)
     return path
 
 

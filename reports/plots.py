@@ -16,7 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from runtime.audio import MelSettings, mel_spectrogram
-from runtime.bench import Latency
+from runtime.bench.budget import Budget
+from runtime.bench.closed import Latency
+from runtime.bench.whole import BenchReport
 from runtime.metrics import WINDOW_SECONDS, window_snr_db
 
 PALETTE = ("#3b6fb6", "#d1603d", "#3f9c6d", "#8a63b0")
@@ -136,6 +138,53 @@ def op_bars(ops: Mapping[str, int]) -> bytes:
     axis.set(xticks=[], xlim=(0, max(counts) * 1.12))
     axis.spines[["bottom", "left"]].set_visible(False)
     return _png(figure)
+
+
+def bench(report: BenchReport) -> bytes:
+    """How often a chunk takes longer than so long, latency over the run, and where a live delay comes from."""
+    figure, axes = plt.subplots(3, 1, figsize=(9.6, 9), height_ratios=[1.3, 1.3, 0.7])
+    figure.subplots_adjust(left=0.08, right=0.97, top=0.96, bottom=0.06, hspace=0.38)
+    tail, series, delay = axes
+    for index, one in enumerate(report.processes):
+        timed = {"back to back": one.closed, "on a schedule": one.paced, "on a schedule, busy cores": one.under_load}
+        for colour, (name, latency) in zip(PALETTE, timed.items()):
+            if latency is not None:
+                values = np.sort(latency.samples_ms)
+                rest = 100 * (1 - np.arange(len(values)) / len(values))
+                tail.plot(values, rest, color=colour, lw=1.3, label=name if index == 0 else None, drawstyle="steps-pre")
+        if one.paced is not None:
+            seconds = np.arange(one.paced.chunks) * one.paced.period_ms / 1e3
+            label = f"process {index + 1}" if len(report.processes) > 1 else None
+            series.plot(seconds, one.paced.samples_ms, color=PALETTE[index % len(PALETTE)], lw=0.8, label=label)
+            series.axhline(one.paced.period_ms, color=_INK, lw=1, ls="--")
+    tail.set(xscale="log", yscale="log", xlabel="ms per chunk", ylabel="% of chunks that take longer")
+    tail.set_title(f"{report.bundle}, {report.engine} on {report.device}")
+    tail.xaxis.set_major_formatter(matplotlib.ticker.ScalarFormatter())
+    tail.xaxis.set_minor_formatter(matplotlib.ticker.ScalarFormatter())
+    tail.tick_params(axis="x", which="both", labelsize=7)
+    tail.legend()
+    series.set(xlabel="seconds", ylabel="ms after it was due", ylim=(0, None))
+    series.set_title("latency on a schedule (dashed: the next chunk is due)")
+    if len(report.processes) > 1:
+        series.legend(ncols=3)
+    budgets = [one.budget for one in report.processes if one.budget is not None]
+    if budgets:
+        _draw_budget(delay, max(budgets, key=lambda budget: budget.total_ms))
+    return _png(figure)
+
+
+def _draw_budget(axis: Axes, spent: Budget) -> None:
+    """One bar of parts, and the target."""
+    colours = plt.get_cmap("Blues")(np.linspace(0.3, 0.8, len(spent.parts)))
+    left = 0.0
+    for colour, part in zip(colours, spent.parts):
+        shown = colour if part.structural else PALETTE[1]
+        axis.barh([0], [part.milliseconds], left=left, color=shown, label=f"{part.name} {part.milliseconds:.1f}")
+        left += part.milliseconds
+    axis.axvline(spent.target_ms, color=_INK, lw=1, ls="--")
+    axis.set(yticks=[], xlabel="ms", ylim=(-0.5, 1.6), xlim=(0, 1.05 * max(left, spent.target_ms)))
+    axis.set_title(f"delay {spent.total_ms:.1f} ms, {spent.structural_ms:.1f} by structure; target: {spent.verdict}")
+    axis.legend(ncols=3, loc="upper right", fontsize=8)
 
 
 def _power_spectrum(samples: np.ndarray) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from runtime.bundle import Bundle, BundleError, open_bundle
+from runtime.files import write_json
 from runtime.gates import GateResult
-from runtime.measure import Measurement, as_json, read_measurement
+from runtime.measure import Measurement, read_measurement
 
 FILE = "job.json"
 
@@ -34,9 +34,7 @@ class JobRecord:
 def write_record(folder: Path, record: JobRecord) -> None:
     """Into a bundle's folder of measurements; written aside, then renamed."""
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{FILE}.partial"
-    partial.write_text(json.dumps(as_json(dataclasses.asdict(record)), indent=1) + "\n")
-    partial.replace(folder / FILE)
+    write_json(folder / FILE, dataclasses.asdict(record))
 
 
 def read_record(bundle: Bundle) -> JobRecord | None:

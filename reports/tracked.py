@@ -9,6 +9,7 @@ from typing import Any
 
 from reports.options import TrackingOptions
 from runtime.bundle import Bundle
+from runtime.files import write_json
 from runtime.measure import Measurement
 
 TRACKED, UNTRACKED = "mlflow.json", "untracked.json"
@@ -42,7 +43,4 @@ def write_tracked(bundle: Bundle, options: TrackingOptions, runs: dict[str, str]
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n")
-    partial.replace(path)
+    write_json(path, content)

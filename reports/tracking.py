@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from reports.record import FILE as RECORD
 from reports.record import JobRecord, read_job
 from reports.tracked import UNTRACKED, tracked_runs, write_tracked
 from runtime.audio import write_wav
+from runtime.bench.whole import BenchReport
 from runtime.bundle import MANIFEST, Bundle, BundleError, Manifest
 from runtime.measure import Measurement
 
@@ -73,6 +74,31 @@ def track(bundle_path: Path, options: TrackingOptions) -> dict[str, str]:
             write_tracked(bundle, options, fresh)
     (bundle.measured / UNTRACKED).unlink(missing_ok=True)
     return {key: run for key, run in fresh.items() if key not in known}
+
+
+def track_bench(report: BenchReport, files: Sequence[Path], options: TrackingOptions) -> str:
+    """One flat run of kind=bench, metrics by the median process, `files` as its artifacts; the run's id.
+
+    Raises TrackingError where the store cannot be reached.
+    """
+    prepare(options)
+    with _as_tracking_error(options):
+        mlflow = _mlflow()
+        tags = {"kind": "bench", "mlflow.source.name": "voxport", "device": report.device, "system": report.system}
+        tags |= {"bundle": report.bundle, "bundle_key": report.bundle_key}
+        tags |= {f"target.{target.name}": target.verdict for target in report.targets}
+        with mlflow.start_run(run_name=f"bench {report.engine} {report.bundle}", tags=tags) as run:
+            mlflow.log_params({"engine": report.engine, "processes": len(report.processes)})
+            metrics = {name: row.median for name, row in report.spread.items()}
+            last = report.processes[-1]
+            if last.budget is not None:
+                metrics["delay_ms"] = last.budget.total_ms
+            if last.closed is not None:
+                mlflow.log_params({"mode": last.closed.mode, "chunk": last.closed.chunk_frames})
+            mlflow.log_metrics({name: float(value) for name, value in metrics.items() if np.isfinite(value)})
+            for file in files:
+                mlflow.log_artifact(str(file))
+            return str(run.info.run_id)
 
 
 def sync(output: Path) -> Iterator[tuple[Path, dict[str, str] | TrackingError | BundleError]]:

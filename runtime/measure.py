@@ -6,7 +6,6 @@ import dataclasses
 import datetime
 import hashlib
 import json
-import math
 import platform
 import time
 from collections.abc import Sequence
@@ -16,9 +15,10 @@ from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from runtime.bench import Latency, bench
+from runtime.bench.closed import Latency, closed_loop
 from runtime.bundle import Bundle, BundleError, ComponentRecord, GoldenCase
 from runtime.engines import ENGINES, EngineError, cpu_name
+from runtime.files import write_json
 from runtime.metrics import Agreement, agreement, log_mel_l1, stoi
 from runtime.options import MeasureOptions
 from runtime.spec import TimeAxis
@@ -102,7 +102,7 @@ def measure(bundle: Bundle, engine_name: str, options: MeasureOptions, keep_audi
     longest = max(cases, key=lambda case: case.inputs[time_axis.input].shape[time_axis.input_axis])
     timing = None
     if options.bench_seconds > 0 and engine.name not in UNTIMED:
-        timing = bench(
+        timing = closed_loop(
             opened,
             time_axis,
             longest.inputs[time_axis.input],
@@ -195,10 +195,7 @@ def measurement_path(bundle: Bundle, engine: str, chunk: int | None) -> Path:
 
 
 def write_measurement(path: Path, measurement: Measurement) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(as_json(dataclasses.asdict(measurement)), indent=1) + "\n")
-    partial.replace(path)
+    write_json(path, dataclasses.asdict(measurement))
 
 
 def read_measurement(path: Path) -> Measurement:
@@ -207,12 +204,3 @@ def read_measurement(path: Path) -> Measurement:
         return TypeAdapter(Measurement).validate_json(path.read_text())
     except (OSError, ValidationError) as error:
         raise BundleError(f"{path} is no measurement that this voxport reads: {error}") from error
-
-
-def as_json(value: object) -> object:
-    """JSON has no inf and no nan: they travel as strings, which pydantic reads back."""
-    if isinstance(value, dict):
-        return {key: as_json(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [as_json(item) for item in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -149,7 +149,9 @@ class Stream:
             self._ends["before"][0], self._ends["after"][0] = before, after
             inputs |= self._ends
         results = engine.run(inputs | self._explicit, self._held)
-        self._explicit = {state.name: results[state.given_as] for state in form.states if state.given_as in results}
+        for state in form.states:
+            if state.given_as in results:
+                self._explicit[state.name] = _without_denormals(results[state.given_as])
         self._start += form.chunk
         for queue in self._queues.values():
             queue.forget(self._start * queue.port.rate + queue.port.lo)
@@ -233,6 +235,15 @@ class FrameQueue:
 
     def _sized(self, length: int) -> list[int]:
         return [length if axis == self.port.axis else size for axis, size in enumerate(self._spec.default_shape)]
+
+
+def _without_denormals(state: np.ndarray) -> np.ndarray:
+    """What fades in a recurrent state ends as denormal numbers, with which a processor computes many times slower.
+
+    ONNX Runtime's own switch flushes them in the whole calling thread for good, numpy included: not here.
+    """
+    state[np.abs(state) < np.finfo(state.dtype).tiny] = 0
+    return state
 
 
 def prefill(device_block: int, model_block: int) -> int:

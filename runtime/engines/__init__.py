@@ -12,7 +12,7 @@ import numpy as np
 
 from runtime.spec import TensorSpec
 
-State = dict[str, np.ndarray]
+State = Any  # what an engine's `new_state` gave: arrays by name, or Core ML's own object
 
 ENGINES = {
     "coreml": "runtime.engines.coreml:CoreMLEngine",

@@ -36,28 +36,33 @@ class CoreMLEngine:
         threads: int | None = None,
         compute_unit: str = "cpu_and_gpu",
         guard_seconds: float = GUARD_SECONDS,
+        function: str | None = None,
     ) -> None:
         if compute_unit not in COMPUTE_UNITS:
             raise EngineError(f"there is no compute unit {compute_unit!r}; there is: {', '.join(COMPUTE_UNITS)}")
         if path.suffix != ".mlpackage":
             raise ArtefactError(f"the coreml engine executes an .mlpackage, not {path.name}")
         if guard_seconds > 0:
-            guard([sys.executable, "-m", "runtime.engines.coreml", str(path), compute_unit], path, guard_seconds)
-        interface = open_package(path).interface
-        self.inputs, self.outputs = interface.inputs, interface.outputs
+            trial = [str(path), compute_unit, *([function] if function else [])]
+            guard([sys.executable, "-m", "runtime.engines.coreml", *trial], path, guard_seconds)
+        self.interface = open_package(path, function).interface
+        self.inputs, self.outputs = self.interface.inputs, self.interface.outputs
         self.device, self.compute_unit = cpu_name(), compute_unit
         ct = coremltools()
-        self._model = ct.models.MLModel(str(path), compute_units=ct.ComputeUnit[COMPUTE_UNITS[compute_unit]])
+        units = ct.ComputeUnit[COMPUTE_UNITS[compute_unit]]
+        self._model = ct.models.MLModel(str(path), compute_units=units, function_name=function)
         # The Neural Engine specialises at the first inference, not at load: it is part of opening.
         self.run({spec.name: np.zeros(spec.default_shape, spec.dtype) for spec in self.inputs})
 
     def new_state(self) -> State:
-        return {}
+        """Core ML's own object; None for a program that keeps nothing between calls."""
+        return self._model.make_state() if self.interface.states else None
 
     def run(self, inputs: Mapping[str, np.ndarray], state: State | None = None) -> dict[str, np.ndarray]:
-        arrays = checked_inputs(self.inputs, inputs)
+        arrays = checked_inputs(self.inputs, self.interface.with_defaults(inputs))
+        state = self.new_state() if state is None else state
         try:
-            results = self._model.predict(arrays)
+            results = self._model.predict(arrays) if state is None else self._model.predict(arrays, state)
         except Exception as error:  # Core ML's own errors arrive as RuntimeError or Exception
             raise EngineError(f"Core ML cannot execute this artefact: {error}") from error
         # `predict` returns no particular order, and may hand out padded strides: copy by name
@@ -80,4 +85,6 @@ def guard(command: Sequence[str], path: Path, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    CoreMLEngine(Path(sys.argv[1]), compute_unit=sys.argv[2], guard_seconds=0)
+    CoreMLEngine(
+        Path(sys.argv[1]), compute_unit=sys.argv[2], guard_seconds=0, function=sys.argv[3] if sys.argv[3:] else None
+    )

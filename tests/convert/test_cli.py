@@ -92,6 +92,6 @@ def test_an_interrupt_leaves_nothing_unfinished(tmp_path, wait_for, number):
             break
     process.send_signal(number)
     _, rest = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, rest
     assert "nothing unfinished was kept" in rest
     assert not list((tmp_path / "bundles").glob("**/*offline*"))

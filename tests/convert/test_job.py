@@ -115,7 +115,8 @@ def test_whatever_stops_a_job_nothing_is_left_that_looks_finished(tmp_path, monk
 
     monkeypatch.setattr(stages, stage, stop)
     if stage != "convert_artefact":
-        monkeypatch.setattr(stages, "convert_artefact", lambda job, original, folder: folder / "generator.none")
+        converted = stages.Converted(tmp_path / "generator.none")
+        monkeypatch.setattr(stages, "convert_artefact", lambda *_: converted)
     with pytest.raises(error):
         run_job(quick(tmp_path, "measure.engines=[mil]"))
     assert list(tmp_path.iterdir()) == []

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import voxport
 from converters.component import Component, format_
 from converters.options import ConversionError, FormatOptions, StreamOptions
 from converters.streaming import emit, streaming_component, truncation_db
@@ -26,9 +27,10 @@ def converted(made, precision, name, folder):
     return format_module.convert(made.functions["edge"], precision, options, folder)
 
 
-def opened(path, form, engine):
+def opened(path, form, engine, **options):
     def function(name):
-        return open_engine(engine, path, **({"function": name} if name and path.suffix == ".mlpackage" else {}))
+        chosen = {"function": name} if name and path.suffix == ".mlpackage" else {}
+        return open_engine(engine, path, **chosen, **options)
 
     return StreamingArtefact(form, function(form.edge), function(form.steady) if form.steady else None)
 
@@ -103,6 +105,17 @@ def test_half_precision_streamed_is_as_near_offline_half_precision_as_that_is_to
     assert snr_db(offline, streamed) > rounding
 
 
+def test_the_core_ml_engine_calls_both_functions(stateful):
+    """Its own code, over enable_predict."""
+    voxport.enable_predict("onnx")
+    form, path = stateful.bundle.component().stream, stateful.bundle.artefact(stateful.bundle.component())
+    mel = stateful.bundle.goldens(stateful.bundle.component())[0].inputs["mel"][..., :90]
+    given = {"mel": torch.from_numpy(mel)}
+    (expected,) = play(opened(path, form, "onnx"), given)
+    (streamed,) = play(opened(path, form, "coreml", compute_unit="cpu", guard_seconds=0), given)
+    assert torch.equal(streamed, expected)
+
+
 def test_weights_are_stored_once_for_both_functions(stateful, fp16):
     assert stateful.bundle.artefact_bytes < 1.5 * fp16.bundle.artefact_bytes
 
@@ -123,6 +136,10 @@ def test_core_mls_own_states_hold_the_same(generator, tmp_path):
             (again,) = play(played, {"mel": mel})
             assert torch.equal(streamed, again), "each stream has states of its own"
         assert snr_db(offline.numpy(), streamed.numpy()) > least
+    voxport.enable_predict("onnx")
+    played = opened(path, made.form, "coreml", compute_unit="cpu", guard_seconds=0)
+    (by_predict,) = play(played, {"mel": mel})
+    assert torch.equal(by_predict, streamed), "the Core ML engine's own code, over enable_predict"
     with pytest.raises(ConversionError, match="fp16"):
         converted(made, "fp32", "mlprogram", tmp_path)
     with pytest.raises(ConversionError, match="explicit"):

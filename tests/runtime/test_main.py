@@ -74,11 +74,12 @@ def test_vocode_of_a_short_sound_is_padded_with_silence_and_cut_again(bundle, tm
 
 
 def test_bench_reports_latency_per_chunk(bundle, capsys):
-    facts = result(capsys, "bench", bundle, "--seconds", "0.1", "--min-chunks", "5", "--chunk", "8")
-    assert facts["chunk_frames"] == 8
-    assert facts["deadline_ms"] == pytest.approx(8 * 256 / 22050 * 1e3)
-    assert facts["p50_ms"] <= facts["p99_ms"] <= facts["max_ms"]
-    assert len(facts["samples_ms"]) == facts["chunks"] >= 5
+    facts = result(capsys, "bench", bundle, "--quick", "--seconds", "0.1", "--min-chunks", "5", "--chunk", "8")
+    closed = facts["processes"][0]["closed"]
+    assert closed["chunk_frames"] == 8
+    assert closed["deadline_ms"] == pytest.approx(8 * 256 / 22050 * 1e3)
+    assert closed["p50_ms"] <= closed["p99_ms"] <= closed["max_ms"]
+    assert len(closed["samples_ms"]) == closed["chunks"] >= 5
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,7 @@ def test_a_streaming_bundle_is_described_run_timed_and_played(streaming, tmp_pat
     soundfile.write(tmp_path / "in.wav", speech, rate)
     spoken = result(capsys, "vocode", streaming, str(tmp_path / "in.wav"), str(tmp_path / "out.wav"))
     assert (spoken["mode"], spoken["padded_with_silence"]) == ("stateful", False)
-    timed = result(capsys, "bench", streaming, "--seconds", "0", "--min-chunks", "5")
+    timed = result(capsys, "bench", streaming, "--quick")["processes"][0]["closed"]
     assert (timed["mode"], timed["chunk_frames"], timed["window_frames"]) == ("stateful", 8, 8)
     live = result(capsys, "live", streaming, str(tmp_path / "in.wav"), str(tmp_path / "live.wav"), "--prefill", "400")
     played, played_rate = soundfile.read(tmp_path / "live.wav", dtype="float32")

@@ -38,7 +38,7 @@ def test_a_measurement_survives_its_file_also_with_values_that_json_has_not(fp16
 
 def test_an_output_of_the_wrong_length_is_recorded(fp16, monkeypatch):
     whole = runtime.measure.synthesise
-    monkeypatch.setattr(runtime.measure, "synthesise", lambda *args: whole(*args)[:, :, :-100])
+    monkeypatch.setattr(runtime.measure, "synthesise", lambda *args, **more: whole(*args, **more)[:, :, :-100])
     measurement = measure(fp16.bundle, "onnx", dataclasses.replace(QUICK, bench_seconds=0))
     assert not any(clip.length_ok for clip in measurement.clips)
 

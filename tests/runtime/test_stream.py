@@ -64,6 +64,22 @@ def test_pushes_of_any_size_give_the_same(sizes):
     assert stream.flush()["y"].shape == (1, 2, 0)
 
 
+def test_states_that_fade_do_not_become_denormal():
+    class Fading(Sum):
+        def run(self, inputs, state=None):
+            seen.append(float(inputs["state_0"][0, 0, 0]))
+            return {
+                "y": np.zeros((1, 2, 6), np.float32),
+                "next_state_0": inputs["state_0"] * 1e-20 + inputs["x"][..., :1],
+            }
+
+    seen, stream = [], new_stream(Fading())
+    frames = np.zeros((1, 2, 15), np.float32)
+    frames[..., 0] = 1
+    stream.push({"x": frames})
+    assert seen == [0, 1, np.float32(1e-20), 0, 0], "1e-40 is denormal"
+
+
 def test_after_the_end_a_stream_takes_nothing_until_it_is_reset():
     stream = new_stream()
     stream.push({"x": np.ones((1, 2, 4), np.float32)})

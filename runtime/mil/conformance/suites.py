@@ -132,8 +132,9 @@ def environment(orders: Orders) -> dict[str, str]:
     """Of a process in which the plugin runs."""
     root = str(Path(__file__).parents[3])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     one_thread = {"OMP_NUM_THREADS": "1"}  # a process per core: more threads only get in each other's way
-    return {**os.environ, **one_thread, "PYMIL_TEST_TARGETS": "mlprogram", "PYTHONPATH": path, **orders.environment()}
+    return {**inherited, **one_thread, "PYMIL_TEST_TARGETS": "mlprogram", "PYTHONPATH": path, **orders.environment()}
 
 
 @contextmanager
