@@ -5,21 +5,24 @@ The rewrite itself is in `ops/streaming`; here its modules get names, specificat
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from converters.component import Component
 from converters.options import ConversionError, StreamOptions
-from ops.streaming import Input, Network, NotLocal, Streamed, low_latency, read, stateful, window
+from ops.streaming import Input, Network, NotLocal, Port, Streamed, low_latency, read, stateful, window
 from runtime.form import StreamForm, StreamPort, StreamState
 from runtime.metrics import snr_db
 from runtime.spec import TensorSpec
 
 LOOKAHEADS = range(3, 14)
+COSTED_CHUNKS = (1, 2, 4, 8, 16, 32)
 _CHUNKS_PER_CLIP = 16  # of each clip, for the SNR that a bounded lookahead costs
 
 
@@ -39,7 +42,9 @@ def streaming_component(
 
     Raises ConversionError where the component is not local in time (naming the layer) or the chunk does not fit it.
     """
-    return emit(component, _network(component, upsampler), options, with_steady)
+    network = _network(component, upsampler)
+    made = emit(component, network, options, with_steady)
+    return replace(made, form=replace(made.form, costs=costs(component, network)))
 
 
 def emit(component: Component, network: Network, options: StreamOptions, with_steady: bool) -> StreamingComponent:
@@ -168,6 +173,48 @@ class _Kept(nn.Module):
         for state, value in zip(states, results[count:]):
             state[:] = value
         return results[:count]
+
+
+def costs(component: Component, network: Network) -> dict[str, dict[int, float]]:
+    """Mode -> chunk -> multiply-adds per input frame, counted away from the utterance's ends.
+
+    `overlap` is what calling the offline component on the chunk and its receptive field costs. A chunk that does not
+    fit the network's strides, or a mode that the network does not have, is left out. `lowlat` costs what `window` does.
+    """
+    table: dict[str, dict[int, float]] = {}
+    time = component.time
+    assert time is not None
+    whole = copy.deepcopy(component.module).to("meta")
+    for chunk in COSTED_CHUNKS:
+        for mode, form in (("stateful", stateful), ("window", window)):
+            try:
+                streamed = form(network, chunk, False).to("meta")
+            except ValueError:
+                continue
+            sizes = [
+                _sized(spec, port.axis, len(port.span)).default_shape for spec, port in _ports(component, streamed)
+            ]
+            sizes += [item.shape for item in streamed.fixed_inputs]
+            sizes += [tuple(state.initial.shape) for state in streamed.states]
+            table.setdefault(mode, {})[chunk] = _multiply_adds(streamed, sizes) / chunk
+        frames = chunk + time.left + time.right
+        sizes = [
+            _sized(spec, time.input_axis, frames).default_shape if spec.name == time.input else spec.default_shape
+            for spec in component.inputs
+        ]
+        table.setdefault("overlap", {})[chunk] = _multiply_adds(whole, sizes) / chunk
+    return table
+
+
+def _ports(component: Component, streamed: Streamed) -> list[tuple[TensorSpec, Port]]:
+    offline = {spec.name: spec for spec in component.inputs}
+    return [(offline[port.name], port) for port in streamed.inputs]
+
+
+def _multiply_adds(module: nn.Module, sizes: Sequence[tuple[int, ...]]) -> float:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(*(torch.empty(size, device="meta") for size in sizes))
+    return counter.get_total_flops() / 2
 
 
 def truncation_db(

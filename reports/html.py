@@ -47,6 +47,8 @@ def write_report(bundle_path: Path) -> Path:
     timed = {m.engine: m.latency for m in measurements if m.latency is not None}
     if timed:
         pictures["latency"] = plots.latency_distribution(timed)
+    if component.stream is not None and component.stream.costs:
+        pictures["streaming"] = plots.streaming(component.stream, component.time, component.features)
     pictures["ops"] = plots.op_bars(component.ops)
     _keep_pictures(bundle, pictures)
 

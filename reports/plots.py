@@ -19,7 +19,9 @@ from runtime.audio import MelSettings, mel_spectrogram
 from runtime.bench.budget import Budget
 from runtime.bench.closed import Latency
 from runtime.bench.whole import BenchReport
+from runtime.form import StreamForm
 from runtime.metrics import WINDOW_SECONDS, window_snr_db
+from runtime.spec import TimeAxis
 
 PALETTE = ("#3b6fb6", "#d1603d", "#3f9c6d", "#8a63b0")
 _INK, _GRID = "#30343b", "#dfe3e8"
@@ -185,6 +187,43 @@ def _draw_budget(axis: Axes, spent: Budget) -> None:
     axis.set(yticks=[], xlabel="ms", ylim=(-0.5, 1.6), xlim=(0, 1.05 * max(left, spent.target_ms)))
     axis.set_title(f"delay {spent.total_ms:.1f} ms, {spent.structural_ms:.1f} by structure; target: {spent.verdict}")
     axis.legend(ncols=3, loc="upper right", fontsize=8)
+
+
+def streaming(form: StreamForm, time: TimeAxis, features: MelSettings) -> bytes:
+    """What a mode costs against the delay that it has by structure, and what a bounded lookahead loses."""
+    frame = 1e3 * time.samples_per_frame / time.sample_rate
+    waiting = 1e3 * (features.n_fft - features.border - features.hop_length) / features.sample_rate
+    figure, axes = plt.subplots(1, 2 if form.truncation_db else 1, figsize=(9.6, 3.2), squeeze=False)
+    figure.subplots_adjust(left=0.08, right=0.97, top=0.9, bottom=0.17, wspace=0.25)
+    cost, *rest = axes[0]
+    least = min(min(row.values()) for row in form.costs.values())
+    lookaheads = dict.fromkeys(form.costs, time.right)
+    curves = dict(form.costs)
+    if not form.exact:
+        curves[form.mode], lookaheads[form.mode] = curves["window"], form.lookahead
+    for colour, (mode, row) in zip(PALETTE, curves.items()):
+        delays = [(chunk + lookaheads[mode]) * frame + waiting for chunk in row]
+        cost.plot(delays, [value / least for value in row.values()], "o-", ms=3, lw=1.2, color=colour, label=mode)
+        if mode == form.mode and form.chunk in row:
+            here = (form.chunk + lookaheads[mode]) * frame + waiting
+            cost.plot([here], [row[form.chunk] / least], "o", ms=9, mfc="none", color=_INK)
+    cost.set(yscale="log", xlabel="ms of chunk + lookahead + STFT window", ylabel="multiply-adds, least = 1")
+    cost.yaxis.set_major_formatter(matplotlib.ticker.ScalarFormatter())
+    cost.yaxis.set_minor_formatter(matplotlib.ticker.ScalarFormatter())
+    cost.tick_params(axis="y", which="both", labelsize=7)
+    cost.set_title(f"chunks of {', '.join(map(str, next(iter(form.costs.values()))))} frames (circle: this one)")
+    cost.legend()
+    for axis in rest:
+        delays = [(form.chunk + lookahead) * frame + waiting for lookahead in form.truncation_db]
+        for colour, index, label in ((PALETTE[0], 0, "last frame repeated"), (PALETTE[1], 1, "zeros")):
+            values = [pair[index] for pair in form.truncation_db.values()]
+            axis.plot(delays, values, "o-", ms=3, lw=1.2, color=colour, label=label)
+        axis.set(xlabel="ms of chunk + lookahead + STFT window", ylabel="SNR to offline on speech, dB")
+        axis.set_title(
+            f"lookahead of {min(form.truncation_db)} to {max(form.truncation_db)} frames, chunks of {form.chunk}"
+        )
+        axis.legend()
+    return _png(figure)
 
 
 def _power_spectrum(samples: np.ndarray) -> np.ndarray:

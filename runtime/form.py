@@ -45,6 +45,7 @@ class StreamForm:
     `edges`: the inputs before and after (int32, shape (1,)) say how many frames of the utterance lie before the chunk
     and from its first frame on, both capped at `horizon`; beyond it function `steady`, without them, gives the same.
     `state`: `none`, `explicit` (inputs and outputs) or `mlstate` (Core ML's own).
+    `costs`: multiply-adds per input frame in every mode, by chunk; `overlap` is the offline artefact in pieces.
     """
 
     mode: str
@@ -63,3 +64,4 @@ class StreamForm:
     edge: str | None = None
     repeated: int = 0
     truncation_db: dict[int, tuple[float, float]] = field(default_factory=dict)
+    costs: dict[str, dict[int, float]] = field(default_factory=dict)

@@ -78,7 +78,10 @@ def _export(package: Package, path: Path) -> None:
         }
         for position, spec in enumerate(taken)
     )
-    outputs = [spec.name for spec in interface.outputs] + [next_state(spec.name) for spec in interface.states]
+    names = [spec.name for spec in taken]
+    results = [spec.name for spec in interface.outputs] + [next_state(spec.name) for spec in interface.states]
+    # They are read by position: one that is an input, or occurs twice, is called something else.
+    outputs = [f"{name}/{i}" if name in names + results[:i] else name for i, name in enumerate(results)]
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for tool in ("torch", "torch.onnx", "onnxscript", "onnx_ir"):
@@ -88,7 +91,7 @@ def _export(package: Package, path: Path) -> None:
                 torch.export.export(Traced(build_graph(package)), examples, dynamic_shapes=(dynamic,), strict=False),
                 dynamo=True,
                 verbose=False,
-                input_names=[spec.name for spec in taken],
+                input_names=names,
                 output_names=outputs,
                 opset_version=_OPSET,
                 custom_translation_table=TRANSLATIONS,
@@ -101,6 +104,8 @@ def _export(package: Package, path: Path) -> None:
             raise NotLowered(f"the program cannot be lowered to ONNX ({' '.join(reason)})") from error
     assert exported is not None
     _tidy(exported.model)
+    for value, name in zip(exported.model.graph.inputs, names):
+        value.name = name  # the exporter gives an input that is an output the output's name
     exported.save(str(path), external_data=False)
 
 

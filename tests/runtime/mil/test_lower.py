@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import runtime.coreml_tools
 import runtime.mil.lower
 from runtime.engines import NotLowered
 from runtime.engines.mil import MilEngine
@@ -65,3 +66,23 @@ def test_an_export_that_breaks_leaves_no_file(fp16, mlpackage, monkeypatch, tmp_
     with pytest.raises(KeyboardInterrupt):
         OnnxEngine(mlpackage)
     assert list((tmp_path / "onnx").iterdir()) == []
+
+
+def test_outputs_that_are_inputs_and_states_that_are_only_read(saved):
+    from coremltools.converters.mil import Builder as mb
+    from coremltools.converters.mil.mil import types
+
+    shapes = [mb.TensorSpec(shape=(2,)), mb.TensorSpec(shape=(2,)), mb.StateTensorSpec((2,), dtype=types.fp16)]
+
+    @mb.program(input_specs=shapes, opset_version=runtime.coreml_tools.coremltools().target.iOS18)
+    def passing(x, y, s):
+        return mb.identity(x=y), mb.identity(x=x, name="x_again"), mb.cast(x=mb.read_state(input=s), dtype="fp32")
+
+    path = saved(passing)
+    given = {"x": np.float32([1, 2]), "y": np.float32([3, 4])}
+    for engine in (MilEngine(path), OnnxEngine(path)):
+        state = engine.new_state()
+        state["s"][...] = 5
+        first, second, third = engine.run(given, state).values()
+        assert (first.tolist(), second.tolist(), third.tolist()) == ([3, 4], [1, 2], [5, 5]), engine.name
+        assert state["s"].tolist() == [5, 5]
