@@ -87,34 +87,34 @@ class Ring:
 
     def __init__(self, capacity: int) -> None:
         self._samples = np.zeros(capacity, np.float32)
-        self._written = self._read = 0
+        self.written = self.taken = 0  # samples in all
 
     def __len__(self) -> int:
-        return self._written - self._read
+        return self.written - self.taken
 
     def write(self, samples: np.ndarray) -> int:
         """How many of the samples found room."""
         count = min(len(samples), len(self._samples) - len(self))
-        at = self._written % len(self._samples)
+        at = self.written % len(self._samples)
         first = min(count, len(self._samples) - at)
         self._samples[at : at + first] = samples[:first]
         self._samples[: count - first] = samples[first:count]
-        self._written += count
+        self.written += count
         return count
 
     def read(self, into: np.ndarray) -> int:
         """Fills the beginning of `into`; how many samples there were."""
         count = min(len(into), len(self))
-        at = self._read % len(self._samples)
+        at = self.taken % len(self._samples)
         first = min(count, len(self._samples) - at)
         into[:first] = self._samples[at : at + first]
         into[first:count] = self._samples[: count - first]
-        self._read += count
+        self.taken += count
         return count
 
     def drop(self, count: int) -> None:
         """By the reader: the oldest samples."""
-        self._read += min(count, len(self))
+        self.taken += min(count, len(self))
 
 
 @dataclass
@@ -122,6 +122,7 @@ class Counters:
     """What a session has seen. An underrun is a block for which the device found too little output."""
 
     blocks: int = 0
+    device_xruns: int = 0  # blocks for which the device itself says that it lost or lacked samples
     underruns: int = 0
     missing_samples: int = 0
     input_overruns: int = 0
@@ -149,19 +150,23 @@ class Session:
         self._ramp = np.linspace(0, 1, max(2, round(FADE_SECONDS * chain.sample_rate)), dtype=np.float32)
         self._prefill = prefill
         self.delay: int | None = None  # in samples, once there was output
-        self._fed = 0  # input samples that were read or dropped
         self._next = 0  # the input sample that the chain's next output belongs to
+        self._silent = 0  # samples that the device played without having any from here
+        self._lost = 0  # input samples that found no room
         self._faded_in = len(self._ramp)
 
     def exchange(self, given: np.ndarray, wanted: np.ndarray) -> None:
         """The device's callback: takes a block of input, fills a block of output. Copies and counts, no more."""
         counters = self.counters
         counters.blocks += 1
-        if self._input.write(given) < len(given):
+        kept = self._input.write(given)
+        if kept < len(given):
             counters.input_overruns += 1
+            self._lost += len(given) - kept
         count = self._output.read(wanted)
         if count < len(wanted):
             wanted[count:] = 0
+            self._silent += len(wanted) - count
             if self.delay is not None:
                 counters.underruns += 1
                 counters.missing_samples += len(wanted) - count
@@ -179,16 +184,15 @@ class Session:
             self.counters.drops += 1
             self.counters.dropped_samples += surplus
             self.chain.reset()
-            self._fed = self._next = self.counters.blocks * self.block - len(self._input)
+            self._next = self._input.taken + self._lost
         count = self._input.read(self._taken)
-        self._fed += count
         return self.chain.push(self._taken[:count])
 
     def publish(self, samples: np.ndarray) -> None:
         """Makes output audible, at its time."""
         if not len(samples):
             return
-        now = self.counters.blocks * self.block + len(self._output)  # when the next sample in the ring is played
+        now = self._output.written + self._silent  # when the next sample that is written will be played
         is_first = self.delay is None
         if self.delay is None:  # the next output comes a chunk later and follows this one, which may be short
             self.delay = now + self._prefill - self._next + max(self.chain.chunk - len(samples), 0)

@@ -123,7 +123,8 @@ def test_a_streaming_bundle_is_described_run_timed_and_played(streaming, tmp_pat
     assert (spoken["mode"], spoken["padded_with_silence"]) == ("stateful", False)
     timed = result(capsys, "bench", streaming, "--quick")["processes"][0]["closed"]
     assert (timed["mode"], timed["chunk_frames"], timed["window_frames"]) == ("stateful", 8, 8)
-    live = result(capsys, "live", streaming, str(tmp_path / "in.wav"), str(tmp_path / "live.wav"), "--prefill", "400")
+    files = ("--in", str(tmp_path / "in.wav"), "--out", str(tmp_path / "live.wav"))
+    live = result(capsys, "live", streaming, *files, "--prefill", "400")
     played, played_rate = soundfile.read(tmp_path / "live.wav", dtype="float32")
     assert played_rate == 48000
     assert live["drops"] == live["dropped_samples"] == 0
@@ -138,7 +139,7 @@ def test_a_streaming_bundle_is_described_run_timed_and_played(streaming, tmp_pat
     [
         (("vocode", "IN", "OUT", "--mode", "overlap"), "there is no mode 'overlap' of this artefact"),
         (("bench", "--chunk", "4"), "the artefact takes chunks of 8 frames"),
-        (("live", "IN", "OUT", "--block", "0"), "--block >= 1"),
+        (("live", "--in", "IN", "--out", "OUT", "--block", "0"), "--block >= 1"),
     ],
 )
 def test_what_a_streaming_bundle_cannot_do_is_a_sentence(streaming, tmp_path, capsys, arguments, sentence):
@@ -152,5 +153,5 @@ def test_what_a_streaming_bundle_cannot_do_is_a_sentence(streaming, tmp_path, ca
 
 def test_live_wants_a_streaming_bundle(bundle, tmp_path, capsys):
     soundfile.write(tmp_path / "in.wav", np.zeros(22050, np.float32), 22050)
-    assert main(["live", bundle, str(tmp_path / "in.wav"), str(tmp_path / "out.wav")]) == 1
+    assert main(["live", bundle, "--in", str(tmp_path / "in.wav"), "--out", str(tmp_path / "out.wav")]) == 1
     assert "convert it with stream=stateful" in capsys.readouterr().err

@@ -1,0 +1,35 @@
+"""What `python -m runtime` does, a file per subject; each command takes parsed options and gives facts to print."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from runtime.audio import MelSettings
+from runtime.bundle import Bundle, BundleError, ComponentRecord, open_bundle
+from runtime.engines import Engine
+from runtime.spec import TimeAxis
+from runtime.stream import StreamingArtefact
+from runtime.synthesis import open_artefact
+
+
+def vocoder(path: Path) -> tuple[Bundle, ComponentRecord, TimeAxis, MelSettings]:
+    if is_artefact(path):
+        raise BundleError(f"{path.name} is a bare artefact: its mel settings and receptive field are in its bundle")
+    bundle = open_bundle(path)
+    record = bundle.component()
+    if record.time is None or record.features is None:
+        raise BundleError(f"{path.name}: component {record.name} is no vocoder")
+    return bundle, record, record.time, record.features
+
+
+def opened(options: argparse.Namespace) -> Engine | StreamingArtefact:
+    return open_artefact(options.artefact, options.engine, threads=options.threads, compute_unit=options.compute_unit)
+
+
+def engine_of(opened: Engine | StreamingArtefact) -> Engine:
+    return opened.edge if isinstance(opened, StreamingArtefact) else opened
+
+
+def is_artefact(path: Path) -> bool:
+    return path.suffix in (".mlpackage", ".onnx")

@@ -1,0 +1,137 @@
+"""info, lower, run and vocode."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import numpy as np
+
+import runtime
+from runtime.audio import MelSettings, mel_spectrogram, read_audio, write_wav
+from runtime.bundle import ComponentRecord, open_bundle
+from runtime.commands import engine_of, is_artefact, opened, vocoder
+from runtime.errors import ArtefactError
+from runtime.form import StreamForm
+from runtime.inspect import op_histogram
+from runtime.spec import Dim, InputError, TimeAxis
+from runtime.stream import StreamingArtefact
+from runtime.synthesis import mode_of, synthesise
+
+
+def info(options: argparse.Namespace) -> dict[str, Any]:
+    if is_artefact(options.artefact):
+        engine = "mil" if options.artefact.suffix == ".mlpackage" else "onnx"
+        opened = runtime.load(options.artefact, engine)
+        return {
+            "artefact": options.artefact.name,
+            "inputs": [str(spec) for spec in opened.inputs],
+            "outputs": [str(spec) for spec in opened.outputs],
+            "ops": op_histogram(options.artefact),
+        }
+    bundle = open_bundle(options.artefact)
+    manifest = bundle.manifest
+    record = bundle.component()
+    facts: dict[str, Any] = {
+        "bundle": manifest.name,
+        "created": manifest.created,
+        "checkpoint": f"{manifest.checkpoint.name} ({manifest.checkpoint.licence}), {manifest.checkpoint.source}",
+        "conversion": manifest.conversion.model_dump(),
+        "component": record.name,
+        "computes": record.computes,
+        "inputs": [str(spec) for spec in record.inputs],
+        "outputs": [str(spec) for spec in record.outputs],
+        "parameters": manifest.parameters,
+        "size_mb": round(bundle.artefact_bytes / 1e6, 3),
+        "ops": record.ops,
+        "notes": list(manifest.notes),
+        "files": f"{len(manifest.files)}, every sha256 as in the manifest",
+    }
+    if record.stream is not None:
+        facts |= _stream_facts(record.stream)
+    if record.time is not None:
+        facts["receptive field"] = f"{record.time.left} frames before, {record.time.right} after"
+        facts["sample_rate"] = record.time.sample_rate
+    return facts
+
+
+def _stream_facts(form: StreamForm) -> dict[str, Any]:
+    sizes = [int(np.prod(state.shape)) for state in form.states]
+    facts: dict[str, Any] = {
+        "stream": f"{form.mode}, {'exact' if form.exact else 'approximate'}, chunks of {form.chunk} frames",
+        "lookahead": f"{form.lookahead} frames",
+        "delay": f"{form.delay} output samples",
+        "state": f"{form.state}, {len(sizes)} tensors, {sum(sizes)} values" if sizes else "none",
+    }
+    if form.truncation_db:
+        pairs = (f"{frames}: {here:.1f} ({zeros:.1f})" for frames, (here, zeros) in form.truncation_db.items())
+        facts["SNR by lookahead"] = f"dB, last frame repeated (zeros instead): {', '.join(pairs)}"
+    return facts
+
+
+def lower(options: argparse.Namespace) -> dict[str, Any]:
+    from runtime.mil.lower import functions_of, lowered
+
+    path = options.artefact
+    if not is_artefact(path):
+        bundle = open_bundle(path)
+        path = bundle.artefact(bundle.component())
+    if path.suffix != ".mlpackage":
+        raise ArtefactError(f"{path.name} is not an .mlpackage: there is nothing to lower")
+    return {"onnx": [str(lowered(path, function)[0]) for function in functions_of(path)]}
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    artefact = opened(options)
+    try:
+        with np.load(options.inputs, allow_pickle=False) as stored:
+            inputs = dict(stored)
+    except ValueError as error:
+        raise InputError(f"{options.inputs} cannot be read as arrays: {error}") from error
+    time_axis = None if is_artefact(options.artefact) else open_bundle(options.artefact, False).component().time
+    if time_axis is not None and mode_of(artefact, options.mode) != "offline" and set(inputs) == {time_axis.input}:
+        samples = synthesise(artefact, time_axis, inputs[time_axis.input], options.mode, options.chunk)
+        outputs = {time_axis.output: samples}
+    else:
+        outputs = engine_of(artefact).run(inputs)
+    partial = options.outputs.with_name(f".{options.outputs.name}.partial.npz")
+    np.savez(partial, **outputs)  # type: ignore[arg-type]  # its stub takes keywords for options
+    partial.replace(options.outputs)
+    return {
+        "engine": engine_of(artefact).name,
+        **{name: f"{value.dtype} {value.shape}" for name, value in outputs.items()},
+    }
+
+
+def vocode(options: argparse.Namespace) -> dict[str, Any]:
+    bundle, record, time_axis, features = vocoder(options.artefact)
+    artefact = opened(options)
+    samples = read_audio(options.source, features.sample_rate)
+    least = 1 if isinstance(artefact, StreamingArtefact) else shortest(record, time_axis)
+    padded = at_least(samples, least * features.hop_length, features)
+    mel = mel_spectrogram(padded, features)[None]
+    audio = synthesise(artefact, time_axis, mel, options.mode, options.chunk).reshape(-1)
+    if len(padded) > len(samples):
+        audio = audio[: len(samples)]
+    write_wav(options.target, audio, features.sample_rate)
+    return {
+        "bundle": bundle.manifest.name,
+        "engine": engine_of(artefact).name,
+        "mode": mode_of(artefact, options.mode),
+        "frames": mel.shape[2],
+        "seconds": round(len(audio) / features.sample_rate, 3),
+        "padded_with_silence": len(padded) > len(samples),
+        "wrote": str(options.target),
+    }
+
+
+def shortest(record: ComponentRecord, time_axis: TimeAxis) -> int:
+    (window,) = (spec for spec in record.inputs if spec.name == time_axis.input)
+    axis = window.shape[time_axis.input_axis]
+    return axis.lo if isinstance(axis, Dim) else axis
+
+
+def at_least(samples: np.ndarray, length: int, features: MelSettings) -> np.ndarray:
+    """Silence behind audio that is shorter than the artefact takes (or than one STFT window)."""
+    missing = max(length, features.n_fft) - len(samples)
+    return np.pad(samples, (0, missing)) if missing > 0 else samples

@@ -1,0 +1,94 @@
+"""live, devices and loopback."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from typing import Any
+
+import numpy as np
+
+from runtime.audio import read_audio, write_wav
+from runtime.commands import engine_of, opened, vocoder
+from runtime.devices import SoundCard, devices, loopback
+from runtime.errors import StreamError
+from runtime.live import CopySynthesis, Session, VirtualDevice
+from runtime.stream import StreamingArtefact
+
+LOOPBACK_TARGET_MS = 10.0
+
+
+def live(options: argparse.Namespace) -> dict[str, Any]:
+    if options.block < 1 or options.rate < 8000 or options.prefill < 0 or options.max_age <= 0:
+        raise StreamError("live needs --block >= 1, --rate >= 8000, --prefill >= 0 and --max-age > 0")
+    bundle, _, time_axis, features = vocoder(options.artefact)
+    streaming = opened(options)
+    if not isinstance(streaming, StreamingArtefact):
+        raise StreamError(f"{bundle.path.name} was converted to be called offline: convert it with stream=stateful")
+    samples = None if options.source is None else read_audio(options.source, options.rate)
+    chain = CopySynthesis(streaming, time_axis, features, options.rate)
+    chain.push(np.zeros(2 * options.rate, np.float32))  # warm-up
+    chain.reset()
+    session = Session(chain, options.block, round(options.prefill * options.rate / 1e3), options.max_age / 1e3)
+    facts: dict[str, Any] = {
+        "bundle": bundle.manifest.name,
+        "engine": engine_of(streaming).name,
+        "chain": "copy-synthesis: audio, mel, vocoder, audio",
+    }
+    if samples is not None and options.target is not None:
+        virtual = VirtualDevice()
+        write_wav(options.target, virtual.play(session, samples), options.rate)
+        costs = virtual.costs
+        facts["clock"] = f"virtual, moved by measured inference times on {engine_of(streaming).device}"
+    else:
+        card = SoundCard(session, samples, options.target, options.microphone, options.speakers, options.seconds)
+        print("ctrl-C ends it", file=sys.stderr)
+        card.run(_status)
+        print(file=sys.stderr)
+        costs = card.costs
+        facts["clock"] = "the sound card's"
+        facts["reported by the device"] = f"{1e3 * sum(card.device_latency):.1f} ms for input and output"
+    facts["delay_ms"] = (session.delay or 0) * 1e3 / options.rate
+    facts |= {f"of which {part}": f"{value:.1f} ms, by structure" for part, value in chain.latency.items()}
+    if costs:
+        facts |= {f"chunk_p{share}_ms": 1e3 * float(np.percentile(costs, share)) for share in (50, 99)}
+        facts["chunk_max_ms"] = 1e3 * max(costs)
+    facts |= dataclasses.asdict(session.counters)
+    return facts | ({} if options.target is None else {"wrote": str(options.target)})
+
+
+def _status(card: SoundCard) -> None:
+    """One line that stays where it is."""
+    session, counters = card.session, card.session.counters
+    recent = card.costs[-50:]
+    delay = "waiting for the first output"
+    if session.delay is not None:
+        of_device = 1e3 * sum(card.device_latency)
+        delay = f"delay {1e3 * session.delay / session.chain.sample_rate:.0f} ms + device {of_device:.0f} ms"
+    inference = f"inference {1e3 * float(np.median(recent)):.1f} ms, at most {1e3 * max(recent):.1f}" if recent else "–"
+    print(
+        f"\r{counters.blocks * session.block / session.chain.sample_rate:7.1f} s  {delay}  {inference}  "
+        f"underruns {counters.underruns}  drops {counters.drops}  xruns {counters.device_xruns}\033[K",
+        end="",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def list_devices(options: argparse.Namespace) -> dict[str, Any]:
+    return {
+        f"{device.index}": f"{device.name} ({device.host}): {device.inputs} in, {device.outputs} out, "
+        f"{device.sample_rate:g} Hz, latency {device.input_latency_ms:.1f} and {device.output_latency_ms:.1f} ms"
+        + (f", default {device.default}" if device.default else "")
+        for device in devices()
+    } or {"devices": "none: PortAudio sees no sound card"}
+
+
+def measure_loopback(options: argparse.Namespace) -> dict[str, Any]:
+    found = loopback(options.block, options.rate, options.sounds, options.microphone, options.speakers)
+    if not found.found:
+        raise StreamError(f"none of {found.sent} sounds came back: connect output and input, or name other devices")
+    assert found.median_ms is not None
+    verdict = "met" if found.median_ms < LOOPBACK_TARGET_MS else "missed"
+    return dataclasses.asdict(found) | {f"target {LOOPBACK_TARGET_MS:g} ms": f"{verdict} on this machine"}
