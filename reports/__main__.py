@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from reports.options import TrackingOptions
 from runtime.bundle import BundleError
@@ -19,12 +21,18 @@ def main(arguments: list[str] | None = None) -> int:
     sync.add_argument("output", type=Path, nargs="?", default=Path("bundles"), help="folder of bundles [bundles]")
     bench = commands.add_parser("bench", help="plot what `python -m runtime bench --out FILE.json` wrote, and log it")
     bench.add_argument("file", type=Path, metavar="FILE.json")
-    bench.add_argument("--uri", default=TrackingOptions().uri, help="MLflow's store; empty: not logged [%(default)s]")
-    bench.add_argument("--experiment", default=TrackingOptions().experiment, help="[%(default)s]")
+    mac = commands.add_parser("mac-check", help="a page of what `python -m runtime mac-check` wrote, and log it")
+    mac.add_argument("file", type=Path, metavar="FILE.json")
+    for command in (bench, mac):
+        command.add_argument(
+            "--uri", default=TrackingOptions().uri, help="MLflow's store; empty: not logged [%(default)s]"
+        )
+        command.add_argument("--experiment", default=TrackingOptions().experiment, help="[%(default)s]")
     options = parser.parse_args(arguments)
     try:
-        if options.command == "bench":
-            return _bench(options.file, TrackingOptions(uri=options.uri, experiment=options.experiment))
+        if options.command in ("bench", "mac-check"):
+            tracking = TrackingOptions(uri=options.uri, experiment=options.experiment)
+            return (_bench if options.command == "bench" else _mac_check)(options.file, tracking)
         return _html(options.bundle) if options.command == "html" else _sync(options.output)
     except BundleError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -49,14 +57,31 @@ def _bench(file: Path, tracking: TrackingOptions) -> int:
     picture = file.with_suffix(".png")
     picture.write_bytes(plots.bench(report))
     print(picture)
-    if tracking.uri:
-        from reports.tracking import TrackingError, track_bench
+    return _logged(tracking, lambda tracking_module: [tracking_module.track_bench(report, [file, picture], tracking)])
 
-        try:
-            print(f"MLflow run {track_bench(report, [file, picture], tracking)}")
-        except TrackingError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
+
+def _mac_check(file: Path, tracking: TrackingOptions) -> int:
+    from reports.html import write_mac_check
+    from runtime.mac_check import read_check
+
+    check = read_check(file)
+    page = write_mac_check(check, file.with_suffix(".html"))
+    print(page)
+    return _logged(tracking, lambda tracking_module: tracking_module.track_mac_check(check, [file, page], tracking))
+
+
+def _logged(tracking: TrackingOptions, log: Callable[[Any], list[str]]) -> int:
+    """`log` takes the module `reports.tracking`, which is slow to import, and gives the runs that it made."""
+    if not tracking.uri:
+        return 0
+    import reports.tracking
+
+    try:
+        for run in log(reports.tracking):
+            print(f"MLflow run {run}")
+    except reports.tracking.TrackingError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

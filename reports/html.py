@@ -15,6 +15,7 @@ from reports import plots
 from reports.record import read_job
 from runtime.bundle import Bundle, GoldenCase, size_of
 from runtime.files import write_text
+from runtime.mac_check import MacCheck
 from runtime.measure import Measurement
 
 FILE = "report.html"
@@ -71,6 +72,14 @@ def write_report(bundle_path: Path) -> Path:
     )
     path = bundle.measured / FILE
     write_text(path, page)
+    return path
+
+
+def write_mac_check(check: MacCheck, path: Path) -> Path:
+    """The page of a `mac-check`: targets as rows, compute units, placement per op."""
+    rows = [row for bundle in check.bundles for row in bundle.targets]
+    passed = all(bundle.targets for bundle in check.bundles) and all(row.verdict == "met" for row in rows)
+    write_text(path, _environment().get_template("mac-check.html").render(check=check, passed=passed))
     return path
 
 

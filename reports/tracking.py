@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from reports.tracked import UNTRACKED, tracked_runs, write_tracked
 from runtime.audio import write_wav
 from runtime.bench.whole import BenchReport
 from runtime.bundle import MANIFEST, Bundle, BundleError, Manifest
+from runtime.mac_check import MacCheck
 from runtime.measure import Measurement
 
 
@@ -83,22 +84,55 @@ def track_bench(report: BenchReport, files: Sequence[Path], options: TrackingOpt
     """
     prepare(options)
     with _as_tracking_error(options):
-        mlflow = _mlflow()
-        tags = {"kind": "bench", "mlflow.source.name": "voxport", "device": report.device, "system": report.system}
-        tags |= {"bundle": report.bundle, "bundle_key": report.bundle_key}
-        tags |= {f"target.{target.name}": target.verdict for target in report.targets}
-        with mlflow.start_run(run_name=f"bench {report.engine} {report.bundle}", tags=tags) as run:
-            mlflow.log_params({"engine": report.engine, "processes": len(report.processes)})
-            metrics = {name: row.median for name, row in report.spread.items()}
-            last = report.processes[-1]
-            if last.budget is not None:
-                metrics["delay_ms"] = last.budget.total_ms
-            if last.closed is not None:
-                mlflow.log_params({"mode": last.closed.mode, "chunk": last.closed.chunk_frames})
-            mlflow.log_metrics({name: float(value) for name, value in metrics.items() if np.isfinite(value)})
-            for file in files:
-                mlflow.log_artifact(str(file))
-            return str(run.info.run_id)
+        return _log_bench(report, "bench", f"bench {report.engine} {report.bundle}", {}, {}, files)
+
+
+def track_mac_check(check: MacCheck, files: Sequence[Path], options: TrackingOptions) -> list[str]:
+    """One flat run of kind=mac-check per bundle and compute unit that could be benched; their ids.
+
+    Raises TrackingError where the store cannot be reached.
+    """
+    prepare(options)
+    runs = []
+    with _as_tracking_error(options):
+        for bundle in check.bundles:
+            for unit in bundle.units:
+                if unit.bench is None:
+                    continue
+                loads = {"first_load_s": unit.first_load_s, "warm_load_s": unit.warm_load_s}
+                metrics = {name: value for name, value in loads.items() if value is not None}
+                if unit.placement is not None:
+                    metrics |= {f"planned_{device}": share for device, share in unit.placement.cost.items()}
+                tags = {"compute_unit": unit.compute_unit, "fallback": bundle.fallback, "best": str(bundle.best)}
+                name = f"mac-check {unit.compute_unit} {bundle.bundle}"
+                runs.append(_log_bench(unit.bench, "mac-check", name, tags, metrics, files))
+    return runs
+
+
+def _log_bench(
+    report: BenchReport,
+    kind: str,
+    name: str,
+    tags: Mapping[str, str],
+    metrics: Mapping[str, float],
+    files: Sequence[Path],
+) -> str:
+    mlflow = _mlflow()
+    own = {"kind": kind, "mlflow.source.name": "voxport", "device": report.device, "system": report.system}
+    own |= {"bundle": report.bundle, "bundle_key": report.bundle_key}
+    own |= {f"target.{target.name}": target.verdict for target in report.targets}
+    with mlflow.start_run(run_name=name, tags={**own, **tags}) as run:
+        mlflow.log_params({"engine": report.engine, "processes": len(report.processes)})
+        values = {name: row.median for name, row in report.spread.items()} | dict(metrics)
+        last = report.processes[-1]
+        if last.budget is not None:
+            values["delay_ms"] = last.budget.total_ms
+        if last.closed is not None:
+            mlflow.log_params({"mode": last.closed.mode, "chunk": last.closed.chunk_frames})
+        mlflow.log_metrics({name: float(value) for name, value in values.items() if np.isfinite(value)})
+        for file in files:
+            mlflow.log_artifact(str(file))
+        return str(run.info.run_id)
 
 
 def sync(output: Path) -> Iterator[tuple[Path, dict[str, str] | TrackingError | BundleError]]:

@@ -100,6 +100,12 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--quick", action="store_true", help="correctness and one second of throughput alone")
     bench.add_argument("--full", action="store_true", help="1000 chunks, a minute at least, in three processes")
     bench.add_argument("--out", type=Path, metavar="FILE.json", help="everything, for `python -m reports bench`")
+    mac = bare("mac-check", "mac:check", "on a Mac: every compute unit on these bundles, against the targets")
+    mac.add_argument("artefacts", type=Path, nargs="+", metavar="BUNDLE")
+    mac.add_argument("--units", nargs="+", default=["cpu", "cpu_and_gpu", "cpu_and_ne", "all"], help="[all four]")
+    mac.add_argument("--paced-seconds", type=float, default=30.0, help="of latency on a schedule for each [30]")
+    mac.add_argument("--limit", type=float, default=900.0, help="seconds that a unit's process may take [900]")
+    mac.add_argument("--out", type=Path, default=Path("mac-check.json"), metavar="FILE.json", help="[mac-check.json]")
     return parser
 
 

@@ -26,7 +26,7 @@ GUARD_SECONDS = 600.0
 
 
 class CoreMLEngine:
-    """`guard_seconds`: limit of the trial load in another process; 0 leaves the trial out."""
+    """`guard_seconds`: limit of the trial load in another process, GUARD_SECONDS by default; 0 leaves the trial out."""
 
     name = "coreml"
 
@@ -35,13 +35,14 @@ class CoreMLEngine:
         path: Path,
         threads: int | None = None,
         compute_unit: str = "cpu_and_gpu",
-        guard_seconds: float = GUARD_SECONDS,
+        guard_seconds: float | None = None,
         function: str | None = None,
     ) -> None:
         if compute_unit not in COMPUTE_UNITS:
             raise EngineError(f"there is no compute unit {compute_unit!r}; there is: {', '.join(COMPUTE_UNITS)}")
         if path.suffix != ".mlpackage":
             raise ArtefactError(f"the coreml engine executes an .mlpackage, not {path.name}")
+        guard_seconds = GUARD_SECONDS if guard_seconds is None else guard_seconds
         if guard_seconds > 0:
             trial = [str(path), compute_unit, *([function] if function else [])]
             guard([sys.executable, "-m", "runtime.engines.coreml", *trial], path, guard_seconds)
