@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: convert test conformance ui clean
+.PHONY: convert test proof conformance ui clean
 
 convert: $(STAMP)
 	$(VENV)/bin/python -m convert model=hifigan precision=fp16
@@ -15,6 +15,10 @@ test: $(STAMP)
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile \
 		--ignore tests/runtime/mil/test_conformance.py
 	$(VENV)/bin/python -m pytest -q tests/runtime/mil/test_conformance.py
+
+# Streaming of every vocoder at its published width, in float64 and through converted artefacts.
+proof: $(STAMP)
+	$(VENV)/bin/python -m pytest -q -m proof
 
 # coremltools' own tests, all of them, executed by the reference engine (an hour on two cores; outcomes are kept), and
 # two cases of every class by the fast one.

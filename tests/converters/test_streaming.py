@@ -6,6 +6,8 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import strategies as st
 
 import voxport
 from converters.component import Component, format_
@@ -16,8 +18,9 @@ from runtime.engines import open_engine
 from runtime.metrics import snr_db
 from runtime.overlap import overlap
 from runtime.stream import StreamingArtefact
-from tests.ops.streaming.networks import CHANNELS, Recurrent, Residual
+from tests.ops.streaming.networks import CHANNELS, Recurrent, Residual, networks
 from tests.ops.streaming.player import described, example, lively, play
+from tests.ops.streaming.test_networks import offline, prepared
 
 
 def converted(made, precision, name, folder):
@@ -64,13 +67,38 @@ def test_a_network_of_everything_streams_through_its_artefact(mode, tmp_path):
     made = emit(described(network), network, StreamOptions("window" if mode == "window" else "stateful", 3), True)
     path = converted(made, "fp32", "mlprogram", tmp_path)
     for frames in (3, 29):
-        given = example(network.inputs, frames)
+        taken = example(network.inputs, frames)
         with torch.inference_mode():
-            offline = module(**given)
+            whole = module(**taken)
         for engine in ("mil", "onnx"):
-            (streamed,) = play(opened(path, made.form, engine), given, [1] * frames)
-            assert streamed.shape == offline.shape
-            assert (streamed - offline).abs().max() < 5e-5, engine
+            (streamed,) = play(opened(path, made.form, engine), taken, [1] * frames)
+            assert streamed.shape == whole.shape
+            assert (streamed - whole).abs().max() < 5e-5, engine
+
+
+DRAWN = settings(
+    max_examples=3,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture],
+)
+
+
+@DRAWN
+@given(networks(), st.sampled_from(["window", "stateful"]), st.integers(1, 4), st.integers(5, 20))
+def test_networks_that_nobody_chose_stream_through_their_artefacts(tmp_path_factory, network, mode, chunk, frames):
+    module, inputs = prepared(network, torch.float32)
+    whole = example(inputs, frames)
+    expected = offline(module, whole)
+    assume(expected is not None and expected.shape[-1] > 0)
+    read_network = read(module, inputs, polyphase=True)
+    made = emit(described(read_network), read_network, StreamOptions(mode, chunk), True)
+    path = converted(made, "fp32", "mlprogram", tmp_path_factory.mktemp("drawn"))
+    for engine in ("mil", "onnx"):
+        (streamed,) = play(opened(path, made.form, engine), whole)
+        assert streamed.shape == expected.shape
+        assert (streamed - expected).abs().max() < 5e-5 * max(1.0, float(expected.abs().max())), engine
 
 
 @pytest.fixture(scope="module")

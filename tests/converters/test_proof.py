@@ -1,0 +1,97 @@
+"""The vocoders of the field through converted artefacts: streamed equals offline, in both engines.
+
+In `make test` one of them at an eighth of its channels; in `make proof` all of them at their published width, through
+artefacts and in float64. UnivNet's location-variable convolution has six axes, which no Core ML program can.
+"""
+
+import dataclasses
+import functools
+
+import pytest
+import torch
+
+from converters.component import format_
+from converters.options import FormatOptions, StreamOptions
+from converters.streaming import emit
+from ops.streaming import read
+from runtime.engines import open_engine
+from runtime.metrics import snr_db
+from tests.ops.streaming.player import artefact, described, example, lively, play, streaming
+from tests.ops.streaming.vocoders import VOCODERS
+
+from .test_streaming import converted, opened
+
+CHUNK = 8
+MODES = ("stateful", "window")
+CONVERTIBLE = [name for name in VOCODERS if name != "UnivNet"]
+
+
+@functools.lru_cache(1)
+def network(name, width, dtype):
+    build, inputs, _ = VOCODERS[name]
+    module = lively(build(width)).to(dtype)
+    taken = [type(item)(item.name, item.shape, item.axis, item.rate, dtype) for item in inputs(width)]
+    return module, read(module, taken, polyphase=True), taken
+
+
+def offline_artefact(module, net, given, precision, folder):
+    """The network itself, converted for one length."""
+    component = described(net)
+    inputs = [dataclasses.replace(spec, shape=tuple(given[spec.name].shape)) for spec in component.inputs]
+    whole = dataclasses.replace(component, module=module, inputs=tuple(inputs), example=lambda: given, time=None)
+    return format_("mlprogram").convert(whole, precision, FormatOptions(), folder)
+
+
+def streams_through_its_artefacts(name, width, modes, precisions, frames, folder):
+    """fp32 within 5e-5 of PyTorch, fp16 as near the offline fp16 artefact as that is to fp32."""
+    module, net, inputs = network(name, width, torch.float32)
+    torch.manual_seed(0)
+    given = example(inputs, frames)
+    with torch.inference_mode():
+        offline = module(**given)
+    assert offline.std() > 0.02, "not silence"
+    folder.mkdir()
+    whole = offline_artefact(module, net, given, "fp16", folder) if "fp16" in precisions else None
+    arrays = {key: value.numpy() for key, value in given.items()}
+    for mode in modes:
+        made = emit(described(net), net, StreamOptions(mode, CHUNK), True)
+        for precision in precisions:
+            place = folder / f"{mode}-{precision}"
+            place.mkdir()
+            path = converted(made, precision, "mlprogram", place)
+            for engine in ("mil", "onnx"):
+                (streamed,) = play(opened(path, made.form, engine), given)
+                assert streamed.shape == offline.shape
+                if precision == "fp32":
+                    assert (streamed - offline).abs().max() < 5e-5, (mode, engine)
+                    continue
+                (at_once,) = open_engine(engine, whole).run(arrays).values()
+                rounding = snr_db(offline.numpy(), at_once)
+                assert snr_db(at_once, streamed.numpy()) >= rounding, (mode, engine)
+
+
+def test_multi_band_melgan_streams_through_its_artefact(tmp_path):
+    streams_through_its_artefacts("multi-band MelGAN", 8, ["stateful"], ["fp32"], 40, tmp_path / "artefacts")
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("name", CONVERTIBLE)
+def test_every_vocoder_streams_through_its_artefacts_at_full_width(name, tmp_path):
+    streams_through_its_artefacts(name, 1, MODES, ["fp32", "fp16"], 97, tmp_path / "artefacts")
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("name", VOCODERS)
+@torch.no_grad()
+def test_every_vocoder_streams_at_full_width(name):
+    module, net, inputs = network(name, 1, torch.float64)
+    _, _, shortest = VOCODERS[name]
+    field = len(streaming(net, "window", 1).form.inputs[0])
+    for frames in sorted({max(length, shortest) for length in (1, field - 1, field, field + 1, 97)}):
+        torch.manual_seed(frames)
+        given = example(inputs, frames)
+        offline = module(**given)
+        for mode in MODES:
+            (streamed,) = play(artefact(streaming(net, mode, CHUNK)), given)
+            assert streamed.shape == offline.shape
+            assert (streamed - offline).abs().max() < 1e-12, f"{mode}, {frames} frames"
