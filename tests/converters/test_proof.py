@@ -14,6 +14,7 @@ from converters.component import format_
 from converters.options import FormatOptions, StreamOptions
 from converters.streaming import emit
 from ops.streaming import read
+from ops.upsample import rewrite_upsampling
 from runtime.engines import open_engine
 from runtime.metrics import snr_db
 from tests.ops.streaming.player import artefact, described, example, lively, play, streaming
@@ -35,15 +36,16 @@ def network(name, width, dtype):
 
 
 def offline_artefact(module, net, given, precision, folder):
-    """The network itself, converted for one length."""
+    """The network itself, with the upsampling that the streamed one has, converted for one length."""
     component = described(net)
     inputs = [dataclasses.replace(spec, shape=tuple(given[spec.name].shape)) for spec in component.inputs]
-    whole = dataclasses.replace(component, module=module, inputs=tuple(inputs), example=lambda: given, time=None)
+    rewritten = rewrite_upsampling(module, "polyphase")
+    whole = dataclasses.replace(component, module=rewritten, inputs=tuple(inputs), example=lambda: given, time=None)
     return format_("mlprogram").convert(whole, precision, FormatOptions(), folder)
 
 
 def streams_through_its_artefacts(name, width, modes, precisions, frames, folder):
-    """fp32 within 5e-5 of PyTorch, fp16 as near the offline fp16 artefact as that is to fp32."""
+    """fp32 within 5e-5 of PyTorch; fp16 as near to it as the offline fp16 artefact is."""
     module, net, inputs = network(name, width, torch.float32)
     torch.manual_seed(0)
     given = example(inputs, frames)
@@ -67,7 +69,9 @@ def streams_through_its_artefacts(name, width, modes, precisions, frames, folder
                     continue
                 (at_once,) = open_engine(engine, whole).run(arrays).values()
                 rounding = snr_db(offline.numpy(), at_once)
-                assert snr_db(at_once, streamed.numpy()) >= rounding, (mode, engine)
+                # as near to single precision; and as near to each other as two roundings of the same values are
+                assert snr_db(offline.numpy(), streamed.numpy()) >= rounding - 0.5, (mode, engine)
+                assert snr_db(at_once, streamed.numpy()) >= rounding - 3, (mode, engine)
 
 
 def test_multi_band_melgan_streams_through_its_artefact(tmp_path):
