@@ -51,7 +51,8 @@ def streams_through_its_artefacts(name, width, modes, precisions, frames, folder
     given = example(inputs, frames)
     with torch.inference_mode():
         offline = module(**given)
-    assert offline.std() > 0.02, "not silence"
+    level = float(offline.std())  # a vocoder's is less than 1; random weights behind a PQMF give more
+    assert level > 0.02, "not silence"
     folder.mkdir()
     whole = offline_artefact(module, net, given, "fp16", folder) if "fp16" in precisions else None
     arrays = {key: value.numpy() for key, value in given.items()}
@@ -65,7 +66,7 @@ def streams_through_its_artefacts(name, width, modes, precisions, frames, folder
                 (streamed,) = play(opened(path, made.form, engine), given)
                 assert streamed.shape == offline.shape
                 if precision == "fp32":
-                    assert (streamed - offline).abs().max() < 5e-5, (mode, engine)
+                    assert (streamed - offline).abs().max() < 5e-5 * max(level, 1), (mode, engine)
                     continue
                 (at_once,) = open_engine(engine, whole).run(arrays).values()
                 rounding = snr_db(offline.numpy(), at_once)
