@@ -4,6 +4,7 @@ In `make test` one of them at an eighth of its channels; in `make proof` all of 
 artefacts and in float64. UnivNet's location-variable convolution has six axes, which no Core ML program can.
 """
 
+import copy
 import dataclasses
 import functools
 
@@ -45,14 +46,16 @@ def offline_artefact(module, net, given, precision, folder):
 
 
 def streams_through_its_artefacts(name, width, modes, precisions, frames, folder):
-    """fp32 within 5e-5 of PyTorch; fp16 as near to it as the offline fp16 artefact is."""
+    """fp32 within 5e-5 of PyTorch, or twice its own rounding; fp16 as near to it as the offline fp16 artefact is."""
     module, net, inputs = network(name, width, torch.float32)
     torch.manual_seed(0)
     given = example(inputs, frames)
     with torch.inference_mode():
         offline = module(**given)
-    level = float(offline.std())  # a vocoder's is less than 1; random weights behind a PQMF give more
-    assert level > 0.02, "not silence"
+        double = copy.deepcopy(module).double()(**{name: value.double() for name, value in given.items()})
+    assert offline.std() > 0.02, "not silence"
+    # Random weights saturate some networks so that PyTorch's own rounding in float32 is more than that.
+    limit = max(5e-5, 2 * float((offline - double).abs().max()))
     folder.mkdir()
     whole = offline_artefact(module, net, given, "fp16", folder) if "fp16" in precisions else None
     arrays = {key: value.numpy() for key, value in given.items()}
@@ -66,7 +69,7 @@ def streams_through_its_artefacts(name, width, modes, precisions, frames, folder
                 (streamed,) = play(opened(path, made.form, engine), given)
                 assert streamed.shape == offline.shape
                 if precision == "fp32":
-                    assert (streamed - offline).abs().max() < 5e-5 * max(level, 1), (mode, engine)
+                    assert (streamed - offline).abs().max() < limit, (mode, engine)
                     continue
                 (at_once,) = open_engine(engine, whole).run(arrays).values()
                 rounding = snr_db(offline.numpy(), at_once)
