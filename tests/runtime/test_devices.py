@@ -222,12 +222,11 @@ def test_live_plays_to_pulseaudio_in_real_time_and_ends_at_ctrl_c(pulse, convert
         "--threads",
         "1",
     ]
+
     def heed_ctrl_c():  # which a shell makes its background jobs ignore
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-    live = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c
-    )
+    live = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_ctrl_c)
     seen = ""
     while "delay" not in seen and live.poll() is None:
         seen += live.stderr.read(1)
