@@ -39,10 +39,12 @@ def _run_hydra(arguments: list[str]) -> int:
     from omegaconf.errors import OmegaConfBaseException
 
     from convert.schema import Job, register
-    from converters.options import ConversionError
+    from converters.options import ConversionError, Impossible
 
     register()
     verdicts: list[bool] = []
+    skipped: list[str] = []
+    is_sweep = bool({"-m", "--multirun"} & set(arguments))
 
     @hydra.main(version_base="1.3", config_path=str(Path(conf.__file__).parent), config_name="config")
     def task(config: DictConfig) -> None:
@@ -50,6 +52,14 @@ def _run_hydra(arguments: list[str]) -> int:
 
         try:
             job = OmegaConf.to_object(config)
+        except Impossible as error:
+            if is_sweep:
+                console.warn(f"skipped: {error}")
+                skipped.append(str(error))
+            else:
+                console.error(str(error))
+                verdicts.append(False)
+            return
         except (OmegaConfBaseException, ConversionError) as error:
             console.error(str(error).splitlines()[0])
             verdicts.append(False)
@@ -70,6 +80,9 @@ def _run_hydra(arguments: list[str]) -> int:
             return _INTERRUPTED
         except SystemExit as stop:  # Hydra has printed what was wrong with the configuration
             return _USAGE if stop.code else 0
+    if skipped and not verdicts:
+        console.error("nothing was left to convert")
+        return _FAILED
     return 0 if all(verdicts) else _FAILED
 
 

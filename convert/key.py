@@ -13,8 +13,9 @@ from convert.schema import Job
 from runtime.speech import CLIPS
 from runtime.versions import installed_versions
 
-TOOLS = ("coqui-tts", "coremltools", "numpy", "onnx", "onnxscript", "torch", "voxport")
+TOOLS = ("coqui-tts", "coreai-core", "coreai-torch", "coremltools", "numpy", "onnx", "onnxscript", "torch", "voxport")
 _SOURCES = ("converters", "ops")
+_PATTERNS = ("*.py", "*.metal", "*.h", "*.swift")
 
 
 def versions() -> dict[str, str]:
@@ -34,7 +35,7 @@ def bundle_key(job: Job, checkpoint: LocatedCheckpoint) -> str:
         "shape": dataclasses.asdict(job.shape),
         "stream": dataclasses.asdict(job.stream),
         "versions": versions(),
-        "sources": {name: _tree_hash(_package_folder(name), "*.py") for name in _SOURCES},
+        "sources": {name: [_tree_hash(_package_folder(name), pattern) for pattern in _PATTERNS] for name in _SOURCES},
         "clips": _tree_hash(CLIPS, "*.flac"),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

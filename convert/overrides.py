@@ -22,15 +22,6 @@ class OverrideError(ValueError):
     """An override that names nothing; the message says what it may have meant."""
 
 
-# Choices that people ask for by name and that cannot be had, with the reason.
-REFUSED = {
-    ("upsampler", "metal"): (
-        "upsampler=metal is not there yet: an mlprogram can hold no custom layer (it would convert without an error "
-        "into a file that no Mac compiles), and the formats that can are still to come; use polyphase or native"
-    ),
-}
-
-
 def group_choices() -> dict[str, list[str]]:
     """Config group -> its choices: the YAML files of conf/, and the catalogue for `checkpoint`."""
     root = Path(conf.__file__).parent
@@ -81,8 +72,6 @@ def _check_limit(key: str, precisions: Iterable[str]) -> None:
 
 
 def _check_choice(group: str, value: str, choices: list[str]) -> None:
-    if (group, value) in REFUSED:
-        raise OverrideError(REFUSED[group, value])
     if value not in choices:
         raise OverrideError(f"there is no {group} {value!r}{_nearest(value, choices)} (choices: {', '.join(choices)})")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from checkpoints.catalogue import catalogue
 from checkpoints.options import CheckpointOptions
-from converters.options import ConversionError, FormatOptions, Shape, StreamOptions
+from converters.options import ConversionError, FormatOptions, Shape, StreamOptions, check_pair
 from reports.options import TrackingOptions
 from runtime.options import GateLimits, MeasureOptions
 
@@ -55,6 +55,7 @@ class Job:
     force: bool = False
 
     def __post_init__(self) -> None:
+        check_pair(self.format.name, self.upsampler.name)
         if self.stream.mode != "offline" and self.shape.flexible:
             raise ConversionError(f"stream={self.stream.mode} takes fixed chunks: leave out shape=flexible")
 

@@ -17,7 +17,7 @@ from convert.key import bundle_name, versions
 from convert.schema import Job
 from converters.component import Component, family, format_
 from converters.export import export_reference
-from converters.options import ConversionError
+from converters.options import CUSTOM_LAYER_FOLDER, TWIN_FOLDER, ConversionError
 from converters.streaming import streaming_component, truncation_db
 from ops.upsample import rewrite_upsampling
 from runtime.audio import mel_spectrogram
@@ -34,8 +34,11 @@ from runtime.bundle import (
     write_manifest,
 )
 from runtime.form import StreamForm
-from runtime.inspect import op_histogram
+from runtime.inspect import custom_layers, op_histogram
 from runtime.speech import clip_paths, read_clip
+
+# What an artefact needs to run, by format.
+_TARGETS = {"onnx": "opset {0.opset}", "neuralnetwork": "macOS12", "coreai": "macOS27"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,17 +74,26 @@ def convert_artefact(job: Job, original: Original, folder: Path) -> Converted:
     if job.stream.mode != "offline":
         streaming = streaming_component(component, job.stream, job.upsampler.name, into.holds_functions(job.format))
         functions = streaming.functions
+        if job.upsampler.name == "metal":
+            functions = {name: _upsampled(job, function) for name, function in functions.items()}
         if len(functions) > 1:
             artefact = into.convert_functions(functions, job.precision.name, job.format, folder)
         else:
             artefact = into.convert(functions["edge"], job.precision.name, job.format, folder)
         return Converted(artefact, streaming.form)
+    return Converted(into.convert(_upsampled(job, component), job.precision.name, job.format, folder))
+
+
+def _upsampled(job: Job, component: Component) -> Component:
+    """A component whose upsampling has the form asked for."""
+    example = component.example()
+    arguments = [example[spec.name] for spec in component.inputs]
     try:
-        module = rewrite_upsampling(component.module, job.upsampler.name)
+        return dataclasses.replace(
+            component, module=rewrite_upsampling(component.module, job.upsampler.name, arguments)
+        )
     except ValueError as error:
         raise ConversionError(str(error)) from error
-    rewritten = dataclasses.replace(component, module=module)
-    return Converted(into.convert(rewritten, job.precision.name, job.format, folder))
 
 
 def measure_truncation(job: Job, original: Original, converted: Converted, folder: Path) -> Converted:
@@ -145,6 +157,14 @@ def finish_bundle(
         notes.append("a flexible time axis often keeps a program off the Neural Engine")
     if converted.form is not None and not converted.form.exact:
         notes.append(f"approximate: looks {converted.form.lookahead} frames ahead, see the manifest's truncation_db")
+    twin = folder / TWIN_FOLDER / converted.artefact.name
+    if twin.exists():
+        notes.append(
+            "its Metal kernels run on a Mac only: executed here was the same network with PyTorch's operations"
+        )
+    if job.format.name == "neuralnetwork" and job.upsampler.name == "metal":
+        notes.append(f"an app that loads it adds the Swift package in {CUSTOM_LAYER_FOLDER}/")
+    _refuse_custom_layers(converted.artefact)
     manifest = Manifest(
         name=bundle_name(job, located, key),
         key=key,
@@ -162,7 +182,7 @@ def finish_bundle(
             precision=job.precision.name,
             upsampler=job.upsampler.name,
             mode=job.mode,
-            target=job.format.target if job.format.name == "mlprogram" else f"opset {job.format.opset}",
+            target=_TARGETS.get(job.format.name, "{0.target}").format(job.format),
         ),
         components=(
             ComponentRecord(
@@ -176,6 +196,7 @@ def finish_bundle(
                 time=component.time,
                 features=component.features,
                 stream=converted.form,
+                validated_by=twin.relative_to(folder).as_posix() if twin.exists() else None,
             ),
         ),
         versions=versions(),
@@ -186,6 +207,16 @@ def finish_bundle(
     )
     write_manifest(folder, manifest)
     return Bundle(folder, manifest)
+
+
+def _refuse_custom_layers(artefact: Path) -> None:
+    """coremltools writes an mlprogram with a custom layer without an error; no Mac compiles it."""
+    found = custom_layers(artefact) if artefact.suffix == ".mlpackage" else []
+    if found:
+        raise ConversionError(
+            f"the ML program has custom layers ({', '.join(found)}), which no Mac compiles (coremltools 1416): "
+            "take format=neuralnetwork or format=coreai, or upsampler=polyphase"
+        )
 
 
 def git_commit() -> str | None:

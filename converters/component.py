@@ -70,7 +70,12 @@ class Format(Protocol):
 
 
 FAMILIES = {"hifigan": "converters.families.hifigan"}
-FORMATS = {"mlprogram": "converters.formats.mlprogram", "onnx": "converters.formats.onnx"}
+FORMATS = {
+    "coreai": "converters.formats.coreai",
+    "mlprogram": "converters.formats.mlprogram",
+    "neuralnetwork": "converters.formats.neuralnetwork",
+    "onnx": "converters.formats.onnx",
+}
 
 
 def family(name: str) -> Family:

@@ -9,6 +9,33 @@ class ConversionError(RuntimeError):
     """A conversion that cannot be done as asked; the message says what to change."""
 
 
+class Impossible(ConversionError):
+    """Two choices that exclude each other; a sweep leaves the pair out and says why."""
+
+
+UPSAMPLERS_OF = {
+    "mlprogram": ("native", "polyphase"),
+    "onnx": ("native", "polyphase"),
+    "neuralnetwork": ("native", "polyphase", "metal"),
+    "coreai": ("native", "polyphase", "metal"),
+}
+
+
+def check_pair(artefact_format: str, upsampler: str) -> None:
+    """Raises Impossible for a form of upsampling that a format cannot hold."""
+    if upsampler not in UPSAMPLERS_OF.get(artefact_format, (upsampler,)):
+        why = "ONNX has no place for a Metal kernel"
+        if artefact_format == "mlprogram":
+            why = (
+                "an mlprogram can hold no custom layer (it would convert without an error into a file that no Mac "
+                "compiles, coremltools 1416)"
+            )
+        raise Impossible(
+            f"upsampler={upsampler} with format={artefact_format}: {why}; take upsampler=polyphase, "
+            "format=neuralnetwork or format=coreai"
+        )
+
+
 @dataclass
 class Shape:
     """Lengths of the time axis, in input frames: one fixed length, or the bounds of a flexible one."""
@@ -38,6 +65,9 @@ class FormatOptions:
     target: str = "macOS15"
     opset: int = 18
 
+
+# Beside an artefact: what executes in its place here, and what an app adds.
+TWIN_FOLDER, CUSTOM_LAYER_FOLDER = "twin", "custom_layer"
 
 STREAM_MODES = ("offline", "window", "stateful", "lowlat")
 STATES = ("explicit", "mlstate")

@@ -8,9 +8,12 @@ padding and output padding in one dimension.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from ops.metal.fused import fuse, read_graph
 
 
 class PolyphaseConvTranspose1d(nn.Module):
@@ -77,11 +80,12 @@ class PolyphaseConvTranspose1d(nn.Module):
         return y[..., : -self.crop] if self.crop else y
 
 
-UPSAMPLERS = ("native", "polyphase")
+UPSAMPLERS = ("native", "polyphase", "metal")
 
 
-def rewrite_upsampling(module: nn.Module, upsampler: str) -> nn.Module:
-    """A copy of `module` whose `nn.ConvTranspose1d` layers take the form named `upsampler`.
+def rewrite_upsampling(module: nn.Module, upsampler: str, example: Sequence[Tensor] = ()) -> nn.Module:
+    """A copy of `module` whose transposed convolutions take the form named `upsampler`. `metal` fuses them with the
+    leaky ReLU before them, at the sizes of `example`, the module's inputs.
 
     Raises ValueError for an unknown form, or for a layer that the form cannot express (naming the layer).
     """
@@ -89,6 +93,10 @@ def rewrite_upsampling(module: nn.Module, upsampler: str) -> nn.Module:
         raise ValueError(f"there is no upsampler {upsampler!r}; the upsamplers are: {', '.join(UPSAMPLERS)}")
     if upsampler == "native":
         return module
+    if upsampler == "metal":
+        graph = read_graph(module, example)
+        fuse(graph)
+        return graph.eval()
     rewritten = copy.deepcopy(module)
     for name, layer in list(rewritten.named_modules()):
         if isinstance(layer, nn.ConvTranspose1d):

@@ -17,25 +17,26 @@ def load(
     compute_unit: str | None = None,
     function: str | None = None,
 ) -> Engine:
-    """An engine on a bundle, a bare `.mlpackage` or a bare `.onnx` file.
+    """An engine on a bundle or a bare artefact (`.mlpackage`, `.mlmodel`, `.aimodel`, `.onnx`).
 
-    `engine`: `coreml`, `mil`, `onnx`, `torch` (a bundle's reference), or `auto`: Core ML on a Mac, elsewhere
-    ONNX Runtime, or `mil` where an op cannot be lowered. `component` picks one of a bundle with several;
+    `engine`: `coreml`, `mil`, `onnx`, `neuralnetwork`, `coreai`, `torch` (a bundle's reference), or `auto`: Core ML on
+    a Mac, elsewhere the format's own, ONNX Runtime first, and `mil` where an op cannot be lowered. `component` picks
+    one of a bundle with several;
     `compute_unit` (`all`, `cpu`, `cpu_and_gpu`, `cpu_and_ne`) is Core ML's; `function` picks one of an `.mlpackage`
     with several.
     Raises BundleError, ArtefactError or EngineError; their messages say what was wrong.
     """
-    from runtime.engines import NotLowered, open_engine, preferred
+    from runtime.engines import NotLowered, is_bundle, open_engine, preferred
 
     path = Path(path)
     record = None
     options: dict = {"threads": threads}
-    if path.is_dir() and path.suffix != ".mlpackage":
+    if is_bundle(path):
         from runtime.bundle import open_bundle
 
         bundle = open_bundle(path)
         record = bundle.component(component)
-        path = bundle.artefact(record)
+        path = bundle.executable(record)
         if engine == "torch":
             path = bundle.reference(record)
             options["output_names"] = [spec.name for spec in record.outputs]

@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def command(name: str, run: str, text: str) -> argparse.ArgumentParser:
         added = bare(name, run, text)
-        added.add_argument("artefact", type=Path, help="a bundle, an .mlpackage or an .onnx file")
+        added.add_argument("artefact", type=Path, help="a bundle, or an .mlpackage, .mlmodel, .aimodel or .onnx")
         return added
 
     def executing(name: str, run: str, text: str) -> argparse.ArgumentParser:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -58,6 +59,7 @@ class ConversionRecord(_Record):
 
 class ComponentRecord(_Record):
     """One artefact and how to feed it; `computes` names the upstream function, `ops` counts what it is made of.
+    `validated_by`: the artefact that is executed in its place where only a Mac can execute it.
 
     `inputs` and `outputs` are those of the component; where `stream` is set, the artefact takes a chunk at a time.
     """
@@ -72,6 +74,7 @@ class ComponentRecord(_Record):
     time: TimeAxis | None = None
     features: MelSettings | None = None
     stream: StreamForm | None = None
+    validated_by: str | None = None
 
 
 class Manifest(_Record):
@@ -117,6 +120,12 @@ class Bundle:
 
     def artefact(self, component: ComponentRecord) -> Path:
         return self.path / component.artefact
+
+    def executable(self, component: ComponentRecord) -> Path:
+        """The artefact, or its stand-in where this machine cannot execute it."""
+        if component.validated_by is not None and platform.system() != "Darwin":
+            return self.path / component.validated_by
+        return self.artefact(component)
 
     def reference(self, component: ComponentRecord) -> Path:
         return self.path / component.reference

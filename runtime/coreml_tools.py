@@ -20,6 +20,7 @@ _NOT_NEEDED = ("sklearn", "transformers", "xgboost", "tensorflow")
 _PROGRESS_BARS = (
     ("coremltools.converters.mil.frontend.torch.ops", "_tqdm"),
     ("coremltools.converters.mil.mil.passes.pass_pipeline", "tqdm"),
+    ("coremltools.converters.mil.backend.nn.op_mapping", "_tqdm"),
 )
 
 

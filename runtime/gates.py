@@ -37,7 +37,7 @@ def limits_for(
     own = limits.get(f"{precision}_{engine}")
     if own is not None:
         return own
-    as_declared = engine in ("mil", "coreml") or artefact_format == "onnx" or precision == "fp32"
+    as_declared = engine != "onnx" or artefact_format == "onnx" or precision == "fp32"
     return limits.get(precision) if as_declared else None
 
 

@@ -3,15 +3,38 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from runtime.errors import ArtefactError
 
 
 def op_histogram(path: Path) -> dict[str, int]:
     """Op type -> count, constants left out, most frequent first. Raises ArtefactError for an unreadable artefact."""
-    counts = _mil_ops(path) if path.suffix == ".mlpackage" else _onnx_ops(path)
+    counts = _COUNTS.get(path.suffix, _onnx_ops)(path)
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def custom_layers(path: Path) -> list[str]:
+    """`function: op` of every `custom_layer` in an `.mlpackage`, in whichever block it stands."""
+    from runtime.mil.package import read_specification
+
+    program = read_specification(path).mlProgram
+    return [
+        f"{name}: {op.attributes['name'].immediateValue.tensor.strings.values[0] if 'name' in op.attributes else '?'}"
+        for name, function in program.functions.items()
+        for block in function.block_specializations.values()
+        for op in _every_op(block)
+        if op.type == "custom_layer"
+    ]
+
+
+def _every_op(block: Any) -> Iterator[Any]:
+    for op in block.operations:
+        yield op
+        for inner in op.blocks:
+            yield from _every_op(inner)
 
 
 def _mil_ops(path: Path) -> Counter[str]:
@@ -27,6 +50,20 @@ def _mil_ops(path: Path) -> Counter[str]:
     )
 
 
+def _layers(path: Path) -> Counter[str]:
+    from runtime.neuralnetwork import read_network
+
+    return Counter(layer.WhichOneof("layer") for layer in read_network(path).neuralNetwork.layers)
+
+
+def _coreai_ops(path: Path) -> Counter[str]:
+    from runtime.engines.coreai import open_asset, operations
+
+    counts = Counter(operations(open_asset(path)))
+    del counts["constant"]
+    return counts
+
+
 def _onnx_ops(path: Path) -> Counter[str]:
     import onnx
     from google.protobuf.message import DecodeError
@@ -36,3 +73,6 @@ def _onnx_ops(path: Path) -> Counter[str]:
     except (OSError, DecodeError) as error:
         raise ArtefactError(f"{path} cannot be read as an ONNX model: {error}") from error
     return Counter(node.op_type for node in model.graph.node if node.op_type != "Constant")
+
+
+_COUNTS = {".mlpackage": _mil_ops, ".mlmodel": _layers, ".aimodel": _coreai_ops, ".onnx": _onnx_ops}

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from runtime.bench.closed import Latency, closed_loop
 from runtime.bundle import Bundle, BundleError, ComponentRecord, GoldenCase
-from runtime.engines import ENGINES, EngineError, cpu_name
+from runtime.engines import ENGINES, ENGINES_OF, EngineError, cpu_name
 from runtime.files import write_json
 from runtime.metrics import Agreement, agreement, log_mel_l1, stoi
 from runtime.options import MeasureOptions
@@ -29,7 +29,7 @@ from runtime.versions import installed_versions
 SCHEMA_VERSION = 1
 
 # Made to be right, not fast: a measurement does not time them (`python -m runtime bench --engine mil` does).
-UNTIMED = ("mil", "torch")
+UNTIMED = ("mil", "torch", "neuralnetwork", "coreai")
 
 
 @dataclass(frozen=True)
@@ -169,10 +169,9 @@ def engine_names(asked: Sequence[str], artefact_format: str) -> list[str]:
             raise EngineError(f"there is no engine {name!r}; there is: auto, {', '.join(sorted(ENGINES))}")
         if name != "auto":
             names.append(name)
-        elif artefact_format == "onnx":
-            names.append("onnx")
         else:
-            names += ["mil", "onnx"] + (["coreml"] if platform.system() == "Darwin" else [])
+            on_a_mac = platform.system() == "Darwin" and artefact_format in ("mlprogram", "neuralnetwork")
+            names += [*ENGINES_OF[artefact_format], *(["coreml"] if on_a_mac else [])]
     return list(dict.fromkeys(names))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 import runtime
 from runtime.bundle import open_bundle
-from runtime.engines import Engine
+from runtime.engines import Engine, is_bundle
 from runtime.errors import StreamError
 from runtime.overlap import overlap
 from runtime.spec import TimeAxis
@@ -26,9 +26,10 @@ def open_artefact(
     compute_unit: str | None = None,
 ) -> Engine | StreamingArtefact:
     """What a bundle (or bare artefact) holds, opened; arguments and errors as `runtime.load`."""
-    is_bundle = path.is_dir() and path.suffix != ".mlpackage"
-    if is_bundle and engine != "torch" and open_bundle(path, verify=False).component(component).stream is not None:
-        return open_stream(path, engine, component, threads, compute_unit)
+    if is_bundle(path) and engine != "torch":
+        record = open_bundle(path, verify=False).component(component)
+        if record.stream is not None:
+            return open_stream(path, engine, component, threads, compute_unit)
     return runtime.load(path, engine, component, threads, compute_unit)
 
 

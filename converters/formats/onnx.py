@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
 
 from converters.component import Component
 from converters.options import ConversionError, FormatOptions
-
-PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16}
+from converters.precision import DTYPES, InPrecision
 
 
 def convert(component: Component, precision: str, options: FormatOptions, folder: Path) -> Path:
     """Writes `folder/<component>.onnx`. Inputs and outputs stay float32; `precision` is that of weights and ops."""
-    if precision not in PRECISIONS:
-        raise ConversionError(f"format onnx has no precision {precision!r}; it has: {', '.join(PRECISIONS)}")
+    if precision not in DTYPES:
+        raise ConversionError(f"format onnx has no precision {precision!r}; it has: {', '.join(DTYPES)}")
     if component.states:
         raise ConversionError("stream.state=mlstate is Core ML's: format onnx takes stream.state=explicit")
     module = component.module
@@ -29,7 +26,7 @@ def convert(component: Component, precision: str, options: FormatOptions, folder
     shapes: tuple = tuple(component.dynamic_axes(spec) for spec in component.inputs)
     is_flexible = any(shapes)
     if precision != "fp32":
-        module = _InPrecision(copy.deepcopy(module), PRECISIONS[precision]).eval()
+        module = InPrecision(module, DTYPES[precision]).eval()
         shapes = (shapes,)  # its forward takes *inputs: one more level
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -56,16 +53,3 @@ def holds_functions(options: FormatOptions) -> bool:
 
 def convert_functions(functions: Mapping[str, Component], precision: str, options: FormatOptions, folder: Path) -> Path:
     raise ConversionError(f"format onnx holds one function, got {', '.join(functions)}")
-
-
-class _InPrecision(nn.Module):
-    """A module computed in another floating-point type between float32 ends."""
-
-    def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.module, self.dtype = module.to(dtype), dtype
-
-    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        inputs = tuple(x.to(self.dtype) if x.is_floating_point() else x for x in inputs)
-        results = self.module(*inputs)
-        return tuple(result.float() for result in results) if isinstance(results, tuple) else results.float()

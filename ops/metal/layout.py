@@ -11,6 +11,7 @@ import numpy as np
 
 FOLDER = Path(__file__).parent
 CORE, TEXTURE, BUFFER = "upsample_core.h", "upsample_texture.metal", "upsample_buffer.metal"
+COREAI = "upsample_coreai.metal"
 
 # As in upsample_buffer.metal; a test reads them there.
 TILE_POSITIONS, TILE_QUADS, TILE_CHANNELS, TILE_TAPS, TILE_PHASES = 32, 4, 32, 4, 4

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from runtime.audio import MelSettings
 from runtime.bundle import Bundle, BundleError, ComponentRecord, open_bundle
-from runtime.engines import Engine
+from runtime.engines import FORMAT_OF, Engine
 from runtime.spec import TimeAxis
 from runtime.stream import StreamingArtefact
 from runtime.synthesis import open_artefact
@@ -32,4 +32,4 @@ def engine_of(opened: Engine | StreamingArtefact) -> Engine:
 
 
 def is_artefact(path: Path) -> bool:
-    return path.suffix in (".mlpackage", ".onnx")
+    return path.suffix in FORMAT_OF

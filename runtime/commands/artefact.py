@@ -11,6 +11,7 @@ import runtime
 from runtime.audio import MelSettings, mel_spectrogram, read_audio, write_wav
 from runtime.bundle import ComponentRecord, open_bundle
 from runtime.commands import engine_of, is_artefact, opened, vocoder
+from runtime.engines import ENGINES_OF, FORMAT_OF
 from runtime.errors import ArtefactError
 from runtime.form import StreamForm
 from runtime.inspect import op_histogram
@@ -21,7 +22,7 @@ from runtime.synthesis import mode_of, synthesise
 
 def info(options: argparse.Namespace) -> dict[str, Any]:
     if is_artefact(options.artefact):
-        engine = "mil" if options.artefact.suffix == ".mlpackage" else "onnx"
+        engine = ENGINES_OF[FORMAT_OF[options.artefact.suffix]][0]
         opened = runtime.load(options.artefact, engine)
         return {
             "artefact": options.artefact.name,

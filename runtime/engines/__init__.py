@@ -15,11 +15,22 @@ from runtime.spec import TensorSpec
 State = Any  # what an engine's `new_state` gave: arrays by name, or Core ML's own object
 
 ENGINES = {
+    "coreai": "runtime.engines.coreai:CoreAIEngine",
     "coreml": "runtime.engines.coreml:CoreMLEngine",
     "mil": "runtime.engines.mil:MilEngine",
+    "neuralnetwork": "runtime.engines.neuralnetwork:NeuralNetworkEngine",
     "onnx": "runtime.engines.onnx:OnnxEngine",
     "torch": "runtime.engines.torch:TorchEngine",
 }
+
+# Format -> the engines that execute it on any machine, the judging one first.
+ENGINES_OF = {
+    "mlprogram": ("mil", "onnx"),
+    "onnx": ("onnx",),
+    "neuralnetwork": ("neuralnetwork",),
+    "coreai": ("coreai",),
+}
+FORMAT_OF = {".mlpackage": "mlprogram", ".onnx": "onnx", ".mlmodel": "neuralnetwork", ".aimodel": "coreai"}
 
 
 class EngineError(RuntimeError):
@@ -55,12 +66,18 @@ def open_engine(name: str, path: Path, **options: Any) -> Engine:
 
 
 def preferred(path: Path) -> str:
-    """What `auto` means for an artefact: Core ML on a Mac, ONNX Runtime everywhere else."""
+    """What `auto` means for an artefact: Core ML on a Mac where it can, elsewhere the fastest engine of its format."""
     if path.suffix == ".pt2":
         return "torch"
-    if path.suffix == ".onnx" or platform.system() != "Darwin":
-        return "onnx"
-    return "coreml"
+    artefact_format = FORMAT_OF.get(path.suffix, "mlprogram")
+    if artefact_format in ("mlprogram", "neuralnetwork") and platform.system() == "Darwin":
+        return "coreml"
+    return ENGINES_OF[artefact_format][-1]
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a path is a folder that is no artefact itself."""
+    return path.is_dir() and path.suffix not in FORMAT_OF
 
 
 def cpu_name() -> str:

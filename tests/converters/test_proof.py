@@ -46,7 +46,7 @@ def offline_artefact(module, net, given, precision, folder):
 
 
 def streams_through_its_artefacts(name, width, modes, precisions, frames, folder):
-    """fp32 within 5e-5 of PyTorch, or twice its own rounding; fp16 as near to it as the offline fp16 artefact is."""
+    """fp32 within 5e-5 of PyTorch, or three times its own rounding; fp16 as near to it as the offline fp16 artefact is."""
     module, net, inputs = network(name, width, torch.float32)
     torch.manual_seed(0)
     given = example(inputs, frames)
@@ -55,7 +55,7 @@ def streams_through_its_artefacts(name, width, modes, precisions, frames, folder
         double = copy.deepcopy(module).double()(**{name: value.double() for name, value in given.items()})
     assert offline.std() > 0.02, "not silence"
     # Random weights saturate some networks so that PyTorch's own rounding in float32 is more than that.
-    limit = max(5e-5, 2 * float((offline - double).abs().max()))
+    limit = max(5e-5, 3 * float((offline - double).abs().max()))
     folder.mkdir()
     whole = offline_artefact(module, net, given, "fp16", folder) if "fp16" in precisions else None
     arrays = {key: value.numpy() for key, value in given.items()}

@@ -22,7 +22,7 @@ from ops.metal.layout import FOLDER, UpsampleShape, packed_bias, packed_weights,
 
 HERE = Path(__file__).parent
 FLAGS = (
-    *("-x", "c++", "-std=c++20", "-O2", "-nostdlib++", "-fno-exceptions", "-fno-rtti", "-ffp-contract=off"),
+    *("-x", "c++", "-std=c++2b", "-O2", "-nostdlib++", "-fno-exceptions", "-fno-rtti", "-ffp-contract=off"),
     *("-Wall", "-Wextra", "-Werror", "-Wno-unknown-attributes", "-Wno-ignored-attributes"),
     *("-Xclang", "-ffloat16-excess-precision=none"),
 )
@@ -85,8 +85,8 @@ def upsample(
 ) -> np.ndarray:
     """x (C, T), weight (C, D, K), bias (D,), condition (C,) -> (D, samples), in x's dtype.
 
-    `name`: `texture` (half), `plain` or `tiled`. Raises RuntimeError where threads part at a barrier or a texture is
-    read or written beyond its size.
+    `name`: `texture` (half), `plain`, `tiled` or `coreai`. Raises RuntimeError where threads part at a barrier or a
+    texture or tensor is read or written beyond its size.
     """
     dtype = np.dtype(x.dtype)
     if name == "texture":
@@ -95,13 +95,17 @@ def upsample(
     suffix = {"float16": "half", "float32": "float"}[dtype.name]
     given = np.zeros(shape.channels_in, dtype) if condition is None else condition.astype(dtype)
     arrays = [np.ascontiguousarray(x), given, out, packed_weights(weight, dtype.name), packed_bias(bias, len(out))]
+    if name == "coreai":
+        arrays[4] = arrays[4].astype(dtype)
     arrays = [prepared(array) for array in arrays]
     out = arrays[2]
     pointers = [array.ctypes.data_as(ctypes.c_void_p) for array in arrays]
     packed = ctypes.create_string_buffer(shape.packed())
+    grid = (shape.samples + 5, len(arrays[4]) // 4 + 1)  # more threads than outputs, as whole threadgroups have them
     if name == "plain":
-        # more threads than outputs, as whole threadgroups have them
-        getattr(kernels, f"plain_{suffix}")(*pointers, packed, shape.samples + 5, len(arrays[4]) // 4 + 1)
+        getattr(kernels, f"plain_{suffix}")(*pointers, packed, *grid)
+    elif name == "coreai":
+        _no_strays(getattr(kernels, f"coreai_{suffix}")(*pointers, packed, *grid))
     else:
         groups = (ctypes.c_int * 3)(*tiled_groups(shape))
         if getattr(kernels, f"tiled_{suffix}")(*pointers, packed, groups, ctypes.c_uint(seed)):
@@ -125,10 +129,13 @@ def _texture(
     out = arrays[2]
     pointers = [array.ctypes.data_as(ctypes.c_void_p) for array in arrays]
     packed = ctypes.create_string_buffer(shape.packed())
-    strays = kernels.texture(*pointers, packed, shape.samples + 5, quads + 1)
-    if strays:
-        raise RuntimeError(f"{strays} texels beyond a texture were read or written")
+    _no_strays(kernels.texture(*pointers, packed, shape.samples + 5, quads + 1))
     return np.ascontiguousarray(out.transpose(0, 2, 1).reshape(4 * quads, -1)[: shape.channels_out])
+
+
+def _no_strays(count: int) -> None:
+    if count:
+        raise RuntimeError(f"a texture or tensor was read or written {count} times beyond its size")
 
 
 def texels(x: np.ndarray) -> np.ndarray:

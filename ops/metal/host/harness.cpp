@@ -11,6 +11,7 @@
 
 #include "upsample_texture.metal"
 #include "upsample_buffer.metal"
+#include "upsample_coreai.metal"
 
 namespace {
 
@@ -164,7 +165,33 @@ void metal::wait_for_the_group() {
 #endif
 
 // `wide`, `high`: threads of the grid; more than there are outputs, as dispatching whole threadgroups makes them.
+// Those with textures or tensors return how often one was left.
+template <typename T>
+long tensors(T *x, T *condition, T *y, T *weights, T *bias, const UpsampleShape *shape, int wide, int high) {
+    long strays = 0;
+    const int quads = upsample_quads(shape->channels_out);
+    const metal::tensor<T, 3> taken = {x, {shape->frames, shape->channels_in, 1}, &strays};
+    const metal::tensor<T, 3> given = {condition, {1, shape->channels_in, 1}, &strays};
+    const metal::tensor<T, 3> made = {y, {shape->samples, shape->channels_out, 1}, &strays};
+    const metal::tensor<T, 2> w = {weights, {4, quads * shape->kernel_size * shape->channels_in, 1}, &strays};
+    const metal::tensor<T, 1> b = {bias, {4 * quads, 1, 1}, &strays};
+    for (int z = 0; z < high; ++z)
+        for (int i = 0; i < wide; ++i)
+            upsample_coreai<T>(taken, given, made, w, b, *shape, uint2_{(uint)i, (uint)z});
+    return strays;
+}
+
 extern "C" {
+
+long coreai_half(half *x, half *condition, half *y, half *weights, half *bias, const UpsampleShape *shape, int wide,
+                 int high) {
+    return tensors(x, condition, y, weights, bias, shape, wide, high);
+}
+
+long coreai_float(float *x, float *condition, float *y, float *weights, float *bias, const UpsampleShape *shape, int wide,
+                  int high) {
+    return tensors(x, condition, y, weights, bias, shape, wide, high);
+}
 
 long texture(half *x, half *condition, half *y, const half *weights, const float *bias, const UpsampleShape *shape,
              int wide, int high) {

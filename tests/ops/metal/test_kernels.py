@@ -12,11 +12,13 @@ from ops.metal.layout import TILE_TAPS, UpsampleShape
 
 from .reference import STAGES, example, expected, worst_relative, worst_ulps
 
-FORMS = [("texture", "float16"), ("plain", "float16"), ("plain", "float32"), ("tiled", "float16"), ("tiled", "float32")]
+FORMS = [("texture", "float16"), *itertools.product(("plain", "tiled", "coreai"), ("float16", "float32"))]
 
 
 def check(kernels, form, dtype, shape, seed=0):
     arrays = example(shape, dtype, seed)
+    if form == "coreai":
+        arrays["bias"] = arrays["bias"].astype(dtype)  # its tensors are all of one type
     output = upsample(kernels, form, shape, **arrays, seed=seed)
     wanted = expected(shape, arrays)
     assert output.shape == wanted.shape

@@ -14,7 +14,7 @@ from ops.metal.layout import UpsampleShape
 
 from .reference import example, expected
 
-SHAPE = UpsampleShape(40, 22, 16, 8, 4, 37, has_condition=True)
+SHAPE = UpsampleShape(39, 22, 16, 8, 4, 37, has_condition=True)
 
 FIRST_BARRIER = "threadgroup_barrier(mem_flags::mem_threadgroup);         // the tile is whole"
 SECOND_BARRIER = "threadgroup_barrier(mem_flags::mem_threadgroup);         // everybody has read it"
@@ -28,7 +28,7 @@ WRONG_NUMBERS = {
     "weights": (layout.CORE, "* shape.channels_in + channel;", "* shape.channels_in + channel + 1;", "all"),
     "activation": (layout.CORE, "value * slope;", "value;", "all"),
     "start of the utterance": (layout.CORE, "position < 0 ||", "position < 1 ||", "all but tiled"),
-    "last input channels": (layout.CORE, "if (left > 3)", "if (left > 4)", "all but tiled"),
+    "last input channels": (layout.CORE, "if (left > 2)", "if (left > 3)", "all but tiled"),
     "condition, texture": (layout.TEXTURE, "if (shape.has_condition)", "if (!shape.has_condition)", "texture"),
     "condition, buffer": (layout.BUFFER, "if (shape.has_condition)", "if (!shape.has_condition)", "buffer"),
     "outputs of a quad": (layout.BUFFER, "if (left > 1)", "if (left > 2)", "buffer"),
@@ -38,14 +38,20 @@ WRONG_NUMBERS = {
     "a tile's channels": (layout.BUFFER, "channel += TILE_CHANNELS", "channel += TILE_CHANNELS + 1", "tiled"),
     "first barrier": (layout.BUFFER, FIRST_BARRIER, "", "tiled"),
     "second barrier": (layout.BUFFER, SECOND_BARRIER, "", "tiled"),
+    "condition, tensors": (layout.COREAI, "if (shape.has_condition)", "if (!shape.has_condition)", "tensors"),
+    "input channels, tensors": (layout.COREAI, "if (index >= shape.channels_in) return 0.0f;", "", "tensors"),
+    "a quad's weights": (layout.COREAI, "float(w[3, index])", "float(w[2, index])", "tensors"),
+    "output samples, tensors": (layout.COREAI, "int(thread_at.x) >= shape.samples ||", "", "tensors"),
+    "outputs of a quad, tensors": (layout.COREAI, "if (left > 2)", "", "tensors"),
     "divergent barrier": (layout.BUFFER, "    float4 sums[", "    if (!computes) return;\n    float4 sums[", "tiled"),
 }  # fmt: skip
 KERNELS = {
-    "all": [("texture", "float16"), ("plain", "float16"), ("plain", "float32")],
-    "all but tiled": [("texture", "float16"), ("plain", "float16")],
+    "all": [("texture", "float16"), ("plain", "float16"), ("plain", "float32"), ("coreai", "float16")],
+    "all but tiled": [("texture", "float16"), ("plain", "float16"), ("coreai", "float16")],
     "texture": [("texture", "float16")],
     "buffer": [("plain", "float16"), ("tiled", "float16")],
     "tiled": [("tiled", "float16"), ("tiled", "float32")],
+    "tensors": [("coreai", "float16"), ("coreai", "float32")],
 }
 OUT_OF_BOUNDS = {
     "output samples": ("plain", "int(thread_at.x) >= shape.samples ||", "int(thread_at.x) > shape.samples ||"),

@@ -1,0 +1,163 @@
+"""Core ML's `neuralnetwork` specification: reading an `.mlmodel`, and what must hold for Core ML to take it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runtime.coreml_tools import coremltools
+from runtime.errors import ArtefactError
+from runtime.spec import TensorSpec
+
+CUSTOM_CLASS = "HiFiGANUpsample"
+# Of the custom layer, in the words of ops/metal/layout.py; its weights are (C, D, K) and the bias (D,).
+CUSTOM_PARAMETERS = {
+    "channels_in": "intValue",
+    "channels_out": "intValue",
+    "kernel_size": "intValue",
+    "stride": "intValue",
+    "padding": "intValue",
+    "output_padding": "intValue",
+    "slope": "doubleValue",
+}
+_FP16_VERSION = 2
+_ENCODINGS = ("floatValue", "float16Value", "rawValue", "int8RawValue")
+
+
+def read_network(path: Path) -> Any:
+    """The Core ML specification (a protobuf) of an `.mlmodel` that holds a neural network.
+
+    Raises ArtefactError for anything else, and with what `problems` finds.
+    """
+    coremltools()
+    from coremltools.proto import Model_pb2
+    from google.protobuf.message import DecodeError
+
+    if not path.is_file():
+        raise ArtefactError(f"there is no artefact {path}")
+    spec = Model_pb2.Model()
+    try:
+        spec.ParseFromString(path.read_bytes())
+    except DecodeError as error:
+        raise ArtefactError(f"{path} is damaged: it is no Core ML specification ({error})") from error
+    if spec.WhichOneof("Type") != "neuralNetwork":
+        raise ArtefactError(f"{path} holds a {spec.WhichOneof('Type')}, not a neuralNetwork")
+    found = problems(spec)
+    if found:
+        raise ArtefactError(f"{path}: {'; '.join(found)}")
+    return spec
+
+
+def problems(spec: Any) -> list[str]:
+    """What Core ML's compiler would refuse, as sentences; none for a good network.
+
+    Wiring, kinds of layers, sizes of weights and their encodings; class, parameters and weights of custom layers.
+    """
+    found: list[str] = []
+    known = {tensor.name for tensor in spec.description.input}
+    names: set[str] = set()
+    for layer in spec.neuralNetwork.layers:
+        kind = layer.WhichOneof("layer")
+        if kind is None:
+            found.append(f"layer {layer.name!r} has no kind")
+            continue
+        if layer.name in names:
+            found.append(f"two layers are called {layer.name!r}")
+        names.add(layer.name)
+        for name in layer.input:
+            if name not in known:
+                found.append(f"layer {layer.name!r} reads {name!r}, which nothing before it gives")
+        for name in layer.output:
+            if name in known:
+                found.append(f"layer {layer.name!r} gives {name!r}, which is there already")
+            known.add(name)
+        if kind == "convolution":
+            found += [f"convolution {layer.name!r}: {problem}" for problem in _convolution(layer.convolution)]
+        elif kind == "custom":
+            found += [f"custom layer {layer.name!r}: {problem}" for problem in _custom(layer)]
+    found += [
+        f"output {tensor.name!r} is given by no layer" for tensor in spec.description.output if tensor.name not in known
+    ]
+    if spec.specificationVersion < _FP16_VERSION and any(held.float16Value for held in _held(spec)):
+        found.append(f"half-precision weights need specification version {_FP16_VERSION}")
+    return found
+
+
+def _convolution(layer: Any) -> Iterator[str]:
+    groups = max(layer.nGroups, 1)
+    area = int(np.prod(layer.kernelSize))
+    if layer.isDeconvolution:
+        wanted = layer.kernelChannels * (layer.outputChannels // groups) * area
+    else:
+        wanted = layer.outputChannels * layer.kernelChannels * area
+    yield from _sized("weights", layer.weights, wanted)
+    if layer.hasBias:
+        yield from _sized("bias", layer.bias, layer.outputChannels)
+
+
+def _custom(layer: Any) -> Iterator[str]:
+    custom = layer.custom
+    if custom.className != CUSTOM_CLASS:
+        yield f"its class is {custom.className!r}, ours is {CUSTOM_CLASS}"
+        return
+    if len(layer.input) not in (1, 2) or len(layer.output) != 1:
+        yield f"it takes x and perhaps conditioning and gives one; it has {len(layer.input)} and {len(layer.output)}"
+    missing = set(CUSTOM_PARAMETERS) ^ set(custom.parameters)
+    if missing:
+        yield f"parameters missing or unknown: {', '.join(sorted(missing))}"
+        return
+    for name, encoding in CUSTOM_PARAMETERS.items():
+        if custom.parameters[name].WhichOneof("value") != encoding:
+            yield f"parameter {name} is a {custom.parameters[name].WhichOneof('value')}, not a {encoding}"
+            return
+    sizes = {name: custom.parameters[name].intValue for name in CUSTOM_PARAMETERS if name != "slope"}
+    if min(sizes["channels_in"], sizes["channels_out"], sizes["kernel_size"], sizes["stride"]) < 1:
+        yield f"impossible sizes: {sizes}"
+        return
+    if len(custom.weights) != 2:
+        yield f"it has {len(custom.weights)} arrays of weights, not weights and bias"
+        return
+    yield from _sized("weights", custom.weights[0], sizes["channels_in"] * sizes["channels_out"] * sizes["kernel_size"])
+    yield from _sized("bias", custom.weights[1], sizes["channels_out"])
+
+
+def _sized(name: str, held: Any, wanted: int) -> Iterator[str]:
+    filled = [encoding for encoding in _ENCODINGS if len(getattr(held, encoding))]
+    if len(filled) != 1 or filled[0] not in ("floatValue", "float16Value"):
+        yield f"{name} must be stored once, as floatValue or float16Value; they are in {', '.join(filled) or 'none'}"
+        return
+    count = len(held.floatValue) or len(held.float16Value) / 2
+    if count != wanted:
+        yield f"{name} hold {count:g} numbers, not {wanted}"
+
+
+def _held(spec: Any) -> Iterator[Any]:
+    for layer in spec.neuralNetwork.layers:
+        kind = layer.WhichOneof("layer")
+        if kind == "convolution":
+            yield from (layer.convolution.weights, layer.convolution.bias)
+        elif kind == "custom":
+            yield from layer.custom.weights
+
+
+def values(held: Any) -> np.ndarray:
+    """A WeightParams as a flat array, float16 or float32 as it is stored."""
+    if held.float16Value:
+        return np.frombuffer(held.float16Value, np.float16)
+    return np.asarray(held.floatValue, np.float32)
+
+
+def interface(spec: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """The inputs and outputs of a network; all arrays. Raises ArtefactError for images and sequences."""
+    return tuple(map(_tensor, spec.description.input)), tuple(map(_tensor, spec.description.output))
+
+
+def _tensor(feature: Any) -> TensorSpec:
+    if feature.type.WhichOneof("Type") != "multiArrayType":
+        raise ArtefactError(f"{feature.name!r} is a {feature.type.WhichOneof('Type')}; only arrays are executed")
+    array = feature.type.multiArrayType
+    dtypes = {65568: "float32", 65600: "float64", 131104: "int32", 65552: "float16"}
+    return TensorSpec(feature.name, tuple(array.shape), dtypes[array.dataType], feature.shortDescription)
