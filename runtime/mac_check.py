@@ -150,8 +150,8 @@ def check_bundle(
 ) -> BundleCheck:
     """`run`: executes a command under a limit and gives its output, or raises EngineError."""
     bundle = open_bundle(path)
-    if bundle.artefact(bundle.component()).suffix != ".mlpackage":
-        raise BundleError(f"{path.name} holds no .mlpackage: Core ML cannot load it")
+    if bundle.artefact(bundle.component()).suffix not in (".mlpackage", ".mlmodel"):
+        raise BundleError(f"{path.name} holds neither an .mlpackage nor an .mlmodel: Core ML cannot load it")
     run = run or _capped
     checked = []
     for unit in units:
@@ -206,15 +206,18 @@ def check_unit(path: Path, options: BenchOptions, load_only: bool = False) -> Un
 
 
 def placement(artefact: Path, unit: str, function: str | None = None) -> Placement:
-    """Core ML's plan for one function of an .mlpackage (macOS 14.4)."""
+    """Core ML's plan for one function of an .mlpackage, or for an .mlmodel (macOS 14.4)."""
     ct = coremltools()
     from coremltools.models.compute_plan import MLComputePlan
 
     units = ct.ComputeUnit[COMPUTE_UNITS[unit]]
     model = ct.models.MLModel(str(artefact), compute_units=units, function_name=function)
     plan = MLComputePlan.load_from_path(model.get_compiled_model_path(), compute_units=units)
-    operations = plan.model_structure.program.functions[function or "main"].block.operations
-    planned = [_planned(plan, operation) for operation in operations]
+    if artefact.suffix == ".mlmodel":
+        planned = [_planned_layer(plan, layer) for layer in plan.model_structure.neuralnetwork.layers]
+    else:
+        operations = plan.model_structure.program.functions[function or "main"].block.operations
+        planned = [_planned(plan, operation) for operation in operations]
     ops: dict[str, int] = {}
     cost: dict[str, float] = {}
     for op in planned:
@@ -225,19 +228,25 @@ def placement(artefact: Path, unit: str, function: str | None = None) -> Placeme
 
 
 def _planned(plan: Any, operation: Any) -> PlannedOp:
-    usage = plan.get_compute_device_usage_for_mlprogram_operation(operation)
+    device, supported = _devices(plan.get_compute_device_usage_for_mlprogram_operation(operation))
     estimate = plan.get_estimated_cost_for_mlprogram_operation(operation)
-    device, supported = None, []
-    if usage is not None:
-        device = DEVICES[type(usage.preferred_compute_device).__name__]
-        supported = [DEVICES[type(item).__name__] for item in usage.supported_compute_devices]
-    return PlannedOp(
-        operation.operator_name,
-        operation.outputs[0].name if operation.outputs else "",
-        device,
-        tuple(supported),
-        None if estimate is None else float(estimate.weight),
-    )
+    output = operation.outputs[0].name if operation.outputs else ""
+    cost = None if estimate is None else float(estimate.weight)
+    return PlannedOp(operation.operator_name, output, device, supported, cost)
+
+
+def _planned_layer(plan: Any, layer: Any) -> PlannedOp:
+    """Of a neural network Core ML gives no costs."""
+    device, supported = _devices(plan.get_compute_device_usage_for_neuralnetwork_layer(layer))
+    return PlannedOp(layer.type, layer.name, device, supported, None)
+
+
+def _devices(usage: Any) -> tuple[str | None, tuple[str, ...]]:
+    """The preferred device and the possible ones."""
+    if usage is None:
+        return None, ()
+    supported = (DEVICES[type(item).__name__] for item in usage.supported_compute_devices)
+    return DEVICES[type(usage.preferred_compute_device).__name__], tuple(supported)
 
 
 def fallback_verdict(units: Sequence[UnitCheck]) -> str:

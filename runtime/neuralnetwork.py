@@ -143,6 +143,10 @@ def _held(spec: Any) -> Iterator[Any]:
             yield from layer.custom.weights
 
 
+def has_custom_layers(spec: Any) -> bool:
+    return any(layer.WhichOneof("layer") == "custom" for layer in spec.neuralNetwork.layers)
+
+
 def values(held: Any) -> np.ndarray:
     """A WeightParams as a flat array, float16 or float32 as it is stored."""
     if held.float16Value:

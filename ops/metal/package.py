@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -27,6 +28,17 @@ def write_package(folder: Path) -> None:
     kernels.mkdir()
     for name in KERNELS:
         shutil.copyfile(FOLDER / name, kernels / name)
+
+
+def build_command(folder: Path, target: Path) -> list[str]:
+    """What makes a dynamic library of a written package, for programs that are no app (on a Mac)."""
+    sources = sorted(map(str, (folder / _SOURCES).glob("*.swift")))
+    return ["xcrun", "swiftc", "-O", "-emit-library", "-module-name", "HiFiGANUpsample", *sources, "-o", str(target)]
+
+
+def package_hash() -> str:
+    """sha256 of everything that is compiled."""
+    return hashlib.sha256((FOLDER / "swift" / SWIFT).read_bytes() + kernels_in_swift().encode()).hexdigest()
 
 
 def kernels_in_swift() -> str:

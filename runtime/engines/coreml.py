@@ -6,17 +6,25 @@ inference happens in a process of its own under a wall-clock limit, and only the
 
 from __future__ import annotations
 
+import ctypes
+import functools
+import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from ops.metal.package import build_command, package_hash, write_package
+from runtime.cache import cache_folder
 from runtime.coreml_tools import coremltools
 from runtime.engines import EngineError, State, cpu_name
 from runtime.errors import ArtefactError
+from runtime.mil.interface import Interface
 from runtime.mil.package import open_package
+from runtime.neuralnetwork import has_custom_layers, interface, read_network
 from runtime.spec import checked_inputs
 
 # Name -> member of coremltools.ComputeUnit. Vocoders often fail to compile for the Neural Engine, or fall back
@@ -40,13 +48,19 @@ class CoreMLEngine:
     ) -> None:
         if compute_unit not in COMPUTE_UNITS:
             raise EngineError(f"there is no compute unit {compute_unit!r}; there is: {', '.join(COMPUTE_UNITS)}")
-        if path.suffix != ".mlpackage":
-            raise ArtefactError(f"the coreml engine executes an .mlpackage, not {path.name}")
+        if path.suffix not in (".mlpackage", ".mlmodel"):
+            raise ArtefactError(f"the coreml engine executes an .mlpackage or an .mlmodel, not {path.name}")
         guard_seconds = GUARD_SECONDS if guard_seconds is None else guard_seconds
         if guard_seconds > 0:
             trial = [str(path), compute_unit, *([function] if function else [])]
             guard([sys.executable, "-m", "runtime.engines.coreml", *trial], path, guard_seconds)
-        self.interface = open_package(path, function).interface
+        if path.suffix == ".mlmodel":
+            spec = read_network(path)
+            self.interface = Interface(*interface(spec))
+            if has_custom_layers(spec):
+                load_custom_layer()
+        else:
+            self.interface = open_package(path, function).interface
         self.inputs, self.outputs = self.interface.inputs, self.interface.outputs
         self.device, self.compute_unit = cpu_name(), compute_unit
         ct = coremltools()
@@ -68,6 +82,31 @@ class CoreMLEngine:
             raise EngineError(f"Core ML cannot execute this artefact: {error}") from error
         # `predict` returns no particular order, and may hand out padded strides: copy by name
         return {spec.name: np.array(results[spec.name], dtype=spec.dtype, order="C") for spec in self.outputs}
+
+
+@functools.cache
+def load_custom_layer() -> ctypes.CDLL:
+    """The library with the class HiFiGANUpsample in this process, which Core ML looks for when it loads a model.
+
+    Built once per content with `swiftc` of Xcode's command line tools, from voxport's own sources, never a bundle's.
+    Raises EngineError.
+    """
+    target = cache_folder() / f"libHiFiGANUpsample-{package_hash()[:24]}.dylib"
+    if not target.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="voxport-layer-") as scratch:
+            write_package(Path(scratch, "layer"))
+            partial = target.with_name(f".{os.getpid()}-{target.name}")
+            try:
+                done = subprocess.run(
+                    build_command(Path(scratch, "layer"), partial), capture_output=True, text=True, check=False
+                )
+            except OSError as error:
+                raise EngineError(f"the custom layer cannot be built: {error} (xcode-select --install)") from error
+            if done.returncode:
+                raise EngineError(f"the custom layer does not compile: {done.stderr[:2000]}")
+            partial.replace(target)
+    return ctypes.CDLL(str(target))
 
 
 def guard(command: Sequence[str], path: Path, seconds: float) -> None:

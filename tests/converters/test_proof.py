@@ -46,7 +46,7 @@ def offline_artefact(module, net, given, precision, folder):
 
 
 def streams_through_its_artefacts(name, width, modes, precisions, frames, folder):
-    """fp32 within 5e-5 of PyTorch, or three times its own rounding; fp16 as near to it as the offline fp16 artefact is."""
+    """fp32 within 5e-5 of PyTorch, or three times its rounding; fp16 as near to it as the offline fp16 artefact is."""
     module, net, inputs = network(name, width, torch.float32)
     torch.manual_seed(0)
     given = example(inputs, frames)

@@ -96,7 +96,7 @@ public final class HiFiGANUpsample: NSObject, MLCustomLayer {
 
     public func evaluate(inputs: [MLMultiArray], outputs: [MLMultiArray]) throws {
         let x = try matrix(inputs[0], channels: channelsIn)
-        let condition = inputs.count > 1 ? try matrix(inputs[1], channels: channelsIn).values : nil
+        let condition = try inputs.count > 1 ? matrix(inputs[1], channels: channelsIn).values : nil
         let y = evaluate(x.values, frames: x.length, condition: condition)
         try fill(outputs[0], with: y, channels: channelsOut)
     }
@@ -156,7 +156,7 @@ public final class HiFiGANUpsample: NSObject, MLCustomLayer {
         guard let gpu = gpu else { throw UpsampleError.device("the kernel could not be made on this GPU") }
         let x = try HiFiGANUpsample.array(inputs[0])
         let y = try HiFiGANUpsample.array(outputs[0])
-        let condition = inputs.count > 1 ? try HiFiGANUpsample.array(inputs[1]) : x  // bound always, read with a condition
+        let condition = try inputs.count > 1 ? HiFiGANUpsample.array(inputs[1]) : x  // bound always, read with a condition
         guard y.width == samples(x.width) else {
             throw UpsampleError.shape("\(x.width) frames give \(samples(x.width)) samples, not \(y.width)")
         }
