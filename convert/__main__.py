@@ -6,10 +6,14 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import conf
 from convert import console
 from convert.overrides import OverrideError, check
+
+if TYPE_CHECKING:
+    from convert.job import Outcome
 
 _FAILED, _USAGE, _INTERRUPTED = 1, 2, 130
 
@@ -44,6 +48,7 @@ def _run_hydra(arguments: list[str]) -> int:
     register()
     verdicts: list[bool] = []
     skipped: list[str] = []
+    outcomes: list[tuple[Outcome, Path]] = []
     is_sweep = bool({"-m", "--multirun"} & set(arguments))
 
     @hydra.main(version_base="1.3", config_path=str(Path(conf.__file__).parent), config_name="config")
@@ -65,7 +70,10 @@ def _run_hydra(arguments: list[str]) -> int:
             verdicts.append(False)
             return
         assert isinstance(job, Job)
-        verdicts.append(show(job))
+        outcome = show(job)
+        verdicts.append(outcome is not None and outcome.passed)
+        if outcome is not None:
+            outcomes.append((outcome, Path(job.output)))
 
     # Hydra wants folders for its logs and sweeps: they go where nobody looks, the working directory stays clean.
     with tempfile.TemporaryDirectory(prefix="voxport-hydra-") as folder:
@@ -80,6 +88,10 @@ def _run_hydra(arguments: list[str]) -> int:
             return _INTERRUPTED
         except SystemExit as stop:  # Hydra has printed what was wrong with the configuration
             return _USAGE if stop.code else 0
+    if is_sweep and outcomes:
+        from convert.report import compare
+
+        compare([outcome for outcome, _ in outcomes], outcomes[-1][1].expanduser().resolve())
     if skipped and not verdicts:
         console.error("nothing was left to convert")
         return _FAILED

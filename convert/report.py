@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from rich.markup import escape
 from rich.table import Table
 
@@ -27,13 +30,13 @@ _ERRORS = (
 )
 
 
-def show(job: Job) -> bool:
-    """Whether the job ended with every gate met."""
+def show(job: Job) -> Outcome | None:
+    """What the job ended with, None for an error."""
     try:
         outcome = run_job(job)
     except _ERRORS as error:
         console.error(str(error))
-        return False
+        return None
     console.result_console.print(_table(outcome))
     for gate in outcome.gates:
         if not gate.passed:
@@ -41,7 +44,22 @@ def show(job: Job) -> bool:
     if outcome.reused:
         console.progress_console.print("unchanged: bundle and measurements were reused (force=true makes them anew)")
     console.result_console.print(f"bundle: {outcome.bundle.path}", soft_wrap=True, markup=False)
-    return outcome.passed
+    return outcome
+
+
+def compare(outcomes: Sequence[Outcome], output: Path) -> None:
+    """After a sweep over formats or upsamplers: the page that sets them side by side."""
+    forms = {(o.bundle.manifest.conversion.format, o.bundle.manifest.conversion.upsampler) for o in outcomes}
+    if len(forms) < 2:
+        return
+    from reports.upsampling import FILE, rows_of, write_comparison
+
+    try:
+        page = write_comparison(rows_of([outcome.bundle.path for outcome in outcomes]), output / FILE)
+    except BundleError as error:
+        console.warn(f"the forms of upsampling are not compared: {error}")
+    else:
+        console.result_console.print(f"compared: {page}", soft_wrap=True, markup=False)
 
 
 def _table(outcome: Outcome) -> Table:

@@ -19,6 +19,7 @@ from converters.component import Component, family, format_
 from converters.export import export_reference
 from converters.options import CUSTOM_LAYER_FOLDER, TWIN_FOLDER, ConversionError
 from converters.streaming import streaming_component, truncation_db
+from converters.upsampling import upsampling_stages
 from ops.upsample import rewrite_upsampling
 from runtime.audio import mel_spectrogram
 from runtime.bundle import (
@@ -196,6 +197,7 @@ def finish_bundle(
                 time=component.time,
                 features=component.features,
                 stream=converted.form,
+                upsampling=upsampling_stages(component),
                 validated_by=twin.relative_to(folder).as_posix() if twin.exists() else None,
             ),
         ),

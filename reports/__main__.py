@@ -23,6 +23,10 @@ def main(arguments: list[str] | None = None) -> int:
     bench.add_argument("file", type=Path, metavar="FILE.json")
     mac = commands.add_parser("mac-check", help="a page of what `python -m runtime mac-check` wrote, and log it")
     mac.add_argument("file", type=Path, metavar="FILE.json")
+    forms = commands.add_parser("upsampling", help="a page that compares bundles of several formats and upsamplers")
+    forms.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE")
+    forms.add_argument("--mac-check", type=Path, metavar="FILE.json", help="what a Mac measured of the same bundles")
+    forms.add_argument("--out", type=Path, default=Path("upsampling.html"), help="[%(default)s]")
     for command in (bench, mac):
         command.add_argument(
             "--uri", default=TrackingOptions().uri, help="MLflow's store; empty: not logged [%(default)s]"
@@ -33,6 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command in ("bench", "mac-check"):
             tracking = TrackingOptions(uri=options.uri, experiment=options.experiment)
             return (_bench if options.command == "bench" else _mac_check)(options.file, tracking)
+        if options.command == "upsampling":
+            return _upsampling(options.bundles, options.mac_check, options.out)
         return _html(options.bundle) if options.command == "html" else _sync(options.output)
     except BundleError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -43,6 +49,14 @@ def _html(bundle: Path) -> int:
     from reports.html import write_report
 
     print(write_report(bundle))
+    return 0
+
+
+def _upsampling(bundles: list[Path], mac_check: Path | None, out: Path) -> int:
+    from reports.upsampling import rows_of, write_comparison
+    from runtime.mac_check import read_check
+
+    print(write_comparison(rows_of(bundles, None if mac_check is None else read_check(mac_check)), out))
     return 0
 
 

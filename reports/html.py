@@ -6,6 +6,7 @@ import base64
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import numpy as np
@@ -53,22 +54,19 @@ def write_report(bundle_path: Path) -> Path:
     pictures["ops"] = plots.op_bars(component.ops)
     _keep_pictures(bundle, pictures)
 
-    page = (
-        _environment()
-        .get_template("report.html")
-        .render(
-            bundle=bundle,
-            manifest=bundle.manifest,
-            component=component,
-            record=record,
-            measurements=measurements,
-            judge=judge,
-            clips=[_clip_view(case, references[case.clip], outputs[judge][case.clip], rate) for case in cases],
-            pictures={name: _data_url(png, "image/png") for name, png in pictures.items()},
-            sizes=_sizes(bundle),
-            config=json.dumps(record.config, indent=2),
-            versions=_versions(bundle, measurements),
-        )
+    page = render(
+        "report.html",
+        bundle=bundle,
+        manifest=bundle.manifest,
+        component=component,
+        record=record,
+        measurements=measurements,
+        judge=judge,
+        clips=[_clip_view(case, references[case.clip], outputs[judge][case.clip], rate) for case in cases],
+        pictures={name: _data_url(png, "image/png") for name, png in pictures.items()},
+        sizes=_sizes(bundle),
+        config=json.dumps(record.config, indent=2),
+        versions=_versions(bundle, measurements),
     )
     path = bundle.measured / FILE
     write_text(path, page)
@@ -79,8 +77,13 @@ def write_mac_check(check: MacCheck, path: Path) -> Path:
     """The page of a `mac-check`: targets as rows, compute units, placement per op."""
     rows = [row for bundle in check.bundles for row in bundle.targets]
     passed = all(bundle.targets for bundle in check.bundles) and all(row.verdict == "met" for row in rows)
-    write_text(path, _environment().get_template("mac-check.html").render(check=check, passed=passed))
+    write_text(path, render("mac-check.html", check=check, passed=passed))
     return path
+
+
+def render(template: str, **values: Any) -> str:
+    """A page of templates/."""
+    return _environment().get_template(template).render(**values)
 
 
 def _kept_audio(bundle: Bundle, measurement: Measurement, references: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

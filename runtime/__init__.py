@@ -45,6 +45,8 @@ def load(
     name = preferred(path) if engine == "auto" else engine
     if name == "coreml" and compute_unit is not None:
         options["compute_unit"] = compute_unit
+    if name == "coreai" and record is not None:
+        options["trial"] = False
     try:
         opened = open_engine(name, path, **options)
     except NotLowered as error:

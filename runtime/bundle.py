@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from ops.metal.layout import UpsampleShape
 from runtime.audio import MelSettings
 from runtime.form import StreamForm
 from runtime.spec import TensorSpec, TimeAxis
@@ -59,7 +60,8 @@ class ConversionRecord(_Record):
 
 class ComponentRecord(_Record):
     """One artefact and how to feed it; `computes` names the upstream function, `ops` counts what it is made of.
-    `validated_by`: the artefact that is executed in its place where only a Mac can execute it.
+    `validated_by`: the artefact that is executed in its place where only a Mac can execute it. `upsampling`: its
+    transposed convolutions in the order in which they run, at the default shape.
 
     `inputs` and `outputs` are those of the component; where `stream` is set, the artefact takes a chunk at a time.
     """
@@ -75,6 +77,7 @@ class ComponentRecord(_Record):
     features: MelSettings | None = None
     stream: StreamForm | None = None
     validated_by: str | None = None
+    upsampling: tuple[UpsampleShape, ...] = ()
 
 
 class Manifest(_Record):

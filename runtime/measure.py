@@ -161,17 +161,20 @@ def tool_versions() -> dict[str, str]:
 def engine_names(asked: Sequence[str], artefact_format: str) -> list[str]:
     """`auto`: every engine that can execute the format on this machine, the judging one first.
 
-    Raises EngineError for a name that is none.
+    Raises EngineError for a name that is none, or an engine that does not execute the format.
     """
+    own = ENGINES_OF[artefact_format]
+    core_ml = ("coreml",) if artefact_format in ("mlprogram", "neuralnetwork") else ()
     names: list[str] = []
     for name in asked:
         if name != "auto" and name not in ENGINES:
             raise EngineError(f"there is no engine {name!r}; there is: auto, {', '.join(sorted(ENGINES))}")
+        if name not in ("auto", *own, *core_ml, "torch"):
+            raise EngineError(f"engine {name} does not execute format {artefact_format}; it takes: {', '.join(own)}")
         if name != "auto":
             names.append(name)
         else:
-            on_a_mac = platform.system() == "Darwin" and artefact_format in ("mlprogram", "neuralnetwork")
-            names += [*ENGINES_OF[artefact_format], *(["coreml"] if on_a_mac else [])]
+            names += [*own, *(core_ml if platform.system() == "Darwin" else ())]
     return list(dict.fromkeys(names))
 
 

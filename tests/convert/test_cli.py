@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -54,13 +55,29 @@ def test_multirun_runs_every_combination_and_a_missed_gate_stops_none(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["bundles"]
 
 
+def test_a_sweep_leaves_out_impossible_pairs_and_compares_the_rest(tmp_path):
+    quick = [argument for argument in QUICK if not argument.startswith("measure.engines")]
+    result = run(tmp_path, "-m", "format=mlprogram,neuralnetwork", "upsampler=native,metal", *quick)
+    assert result.returncode == 0, result.stderr
+    assert " ".join(result.stderr.split()).count("skipped: upsampler=metal with format=mlprogram") == 1
+    assert len([line for line in result.stdout.splitlines() if line.startswith("bundle: ")]) == 3
+    (page,) = (line.removeprefix("compared: ") for line in result.stdout.splitlines() if line.startswith("compared: "))
+    text = Path(page).read_text()
+    for part in ("custom 4", "conv_transpose 4", "not measured", "estimate, not measured", "M3 Max"):
+        assert part in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
         (["modle=hifigan"], 2, "did you mean 'model'"),
         (["shape.frames=abc"], 2, "could not be converted to Integer"),
         (["shape.frames=0"], 1, "1 <= min_frames"),
+        (["upsampler=metal"], 1, "an mlprogram can hold no custom layer"),
+        (["upsampler=metal", "format=onnx"], 1, "ONNX has no place for a Metal kernel; take upsampler=polyphase"),
+        (["-m", "upsampler=metal", "format=mlprogram,onnx"], 1, "nothing was left to convert"),
         (["measure.engines=[tpu]"], 1, "there is no engine 'tpu'"),
+        (["measure.engines=[mil]", "format=onnx"], 1, "engine mil does not execute format onnx; it takes: onnx"),
         (["checkpoint.source=/nowhere"], 1, "there is no such path"),
         (["checkpoint=rtvc_encoder"], 1, "is of family ge2e"),
     ],
@@ -76,7 +93,12 @@ def test_wrong_usage_is_a_sentence_and_a_code(tmp_path, arguments, code, sentenc
 def test_help_shows_groups_choices_and_settings(tmp_path):
     result = run(tmp_path, "--help")
     assert result.returncode == 0
-    for part in ("precision: fp16, fp32", "upsampler: native, polyphase", "bench_seconds: 1.5", "ljspeech_hifigan_v2"):
+    for part in (
+        "precision: fp16, fp32",
+        "upsampler: metal, native, polyphase",
+        "bench_seconds: 1.5",
+        "ljspeech_hifigan_v2",
+    ):
         assert part in result.stdout
     assert run(tmp_path, "--cfg", "job", "precision=fp32").stdout.count("name: fp32") == 1
 

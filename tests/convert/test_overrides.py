@@ -17,7 +17,7 @@ from convert.schema import setting_names
         ("bench_second=3", "did you mean 'measure.bench_seconds'"),
         ("checkpoint=ljspech_hifigan_v2", "did you mean 'ljspeech_hifigan_v2'"),
         ("precision=fp32,fp61", "there is no precision 'fp61'"),
-        ("upsampler=metal", "an mlprogram can hold no custom layer"),
+        ("upsampler=meta", "did you mean 'metal'"),
         ("gates.limits.fp61.snr_db=50", "did you mean 'gates.limits.fp16.snr_db'"),
         ("gates.limits.fp16.snrdb=50", "did you mean 'gates.limits.fp16.snr_db'"),
         ("hifigan", "written setting=value"),

@@ -46,7 +46,7 @@ def test_every_combination_converts_and_executes(generator, tmp_path, name, prec
 def test_unknown_names_are_sentences(generator, tmp_path):
     with pytest.raises(ConversionError, match="there is no family 'hifgan'"):
         family("hifgan")
-    with pytest.raises(ConversionError, match="there is: mlprogram, onnx"):
+    with pytest.raises(ConversionError, match="there is: coreai, mlprogram, neuralnetwork, onnx"):
         format_("coreml")
     with pytest.raises(ConversionError, match="no precision 'int8'; it has: fp32, fp16"):
         format_("mlprogram").convert(generator, "int8", FormatOptions(), tmp_path)
@@ -61,3 +61,25 @@ def test_every_name_of_the_tables_imports():
 
     assert all(hasattr(family(name), "components") for name in FAMILIES)
     assert all(hasattr(format_(name), "convert") for name in FORMATS)
+
+
+def test_a_custom_layer_in_any_block_of_an_ml_program_is_refused(fp16, tmp_path):
+    """coremltools writes one without an error, and no Mac compiles it."""
+    import shutil
+
+    from convert.stages import _refuse_custom_layers
+    from runtime.inspect import custom_layers
+    from runtime.mil.package import files_of, read_specification
+
+    path = tmp_path / "net.mlpackage"
+    shutil.copytree(fp16.bundle.artefact(fp16.bundle.component()), path)
+    _refuse_custom_layers(path)
+    spec = read_specification(path)
+    (block,) = spec.mlProgram.functions["main"].block_specializations.values()
+    outer = next(op for op in block.operations if op.type == "conv")
+    inner = outer.blocks.add().operations.add()
+    inner.type = "custom_layer"
+    files_of(path)[0].write_bytes(spec.SerializeToString())
+    assert len(custom_layers(path)) == 1
+    with pytest.raises(ConversionError, match=r"no Mac compiles .*format=neuralnetwork or format=coreai"):
+        _refuse_custom_layers(path)

@@ -55,4 +55,4 @@ def test_a_layer_that_cannot_be_rewritten_is_named():
 
 def test_an_unknown_upsampler_is_refused():
     with pytest.raises(ValueError, match="native, polyphase"):
-        rewrite_upsampling(nn.Identity(), "metal")
+        rewrite_upsampling(nn.Identity(), "winograd")
