@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: convert test proof conformance ui clean
+.PHONY: convert test proof conformance layer ui clean
 
 convert: $(STAMP)
 	$(VENV)/bin/python -m convert model=hifigan precision=fp16
@@ -25,6 +25,13 @@ proof: $(STAMP)
 conformance: $(STAMP)
 	$(VENV)/bin/python -m runtime.mil.conformance
 	$(VENV)/bin/python -m runtime.mil.conformance --engine onnx --per-class 2 --report docs/conformance.md
+
+# On a Mac: whether Apple's compilers take the custom layer's Swift class and its kernel.
+layer: $(STAMP)
+	rm -rf build/layer
+	$(VENV)/bin/python -c "from pathlib import Path; from ops.metal.package import write_package as w; w(Path('build/layer'))"
+	xcrun swiftc -typecheck build/layer/Sources/HiFiGANUpsample/*.swift
+	xcrun -sdk macosx metal -c build/layer/Kernels/upsample_texture.metal -o build/layer/upsample.air
 
 ui: $(STAMP)
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true \

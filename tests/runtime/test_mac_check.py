@@ -30,6 +30,7 @@ def test_names_of_coremltools_are_as_the_check_uses_them():
     for name in (
         "get_compute_device_usage_for_mlprogram_operation",
         "get_estimated_cost_for_mlprogram_operation",
+        "get_compute_device_usage_for_neuralnetwork_layer",
         "model_structure",
     ):
         assert hasattr(plan, name)
@@ -37,6 +38,9 @@ def test_names_of_coremltools_are_as_the_check_uses_them():
     assert {"preferred_compute_device", "supported_compute_devices"} <= set(fields)
     assert "weight" in compute_plan.MLComputePlanCost.__dataclass_fields__
     assert {"operator_name", "outputs"} <= set(compute_plan.MLModelStructureProgramOperation.__dataclass_fields__)
+    assert {"name", "type"} <= set(compute_plan.MLModelStructureNeuralNetworkLayer.__dataclass_fields__)
+    assert "layers" in compute_plan.MLModelStructureNeuralNetwork.__dataclass_fields__
+    assert "neuralnetwork" in compute_plan.MLModelStructure.__dataclass_fields__
     assert "function_name" in inspect.signature(ct.models.MLModel.__init__).parameters
     assert hasattr(ct.models.MLModel, "get_compiled_model_path")
 
@@ -79,6 +83,28 @@ def core_ml(monkeypatch):
     monkeypatch.setattr(
         compute_plan.MLComputePlan, "load_from_path", staticmethod(lambda path, compute_units: FakePlan(compute_units))
     )
+
+
+def test_the_layers_of_a_neural_network_are_placed(core_ml, monkeypatch, tmp_path):
+    from coremltools.models import compute_plan
+
+    class Plan:
+        layers = tuple(SimpleNamespace(name=n, type=t) for n, t in (("a", "convolution"), ("b", "custom")))
+        model_structure = SimpleNamespace(neuralnetwork=SimpleNamespace(layers=layers))
+
+        def get_compute_device_usage_for_neuralnetwork_layer(self, layer):
+            return SimpleNamespace(
+                preferred_compute_device=MLCPUComputeDevice(), supported_compute_devices=[MLCPUComputeDevice()]
+            )
+
+    monkeypatch.setattr(compute_plan.MLComputePlan, "load_from_path", staticmethod(lambda path, compute_units: Plan()))
+    model = SimpleNamespace(get_compiled_model_path=lambda: "net.mlmodelc")
+    monkeypatch.setattr(coremltools().models, "MLModel", lambda *_, **__: model)
+    placed = mac.placement(tmp_path / "net.mlmodel", "cpu")
+    assert placed.ops == {"cpu": 2}
+    assert [(op.op, op.output, op.device, op.cost) for op in placed.planned] == [
+        ("convolution", "a", "cpu", None), ("custom", "b", "cpu", None)
+    ]  # fmt: skip
 
 
 def here(command, limit):
