@@ -63,8 +63,8 @@ def test_a_conversion_that_went_wrong_is_rejected_and_keeps_its_report(tmp_path,
 
     rewrite = stages.rewrite_upsampling
 
-    def damaged(module, upsampler):
-        rewritten = rewrite(module, upsampler)
+    def damaged(module, upsampler, example):
+        rewritten = rewrite(module, upsampler, example)
         with torch.no_grad():
             rewritten.generator.conv_post.weight[0, 0, 0] += 0.02
         return rewritten
