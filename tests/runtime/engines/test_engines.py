@@ -38,7 +38,7 @@ def test_a_bare_artefact_opens_too(mlpackage):
 
 
 def test_an_unknown_engine_is_a_sentence(mlpackage):
-    with pytest.raises(EngineError, match="coreml, mil, onnx, torch"):
+    with pytest.raises(EngineError, match="coreai, coreml, mil, neuralnetwork, onnx, torch"):
         open_engine("onxx", mlpackage)
 
 
