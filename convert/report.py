@@ -71,6 +71,8 @@ def _table(outcome: Outcome) -> Table:
     table.add_column("worst of the clips")
     for measurement in outcome.measurements:
         table.add_column(measurement.engine, justify="right")
+    if outcome.measurements[0].rows:
+        return _rows_table(table, outcome)
     rows = {
         "SNR": lambda m: f"{m.worst.agreement.snr_db:.1f} dB",
         "worst 50 ms": lambda m: f"{min(c.agreement.worst_window_db for c in m.clips):.1f} dB",
@@ -90,4 +92,19 @@ def _table(outcome: Outcome) -> Table:
     for title, cell in rows.items():
         table.add_row(title, *(cell(measurement) for measurement in outcome.measurements))
     table.caption = f"measured on {outcome.measurements[0].device}, {outcome.measurements[0].system}"
+    return table
+
+
+def _rows_table(table: Table, outcome: Outcome) -> Table:
+    """Of a component that makes no audio."""
+    measurements = outcome.measurements
+    table.add_row("SNR", *(f"{min(row.snr_db for row in m.rows):.1f} dB" for m in measurements))
+    table.add_row("cosine", *(f"{min(row.cosine for row in m.rows):.6f}" for m in measurements))
+    for size in sorted({call.rows for m in measurements for call in m.calls}):
+        cells = []
+        for m in measurements:
+            found = [f"{call.p50_ms:.1f} / {call.p95_ms:.1f} ms" for call in m.calls if call.rows == size]
+            cells.append(found[0] if found else "–")
+        table.add_row(f"p50 / p95 of {size} at once", *cells)
+    table.caption = f"measured on {measurements[0].device}, {measurements[0].system}"
     return table

@@ -21,7 +21,7 @@ from converters.options import CUSTOM_LAYER_FOLDER, TWIN_FOLDER, ConversionError
 from converters.streaming import streaming_component, truncation_db
 from converters.upsampling import upsampling_stages
 from ops.upsample import rewrite_upsampling
-from runtime.audio import mel_spectrogram
+from runtime.audio import mel_spectrogram, read_audio
 from runtime.bundle import (
     GOLDENS,
     Bundle,
@@ -36,6 +36,7 @@ from runtime.bundle import (
 )
 from runtime.form import StreamForm
 from runtime.inspect import custom_layers, op_histogram
+from runtime.speaker import partials
 from runtime.speech import clip_paths, read_clip
 
 # What an artefact needs to run, by format.
@@ -67,11 +68,14 @@ class Converted:
 
     artefact: Path
     form: StreamForm | None = None
+    batches: dict[int, str] = dataclasses.field(default_factory=dict)
 
 
 def convert_artefact(job: Job, original: Original, folder: Path) -> Converted:
     """Rewrites upsampling and streaming and writes the artefact into `folder`."""
     into, component = format_(job.format.name), original.component
+    if component.batches:
+        return _convert_batches(job, component, folder)
     if job.stream.mode != "offline":
         streaming = streaming_component(component, job.stream, job.upsampler.name, into.holds_functions(job.format))
         functions = streaming.functions
@@ -83,6 +87,20 @@ def convert_artefact(job: Job, original: Original, folder: Path) -> Converted:
             artefact = into.convert(functions["edge"], job.precision.name, job.format, folder)
         return Converted(artefact, streaming.form)
     return Converted(into.convert(_upsampled(job, component), job.precision.name, job.format, folder))
+
+
+def _convert_batches(job: Job, component: Component, folder: Path) -> Converted:
+    """A function per size of the leading axis; in a format of one function the axis is free (onnx) or 1."""
+    into = format_(job.format.name)
+    if job.stream.mode != "offline":
+        raise ConversionError(f"component {component.name} has no axis of time: it cannot be streamed")
+    if into.holds_functions(job.format):
+        functions = {f"batch{size}": component.at_batch(size) for size in component.batches}
+        artefact = into.convert_functions(functions, job.precision.name, job.format, folder)
+        return Converted(artefact, batches={size: f"batch{size}" for size in component.batches})
+    if job.format.name == "onnx":
+        return Converted(into.convert(component, job.precision.name, job.format, folder))
+    return Converted(into.convert(component.at_batch(1), job.precision.name, job.format, folder), batches={1: ""})
 
 
 def _upsampled(job: Job, component: Component) -> Component:
@@ -117,20 +135,30 @@ def write_reference(original: Original, folder: Path) -> Path:
 
 
 def make_goldens(original: Original, folder: Path) -> None:
-    """`goldens.npz`: the mel of each bundled clip and the audio that the original gives for it, in float32."""
+    """`goldens.npz`: what each bundled clip gives as input, and what the original makes of it, in float32."""
     import torch
 
     component = original.component
-    features, time_axis = component.features, component.time
-    assert features is not None and time_axis is not None
     cases = []
     for path in clip_paths():
-        recording = read_clip(path, features.sample_rate, features.hop_length)
-        mel = mel_spectrogram(recording, features)[None]
+        inputs, recording = _golden_inputs(component, path)
         with torch.inference_mode(), shared_cores():
-            audio = component.module(torch.from_numpy(mel)).numpy()
-        cases.append(GoldenCase(path.stem, {time_axis.input: mel}, {time_axis.output: audio}, recording))
+            results = component.module(*(torch.from_numpy(inputs[spec.name]) for spec in component.inputs))
+        values = results if isinstance(results, tuple) else (results,)
+        outputs = {spec.name: value.numpy() for spec, value in zip(component.outputs, values)}
+        cases.append(GoldenCase(path.stem, inputs, outputs, recording))
     write_goldens(folder / GOLDENS, component.name, cases)
+
+
+def _golden_inputs(component: Component, clip: Path) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """A component's inputs from a clip of speech, and the recording where its output is to sound like it."""
+    if component.speaker is not None:
+        samples = read_audio(clip, component.speaker.sample_rate)
+        return {component.inputs[0].name: partials(samples, component.speaker)}, None
+    features, time_axis = component.features, component.time
+    assert features is not None and time_axis is not None
+    recording = read_clip(clip, features.sample_rate, features.hop_length)
+    return {time_axis.input: mel_spectrogram(recording, features)[None]}, recording
 
 
 @contextmanager
@@ -198,6 +226,9 @@ def finish_bundle(
                 features=component.features,
                 stream=converted.form,
                 upsampling=upsampling_stages(component),
+                role=component.role,
+                speaker=component.speaker,
+                batches=converted.batches,
                 validated_by=twin.relative_to(folder).as_posix() if twin.exists() else None,
             ),
         ),

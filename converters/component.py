@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from checkpoints.load import LoadedCheckpoint
 from converters.options import ConversionError, FormatOptions, Shape
 from runtime.audio import MelSettings
+from runtime.speaker import SpeakerSettings
 from runtime.spec import Dim, TensorSpec, TimeAxis
 
 
@@ -22,8 +23,10 @@ class Component:
     """One traceable module with named, typed, bounded inputs and outputs.
 
     `example` gives inputs of the default shapes. `computes` says in words which upstream function this is.
-    `time` is set where the component is local in time, `features` where its input is the mel of audio.
-    `states`: buffers of the module that Core ML is to keep from call to call.
+    `role` says what it is for in a voice (runtime/roles.py). `time` is set where the component is local in time,
+    `features` where its input is the mel of audio, `speaker` where it embeds speakers. `states`: buffers of the module
+    that Core ML is to keep from call to call. `batches`: fixed sizes of the leading axis, each a function of its own
+    where the format holds several over the same weights.
     """
 
     name: str
@@ -35,6 +38,21 @@ class Component:
     time: TimeAxis | None = None
     features: MelSettings | None = None
     states: tuple[TensorSpec, ...] = ()
+    role: str = "vocoder"
+    speaker: SpeakerSettings | None = None
+    batches: tuple[int, ...] = ()
+
+    def at_batch(self, size: int) -> Component:
+        """The same component at one size of its leading axis."""
+
+        def fixed(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
+            return tuple(replace(spec, shape=(size, *spec.shape[1:])) for spec in specs)
+
+        def example() -> dict[str, Tensor]:
+            return {name: value[:1].expand(size, *value.shape[1:]).contiguous() for name, value in whole().items()}
+
+        whole = self.example
+        return replace(self, inputs=fixed(self.inputs), outputs=fixed(self.outputs), example=example, batches=())
 
     def dynamic_axes(self, spec: TensorSpec) -> dict[int, torch.export.Dim]:
         """The flexible axes of one input, as torch.export wants them."""
@@ -69,7 +87,7 @@ class Format(Protocol):
     ) -> Path: ...
 
 
-FAMILIES = {"hifigan": "converters.families.hifigan"}
+FAMILIES = {"ge2e": "converters.families.ge2e", "hifigan": "converters.families.hifigan"}
 FORMATS = {
     "coreai": "converters.formats.coreai",
     "mlprogram": "converters.formats.mlprogram",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,42 @@ def write_report(bundle_path: Path) -> Path:
     """
     bundle, record, measurements = read_job(bundle_path)
     component = bundle.component()
+    judge = record.gates[0].engine if record.gates else measurements[0].engine
+    pictures: dict[str, bytes] = {"ops": plots.op_bars(component.ops)}
+    clips: list[dict] = []
+    if component.role == "vocoder":
+        clips = _draw_audio(bundle, measurements, judge, pictures)
+    _keep_pictures(bundle, pictures)
+    page = render(
+        "report.html",
+        bundle=bundle,
+        manifest=bundle.manifest,
+        component=component,
+        record=record,
+        measurements=measurements,
+        judge=judge,
+        clips=clips,
+        pictures={name: _data_url(png, "image/png") for name, png in pictures.items()},
+        sizes=_sizes(bundle),
+        config=json.dumps(record.config, indent=2),
+        versions=_versions(bundle, measurements),
+    )
+    path = bundle.measured / FILE
+    write_text(path, page)
+    return path
+
+
+def _draw_audio(
+    bundle: Bundle, measurements: Sequence[Measurement], judge: str, pictures: dict[str, bytes]
+) -> list[dict]:
+    """Adds the pictures of what makes audio; gives the clips with their players."""
+    component = bundle.component()
     assert component.time is not None
     assert component.features is not None
     cases = bundle.goldens(component)
     references = {case.clip: case.outputs[component.time.output].reshape(-1) for case in cases}
     outputs = {m.engine: _kept_audio(bundle, m, references) for m in measurements}
-    judge = record.gates[0].engine if record.gates else measurements[0].engine
     rate = component.time.sample_rate
-
-    pictures: dict[str, bytes] = {}
     for case in cases:
         drawn = {engine: clips[case.clip] for engine, clips in outputs.items()}
         pictures[f"clip-{case.clip}"] = plots.clip(
@@ -51,26 +79,7 @@ def write_report(bundle_path: Path) -> Path:
         pictures["latency"] = plots.latency_distribution(timed)
     if component.stream is not None and component.stream.costs:
         pictures["streaming"] = plots.streaming(component.stream, component.time, component.features)
-    pictures["ops"] = plots.op_bars(component.ops)
-    _keep_pictures(bundle, pictures)
-
-    page = render(
-        "report.html",
-        bundle=bundle,
-        manifest=bundle.manifest,
-        component=component,
-        record=record,
-        measurements=measurements,
-        judge=judge,
-        clips=[_clip_view(case, references[case.clip], outputs[judge][case.clip], rate) for case in cases],
-        pictures={name: _data_url(png, "image/png") for name, png in pictures.items()},
-        sizes=_sizes(bundle),
-        config=json.dumps(record.config, indent=2),
-        versions=_versions(bundle, measurements),
-    )
-    path = bundle.measured / FILE
-    write_text(path, page)
-    return path
+    return [_clip_view(case, references[case.clip], outputs[judge][case.clip], rate) for case in cases]
 
 
 def write_mac_check(check: MacCheck, path: Path) -> Path:

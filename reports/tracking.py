@@ -180,16 +180,7 @@ def _log_measurement(bundle: Bundle, record: JobRecord, measurement: Measurement
             "compute_unit": measurement.compute_unit,
         }
         mlflow.log_params({**_axes(bundle.manifest), **engine_axes})
-        worst = {
-            "snr_db": min(clip.agreement.snr_db for clip in measurement.clips),
-            "worst_window_db": min(clip.agreement.worst_window_db for clip in measurement.clips),
-            "head_db": min(clip.agreement.head_db for clip in measurement.clips),
-            "tail_db": min(clip.agreement.tail_db for clip in measurement.clips),
-            "log_mel_l1": max(clip.agreement.log_mel_l1 for clip in measurement.clips),
-            "stoi": min(clip.agreement.stoi for clip in measurement.clips),
-            "size_mb": bundle.artefact_bytes / 1e6,
-            "load_s": measurement.load_s,
-        }
+        worst = {"size_mb": bundle.artefact_bytes / 1e6, "load_s": measurement.load_s, **_quality(measurement)}
         spoken = [clip for clip in measurement.clips if clip.stoi_recording is not None]
         if spoken:
             worst["stoi_recording"] = min(float(clip.stoi_recording or 0.0) for clip in spoken)
@@ -205,8 +196,24 @@ def _log_measurement(bundle: Bundle, record: JobRecord, measurement: Measurement
                 component = bundle.component(measurement.component)
                 assert component.time is not None
                 write_wav(Path(folder) / f"{clip.clip}.wav", samples, component.time.sample_rate)
-            mlflow.log_artifacts(folder, "audio")
+            if measurement.clips:
+                mlflow.log_artifacts(folder, "audio")
         return str(run.info.run_id)
+
+
+def _quality(measurement: Measurement) -> dict[str, float]:
+    """On the worst of the goldens."""
+    if measurement.rows:
+        quality = {
+            "snr_db": min(row.snr_db for row in measurement.rows),
+            "cosine": min(row.cosine for row in measurement.rows),
+        }
+        return quality | {f"latency_p50_ms_{call.rows}": call.p50_ms for call in measurement.calls}
+    agreements = [clip.agreement for clip in measurement.clips]
+    least = ("snr_db", "worst_window_db", "head_db", "tail_db", "stoi")
+    return {name: min(getattr(agreement, name) for agreement in agreements) for name in least} | {
+        "log_mel_l1": max(agreement.log_mel_l1 for agreement in agreements)
+    }
 
 
 def _log_model(bundle: Bundle, run_id: str) -> None:

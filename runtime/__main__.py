@@ -77,6 +77,13 @@ def _parser() -> argparse.ArgumentParser:
     vocode = executing("vocode", "artefact:vocode", "audio -> mel -> artefact -> audio")
     vocode.add_argument("source", type=Path, metavar="IN.wav", help="any sample rate and format that libsndfile reads")
     vocode.add_argument("target", type=Path, metavar="OUT.wav")
+    embed = bare("embed", "speaker:embed", "a speaker's embedding from recordings, through a bundle's encoder")
+    embed.add_argument("recordings", type=Path, nargs="+", metavar="REF.wav", help="with several: how alike they are")
+    embed.add_argument("--bundle", type=Path, required=True, help="what `python -m convert model=ge2e` made")
+    embed.add_argument("--out", type=Path, metavar="FILE.npy", help="the embeddings, (recordings, D)")
+    embed.add_argument("--engine", default="auto", choices=["auto", *sorted(ENGINES)], help="[auto]")
+    embed.add_argument("--threads", type=int, help="threads of the engine [its own choice]")
+    embed.add_argument("--compute-unit", help="of Core ML: all, cpu, cpu_and_gpu, cpu_and_ne [cpu_and_gpu]")
     live = executing("live", "live:live", "microphone -> features -> a streaming bundle -> speakers, as it comes")
     live.add_argument("--in", dest="source", type=Path, metavar="FILE", help="instead of the microphone")
     live.add_argument(

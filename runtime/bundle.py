@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from ops.metal.layout import UpsampleShape
 from runtime.audio import MelSettings
 from runtime.form import StreamForm
+from runtime.speaker import SpeakerSettings
 from runtime.spec import TensorSpec, TimeAxis
 
 SCHEMA_VERSION = 1
@@ -61,7 +62,8 @@ class ConversionRecord(_Record):
 class ComponentRecord(_Record):
     """One artefact and how to feed it; `computes` names the upstream function, `ops` counts what it is made of.
     `validated_by`: the artefact that is executed in its place where only a Mac can execute it. `upsampling`: its
-    transposed convolutions in the order in which they run, at the default shape.
+    transposed convolutions in the order in which they run, at the default shape. `batches`: sizes of the leading axis
+    and the functions that take them; without any the leading axis is free.
 
     `inputs` and `outputs` are those of the component; where `stream` is set, the artefact takes a chunk at a time.
     """
@@ -78,6 +80,9 @@ class ComponentRecord(_Record):
     stream: StreamForm | None = None
     validated_by: str | None = None
     upsampling: tuple[UpsampleShape, ...] = ()
+    role: str = "vocoder"
+    speaker: SpeakerSettings | None = None
+    batches: dict[int, str] = {}
 
 
 class Manifest(_Record):

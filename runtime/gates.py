@@ -51,6 +51,13 @@ def evaluate(measurement: Measurement, limits: GateLimits) -> list[GateResult]:
         passed = value >= limit if at_least else value <= limit
         results.append(GateResult(gate, measurement.engine, clip, value, limit, passed))
 
+    if measurement.rows:
+        rows = measurement.rows
+        check("shape_ok", [(float(row.shape_ok), row.case) for row in rows], 1.0, at_least=True)
+        check("snr_db", [(row.snr_db, row.case) for row in rows], limits.snr_db, at_least=True)
+        if limits.cosine is not None:
+            check("cosine", [(row.cosine, row.case) for row in rows], limits.cosine, at_least=True)
+        return results
     clips = measurement.clips
     check("length_ok", [(float(clip.length_ok), clip.clip) for clip in clips], 1.0, at_least=True)
     check("snr_db", [(clip.agreement.snr_db, clip.clip) for clip in clips], limits.snr_db, at_least=True)

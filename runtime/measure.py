@@ -8,19 +8,21 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from runtime.batches import Batched, open_batched
 from runtime.bench.closed import Latency, closed_loop
 from runtime.bundle import Bundle, BundleError, ComponentRecord, GoldenCase
 from runtime.engines import ENGINES, ENGINES_OF, EngineError, cpu_name
 from runtime.files import write_json
-from runtime.metrics import Agreement, agreement, log_mel_l1, stoi
+from runtime.metrics import Agreement, agreement, log_mel_l1, snr_db, stoi
 from runtime.options import MeasureOptions
+from runtime.speaker import cosine
 from runtime.spec import TimeAxis
 from runtime.stream import StreamingArtefact
 from runtime.synthesis import mode_of, open_artefact, synthesise
@@ -29,6 +31,7 @@ from runtime.versions import installed_versions
 SCHEMA_VERSION = 1
 
 # Made to be right, not fast: a measurement does not time them (`python -m runtime bench --engine mil` does).
+_FEWEST_CALLS = 21  # the first is apart
 UNTIMED = ("mil", "torch", "neuralnetwork", "coreai")
 
 
@@ -47,8 +50,37 @@ class ClipResult:
 
 
 @dataclass(frozen=True)
+class RowsResult:
+    """One golden case of a component that makes no audio: `rows` of its output at once.
+
+    `cosine`: the least of any row, of the angle to the reference.
+    """
+
+    case: str
+    output: str
+    rows: int
+    shape_ok: bool
+    snr_db: float
+    cosine: float
+
+
+@dataclass(frozen=True)
+class CallTiming:
+    """One call with so many rows at once."""
+
+    rows: int
+    calls: int
+    first_call_ms: float
+    p50_ms: float
+    p95_ms: float
+
+
+@dataclass(frozen=True)
 class Measurement:
-    """Everything one engine gave on one bundle; a JSON file beside the bundle and one MLflow run."""
+    """Everything one engine gave on one bundle; a JSON file beside the bundle and one MLflow run.
+
+    `clips` of what makes audio; `rows` and `calls` of what does not.
+    """
 
     schema_version: int
     key: str
@@ -67,6 +99,8 @@ class Measurement:
     quality_s: float
     clips: tuple[ClipResult, ...]
     latency: Latency | None
+    rows: tuple[RowsResult, ...] = ()
+    calls: tuple[CallTiming, ...] = ()
 
     @property
     def worst(self) -> ClipResult:
@@ -78,12 +112,12 @@ def measure(bundle: Bundle, engine_name: str, options: MeasureOptions, keep_audi
 
     Raises what the engine raises. A clip whose output has the wrong length is recorded as such, not raised.
     """
+    if bundle.component().role != "vocoder":
+        return _measure_rows(bundle, engine_name, options)
     component = bundle.component()
     time_axis = component.time
     if time_axis is None or component.features is None:
-        raise BundleError(
-            f"{bundle.path.name}: component {component.name} is no vocoder, which is all that is measured"
-        )
+        raise BundleError(f"{bundle.path.name}: component {component.name} is called a vocoder and has no mel or time")
     cases = bundle.goldens(component)
     started = time.perf_counter()
     opened = open_artefact(bundle.path, engine_name, component.name, options.threads, options.compute_unit)
@@ -130,6 +164,69 @@ def measure(bundle: Bundle, engine_name: str, options: MeasureOptions, keep_audi
         clips=tuple(clips),
         latency=timing,
     )
+
+
+def _measure_rows(bundle: Bundle, engine_name: str, options: MeasureOptions) -> Measurement:
+    """Of a component that makes no audio."""
+    component = bundle.component()
+    started = time.perf_counter()
+    opened = open_batched(bundle.path, engine_name, component.name, options.threads, options.compute_unit)
+    loaded = time.perf_counter()
+    results = []
+    for case in bundle.goldens(component):
+        outputs = opened.run(case.inputs)
+        results += [_rows_result(case.clip, name, case.outputs[name], outputs[name]) for name in case.outputs]
+    finished = time.perf_counter()
+    timings: list[CallTiming] = []
+    if options.bench_seconds > 0 and opened.name not in UNTIMED:
+        longest = max((case.inputs for case in bundle.goldens(component)), key=_rows_of)
+        sizes = sorted(component.batches) or [1]
+        timings = [_timed_calls(opened, longest, size, options.bench_seconds / len(sizes)) for size in sizes]
+    return Measurement(
+        schema_version=SCHEMA_VERSION,
+        key=measurement_key(bundle, engine_name, options),
+        bundle=bundle.path.name,
+        bundle_key=bundle.manifest.key,
+        component=component.name,
+        engine=opened.name,
+        device=opened.device,
+        system=f"{platform.system()} {platform.machine()}",
+        compute_unit=getattr(opened.one, "compute_unit", "cpu"),
+        mode="offline",
+        chunk_frames=None,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        versions=tool_versions(),
+        load_s=loaded - started,
+        quality_s=finished - loaded,
+        clips=(),
+        latency=None,
+        rows=tuple(results),
+        calls=tuple(timings),
+    )
+
+
+def _rows_of(inputs: Mapping[str, np.ndarray]) -> int:
+    return len(next(iter(inputs.values())))
+
+
+def _rows_result(case: str, name: str, reference: np.ndarray, output: np.ndarray) -> RowsResult:
+    if output.shape != reference.shape:
+        return RowsResult(case, name, len(reference), False, float("nan"), float("nan"))
+    least = min(cosine(one, other) for one, other in zip(reference, output))
+    return RowsResult(case, name, len(reference), True, snr_db(reference.ravel(), output.ravel()), least)
+
+
+def _timed_calls(opened: Batched, inputs: Mapping[str, np.ndarray], rows: int, seconds: float) -> CallTiming:
+    """Calls one after another with the first rows of the inputs, repeated where there are fewer."""
+    part = {name: np.resize(array, (rows, *array.shape[1:])) for name, array in inputs.items()}
+    times: list[float] = []
+    began = time.perf_counter()
+    while len(times) < _FEWEST_CALLS or time.perf_counter() - began < seconds:
+        started = time.perf_counter()
+        opened.run(part)
+        times.append(1e3 * (time.perf_counter() - started))
+    steady = np.array(times[1:])
+    return CallTiming(rows, len(steady), times[0], *(float(np.percentile(steady, share)) for share in (50, 95)))
 
 
 def _clip_result(component: ComponentRecord, time_axis: TimeAxis, case: GoldenCase, output: np.ndarray) -> ClipResult:

@@ -20,8 +20,10 @@ class MeasureOptions:
 
 @dataclass
 class GateLimits:
-    """For one precision. `window_drop_db`: how far any 50 ms window, head or tail may lie below the whole."""
+    """For one precision. Of audio: `log_mel_l1`, and `window_drop_db`: how far any 50 ms window, head or tail may lie
+    below the whole. Of embeddings: `cosine`, the least of any."""
 
     snr_db: float
     log_mel_l1: float | None = None
     window_drop_db: float = 20.0
+    cosine: float | None = None

@@ -1,0 +1,35 @@
+"""embed."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import numpy as np
+
+from runtime.embed import SpeakerEmbedder
+from runtime.speaker import cosine
+
+
+def embed(options: argparse.Namespace) -> dict[str, Any]:
+    """One row per recording; with several, the cosine to the first."""
+    embedder = SpeakerEmbedder(options.bundle, options.engine, options.threads, options.compute_unit)
+    found = {path: embedder.embed_file(path) for path in options.recordings}
+    if options.out is not None:
+        np.save(options.out, np.stack([one.vector for one in found.values()]))
+    first = next(iter(found.values()))
+    rows: dict[str, Any] = {"engine": f"{embedder.encoder.name} on {embedder.encoder.device}"}
+    for path, one in found.items():
+        row: dict[str, Any] = {
+            "partials": one.partials,
+            "features_ms": round(1e3 * one.features_s, 1),
+            "encoder_ms": round(1e3 * one.encoder_s, 1),
+        }
+        if len(found) > 1:
+            row["cosine_to_first"] = round(cosine(first.vector, one.vector), 4)
+        if options.json:
+            row["embedding"] = one.vector.tolist()
+        rows[str(path)] = row
+    if options.out is not None:
+        rows["written"] = f"{options.out}: ({len(found)}, {len(first.vector)}) float32"
+    return rows
