@@ -44,9 +44,7 @@ def test_a_job_ends_with_a_table_and_the_bundle_s_path_on_the_last_line(tmp_path
 
 
 def test_multirun_runs_every_combination_and_a_missed_gate_stops_none(tmp_path):
-    result = run(
-        tmp_path, "-m", "precision=fp16,fp32", "upsampler=polyphase", "gates.limits.fp16.snr_db=90", *QUICK
-    )
+    result = run(tmp_path, "-m", "precision=fp16,fp32", "upsampler=polyphase", "gates.limits.fp16.snr_db=90", *QUICK)
     assert result.returncode == 1
     bundles = [line for line in result.stdout.splitlines() if line.startswith("bundle: ")]
     assert len(bundles) == 2
