@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from checkpoints import CheckpointError
+from checkpoints.companions import read_companions
 from checkpoints.locate import LocatedCheckpoint
 from checkpoints.pickles import load_npy_object, load_pickle
 
@@ -20,11 +22,13 @@ _STATE_KEYS = ("model", "generator", "state_dict", "model_state")
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """A located checkpoint with its tensors. `stats`: mean and variance of its features, where it has them."""
+    """A located checkpoint with its tensors. `stats`: mean and variance of its features, where it has them. `layers`:
+    of an ONNX file, the attributes of its convolutions by module path."""
 
     located: LocatedCheckpoint
     weights: dict[str, Tensor] = field(repr=False)
     stats: Mapping[str, Any] | None = field(default=None, repr=False)
+    layers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
 
     @property
     def name(self) -> str:
@@ -67,6 +71,12 @@ class LoadedCheckpoint:
 
 def load(located: LocatedCheckpoint) -> LoadedCheckpoint:
     """Reads a located checkpoint. Raises CheckpointError where its files cannot be read safely."""
+    located = dataclasses.replace(located, config={**located.config, **read_companions(located.weights.parent)})
+    if located.weights.suffix == ".onnx":
+        from checkpoints.onnx_weights import read_onnx
+
+        found = read_onnx(located.weights)
+        return LoadedCheckpoint(located, dict(found.weights), None, found.layers)
     return LoadedCheckpoint(located, read_weights(located.weights), _stats(located))
 
 

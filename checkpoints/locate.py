@@ -10,6 +10,7 @@ from typing import Any
 
 from checkpoints import CheckpointError
 from checkpoints.catalogue import BUNDLED, Entry, FileFacts, catalogue, find
+from checkpoints.companions import companion_hashes
 from checkpoints.download import IntegrityError, Progress, Unavailable
 from checkpoints.fetch import fetch, known_facts, origin
 from checkpoints.files import read_config, sha256_of
@@ -20,7 +21,7 @@ FALLBACK = {"hifigan": "kathleen_hifigan_v2"}
 
 # The file that Coqui takes from an unpacked model, in its order (coqui-tts TTS/utils/manage.py); else the only one.
 _WEIGHT_FILES = ("model.safetensors", "model_file.pth", "model_file.pth.tar", "model.pth", "checkpoint.pth")
-_WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".tar")
+_WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".onnx")
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,9 @@ def _locate(entry: Entry, folder: Path, is_fallback: bool = False) -> LocatedChe
             f"checkpoint {entry.name}: {weights.name} has changed since it was fetched (sha256 {sha256[:16]}…, want "
             f"{expected[:16]}…): delete {folder} and fetch it again"
         )
-    config = read_config(folder / "config.json") if (folder / "config.json").is_file() else {}
+    config_path = _config_path(weights)
+    config = read_config(config_path) if config_path.is_file() else {}
+    config["companions"] = companion_hashes(folder)
     config["audio"] = {**(config.get("audio") or {}), **entry.audio}
     return LocatedCheckpoint(
         name=entry.name,
@@ -129,8 +132,9 @@ def _own(options: CheckpointOptions, family: str) -> LocatedCheckpoint:
     if path.resolve().is_relative_to(BUNDLED) and options.name is None:
         raise CheckpointError("for weights that ship with voxport pass checkpoint.source=bundled")
     weights = _weight_file(path) if path.is_dir() else path
-    config_path = Path(options.config).expanduser() if options.config else weights.parent / "config.json"
+    config_path = Path(options.config).expanduser() if options.config else _config_path(weights)
     config = read_config(config_path)
+    config["companions"] = companion_hashes(weights.parent)
     config.setdefault("audio", {})
     name = options.name or re.sub(r"[^A-Za-z0-9_]+", "_", weights.parent.resolve().name).strip("_") or "own"
     if name in catalogue():
@@ -156,6 +160,12 @@ def _weight_file(folder: Path) -> Path:
         names = ", ".join(path.name for path in others) or "none"
         raise CheckpointError(f"{folder}: which file holds the weights? found: {names}")
     return others[0]
+
+
+def _config_path(weights: Path) -> Path:
+    """A Piper voice's JSON is named after it, any other config.json lies beside the weights."""
+    named = weights.with_name(f"{weights.name}.json")
+    return named if named.is_file() else weights.parent / "config.json"
 
 
 def _stats(folder: Path, config: dict[str, Any]) -> Path | None:

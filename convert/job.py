@@ -6,6 +6,7 @@ import dataclasses
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,8 +156,8 @@ class Lowering:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, artefact: Path) -> None:
-        command = [sys.executable, "-m", "runtime", "lower", str(artefact)]
+    def start(self, artefacts: Sequence[Path]) -> None:
+        command = [sys.executable, "-m", "runtime", "lower", *map(str, artefacts)]
         quiet = subprocess.DEVNULL
         self._process = subprocess.Popen(command, stdout=quiet, stderr=quiet, start_new_session=True)
 
@@ -182,19 +183,23 @@ def _convert(
     with stages.stage(f"load {located.name}"):
         original = steps.load_original(job, located)
     form = f"{job.precision.name}, upsampler {job.upsampler.name}, {job.mode}"
-    with stages.stage(f"convert to {job.format.name} {form}"):
-        converted = steps.convert_artefact(job, original, folder)
-    artefact = converted.artefact
-    if artefact.suffix == ".mlpackage" and "onnx" in engine_names(job.measure.engines, job.format.name):
-        lowering.start(artefact)
+    artefacts = []
+    for component in original.components:
+        what = f"{component.name} " if len(original.components) > 1 else ""
+        with stages.stage(f"convert {what}to {job.format.name} {form}"):
+            artefacts.append(steps.convert_artefact(job, component, folder))
+    paths = [converted.artefact for converted in artefacts]
+    if paths[0].suffix == ".mlpackage" and "onnx" in engine_names(job.measure.engines, job.format.name):
+        lowering.start(paths)
     with stages.stage("export the reference"):
-        steps.write_reference(original, folder)
+        steps.write_references(original, folder)
     with stages.stage("goldens of real speech"):
         steps.make_goldens(original, folder)
     if job.stream.mode == "lowlat":
         with stages.stage("what the bounded lookahead costs"):
-            converted = steps.measure_truncation(job, original, converted, folder)
-    return steps.finish_bundle(job, located, original, converted, folder, key)
+            pairs = zip(original.components, artefacts)
+            artefacts = [steps.measure_truncation(job, component, made, folder) for component, made in pairs]
+    return steps.finish_bundle(job, located, original, artefacts, folder, key)
 
 
 def _known_measurements(job: Job, bundle: Bundle) -> list[Measurement] | None:
@@ -233,7 +238,7 @@ def _measure(
 
 
 def _judge(job: Job, bundle: Bundle, measurements: list[Measurement]) -> list[GateResult]:
-    conversion, form = bundle.manifest.conversion, bundle.component().stream
+    conversion, form = bundle.manifest.conversion, bundle.main.stream
     kind = conversion.precision if form is None or form.exact else form.mode
     results = []
     for measurement in measurements:

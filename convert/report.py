@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.markup import escape
@@ -17,6 +17,9 @@ from runtime.audio import AudioError
 from runtime.bundle import BundleError
 from runtime.engines import EngineError
 from runtime.errors import ArtefactError, StreamError
+from runtime.measure import Measurement
+from runtime.spec import InputError
+from runtime.text import TextError
 
 _ERRORS = (
     CheckpointError,
@@ -26,6 +29,8 @@ _ERRORS = (
     EngineError,
     ArtefactError,
     StreamError,
+    InputError,
+    TextError,
     OSError,
 )
 
@@ -71,7 +76,7 @@ def _table(outcome: Outcome) -> Table:
     table.add_column("worst of the clips")
     for measurement in outcome.measurements:
         table.add_column(measurement.engine, justify="right")
-    if outcome.measurements[0].rows:
+    if not outcome.measurements[0].clips:
         return _rows_table(table, outcome)
     rows = {
         "SNR": lambda m: f"{m.worst.agreement.snr_db:.1f} dB",
@@ -89,10 +94,37 @@ def _table(outcome: Outcome) -> Table:
             "–" if m.latency is None else f"{m.latency.chunk_frames} frames, {m.latency.deadline_ms:.0f} ms"
         ),
     }
+    if outcome.measurements[0].spoken:
+        rows = _spoken_rows(outcome.measurements) | rows
     for title, cell in rows.items():
         table.add_row(title, *(cell(measurement) for measurement in outcome.measurements))
     table.caption = f"measured on {outcome.measurements[0].device}, {outcome.measurements[0].system}"
     return table
+
+
+def _spoken_rows(measurements: Sequence[Measurement]) -> dict[str, Callable[[Measurement], str]]:
+    """Of a voice: its components, and whole sentences."""
+
+    def snr(component: str) -> Callable[[Measurement], str]:
+        return lambda m: f"{min(row.snr_db for row in m.rows if row.component == component):.1f} dB"
+
+    rows = {f"SNR of {name}": snr(name) for name in dict.fromkeys(row.component for row in measurements[0].rows)}
+    rows["durations that differ"] = lambda m: (
+        f"{sum(one.durations_off for one in m.spoken)} of {sum(one.symbols for one in m.spoken)}"
+    )
+    rows["first audio"] = lambda m: _slowest([one.first_audio_s for one in m.spoken])
+    rows["RTF of sentences"] = lambda m: _rtf([(one.elapsed_s, one.seconds) for one in m.spoken])
+    return rows
+
+
+def _slowest(seconds: Sequence[float | None]) -> str:
+    timed = [value for value in seconds if value is not None]
+    return f"{1e3 * max(timed):.0f} ms" if timed else "–"
+
+
+def _rtf(pairs: Sequence[tuple[float | None, float]]) -> str:
+    timed = [(elapsed, seconds) for elapsed, seconds in pairs if elapsed is not None]
+    return f"{sum(pair[0] for pair in timed) / sum(pair[1] for pair in timed):.3f}" if timed else "–"
 
 
 def _rows_table(table: Table, outcome: Outcome) -> Table:

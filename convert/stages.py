@@ -15,11 +15,12 @@ from checkpoints.load import load
 from checkpoints.locate import LocatedCheckpoint
 from convert.key import bundle_name, versions
 from convert.schema import Job
-from converters.component import Component, family, format_
+from converters.component import Component, family, format_, voice_family
 from converters.export import export_reference
 from converters.options import CUSTOM_LAYER_FOLDER, TWIN_FOLDER, ConversionError
 from converters.streaming import streaming_component, truncation_db
 from converters.upsampling import upsampling_stages
+from converters.voices import voice_goldens
 from ops.upsample import rewrite_upsampling
 from runtime.audio import mel_spectrogram, read_audio
 from runtime.bundle import (
@@ -38,6 +39,7 @@ from runtime.form import StreamForm
 from runtime.inspect import custom_layers, op_histogram
 from runtime.speaker import partials
 from runtime.speech import clip_paths, read_clip
+from runtime.voice import VOICE_TABLES, VoiceRecord
 
 # What an artefact needs to run, by format.
 _TARGETS = {"onnx": "opset {0.opset}", "neuralnetwork": "macOS12", "coreai": "macOS27"}
@@ -45,10 +47,13 @@ _TARGETS = {"onnx": "opset {0.opset}", "neuralnetwork": "macOS12", "coreai": "ma
 
 @dataclasses.dataclass(frozen=True)
 class Original:
-    """A component as upstream defines it, before any rewrite."""
+    """The components as upstream defines them, before any rewrite; `voice` where they speak together, with the `tables`
+    of its speakers and languages."""
 
-    component: Component
+    components: tuple[Component, ...]
     parameters: int
+    voice: VoiceRecord | None = None
+    tables: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 def load_original(job: Job, located: LocatedCheckpoint) -> Original:
@@ -56,10 +61,15 @@ def load_original(job: Job, located: LocatedCheckpoint) -> Original:
     checkpoint = load(located)
     architecture = family(job.model.family)
     module = architecture.load(checkpoint)
-    components = architecture.components(module, checkpoint, job.shape)
-    if len(components) != 1:
-        raise ConversionError(f"family {job.model.family} has {len(components)} components; one is converted so far")
-    return Original(components[0], sum(parameter.numel() for parameter in module.parameters()))
+    components = tuple(architecture.components(module, checkpoint, job.shape))
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    if job.stream.mode != "offline" and not any(component.time for component in components):
+        raise ConversionError(f"family {job.model.family} has no component with an axis of time: it cannot be streamed")
+    speaking = voice_family(job.model.family)
+    if speaking is None:
+        return Original(components, parameters)
+    tables = {name: table.numpy() for name, table in speaking.tables(module).items()}
+    return Original(components, parameters, speaking.voice(module), tables)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,15 +78,15 @@ class Converted:
 
     artefact: Path
     form: StreamForm | None = None
-    batches: dict[int, str] = dataclasses.field(default_factory=dict)
+    sizes: dict[int, str] = dataclasses.field(default_factory=dict)
 
 
-def convert_artefact(job: Job, original: Original, folder: Path) -> Converted:
+def convert_artefact(job: Job, component: Component, folder: Path) -> Converted:
     """Rewrites upsampling and streaming and writes the artefact into `folder`."""
-    into, component = format_(job.format.name), original.component
-    if component.batches:
-        return _convert_batches(job, component, folder)
-    if job.stream.mode != "offline":
+    into = format_(job.format.name)
+    if component.sizes:
+        return _convert_sizes(job, component, folder)
+    if job.stream.mode != "offline" and component.time is not None:
         streaming = streaming_component(component, job.stream, job.upsampler.name, into.holds_functions(job.format))
         functions = streaming.functions
         if job.upsampler.name == "metal":
@@ -89,18 +99,18 @@ def convert_artefact(job: Job, original: Original, folder: Path) -> Converted:
     return Converted(into.convert(_upsampled(job, component), job.precision.name, job.format, folder))
 
 
-def _convert_batches(job: Job, component: Component, folder: Path) -> Converted:
-    """A function per size of the leading axis; in a format of one function the axis is free (onnx) or 1."""
+def _convert_sizes(job: Job, component: Component, folder: Path) -> Converted:
+    """A function per size of the flexible axes. In a format of one function: free in ONNX, else the one size that takes
+    all others, padded to the largest or row by row."""
     into = format_(job.format.name)
-    if job.stream.mode != "offline":
-        raise ConversionError(f"component {component.name} has no axis of time: it cannot be streamed")
     if into.holds_functions(job.format):
-        functions = {f"batch{size}": component.at_batch(size) for size in component.batches}
+        functions = {f"size{size}": component.at_size(size) for size in component.sizes}
         artefact = into.convert_functions(functions, job.precision.name, job.format, folder)
-        return Converted(artefact, batches={size: f"batch{size}" for size in component.batches})
+        return Converted(artefact, sizes={size: f"size{size}" for size in component.sizes})
     if job.format.name == "onnx":
         return Converted(into.convert(component, job.precision.name, job.format, folder))
-    return Converted(into.convert(component.at_batch(1), job.precision.name, job.format, folder), batches={1: ""})
+    size = max(component.sizes) if component.padded else 1
+    return Converted(into.convert(component.at_size(size), job.precision.name, job.format, folder), sizes={size: ""})
 
 
 def _upsampled(job: Job, component: Component) -> Component:
@@ -115,30 +125,41 @@ def _upsampled(job: Job, component: Component) -> Component:
         raise ConversionError(str(error)) from error
 
 
-def measure_truncation(job: Job, original: Original, converted: Converted, folder: Path) -> Converted:
+def measure_truncation(job: Job, component: Component, converted: Converted, folder: Path) -> Converted:
     """Adds to an approximate form what its bounded lookahead costs on the goldens' speech."""
     import torch
 
-    form, time = converted.form, original.component.time
+    form, time = converted.form, component.time
     if form is None or time is None or job.stream.mode != "lowlat":
         return converted
     with np.load(folder / GOLDENS, allow_pickle=False) as stored:
-        clips = [torch.from_numpy(stored[key]) for key in stored.files if key.endswith(f"/in/{time.input}")]
+        kept = (key for key in stored.files if key.startswith(f"{component.name}/"))
+        clips = [torch.from_numpy(stored[key]) for key in kept if key.endswith(f"/in/{time.input}")]
     with shared_cores():
-        table = truncation_db(original.component, job.stream, clips)
+        table = truncation_db(component, job.stream, clips)
     return dataclasses.replace(converted, form=dataclasses.replace(form, truncation_db=table))
 
 
-def write_reference(original: Original, folder: Path) -> Path:
-    """`reference/<component>.pt2`: the component before any rewrite."""
-    return export_reference(original.component, folder / "reference")
+def write_references(original: Original, folder: Path) -> None:
+    """`reference/<component>.pt2`: the components before any rewrite."""
+    for component in original.components:
+        export_reference(component, folder / "reference")
 
 
 def make_goldens(original: Original, folder: Path) -> None:
-    """`goldens.npz`: what each bundled clip gives as input, and what the original makes of it, in float32."""
+    """`goldens.npz`: what each bundled clip or sentence gives as input, and what the original makes of it."""
+    if original.voice is not None:
+        with shared_cores():
+            write_goldens(folder / GOLDENS, voice_goldens(original.components, original.voice, original.tables))
+        if original.tables:
+            np.savez(folder / VOICE_TABLES, **original.tables)  # type: ignore[arg-type]  # as in write_goldens
+        return
+    write_goldens(folder / GOLDENS, {component.name: _clip_goldens(component) for component in original.components})
+
+
+def _clip_goldens(component: Component) -> list[GoldenCase]:
     import torch
 
-    component = original.component
     cases = []
     for path in clip_paths():
         inputs, recording = _golden_inputs(component, path)
@@ -147,7 +168,7 @@ def make_goldens(original: Original, folder: Path) -> None:
         values = results if isinstance(results, tuple) else (results,)
         outputs = {spec.name: value.numpy() for spec, value in zip(component.outputs, values)}
         cases.append(GoldenCase(path.stem, inputs, outputs, recording))
-    write_goldens(folder / GOLDENS, component.name, cases)
+    return cases
 
 
 def _golden_inputs(component: Component, clip: Path) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
@@ -175,25 +196,25 @@ def shared_cores() -> Iterator[None]:
 
 
 def finish_bundle(
-    job: Job, located: LocatedCheckpoint, original: Original, converted: Converted, folder: Path, key: str
+    job: Job, located: LocatedCheckpoint, original: Original, artefacts: list[Converted], folder: Path, key: str
 ) -> Bundle:
     """Writes the manifest over everything in `folder`."""
-    component = original.component
     notes = []
     if located.is_fallback:
         notes.append(f"the bundled weights stood in for {job.model.default_checkpoint}, which could not be fetched")
     if job.shape.flexible:
         notes.append("a flexible time axis often keeps a program off the Neural Engine")
-    if converted.form is not None and not converted.form.exact:
-        notes.append(f"approximate: looks {converted.form.lookahead} frames ahead, see the manifest's truncation_db")
-    twin = folder / TWIN_FOLDER / converted.artefact.name
-    if twin.exists():
+    for form in (converted.form for converted in artefacts):
+        if form is not None and not form.exact:
+            notes.append(f"approximate: looks {form.lookahead} frames ahead, see the manifest's truncation_db")
+    if (folder / TWIN_FOLDER).exists():
         notes.append(
             "its Metal kernels run on a Mac only: executed here was the same network with PyTorch's operations"
         )
     if job.format.name == "neuralnetwork" and job.upsampler.name == "metal":
         notes.append(f"an app that loads it adds the Swift package in {CUSTOM_LAYER_FOLDER}/")
-    _refuse_custom_layers(converted.artefact)
+    for converted in artefacts:
+        _refuse_custom_layers(converted.artefact)
     manifest = Manifest(
         name=bundle_name(job, located, key),
         key=key,
@@ -213,25 +234,8 @@ def finish_bundle(
             mode=job.mode,
             target=_TARGETS.get(job.format.name, "{0.target}").format(job.format),
         ),
-        components=(
-            ComponentRecord(
-                name=component.name,
-                artefact=converted.artefact.relative_to(folder).as_posix(),
-                reference=f"reference/{component.name}.pt2",
-                inputs=component.inputs,
-                outputs=component.outputs,
-                computes=component.computes,
-                ops=op_histogram(converted.artefact),
-                time=component.time,
-                features=component.features,
-                stream=converted.form,
-                upsampling=upsampling_stages(component),
-                role=component.role,
-                speaker=component.speaker,
-                batches=converted.batches,
-                validated_by=twin.relative_to(folder).as_posix() if twin.exists() else None,
-            ),
-        ),
+        components=tuple(_record(*pair, folder) for pair in zip(original.components, artefacts)),
+        voice=original.voice,
         versions=versions(),
         git_commit=git_commit(),
         parameters=original.parameters,
@@ -240,6 +244,28 @@ def finish_bundle(
     )
     write_manifest(folder, manifest)
     return Bundle(folder, manifest)
+
+
+def _record(component: Component, converted: Converted, folder: Path) -> ComponentRecord:
+    twin = folder / TWIN_FOLDER / converted.artefact.name
+    return ComponentRecord(
+        name=component.name,
+        artefact=converted.artefact.relative_to(folder).as_posix(),
+        reference=f"reference/{component.name}.pt2",
+        inputs=component.inputs,
+        outputs=component.outputs,
+        computes=component.computes,
+        ops=op_histogram(converted.artefact),
+        time=component.time,
+        features=component.features,
+        stream=converted.form,
+        upsampling=upsampling_stages(component),
+        role=component.role,
+        speaker=component.speaker,
+        sizes=converted.sizes,
+        padded=component.padded,
+        validated_by=twin.relative_to(folder).as_posix() if twin.exists() else None,
+    )
 
 
 def _refuse_custom_layers(artefact: Path) -> None:

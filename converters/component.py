@@ -16,6 +16,7 @@ from converters.options import ConversionError, FormatOptions, Shape
 from runtime.audio import MelSettings
 from runtime.speaker import SpeakerSettings
 from runtime.spec import Dim, TensorSpec, TimeAxis
+from runtime.voice import VoiceRecord
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,11 @@ class Component:
     """One traceable module with named, typed, bounded inputs and outputs.
 
     `example` gives inputs of the default shapes. `computes` says in words which upstream function this is.
-    `role` says what it is for in a voice (runtime/roles.py). `time` is set where the component is local in time,
+    `role` says what it is for: `vocoder`, `speaker_encoder`, or its part in a voice. `time` is set where it is local,
     `features` where its input is the mel of audio, `speaker` where it embeds speakers. `states`: buffers of the module
-    that Core ML is to keep from call to call. `batches`: fixed sizes of the leading axis, each a function of its own
-    where the format holds several over the same weights.
+    that Core ML is to keep from call to call. `sizes`: fixed sizes of the flexible axes, each a function of its own
+    where the format holds several over the same weights; with `padded` an input goes to the next larger one, masked,
+    else its rows are dealt out.
     """
 
     name: str
@@ -40,27 +42,39 @@ class Component:
     states: tuple[TensorSpec, ...] = ()
     role: str = "vocoder"
     speaker: SpeakerSettings | None = None
-    batches: tuple[int, ...] = ()
+    sizes: tuple[int, ...] = ()
+    padded: bool = False
 
-    def at_batch(self, size: int) -> Component:
-        """The same component at one size of its leading axis."""
+    def at_size(self, size: int) -> Component:
+        """The same component with every flexible axis at one size."""
 
         def fixed(specs: tuple[TensorSpec, ...]) -> tuple[TensorSpec, ...]:
-            return tuple(replace(spec, shape=(size, *spec.shape[1:])) for spec in specs)
+            return tuple(
+                replace(spec, shape=tuple(size if isinstance(axis, Dim) else axis for axis in spec.shape))
+                for spec in specs
+            )
 
         def example() -> dict[str, Tensor]:
-            return {name: value[:1].expand(size, *value.shape[1:]).contiguous() for name, value in whole().items()}
+            return {spec.name: _resized(given[spec.name], spec, size) for spec in self.inputs}
 
-        whole = self.example
-        return replace(self, inputs=fixed(self.inputs), outputs=fixed(self.outputs), example=example, batches=())
+        given = self.example()
+        return replace(self, inputs=fixed(self.inputs), outputs=fixed(self.outputs), example=example, sizes=())
 
     def dynamic_axes(self, spec: TensorSpec) -> dict[int, torch.export.Dim]:
-        """The flexible axes of one input, as torch.export wants them."""
+        """The flexible axes of one input, as torch.export wants them. Axes of equal bounds are one and the same."""
         return {
-            index: torch.export.Dim(f"{spec.name}_{index}", min=axis.lo, max=axis.hi)
+            index: torch.export.Dim(f"from_{axis.lo}_to_{axis.hi}", min=axis.lo, max=axis.hi)
             for index, axis in enumerate(spec.shape)
             if isinstance(axis, Dim)
         }
+
+
+def _resized(value: Tensor, spec: TensorSpec, size: int) -> Tensor:
+    """Repeated or cut along the flexible axes of its specification."""
+    for index, axis in enumerate(spec.shape):
+        if isinstance(axis, Dim):
+            value = value.index_select(index, torch.arange(size) % value.shape[index])
+    return value
 
 
 class Family(Protocol):
@@ -69,6 +83,14 @@ class Family(Protocol):
     def load(self, checkpoint: LoadedCheckpoint) -> nn.Module: ...
 
     def components(self, module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) -> list[Component]: ...
+
+
+class VoiceFamily(Family, Protocol):
+    """One whose components speak together: how, and the rows that a speaker's or language's number stands for."""
+
+    def voice(self, module: nn.Module) -> VoiceRecord: ...
+
+    def tables(self, module: nn.Module) -> dict[str, Tensor]: ...
 
 
 class Format(Protocol):
@@ -87,7 +109,11 @@ class Format(Protocol):
     ) -> Path: ...
 
 
-FAMILIES = {"ge2e": "converters.families.ge2e", "hifigan": "converters.families.hifigan"}
+FAMILIES = {
+    "ge2e": "converters.families.ge2e",
+    "hifigan": "converters.families.hifigan",
+    "vits": "converters.families.vits",
+}
 FORMATS = {
     "coreai": "converters.formats.coreai",
     "mlprogram": "converters.formats.mlprogram",
@@ -98,6 +124,12 @@ FORMATS = {
 
 def family(name: str) -> Family:
     return _module(FAMILIES, "family", name)
+
+
+def voice_family(name: str) -> VoiceFamily | None:
+    """The family, where its components speak together."""
+    module = _module(FAMILIES, "family", name)
+    return module if hasattr(module, "voice") else None
 
 
 def format_(name: str) -> Format:

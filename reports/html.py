@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import collections
 import io
 import json
 from collections.abc import Sequence
@@ -29,11 +30,14 @@ def write_report(bundle_path: Path) -> Path:
     Raises BundleError where record or measurements are missing.
     """
     bundle, record, measurements = read_job(bundle_path)
-    component = bundle.component()
+    component = bundle.main
     judge = record.gates[0].engine if record.gates else measurements[0].engine
-    pictures: dict[str, bytes] = {"ops": plots.op_bars(component.ops)}
+    ops = collections.Counter[str]()
+    for record_of_component in bundle.manifest.components:
+        ops.update(record_of_component.ops)
+    pictures: dict[str, bytes] = {"ops": plots.op_bars(ops)}
     clips: list[dict] = []
-    if component.role == "vocoder":
+    if measurements[0].clips:
         clips = _draw_audio(bundle, measurements, judge, pictures)
     _keep_pictures(bundle, pictures)
     page = render(
@@ -41,6 +45,7 @@ def write_report(bundle_path: Path) -> Path:
         bundle=bundle,
         manifest=bundle.manifest,
         component=component,
+        ops=ops.total(),
         record=record,
         measurements=measurements,
         judge=judge,
@@ -59,18 +64,17 @@ def _draw_audio(
     bundle: Bundle, measurements: Sequence[Measurement], judge: str, pictures: dict[str, bytes]
 ) -> list[dict]:
     """Adds the pictures of what makes audio; gives the clips with their players."""
-    component = bundle.component()
+    component = bundle.main
+    features = bundle.sound
     assert component.time is not None
-    assert component.features is not None
-    cases = bundle.goldens(component)
-    references = {case.clip: case.outputs[component.time.output].reshape(-1) for case in cases}
+    assert features is not None
+    cases = bundle.spoken() if bundle.manifest.voice else bundle.goldens(component)
+    references = {case.clip: bundle.audio_of(case) for case in cases}
     outputs = {m.engine: _kept_audio(bundle, m, references) for m in measurements}
     rate = component.time.sample_rate
     for case in cases:
         drawn = {engine: clips[case.clip] for engine, clips in outputs.items()}
-        pictures[f"clip-{case.clip}"] = plots.clip(
-            case.recording, references[case.clip], drawn, judge, component.features
-        )
+        pictures[f"clip-{case.clip}"] = plots.clip(case.recording, references[case.clip], drawn, judge, features)
     pictures["error-frequency"] = plots.error_over_frequency(
         list(references.values()), {engine: list(clips.values()) for engine, clips in outputs.items()}, rate
     )
@@ -78,7 +82,7 @@ def _draw_audio(
     if timed:
         pictures["latency"] = plots.latency_distribution(timed)
     if component.stream is not None and component.stream.costs:
-        pictures["streaming"] = plots.streaming(component.stream, component.time, component.features)
+        pictures["streaming"] = plots.streaming(component.stream, component.time, features)
     return [_clip_view(case, references[case.clip], outputs[judge][case.clip], rate) for case in cases]
 
 

@@ -152,10 +152,10 @@ def _log_conversion(bundle: Bundle, record: JobRecord) -> str:
     manifest = bundle.manifest
     with mlflow.start_run(run_name=f"convert {_label(manifest)}", tags=_tags(bundle, record, "convert")) as run:
         mlflow.log_params(_axes(manifest))
-        converted = [s for name, s in record.seconds.items() if name.startswith("convert to")]
+        converted = [s for name, s in record.seconds.items() if name.startswith("convert ")]
         metrics = {"size_mb": bundle.artefact_bytes / 1e6, "parameters_m": manifest.parameters / 1e6}
         if converted:
-            metrics |= {"convert_s": converted[0], "job_s": sum(record.seconds.values())}
+            metrics |= {"convert_s": sum(converted), "job_s": sum(record.seconds.values())}
         mlflow.log_metrics(metrics)
         mlflow.log_artifact(str(bundle.path / MANIFEST))
         for name in (RECORD, REPORT):
@@ -193,9 +193,8 @@ def _log_measurement(bundle: Bundle, record: JobRecord, measurement: Measurement
         with tempfile.TemporaryDirectory() as folder:
             for clip in measurement.clips:
                 samples = np.load(bundle.measured / "audio" / f"{measurement.engine}-{clip.clip}.npy")
-                component = bundle.component(measurement.component)
-                assert component.time is not None
-                write_wav(Path(folder) / f"{clip.clip}.wav", samples, component.time.sample_rate)
+                assert bundle.sound is not None
+                write_wav(Path(folder) / f"{clip.clip}.wav", samples, bundle.sound.sample_rate)
             if measurement.clips:
                 mlflow.log_artifacts(folder, "audio")
         return str(run.info.run_id)
@@ -203,7 +202,7 @@ def _log_measurement(bundle: Bundle, record: JobRecord, measurement: Measurement
 
 def _quality(measurement: Measurement) -> dict[str, float]:
     """On the worst of the goldens."""
-    if measurement.rows:
+    if measurement.rows and not measurement.clips:
         quality = {
             "snr_db": min(row.snr_db for row in measurement.rows),
             "cosine": min(row.cosine for row in measurement.rows),
@@ -211,9 +210,18 @@ def _quality(measurement: Measurement) -> dict[str, float]:
         return quality | {f"latency_p50_ms_{call.rows}": call.p50_ms for call in measurement.calls}
     agreements = [clip.agreement for clip in measurement.clips]
     least = ("snr_db", "worst_window_db", "head_db", "tail_db", "stoi")
-    return {name: min(getattr(agreement, name) for agreement in agreements) for name in least} | {
-        "log_mel_l1": max(agreement.log_mel_l1 for agreement in agreements)
-    }
+    quality = {name: min(getattr(agreement, name) for agreement in agreements) for name in least}
+    quality["log_mel_l1"] = max(agreement.log_mel_l1 for agreement in agreements)
+    for component in dict.fromkeys(row.component for row in measurement.rows):
+        quality[f"{component}_snr_db"] = min(row.snr_db for row in measurement.rows if row.component == component)
+    if measurement.spoken:
+        quality["durations_off"] = sum(one.durations_off for one in measurement.spoken)
+        seconds = sum(one.seconds for one in measurement.spoken)
+        elapsed = [one.elapsed_s for one in measurement.spoken if one.elapsed_s is not None]
+        first = [one.first_audio_s for one in measurement.spoken if one.first_audio_s is not None]
+        if elapsed and first:
+            quality |= {"rtf_sentences": sum(elapsed) / seconds, "first_audio_s": max(first)}
+    return quality
 
 
 def _log_model(bundle: Bundle, run_id: str) -> None:

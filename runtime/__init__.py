@@ -56,6 +56,6 @@ def load(
 
         warnings.warn(f"{error}; the mil engine takes over, slower", stacklevel=2)
         opened = open_engine("mil", path, **options)
-    if record is not None and record.stream is None and not record.batches and name != "torch":
+    if record is not None and record.stream is None and not record.sizes and name != "torch":
         opened.inputs, opened.outputs = record.inputs, record.outputs  # an ONNX file does not say its bounds
     return opened

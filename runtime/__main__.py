@@ -18,8 +18,9 @@ from runtime.errors import ArtefactError, StreamError
 from runtime.files import as_json
 from runtime.spec import InputError
 from runtime.synthesis import OFFLINE_MODES
+from runtime.text import TextError
 
-_ERRORS = (ArtefactError, AudioError, BundleError, EngineError, InputError, StreamError, OSError)
+_ERRORS = (ArtefactError, AudioError, BundleError, EngineError, InputError, StreamError, TextError, OSError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,7 +71,10 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("--speakers", type=_device, help="name or number of the output device [the default one]")
 
     command("info", "artefact:info", "what a bundle or artefact holds")
-    command("lower", "artefact:lower", "lower an .mlpackage to ONNX into the cache: the onnx engine opens it at once")
+    lower = bare(
+        "lower", "artefact:lower", "lower .mlpackages to ONNX into the cache: the onnx engine opens them at once"
+    )
+    lower.add_argument("artefacts", type=Path, nargs="+", metavar="ARTEFACT", help="bundles or .mlpackages")
     run = executing("run", "artefact:run", "arrays in, arrays out")
     run.add_argument("inputs", type=Path, metavar="IN.npz", help="one array per input, by name")
     run.add_argument("outputs", type=Path, metavar="OUT.npz")
@@ -84,6 +88,19 @@ def _parser() -> argparse.ArgumentParser:
     embed.add_argument("--engine", default="auto", choices=["auto", *sorted(ENGINES)], help="[auto]")
     embed.add_argument("--threads", type=int, help="threads of the engine [its own choice]")
     embed.add_argument("--compute-unit", help="of Core ML: all, cpu, cpu_and_gpu, cpu_and_ne [cpu_and_gpu]")
+    speak = bare("speak", "speak:speak", "text -> a voice's bundle -> audio, sentence by sentence")
+    speak.add_argument("text", help="what to say; - reads it from standard input")
+    speak.add_argument("target", type=Path, metavar="OUT.wav")
+    speak.add_argument("--voice", type=Path, required=True, help="what `python -m convert model=vits` made")
+    speak.add_argument("--vocoder", type=Path, help="for a voice that ends with a mel spectrogram")
+    speak.add_argument("--speaker", help="one of the voice's by name, or a recording to clone, with --encoder")
+    speak.add_argument("--encoder", type=Path, help="the speaker encoder's bundle, for a voice that clones")
+    speak.add_argument("--language", help="one of the voice's")
+    speak.add_argument("--pace", type=float, default=1.0, help="2 is twice as fast [1]")
+    speak.add_argument("--seed", type=int, default=0, help="of the noise: the same seed, the same audio [0]")
+    speak.add_argument("--engine", default="auto", choices=["auto", *sorted(ENGINES)], help="[auto]")
+    speak.add_argument("--threads", type=int, help="threads of the engine [its own choice]")
+    speak.add_argument("--compute-unit", help="of Core ML: all, cpu, cpu_and_gpu, cpu_and_ne [cpu_and_gpu]")
     live = executing("live", "live:live", "microphone -> features -> a streaming bundle -> speakers, as it comes")
     live.add_argument("--in", dest="source", type=Path, metavar="FILE", help="instead of the microphone")
     live.add_argument(

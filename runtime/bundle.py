@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +24,12 @@ from runtime.audio import MelSettings
 from runtime.form import StreamForm
 from runtime.speaker import SpeakerSettings
 from runtime.spec import TensorSpec, TimeAxis
+from runtime.voice import VoiceRecord
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 GOLDENS = "goldens.npz"
+VOICE_GOLDENS = "voice"  # in the place of a component's name
 
 
 class BundleError(ValueError):
@@ -62,8 +64,9 @@ class ConversionRecord(_Record):
 class ComponentRecord(_Record):
     """One artefact and how to feed it; `computes` names the upstream function, `ops` counts what it is made of.
     `validated_by`: the artefact that is executed in its place where only a Mac can execute it. `upsampling`: its
-    transposed convolutions in the order in which they run, at the default shape. `batches`: sizes of the leading axis
-    and the functions that take them; without any the leading axis is free.
+    transposed convolutions in the order in which they run, at the default shape. `sizes`: of the flexible axes, and
+    the functions that take them, without any they are free; `padded`: an input goes to the next larger one, else
+    its rows are dealt out.
 
     `inputs` and `outputs` are those of the component; where `stream` is set, the artefact takes a chunk at a time.
     """
@@ -82,11 +85,12 @@ class ComponentRecord(_Record):
     upsampling: tuple[UpsampleShape, ...] = ()
     role: str = "vocoder"
     speaker: SpeakerSettings | None = None
-    batches: dict[int, str] = {}
+    sizes: dict[int, str] = {}
+    padded: bool = False
 
 
 class Manifest(_Record):
-    """`files`: sha256 of every file of the bundle but the manifest itself."""
+    """`files`: sha256 of every file of the bundle but the manifest. `voice`: how its components speak together."""
 
     schema_version: int = SCHEMA_VERSION
     name: str
@@ -95,6 +99,7 @@ class Manifest(_Record):
     checkpoint: CheckpointRecord
     conversion: ConversionRecord
     components: tuple[ComponentRecord, ...]
+    voice: VoiceRecord | None = None
     versions: dict[str, str]
     git_commit: str | None
     parameters: int
@@ -126,6 +131,25 @@ class Bundle:
             raise BundleError(f"{self.path.name}: name one of its components: {', '.join(known)}")
         return known[name]
 
+    @property
+    def main(self) -> ComponentRecord:
+        """The only component, or the one that ends a voice's chain: what streams, and what makes the audio."""
+        return self.component(self.manifest.voice.last if self.manifest.voice else None)
+
+    @property
+    def sound(self) -> MelSettings | None:
+        """Sample rate and features that what it makes is judged in; None where it makes no audio."""
+        return self.manifest.voice.features if self.manifest.voice else self.main.features
+
+    def spoken(self) -> list[GoldenCase]:
+        """The golden cases of a whole voice, end to end: symbols in, audio out."""
+        return self._cases(VOICE_GOLDENS)
+
+    def audio_of(self, case: GoldenCase) -> np.ndarray:
+        """The reference's samples (N,) of a golden case of what makes audio."""
+        time = self.main.time
+        return case.outputs["audio" if time is None else time.output].reshape(-1)
+
     def artefact(self, component: ComponentRecord) -> Path:
         return self.path / component.artefact
 
@@ -140,11 +164,14 @@ class Bundle:
 
     def goldens(self, component: ComponentRecord) -> list[GoldenCase]:
         """The component's golden cases, in the order in which they were stored."""
+        return self._cases(component.name)
+
+    def _cases(self, wanted: str) -> list[GoldenCase]:
         with np.load(self.path / GOLDENS, allow_pickle=False) as stored:
             cases: dict[str, dict[str, dict[str, np.ndarray]]] = {}
             for key in stored.files:
                 owner, clip, kind, tensor = key.split("/")
-                if owner == component.name:
+                if owner == wanted:
                     cases.setdefault(clip, {}).setdefault(kind, {})[tensor] = stored[key]
         return [
             GoldenCase(clip, kinds["in"], kinds["out"], kinds.get("recording", {}).get("samples"))
@@ -161,13 +188,15 @@ class Bundle:
         return sum(size_of(self.artefact(component)) for component in self.manifest.components)
 
 
-def write_goldens(path: Path, component: str, cases: list[GoldenCase]) -> None:
+def write_goldens(path: Path, cases: Mapping[str, Sequence[GoldenCase]]) -> None:
+    """cases: by component, and `VOICE_GOLDENS` of the whole voice."""
     arrays: dict[str, np.ndarray] = {}
-    for case in cases:
-        arrays.update({f"{component}/{case.clip}/in/{name}": value for name, value in case.inputs.items()})
-        arrays.update({f"{component}/{case.clip}/out/{name}": value for name, value in case.outputs.items()})
-        if case.recording is not None:
-            arrays[f"{component}/{case.clip}/recording/samples"] = case.recording
+    for owner, own in cases.items():
+        for case in own:
+            arrays.update({f"{owner}/{case.clip}/in/{name}": value for name, value in case.inputs.items()})
+            arrays.update({f"{owner}/{case.clip}/out/{name}": value for name, value in case.outputs.items()})
+            if case.recording is not None:
+                arrays[f"{owner}/{case.clip}/recording/samples"] = case.recording
     np.savez(path, **arrays)  # type: ignore[arg-type]  # its stub takes keywords for options
 
 

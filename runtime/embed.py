@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from runtime.audio import read_audio
-from runtime.batches import open_batched
 from runtime.bundle import BundleError, open_bundle
+from runtime.sizes import open_sized
 from runtime.speaker import partials, utterance_embedding
 
 
@@ -35,7 +35,7 @@ class SpeakerEmbedder:
         if len(records) != 1 or records[0].speaker is None:
             raise BundleError(f"{path.name} has no speaker encoder: convert one with model=ge2e")
         self.record, self.settings = records[0], records[0].speaker
-        self.encoder = open_batched(path, engine, self.record.name, threads, compute_unit)
+        self.encoder = open_sized(path, engine, self.record.name, threads, compute_unit)
 
     def embed(self, samples: np.ndarray) -> Embedded:
         """samples (N,) at the settings' sample rate. Raises AudioError for audio without speech."""

@@ -51,14 +51,20 @@ def evaluate(measurement: Measurement, limits: GateLimits) -> list[GateResult]:
         passed = value >= limit if at_least else value <= limit
         results.append(GateResult(gate, measurement.engine, clip, value, limit, passed))
 
-    if measurement.rows:
-        rows = measurement.rows
-        check("shape_ok", [(float(row.shape_ok), row.case) for row in rows], 1.0, at_least=True)
-        check("snr_db", [(row.snr_db, row.case) for row in rows], limits.snr_db, at_least=True)
+    for component in dict.fromkeys(row.component for row in measurement.rows):
+        rows = [row for row in measurement.rows if row.component == component]
+        stem = f"{component}." if measurement.spoken else ""
+        least = limits.components.get(component, limits.snr_db)
+        check(f"{stem}shape_ok", [(float(row.shape_ok), row.case) for row in rows], 1.0, at_least=True)
+        check(f"{stem}snr_db", [(row.snr_db, row.case) for row in rows], least, at_least=True)
         if limits.cosine is not None:
-            check("cosine", [(row.cosine, row.case) for row in rows], limits.cosine, at_least=True)
-        return results
+            check(f"{stem}cosine", [(row.cosine, row.case) for row in rows], limits.cosine, at_least=True)
+    if limits.durations_off is not None and measurement.spoken:
+        shares = [(result.durations_off / result.symbols, result.case) for result in measurement.spoken]
+        check("durations_off", shares, limits.durations_off, at_least=False)
     clips = measurement.clips
+    if not clips:
+        return results
     check("length_ok", [(float(clip.length_ok), clip.clip) for clip in clips], 1.0, at_least=True)
     check("snr_db", [(clip.agreement.snr_db, clip.clip) for clip in clips], limits.snr_db, at_least=True)
     if limits.log_mel_l1 is not None:

@@ -150,7 +150,7 @@ def check_bundle(
 ) -> BundleCheck:
     """`run`: executes a command under a limit and gives its output, or raises EngineError."""
     bundle = open_bundle(path)
-    if bundle.artefact(bundle.component()).suffix not in (".mlpackage", ".mlmodel"):
+    if bundle.artefact(bundle.main).suffix not in (".mlpackage", ".mlmodel"):
         raise BundleError(f"{path.name} holds neither an .mlpackage nor an .mlmodel: Core ML cannot load it")
     run = run or _capped
     checked = []
@@ -194,14 +194,14 @@ def check_unit(path: Path, options: BenchOptions, load_only: bool = False) -> Un
         return UnitCheck(unit, first_load_s=loaded)
     report = bench_bundle(path, options)
     bundle = open_bundle(path)
-    form = bundle.component().stream
+    form = bundle.main.stream
     function = None if form is None else form.steady or form.edge
     return UnitCheck(
         unit,
         problem=report.problem,
         first_load_s=loaded,
         bench=report,
-        placement=placement(bundle.artefact(bundle.component()), unit, function),
+        placement=placement(bundle.artefact(bundle.main), unit, function),
     )
 
 

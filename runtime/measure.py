@@ -15,15 +15,16 @@ from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from runtime.batches import Batched, open_batched
 from runtime.bench.closed import Latency, closed_loop
-from runtime.bundle import Bundle, BundleError, ComponentRecord, GoldenCase
+from runtime.bundle import Bundle, BundleError, GoldenCase
+from runtime.chains import Request
 from runtime.engines import ENGINES, ENGINES_OF, EngineError, cpu_name
 from runtime.files import write_json
 from runtime.metrics import Agreement, agreement, log_mel_l1, snr_db, stoi
 from runtime.options import MeasureOptions
+from runtime.sizes import Batched, Padded, open_sized
+from runtime.speak import Voice
 from runtime.speaker import cosine
-from runtime.spec import TimeAxis
 from runtime.stream import StreamingArtefact
 from runtime.synthesis import mode_of, open_artefact, synthesise
 from runtime.versions import installed_versions
@@ -51,11 +52,13 @@ class ClipResult:
 
 @dataclass(frozen=True)
 class RowsResult:
-    """One golden case of a component that makes no audio: `rows` of its output at once.
+    """One golden case of a component that makes no audio, or of a voice's component on the reference's own inputs:
+    `rows` of its output at once.
 
     `cosine`: the least of any row, of the angle to the reference.
     """
 
+    component: str
     case: str
     output: str
     rows: int
@@ -66,8 +69,9 @@ class RowsResult:
 
 @dataclass(frozen=True)
 class CallTiming:
-    """One call with so many rows at once."""
+    """One call with so many rows, or positions, at once."""
 
+    component: str
     rows: int
     calls: int
     first_call_ms: float
@@ -76,10 +80,24 @@ class CallTiming:
 
 
 @dataclass(frozen=True)
+class SpokenResult:
+    """One golden sentence through a whole voice. `durations_off`: symbols that last another number of frames than the
+    reference gives them. Seconds until its first audio and its last, of calls one after another; none where the engine
+    is not timed."""
+
+    case: str
+    symbols: int
+    seconds: float
+    durations_off: int
+    first_audio_s: float | None
+    elapsed_s: float | None
+
+
+@dataclass(frozen=True)
 class Measurement:
     """Everything one engine gave on one bundle; a JSON file beside the bundle and one MLflow run.
 
-    `clips` of what makes audio; `rows` and `calls` of what does not.
+    `clips` of what makes audio, end to end; `rows` and `calls` of each component that makes none; `spoken` of a voice.
     """
 
     schema_version: int
@@ -101,6 +119,7 @@ class Measurement:
     latency: Latency | None
     rows: tuple[RowsResult, ...] = ()
     calls: tuple[CallTiming, ...] = ()
+    spoken: tuple[SpokenResult, ...] = ()
 
     @property
     def worst(self) -> ClipResult:
@@ -112,9 +131,11 @@ def measure(bundle: Bundle, engine_name: str, options: MeasureOptions, keep_audi
 
     Raises what the engine raises. A clip whose output has the wrong length is recorded as such, not raised.
     """
-    if bundle.component().role != "vocoder":
+    if bundle.manifest.voice is not None:
+        return _measure_voice(bundle, engine_name, options, keep_audio)
+    component = bundle.main
+    if component.role != "vocoder":
         return _measure_rows(bundle, engine_name, options)
-    component = bundle.component()
     time_axis = component.time
     if time_axis is None or component.features is None:
         raise BundleError(f"{bundle.path.name}: component {component.name} is called a vocoder and has no mel or time")
@@ -128,10 +149,7 @@ def measure(bundle: Bundle, engine_name: str, options: MeasureOptions, keep_audi
         frames = case.inputs[time_axis.input]
         samples = synthesise(opened, time_axis, frames, chunk=options.chunk)
         output = np.moveaxis(samples, time_axis.output_axis, -1).reshape(-1)
-        if keep_audio is not None:
-            keep_audio.mkdir(parents=True, exist_ok=True)
-            np.save(keep_audio / f"{engine.name}-{case.clip}.npy", output)
-        clips.append(_clip_result(component, time_axis, case, output))
+        clips.append(_clip_result(bundle, case, output, engine.name, keep_audio))
     finished = time.perf_counter()
     longest = max(cases, key=lambda case: case.inputs[time_axis.input].shape[time_axis.input_axis])
     timing = None
@@ -168,20 +186,21 @@ def measure(bundle: Bundle, engine_name: str, options: MeasureOptions, keep_audi
 
 def _measure_rows(bundle: Bundle, engine_name: str, options: MeasureOptions) -> Measurement:
     """Of a component that makes no audio."""
-    component = bundle.component()
+    component = bundle.main
     started = time.perf_counter()
-    opened = open_batched(bundle.path, engine_name, component.name, options.threads, options.compute_unit)
+    opened = open_sized(bundle.path, engine_name, component.name, options.threads, options.compute_unit)
     loaded = time.perf_counter()
-    results = []
-    for case in bundle.goldens(component):
-        outputs = opened.run(case.inputs)
-        results += [_rows_result(case.clip, name, case.outputs[name], outputs[name]) for name in case.outputs]
+    cases = bundle.goldens(component)
+    results = _rows_results(opened, component.name, cases)
     finished = time.perf_counter()
     timings: list[CallTiming] = []
     if options.bench_seconds > 0 and opened.name not in UNTIMED:
-        longest = max((case.inputs for case in bundle.goldens(component)), key=_rows_of)
-        sizes = sorted(component.batches) or [1]
-        timings = [_timed_calls(opened, longest, size, options.bench_seconds / len(sizes)) for size in sizes]
+        longest = max((case.inputs for case in cases), key=_rows_of)
+        sizes = sorted(component.sizes) or [1]
+        timings = [
+            _timed_calls(opened, component.name, _resized(longest, size), size, options.bench_seconds / len(sizes))
+            for size in sizes
+        ]
     return Measurement(
         schema_version=SCHEMA_VERSION,
         key=measurement_key(bundle, engine_name, options),
@@ -205,20 +224,132 @@ def _measure_rows(bundle: Bundle, engine_name: str, options: MeasureOptions) -> 
     )
 
 
+def _measure_voice(bundle: Bundle, engine_name: str, options: MeasureOptions, keep_audio: Path | None) -> Measurement:
+    """Each component on the reference's own inputs, then the chain: with the reference's durations, so that samples
+    can be compared, and with its own, to see which differ and how long it takes."""
+    started = time.perf_counter()
+    voice = Voice(bundle.path, engine_name, options.threads, options.compute_unit)
+    opened = voice.last.edge if isinstance(voice.last, StreamingArtefact) else voice.last
+    loaded = time.perf_counter()
+    rows: list[RowsResult] = []
+    calls: list[CallTiming] = []
+    is_timed = options.bench_seconds > 0 and opened.name not in UNTIMED
+    last = bundle.main
+    rows += _last_rows(voice, bundle.goldens(last))
+    for name, part in voice.parts.items():
+        cases = bundle.goldens(bundle.component(name))
+        rows += _rows_results(part, name, cases)
+        if is_timed:
+            longest = max(cases, key=lambda case: sum(array.size for array in case.inputs.values())).inputs
+            length = max(max(array.shape) for array in longest.values())
+            calls.append(_timed_calls(part, name, longest, length, options.bench_seconds / len(voice.parts)))
+    clips, spoken = [], []
+    for case in bundle.spoken():
+        request = request_of(case)
+        aligned = voice.utterance(dataclasses.replace(request, durations=case.outputs["durations"]))
+        clips.append(_clip_result(bundle, case, voice.audio(aligned), opened.name, keep_audio))
+        spoken.append(_spoken_result(voice, case, request, is_timed))
+    finished = time.perf_counter()
+    timing = None
+    if is_timed:
+        longest_case = max(bundle.goldens(last), key=lambda case: case.inputs[voice.time.input].size)
+        frames = longest_case.inputs[voice.time.input]
+        constants = {name: array for name, array in longest_case.inputs.items() if name != voice.time.input}
+        timing = closed_loop(
+            voice.last, voice.time, frames, options.chunk, seconds=options.bench_seconds,
+            min_chunks=options.bench_min_chunks, threads=options.threads, constants=constants,
+        )  # fmt: skip
+    return Measurement(
+        schema_version=SCHEMA_VERSION,
+        key=measurement_key(bundle, engine_name, options),
+        bundle=bundle.path.name,
+        bundle_key=bundle.manifest.key,
+        component=bundle.main.name,
+        engine=opened.name,
+        device=opened.device,
+        system=f"{platform.system()} {platform.machine()}",
+        compute_unit=getattr(opened, "compute_unit", "cpu"),
+        mode=mode_of(voice.last),
+        chunk_frames=voice.last.form.chunk if isinstance(voice.last, StreamingArtefact) else options.chunk,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        versions=tool_versions(),
+        load_s=loaded - started,
+        quality_s=finished - loaded,
+        clips=tuple(clips),
+        latency=timing,
+        rows=tuple(rows),
+        calls=tuple(calls),
+        spoken=tuple(spoken),
+    )
+
+
+def _last_rows(voice: Voice, cases: Sequence[GoldenCase]) -> list[RowsResult]:
+    """Of what makes the audio, on the reference's own frames."""
+    results = []
+    for case in cases:
+        frames = case.inputs[voice.time.input]
+        constants = {name: array for name, array in case.inputs.items() if name != voice.time.input}
+        made = synthesise(voice.last, voice.time, frames, constants=constants)
+        results.append(
+            _rows_result(voice.record.last, case.clip, voice.time.output, case.outputs[voice.time.output], made)
+        )
+    return results
+
+
+def request_of(case: GoldenCase) -> Request:
+    """What a golden sentence asks a voice for."""
+    inputs = case.inputs
+    return Request(
+        ids=inputs["ids"], seed=int(inputs["seed"]), speaker=inputs.get("speaker"), language=inputs.get("language")
+    )
+
+
+def _spoken_result(voice: Voice, case: GoldenCase, request: Request, is_timed: bool) -> SpokenResult:
+    started = time.perf_counter()
+    utterance = voice.utterance(request)
+    first = None
+    samples = 0
+    if is_timed:
+        for piece in voice.pieces(utterance):
+            samples += len(piece)
+            if first is None and len(piece):
+                first = time.perf_counter() - started
+    elapsed = time.perf_counter() - started
+    wanted = case.outputs["durations"]
+    off = int((utterance.durations != wanted).sum()) if utterance.durations.shape == wanted.shape else len(wanted)
+    seconds = int(utterance.durations.sum()) * voice.record.samples_per_frame / voice.record.sample_rate
+    return SpokenResult(case.clip, len(request.ids), seconds, off, first, elapsed if is_timed else None)
+
+
 def _rows_of(inputs: Mapping[str, np.ndarray]) -> int:
     return len(next(iter(inputs.values())))
 
 
-def _rows_result(case: str, name: str, reference: np.ndarray, output: np.ndarray) -> RowsResult:
+def _resized(inputs: Mapping[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
+    """The first rows, repeated where there are fewer."""
+    return {name: np.resize(array, (rows, *array.shape[1:])) for name, array in inputs.items()}
+
+
+def _rows_results(opened: Batched | Padded, component: str, cases: Sequence[GoldenCase]) -> list[RowsResult]:
+    results = []
+    for case in cases:
+        outputs = opened.run(case.inputs)
+        for name, reference in case.outputs.items():
+            results.append(_rows_result(component, case.clip, name, reference, outputs[name]))
+    return results
+
+
+def _rows_result(component: str, case: str, name: str, reference: np.ndarray, output: np.ndarray) -> RowsResult:
     if output.shape != reference.shape:
-        return RowsResult(case, name, len(reference), False, float("nan"), float("nan"))
-    least = min(cosine(one, other) for one, other in zip(reference, output))
-    return RowsResult(case, name, len(reference), True, snr_db(reference.ravel(), output.ravel()), least)
+        return RowsResult(component, case, name, len(reference), False, float("nan"), float("nan"))
+    least = min(cosine(one.ravel(), other.ravel()) for one, other in zip(reference, output))
+    return RowsResult(component, case, name, len(reference), True, snr_db(reference.ravel(), output.ravel()), least)
 
 
-def _timed_calls(opened: Batched, inputs: Mapping[str, np.ndarray], rows: int, seconds: float) -> CallTiming:
-    """Calls one after another with the first rows of the inputs, repeated where there are fewer."""
-    part = {name: np.resize(array, (rows, *array.shape[1:])) for name, array in inputs.items()}
+def _timed_calls(
+    opened: Batched | Padded, component: str, part: Mapping[str, np.ndarray], rows: int, seconds: float
+) -> CallTiming:
+    """Calls one after another with the same inputs."""
     times: list[float] = []
     began = time.perf_counter()
     while len(times) < _FEWEST_CALLS or time.perf_counter() - began < seconds:
@@ -226,13 +357,21 @@ def _timed_calls(opened: Batched, inputs: Mapping[str, np.ndarray], rows: int, s
         opened.run(part)
         times.append(1e3 * (time.perf_counter() - started))
     steady = np.array(times[1:])
-    return CallTiming(rows, len(steady), times[0], *(float(np.percentile(steady, share)) for share in (50, 95)))
+    return CallTiming(
+        component, rows, len(steady), times[0], *(float(np.percentile(steady, share)) for share in (50, 95))
+    )
 
 
-def _clip_result(component: ComponentRecord, time_axis: TimeAxis, case: GoldenCase, output: np.ndarray) -> ClipResult:
-    assert component.features is not None
-    features, rate = component.features, time_axis.sample_rate
-    reference = case.outputs[time_axis.output].reshape(-1)
+def _clip_result(
+    bundle: Bundle, case: GoldenCase, output: np.ndarray, engine: str, keep_audio: Path | None
+) -> ClipResult:
+    """output (N,). `keep_audio`: a folder where it is kept as `<engine>-<clip>.npy`."""
+    features, reference = bundle.sound, bundle.audio_of(case)
+    assert features is not None
+    rate = features.sample_rate
+    if keep_audio is not None:
+        keep_audio.mkdir(parents=True, exist_ok=True)
+        np.save(keep_audio / f"{engine}-{case.clip}.npy", output)
     length_ok = len(output) == len(reference)
     common = min(len(output), len(reference))
     reference, output = reference[:common], output[:common]
@@ -287,7 +426,7 @@ def measurement_key(bundle: Bundle, engine: str, options: MeasureOptions) -> str
 
 def measurement_path(bundle: Bundle, engine: str, chunk: int | None) -> Path:
     """One file per engine, mode, chunk and device, beside the bundle."""
-    form = bundle.component().stream
+    form = bundle.main.stream
     mode, chunk = ("overlap", chunk) if form is None or engine == "torch" else (form.mode, form.chunk)
     machine = "-".join("".join(char if char.isalnum() else " " for char in cpu_name().lower()).split())
     return bundle.measured / f"{engine}-{mode}{'' if chunk is None else f'-chunk{chunk}'}-{machine}.json"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,16 +74,23 @@ def default_chunk(window: TensorSpec, time: TimeAxis) -> int:
     return fitting[0]
 
 
-def overlap(engine: Engine, time: TimeAxis, frames: np.ndarray, chunk: int | None = None) -> Iterator[np.ndarray]:
+def overlap(
+    engine: Engine,
+    time: TimeAxis,
+    frames: np.ndarray,
+    chunk: int | None = None,
+    constants: Mapping[str, np.ndarray] | None = None,
+) -> Iterator[np.ndarray]:
     """The output samples of each chunk in turn; concatenated they are the offline output.
 
-    frames: the whole utterance in the shape of the engine's input but for its length along time.input_axis.
+    frames: the whole utterance in the shape of the engine's input but for its length along time.input_axis;
+    `constants`: its inputs without time.
     """
     (window,) = (spec for spec in engine.inputs if spec.name == time.input)
     total = frames.shape[time.input_axis]
     for piece in overlap_pieces(total, window, time, chunk or default_chunk(window, time)):
         part = np.take(frames, range(piece.start, piece.stop), axis=time.input_axis)
-        output = engine.run({time.input: part})[time.output]
+        output = engine.run({time.input: part, **(constants or {})})[time.output]
         first = (piece.keep_from - piece.start) * time.samples_per_frame
         last = (piece.keep_to - piece.start) * time.samples_per_frame
         yield np.take(output, range(first, last), axis=time.output_axis)

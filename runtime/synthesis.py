@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import runtime
 from runtime.bundle import open_bundle
 from runtime.engines import Engine, is_bundle
 from runtime.errors import StreamError
+from runtime.form import StreamForm
 from runtime.overlap import overlap
 from runtime.spec import TimeAxis
 from runtime.stream import Stream, StreamingArtefact, open_stream
@@ -51,25 +53,48 @@ def synthesise(
     frames: np.ndarray,
     mode: str | None = None,
     chunk: int | None = None,
+    constants: Mapping[str, np.ndarray] | None = None,
 ) -> np.ndarray:
     """The whole output of an utterance: streamed, in overlapping pieces, or in one call (`offline`).
 
-    frames: in the shape of the component's input but for its length along time. Raises StreamError for a mode or chunk
-    that the artefact does not have, or an utterance that does not fit it.
+    frames: in the shape of the component's input but for its length along time; `constants`: inputs without time.
+    Raises StreamError for a mode or chunk that the artefact does not have, or an utterance that does not fit it.
     """
+    return np.concatenate(list(pieces(opened, time, frames, mode, chunk, constants)), axis=time.output_axis)
+
+
+def pieces(
+    opened: Engine | StreamingArtefact,
+    time: TimeAxis,
+    frames: np.ndarray,
+    mode: str | None = None,
+    chunk: int | None = None,
+    constants: Mapping[str, np.ndarray] | None = None,
+) -> Iterator[np.ndarray]:
+    """As `synthesise`, piece by piece as they become ready."""
     mode = mode_of(opened, mode)
     if isinstance(opened, StreamingArtefact):
         if chunk not in (None, opened.form.chunk):
             raise StreamError(
                 f"the artefact takes chunks of {opened.form.chunk} frames: convert with stream.chunk={chunk}"
             )
-        stream = Stream(opened)
-        pieces = [stream.push({time.input: frames})[time.output], stream.flush()[time.output]]
-        return np.concatenate(pieces, axis=time.output_axis)
+        yield from _streamed(Stream(opened, constants), opened.form, time, frames)
+        return
     if mode == "overlap":
-        return np.concatenate(list(overlap(opened, time, frames, chunk)), axis=time.output_axis)
+        yield from overlap(opened, time, frames, chunk, constants)
+        return
     (window,) = (spec for spec in opened.inputs if spec.name == time.input)
     problem = window.misfit(frames.shape)
     if problem:
         raise StreamError(f"mode offline: the utterance {problem}; use mode overlap")
-    return opened.run({time.input: frames})[time.output]
+    yield opened.run({time.input: frames, **(constants or {})})[time.output]
+
+
+def _streamed(stream: Stream, form: StreamForm, time: TimeAxis, frames: np.ndarray) -> Iterator[np.ndarray]:
+    """A push per call of the artefact, so that each piece comes as soon as it can."""
+    total, start = frames.shape[time.input_axis], 0
+    while start < total:
+        stop = min(start + (form.chunk if start else form.ahead), total)
+        yield stream.push({time.input: np.take(frames, range(start, stop), time.input_axis)})[time.output]
+        start = stop
+    yield stream.flush()[time.output]

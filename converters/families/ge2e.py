@@ -90,7 +90,7 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
             ),
             role="speaker_encoder",
             speaker=settings,
-            batches=BATCHES,
+            sizes=BATCHES,
         )
     ]
 

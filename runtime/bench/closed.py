@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,13 +52,14 @@ def closed_loop(
     min_chunks: int = 50,
     warm_up: int = 10,
     threads: int | None = None,
+    constants: Mapping[str, np.ndarray] | None = None,
 ) -> Latency:
     """Streams `frames` round and round until `seconds` and `min_chunks` are both reached.
 
     frames: an utterance in the shape of the component's input. `mode=offline` times whole calls of the default
     length. Raises StreamError for a mode, chunk or utterance that the artefact cannot stream.
     """
-    calls = feed(opened, time_axis, frames, chunk, mode)
+    calls = feed(opened, time_axis, frames, chunk, mode, constants)
 
     def timed() -> float:
         call = next(calls)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,26 +46,31 @@ def feed(
     frames: np.ndarray,
     chunk: int | None = None,
     mode: str | None = None,
+    constants: Mapping[str, np.ndarray] | None = None,
 ) -> Feed:
-    """frames: an utterance in the shape of the component's input. Raises StreamError for a mode, chunk or utterance
-    that the artefact cannot stream."""
+    """frames: an utterance in the shape of the component's input; `constants`: inputs without time.
+
+    Raises StreamError for a mode, chunk or utterance that the artefact cannot stream.
+    """
     mode, settles_in = mode_of(opened, mode), 0
     if isinstance(opened, StreamingArtefact):
         if chunk not in (None, opened.form.chunk):
             raise StreamError(f"the artefact takes chunks of {opened.form.chunk} frames, not of {chunk}")
         chunk, window = opened.form.chunk, len(opened.form.inputs[0])
         settles_in = 2 + opened.form.horizon // chunk
-        calls = _pushes(opened, time_axis, frames)
+        calls = _pushes(opened, time_axis, frames, constants)
     else:
-        chunk, window, calls = _pieces(opened, time_axis, frames, chunk, mode)
+        chunk, window, calls = _pieces(opened, time_axis, frames, chunk, mode, constants or {})
     seconds = chunk * time_axis.samples_per_frame / time_axis.sample_rate
     return Feed(mode, chunk, window, seconds, calls, settles_in)
 
 
-def _pushes(artefact: StreamingArtefact, time_axis: TimeAxis, frames: np.ndarray) -> Iterator[Call]:
+def _pushes(
+    artefact: StreamingArtefact, time_axis: TimeAxis, frames: np.ndarray, constants: Mapping[str, np.ndarray] | None
+) -> Iterator[Call]:
     """One utterance without end: each call pushes the frames of one chunk."""
     form, axis, total = artefact.form, time_axis.input_axis, frames.shape[time_axis.input_axis]
-    stream = Stream(artefact)
+    stream = Stream(artefact, constants)
     position = form.ahead - form.chunk
     stream.push({time_axis.input: np.take(frames, np.arange(position) % total, axis)})
     while True:
@@ -75,7 +80,12 @@ def _pushes(artefact: StreamingArtefact, time_axis: TimeAxis, frames: np.ndarray
 
 
 def _pieces(
-    engine: Engine, time_axis: TimeAxis, frames: np.ndarray, chunk: int | None, mode: str
+    engine: Engine,
+    time_axis: TimeAxis,
+    frames: np.ndarray,
+    chunk: int | None,
+    mode: str,
+    constants: Mapping[str, np.ndarray],
 ) -> tuple[int, int, Iterator[Call]]:
     """(chunk, frames of the longest call, the calls round and round) of an offline artefact."""
     (window,) = (spec for spec in engine.inputs if spec.name == time_axis.input)
@@ -89,6 +99,8 @@ def _pieces(
         if not whole:
             raise StreamError(f"the utterance is shorter than one chunk of {chunk} frames: bench a longer one")
         spans = [(piece.start, piece.stop) for piece in whole]
-    inputs = [{time_axis.input: np.take(frames, range(*span), axis=time_axis.input_axis)} for span in spans]
+    inputs = [
+        {time_axis.input: np.take(frames, range(*span), axis=time_axis.input_axis), **constants} for span in spans
+    ]
     calls = itertools.cycle([functools.partial(engine.run, given) for given in inputs])
     return chunk, max(stop - start for start, stop in spans), calls

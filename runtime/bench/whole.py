@@ -125,7 +125,7 @@ def bench_bundle(path: Path, options: BenchOptions, tell: Callable[[str], None] 
     """`tell` hears what is under way. Raises what opening the bundle raises, and StreamError for options that its
     artefact cannot follow."""
     bundle = open_bundle(path)
-    record = bundle.component()
+    record = bundle.main
     if record.time is None or record.features is None:
         raise BundleError(f"{path.name}: component {record.name} is no vocoder, which is all that is benched")
     load_average = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
@@ -174,7 +174,7 @@ def read_bench(path: Path) -> BenchReport:
 
 def _measure(path: Path, options: BenchOptions, tell: Callable[[str], None]) -> tuple[OneProcess, str, str]:
     bundle = open_bundle(path)
-    record = bundle.component()
+    record = bundle.main
     assert record.time is not None and record.features is not None
     time_axis, features = record.time, record.features
     started = time.perf_counter()

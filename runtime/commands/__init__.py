@@ -17,14 +17,17 @@ def vocoder(path: Path) -> tuple[Bundle, ComponentRecord, TimeAxis, MelSettings]
     if is_artefact(path):
         raise BundleError(f"{path.name} is a bare artefact: its mel settings and receptive field are in its bundle")
     bundle = open_bundle(path)
-    record = bundle.component()
+    record = bundle.main
     if record.time is None or record.features is None:
         raise BundleError(f"{path.name}: component {record.name} is no vocoder")
     return bundle, record, record.time, record.features
 
 
 def opened(options: argparse.Namespace) -> Engine | StreamingArtefact:
-    return open_artefact(options.artefact, options.engine, threads=options.threads, compute_unit=options.compute_unit)
+    """An artefact, or the main component of a bundle."""
+    path = options.artefact
+    component = None if is_artefact(path) else open_bundle(path, verify=False).main.name
+    return open_artefact(path, options.engine, component, options.threads, options.compute_unit)
 
 
 def engine_of(opened: Engine | StreamingArtefact) -> Engine:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,16 +34,13 @@ def info(options: argparse.Namespace) -> dict[str, Any]:
         }
     bundle = open_bundle(options.artefact)
     manifest = bundle.manifest
-    record = bundle.component()
+    record = bundle.main
     facts: dict[str, Any] = {
         "bundle": manifest.name,
         "created": manifest.created,
         "checkpoint": f"{manifest.checkpoint.name} ({manifest.checkpoint.licence}), {manifest.checkpoint.source}",
         "conversion": manifest.conversion.model_dump(),
-        "component": record.name,
-        "computes": record.computes,
-        "inputs": [str(spec) for spec in record.inputs],
-        "outputs": [str(spec) for spec in record.outputs],
+        **_component_facts(manifest.components),
         "parameters": manifest.parameters,
         "size_mb": round(bundle.artefact_bytes / 1e6, 3),
         "ops": record.ops,
@@ -54,6 +53,21 @@ def info(options: argparse.Namespace) -> dict[str, Any]:
         facts["receptive field"] = f"{record.time.left} frames before, {record.time.right} after"
         facts["sample_rate"] = record.time.sample_rate
     return facts
+
+
+def _component_facts(records: Sequence[ComponentRecord]) -> dict[str, Any]:
+    if len(records) == 1:
+        (record,) = records
+        return {
+            "component": record.name,
+            "computes": record.computes,
+            "inputs": [str(spec) for spec in record.inputs],
+            "outputs": [str(spec) for spec in record.outputs],
+        }
+    return {
+        record.name: f"{', '.join(map(str, record.inputs))} -> {', '.join(map(str, record.outputs))}"
+        for record in records
+    }
 
 
 def _stream_facts(form: StreamForm) -> dict[str, Any]:
@@ -73,13 +87,17 @@ def _stream_facts(form: StreamForm) -> dict[str, Any]:
 def lower(options: argparse.Namespace) -> dict[str, Any]:
     from runtime.mil.lower import functions_of, lowered
 
-    path = options.artefact
-    if not is_artefact(path):
-        bundle = open_bundle(path)
-        path = bundle.artefact(bundle.component())
-    if path.suffix != ".mlpackage":
-        raise ArtefactError(f"{path.name} is not an .mlpackage: there is nothing to lower")
-    return {"onnx": [str(lowered(path, function)[0]) for function in functions_of(path)]}
+    paths: list[Path] = []
+    for path in options.artefacts:
+        if is_artefact(path):
+            paths.append(path)
+        else:
+            bundle = open_bundle(path)
+            paths += [bundle.artefact(record) for record in bundle.manifest.components]
+    for path in paths:
+        if path.suffix != ".mlpackage":
+            raise ArtefactError(f"{path.name} is not an .mlpackage: there is nothing to lower")
+    return {"onnx": [str(lowered(path, function)[0]) for path in paths for function in functions_of(path)]}
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
@@ -89,7 +107,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             inputs = dict(stored)
     except ValueError as error:
         raise InputError(f"{options.inputs} cannot be read as arrays: {error}") from error
-    time_axis = None if is_artefact(options.artefact) else open_bundle(options.artefact, False).component().time
+    time_axis = None if is_artefact(options.artefact) else open_bundle(options.artefact, False).main.time
     if time_axis is not None and mode_of(artefact, options.mode) != "offline" and set(inputs) == {time_axis.input}:
         samples = synthesise(artefact, time_axis, inputs[time_axis.input], options.mode, options.chunk)
         outputs = {time_axis.output: samples}

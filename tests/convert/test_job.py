@@ -105,7 +105,7 @@ def test_a_damaged_measurement_is_measured_again_without_a_conversion(fp16, tmp_
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, OSError])
-@pytest.mark.parametrize("stage", ["convert_artefact", "write_reference", "make_goldens", "finish_bundle"])
+@pytest.mark.parametrize("stage", ["convert_artefact", "write_references", "make_goldens", "finish_bundle"])
 def test_whatever_stops_a_job_nothing_is_left_that_looks_finished(tmp_path, monkeypatch, stage, error):
     import convert.stages as stages
     from convert.job import run_job

@@ -12,8 +12,8 @@ from checkpoints.load import LoadedCheckpoint
 from converters.coqui import import_coqui
 from converters.families import ge2e
 from converters.options import ConversionError, Shape
-from runtime.batches import open_batched
 from runtime.embed import SpeakerEmbedder
+from runtime.sizes import open_sized
 from runtime.speaker import cosine, partials, speaker_mel
 from runtime.speech import clip_paths
 
@@ -59,7 +59,7 @@ def test_rtvc_s_architecture_has_its_published_size_and_unit_embeddings(checkpoi
     module = ge2e.load(loaded_one)
     (component,) = ge2e.components(module, loaded_one, Shape())
     assert sum(parameter.numel() for parameter in module.parameters()) == 1_423_616
-    assert (component.role, component.batches) == ("speaker_encoder", (1, 3, 9))
+    assert (component.role, component.sizes) == ("speaker_encoder", (1, 3, 9))
     embeddings = module(torch.rand(3, 160, 40))
     torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(3), atol=1e-3, rtol=0)
     assert (embeddings >= 0).all(), "behind a ReLU"
@@ -119,7 +119,7 @@ def encoder(convert_job, source):
 def test_the_job_makes_a_function_per_batch_over_the_same_weights(encoder):
     assert encoder.passed
     record = encoder.bundle.component()
-    assert record.batches == {1: "batch1", 3: "batch3", 9: "batch9"}
+    assert record.sizes == {1: "size1", 3: "size3", 9: "size9"}
     assert encoder.bundle.artefact_bytes < 1.1 * 2 * 1_423_616 + 100_000, "weights stand there once"
     mil, onnx = encoder.measurements
     for measurement in (mil, onnx):
@@ -134,8 +134,8 @@ def test_the_job_makes_a_function_per_batch_over_the_same_weights(encoder):
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 9, 14])
 def test_any_number_of_windows_goes_through_the_fixed_batches(encoder, rows):
     mels = np.random.default_rng(0).random((rows, 160, 40), np.float32)
-    batched = open_batched(encoder.bundle.path, "onnx")
-    wanted = open_batched(encoder.bundle.path, "torch").run({"mels": mels})["embeddings"]
+    batched = open_sized(encoder.bundle.path, "onnx")
+    wanted = open_sized(encoder.bundle.path, "torch").run({"mels": mels})["embeddings"]
     got = batched.run({"mels": mels})["embeddings"]
     assert got.shape == (rows, 256)
     assert min(cosine(one, other) for one, other in zip(got, wanted)) > 0.9999
@@ -144,9 +144,9 @@ def test_any_number_of_windows_goes_through_the_fixed_batches(encoder, rows):
 
 def test_a_format_of_one_function_has_a_free_axis_or_one_row(convert_job, source):
     onnx = convert_job("model=ge2e", f"checkpoint.source={source}", "format=onnx", "measure.bench_seconds=0")
-    assert onnx.passed and onnx.bundle.component().batches == {}
+    assert onnx.passed and onnx.bundle.component().sizes == {}
     old = convert_job("model=ge2e", f"checkpoint.source={source}", "format.target=macOS14", "measure.bench_seconds=0")
-    assert old.passed and old.bundle.component().batches == {1: ""}
+    assert old.passed and old.bundle.component().sizes == {1: ""}
 
 
 def test_embed_on_the_command_line(encoder, tmp_path, capsys):

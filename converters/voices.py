@@ -1,0 +1,92 @@
+"""Goldens of a voice: sentences through the original components, each of which keeps what it was given and made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from converters.component import Component
+from runtime.bundle import VOICE_GOLDENS, GoldenCase
+from runtime.chains import Request, chain
+from runtime.sentences import golden_sentences
+from runtime.speak import taken
+from runtime.text import TextError, read_symbols
+from runtime.voice import VoiceRecord
+
+GOLDEN_SENTENCES = 4
+
+
+def voice_goldens(
+    components: Sequence[Component], record: VoiceRecord, tables: Mapping[str, np.ndarray]
+) -> dict[str, list[GoldenCase]]:
+    """By component: its inputs and outputs within each sentence; and the sentences end to end.
+
+    The sentences are stored as phonemes and as letters: no phonemizer is needed. A voice that reads neither is given
+    symbols of its own, drawn.
+    """
+    cases: dict[str, list[GoldenCase]] = {component.name: [] for component in components}
+    cases[VOICE_GOLDENS] = []
+    known = {component.name: component for component in components}
+    for number, (name, ids) in enumerate(golden_ids(record)):
+        conditions = _conditions(record, tables)
+        request = Request(ids, number, conditions.get("speaker"), conditions.get("language"))
+        run = _Recorder(known, name, cases)
+        utterance = chain(record.chain).speak(record, run, request)
+        time = known[record.last].time
+        assert time is not None
+        audio = run(record.last, {time.input: utterance.frames, **utterance.constants})[time.output]
+        inputs = {"ids": ids, "seed": np.array(number), **conditions}
+        outputs = {"audio": audio, "durations": utterance.durations}
+        cases[VOICE_GOLDENS].append(GoldenCase(name, inputs, outputs, None))
+    return cases
+
+
+@dataclass(frozen=True)
+class _Recorder:
+    """Runs the original components and keeps what they were given and made."""
+
+    components: Mapping[str, Component]
+    case: str
+    cases: Mapping[str, list[GoldenCase]]
+
+    def __call__(self, component: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        own = taken(self.components[component].inputs, inputs)
+        outputs = run_original(self.components[component], own)
+        self.cases[component].append(GoldenCase(self.case, own, outputs, None))
+        return outputs
+
+
+def golden_ids(record: VoiceRecord, count: int = GOLDEN_SENTENCES) -> list[tuple[str, np.ndarray]]:
+    """(name, ids (T,)) of the sentences that ship with voxport, as the voice reads them."""
+    found = []
+    for name, letters, phonemes in golden_sentences()[:count]:
+        symbols = phonemes if record.text.phonemizer else letters.lower()
+        try:
+            found.append((name, np.array(read_symbols(symbols, record.text).ids)))
+        except TextError:
+            drawn = np.random.default_rng(len(found)).choice(sorted(record.text.symbols), len(letters))
+            found.append((name, np.array(read_symbols("".join(drawn), record.text).ids)))
+    return found
+
+
+def run_original(component: Component, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    with torch.inference_mode():
+        results = component.module(*(torch.from_numpy(inputs[spec.name]) for spec in component.inputs))
+    values = results if isinstance(results, tuple) else (results,)
+    return {spec.name: value.numpy() for spec, value in zip(component.outputs, values)}
+
+
+def _conditions(record: VoiceRecord, tables: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The first speaker and language; a drawn embedding of length 1 where a voice takes any and comes with none."""
+    found = {}
+    if "speakers" in tables:
+        found["speaker"] = tables["speakers"][0]
+    elif record.embedding_channels:
+        drawn = np.random.default_rng(0).standard_normal(record.embedding_channels).astype(np.float32)
+        found["speaker"] = drawn / np.linalg.norm(drawn)
+    if "languages" in tables:
+        found["language"] = tables["languages"][0]
+    return found

@@ -1,0 +1,61 @@
+"""How the components of a voice hang together, by kind of acoustic model: a table `name -> module`.
+
+A chain is a module with `speak(record, run, request) -> Utterance`: from symbols to what the voice's last component
+takes, which alone streams. `run` calls a component by name.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from runtime.voice import VoiceRecord
+
+CHAINS = {"flow_prior": "runtime.chains.flow_prior"}
+
+
+class Run(Protocol):
+    """A component by name, its inputs by name."""
+
+    def __call__(self, component: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]: ...
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """What the last component is to make audio of: `frames` along its time, `constants` beside them. `durations` (T,):
+    frames of each symbol."""
+
+    frames: np.ndarray
+    constants: Mapping[str, np.ndarray] = field(default_factory=dict)
+    durations: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to say: `ids` (T,); `seed` of the noise; embeddings (D,) where the voice is conditioned on them. `pace`: 2
+    is twice as fast. `durations` (T,): instead of predicted ones. `noise_scale`, `duration_noise_scale`: instead of
+    the voice's own; 0 makes speech that does not vary."""
+
+    ids: np.ndarray
+    seed: int = 0
+    speaker: np.ndarray | None = None
+    language: np.ndarray | None = None
+    pace: float = 1.0
+    durations: np.ndarray | None = None
+    noise_scale: float | None = None
+    duration_noise_scale: float | None = None
+
+
+class Chain(Protocol):
+    def speak(self, record: VoiceRecord, run: Run, request: Request) -> Utterance: ...
+
+
+def chain(name: str) -> Chain:
+    """Raises KeyError for a chain that this voxport does not have."""
+    module: Any = importlib.import_module(CHAINS[name])
+    return module

@@ -1,0 +1,86 @@
+"""speak."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runtime.audio import write_wav
+from runtime.bundle import BundleError
+from runtime.chains import Request
+from runtime.embed import SpeakerEmbedder
+from runtime.speak import SENTENCE_PAUSE, Voice, said
+from runtime.text import TextError
+
+
+def speak(options: argparse.Namespace) -> dict[str, Any]:
+    """What it took: time to the first audio from text, and elapsed / audio."""
+    text = sys.stdin.read() if options.text == "-" else options.text
+    if not 0.1 <= options.pace <= 10:
+        raise TextError(f"--pace takes 0.1 to 10, got {options.pace:g}")
+    loading = time.perf_counter()
+    voice = Voice(options.voice, options.engine, options.threads, options.compute_unit)
+    if options.vocoder is not None:
+        raise BundleError(f"{options.voice.name} makes audio by itself: leave out --vocoder")
+    speaker = _speaker(voice, options)
+    language = voice.language(options.language)
+    request = Request(np.zeros(0, np.int64), options.seed, speaker, language, options.pace)
+    rate = voice.record.sample_rate
+    pause = np.zeros(round(SENTENCE_PAUSE * rate), np.float32)
+    pieces: list[np.ndarray] = []
+    unknown: dict[str, None] = {}
+    sentences, first = 0, None
+    started = time.perf_counter()
+    for reading, utterance in said(voice, text, request):
+        if sentences:
+            pieces.append(pause)
+        for piece in voice.pieces(utterance):
+            if first is None and len(piece):
+                first = time.perf_counter() - started
+            pieces.append(piece)
+        sentences += 1
+        unknown.update(dict.fromkeys(reading.unknown))
+    elapsed = time.perf_counter() - started
+    audio = np.concatenate(pieces)
+    write_wav(options.target, audio, rate)
+    seconds = len(audio) / rate
+    facts: dict[str, Any] = {
+        "voice": voice.bundle.manifest.name,
+        "engine": voice.engine,
+        "sentences": sentences,
+        "seconds": round(seconds, 3),
+        "loaded_s": round(started - loading, 2),
+        "first_audio_ms": round(1e3 * (first or elapsed), 1),
+        "rtf": round(elapsed / seconds, 3),
+        "wrote": str(options.target),
+    }
+    if unknown:
+        facts["left out"] = f"symbols that the voice does not know: {' '.join(unknown)}"
+    return facts
+
+
+def _speaker(voice: Voice, options: argparse.Namespace) -> np.ndarray | None:
+    """By name, or as an embedding of a recording."""
+    recording = Path(options.speaker) if options.speaker else None
+    if recording is None or options.speaker in voice.record.speakers or not recording.is_file():
+        vector = voice.speaker(options.speaker)
+        if vector is None and voice.record.embedding_channels:
+            raise BundleError("this voice speaks as a recording: pass --speaker REF.wav and --encoder BUNDLE")
+        return vector
+    if not voice.record.embedding_channels:
+        raise BundleError(f"{options.voice.name} has voices of its own and clones none: --speaker takes their names")
+    if options.encoder is None:
+        raise BundleError("to speak as a recording pass --encoder BUNDLE, what `python -m convert model=ge2e` made")
+    embedder = SpeakerEmbedder(options.encoder, options.engine, options.threads, options.compute_unit)
+    vector = embedder.embed_file(recording).vector
+    if len(vector) != voice.record.embedding_channels:
+        raise BundleError(
+            f"the encoder's embeddings have {len(vector)} values, the voice takes {voice.record.embedding_channels}: "
+            "take the encoder that the voice was trained with"
+        )
+    return vector / np.linalg.norm(vector)

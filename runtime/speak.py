@@ -1,0 +1,128 @@
+"""A bundle that speaks: symbols or text in, audio out, the end of the chain streamed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from runtime.bundle import Bundle, BundleError, open_bundle
+from runtime.chains import Request, Utterance, chain
+from runtime.sizes import open_sized
+from runtime.spec import InputError, TensorSpec
+from runtime.stream import StreamingArtefact
+from runtime.synthesis import open_artefact, pieces, synthesise
+from runtime.text import Reading, TextError, halves, read, sentences
+from runtime.voice import VOICE_TABLES, VoiceRecord
+
+SENTENCE_PAUSE = 0.2  # seconds of silence between sentences, as Piper leaves
+
+
+class Voice:
+    """Every component opened in one engine. Arguments and errors as `runtime.load`; BundleError for a bundle that does
+    not speak."""
+
+    def __init__(
+        self, path: Path, engine: str = "auto", threads: int | None = None, compute_unit: str | None = None
+    ) -> None:
+        self.bundle = open_bundle(path)
+        record = self.bundle.manifest.voice
+        if record is None:
+            raise BundleError(f"{path.name} does not speak: convert a voice, such as model=vits")
+        self.record: VoiceRecord = record
+        self.parts = {
+            component.name: open_sized(path, engine, component.name, threads, compute_unit)
+            for component in self.bundle.manifest.components
+            if component.name != record.last
+        }
+        self.last = open_artefact(path, engine, record.last, threads, compute_unit)
+        axis = self.bundle.main.time
+        if axis is None:
+            raise BundleError(f"{path.name}: its component {record.last} has no time")
+        self.time = axis
+        self.tables = read_tables(self.bundle)
+
+    @property
+    def engine(self) -> str:
+        opened = self.last.edge if isinstance(self.last, StreamingArtefact) else self.last
+        return f"{opened.name} on {opened.device}"
+
+    def run(self, component: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return self.parts[component].run(taken(self.bundle.component(component).inputs, inputs))
+
+    def utterance(self, request: Request) -> Utterance:
+        """Everything but the last component. Raises InputError for what is too long, TextError for what it cannot
+        say."""
+        return chain(self.record.chain).speak(self.record, self.run, request)
+
+    def pieces(self, utterance: Utterance) -> Iterator[np.ndarray]:
+        """Samples (n,), as they become ready."""
+        for piece in pieces(self.last, self.time, utterance.frames, constants=utterance.constants):
+            yield piece.reshape(-1)
+
+    def audio(self, utterance: Utterance) -> np.ndarray:
+        """All samples (N,)."""
+        whole = synthesise(self.last, self.time, utterance.frames, constants=utterance.constants)
+        return whole.reshape(-1)
+
+    def speaker(self, name: str | None) -> np.ndarray | None:
+        """The embedding of a speaker by name, the first one's by default; None for a voice without any.
+
+        Raises BundleError for a name that the voice does not have.
+        """
+        return self._row("speakers", self.record.speakers, name)
+
+    def language(self, name: str | None) -> np.ndarray | None:
+        """As `speaker`, of a language."""
+        return self._row("languages", self.record.languages, name)
+
+    def _row(self, table: str, names: Mapping[str, int], name: str | None) -> np.ndarray | None:
+        if table not in self.tables:
+            if name is not None:
+                raise BundleError(f"{self.bundle.manifest.name} has one voice: there are no {table} to choose from")
+            return None
+        if name is not None and name not in names:
+            known = ", ".join(list(names)[:20])
+            raise BundleError(f"there is no {table[:-1]} {name!r}; there is: {known}{', …' if len(names) > 20 else ''}")
+        return self.tables[table][names[name] if name is not None else 0]
+
+
+def taken(specs: Sequence[TensorSpec], offered: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Those of the inputs that a component takes: a chain offers what it has."""
+    return {spec.name: offered[spec.name] for spec in specs if spec.name in offered}
+
+
+def said(voice: Voice, text: str, request: Request) -> Iterator[tuple[Reading, Utterance]]:
+    """Sentence by sentence, one that is too long for the artefact in halves; `request.ids` are filled in.
+
+    The noise of each sentence has a seed of its own, counted from `request.seed`.
+    Raises TextError where there is nothing to say, a word alone is too long, or a phonemizer is not installed.
+    """
+    waiting = list(reversed(sentences(text)))
+    if not waiting:
+        read(text, voice.record.text)  # says why
+    number = 0
+    while waiting:
+        sentence = waiting.pop()
+        reading = read(sentence, voice.record.text)
+        own = replace(request, ids=np.array(reading.ids), seed=request.seed + number)
+        try:
+            utterance = voice.utterance(own)
+        except InputError as error:
+            parts = halves(sentence)
+            if parts is None:
+                raise TextError(f"{sentence[:40]!r} is too long to be spoken at once: {error}") from error
+            waiting += [part for part in reversed(parts) if any(letter.isalnum() for letter in part)]
+            continue
+        number += 1
+        yield reading, utterance
+
+
+def read_tables(bundle: Bundle) -> dict[str, np.ndarray]:
+    path = bundle.path / VOICE_TABLES
+    if not path.is_file():
+        return {}
+    with np.load(path, allow_pickle=False) as stored:
+        return dict(stored)

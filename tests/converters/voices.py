@@ -1,0 +1,117 @@
+"""Small voices with random weights, in the layouts of those who publish real ones."""
+
+import json
+
+import numpy as np
+import onnx
+import torch
+from onnx import helper, numpy_helper
+
+from converters.coqui import import_coqui
+
+LETTERS = {
+    "characters_class": "TTS.tts.models.vits.VitsCharacters",
+    "pad": "<PAD>", "eos": None, "bos": None, "blank": "<BLNK>", "punctuations": "!'(),-.:;? ",
+    "characters": "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", "phonemes": "ˈˌːˑpbtdɪɛæ",
+}  # fmt: skip
+SMALL = {
+    "num_chars": 80, "hidden_channels": 16, "hidden_channels_ffn_text_encoder": 32, "num_layers_text_encoder": 2,
+    "num_layers_flow": 2, "resblock_type_decoder": "2", "resblock_kernel_sizes_decoder": [3, 5],
+    "resblock_dilation_sizes_decoder": [[1, 2], [2, 6]], "upsample_rates_decoder": [8, 8, 4],
+    "upsample_initial_channel_decoder": 32, "upsample_kernel_sizes_decoder": [16, 16, 8], "init_discriminator": False,
+}  # fmt: skip
+
+
+def coqui_vits(speakers=(), languages=(), **model_args):
+    """coqui-tts's own Vits and its config as a plain mapping; random weights that make durations of some frames."""
+    models, configs = import_coqui("TTS.tts.models.vits"), import_coqui("TTS.tts.configs.vits_config")
+    letters = import_coqui("TTS.tts.configs.shared_configs").CharactersConfig(**LETTERS)
+    config = configs.VitsConfig(model_args=models.VitsArgs(**{**SMALL, **model_args}), characters=letters)
+    config.speakers = list(speakers)
+    dataset = import_coqui("TTS.config.shared_configs").BaseDatasetConfig
+    config.datasets = [dataset(language=language) for language in languages]
+    torch.manual_seed(0)
+    model = models.Vits(config)
+    for name, parameter in model.named_parameters():
+        if "proj" in name or "post" in name:  # initialised with zeros: nothing would happen
+            torch.nn.init.normal_(parameter, std=0.1)
+    return model.eval(), json.loads(config.to_json())
+
+
+def write_coqui(folder, model, config):
+    """As coqui-tts's trainer leaves it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    torch.save({"model": model.state_dict()}, folder / "model_file.pth")
+    return folder
+
+
+def write_onnx_voice(path, model):
+    """An ONNX file with the names and foldings of Piper's exports: no more of a graph than an import needs."""
+    nodes, initialisers = [], []
+
+    def keep(name, tensor):
+        initialisers.append(numpy_helper.from_array(np.ascontiguousarray(tensor.detach().numpy()), name))
+        return name
+
+    def layer(module_path, convolution):
+        normed = hasattr(convolution, "parametrizations")
+        weight = keep(f"onnx::Conv_{len(nodes)}" if normed else f"{module_path}.weight", convolution.weight)
+        inputs = ["x", weight] + (
+            [keep(f"{module_path}.bias", convolution.bias)] if convolution.bias is not None else []
+        )
+        is_transposed = isinstance(convolution, torch.nn.ConvTranspose1d)
+        node = helper.make_node(
+            "ConvTranspose" if is_transposed else "Conv", inputs, [f"y{len(nodes)}"],
+            name=f"/{'/'.join(_parts(module_path))}/Conv", dilations=convolution.dilation,
+            kernel_shape=convolution.kernel_size, strides=convolution.stride,
+        )  # fmt: skip
+        nodes.append(node)
+
+    for ours, theirs in {
+        "text_encoder": "enc_p",
+        "waveform_decoder": "dec",
+        "flow": "flow",
+        "duration_predictor": "dp",
+    }.items():
+        part = getattr(model, ours)
+        for name, module in part.named_modules():
+            if theirs == "dp" and name.startswith(("post_", "flows.1.")):
+                continue
+            path_there = f"{theirs}.{_numbered(theirs, name)}"
+            if isinstance(module, (torch.nn.Conv1d, torch.nn.ConvTranspose1d)):
+                layer(path_there, module)
+        for name, parameter in part.named_parameters():
+            is_kept = name.endswith((".gamma", ".beta", "emb_rel_k", "emb_rel_v"))
+            if is_kept and not (theirs == "dp" and name.startswith(("post_", "flows.1."))):
+                keep(f"{theirs}.{_numbered(theirs, name)}", parameter)
+    keep("sid", model.text_encoder.emb.weight)  # deduplicated under another name, as Piper's exporter does
+    nodes.append(helper.make_node("Gather", ["sid", "input"], ["emb"], name="/enc_p/emb/Gather"))
+    if hasattr(model, "emb_g"):
+        keep("emb_g.weight", model.emb_g.weight)
+    first = model.duration_predictor.flows[0]
+    keep("dp.flows.0.m", first.translation)
+    keep("/dp/flows.0/Exp_output_0", torch.exp(-first.log_scale))
+    graph = helper.make_graph(nodes, "voice", [], [], initialisers)
+    onnx.save(helper.make_model(graph), path)
+    return path
+
+
+def _parts(module_path):
+    """Path of a node's name: numbers stay with the list that they count."""
+    parts = []
+    for part in module_path.split("."):
+        if part.isdigit():
+            parts[-1] += f".{part}"
+        else:
+            parts.append(part)
+    return parts
+
+
+def _numbered(part, name):
+    """Flows alternate with flips there and are numbered with them."""
+    if not name.startswith("flows."):
+        return name
+    _, number, *rest = name.split(".")
+    there = 2 * int(number) if part == "flow" else max(2 * int(number) - 1, 0)
+    return ".".join(["flows", str(there), *rest])
