@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: convert test proof conformance layer ui clean
+.PHONY: convert test proof conformance models layer ui clean
 
 convert: $(STAMP)
 	$(VENV)/bin/python -m convert model=hifigan precision=fp16
@@ -25,6 +25,10 @@ proof: $(STAMP)
 conformance: $(STAMP)
 	$(VENV)/bin/python -m runtime.mil.conformance
 	$(VENV)/bin/python -m runtime.mil.conformance --engine onnx --per-class 2 --report docs/conformance.md
+
+# docs/models.md: every family, format and precision, converted and executed here (a quarter of an hour on two cores).
+models: $(STAMP)
+	$(VENV)/bin/python -m benchmarks.models docs/models.md
 
 # On a Mac: whether Apple's compilers take the custom layer's Swift class and its kernel.
 layer: $(STAMP)

@@ -3,13 +3,14 @@
     python -m benchmarks.voices BUNDLE VOICE.onnx [--engine onnx|mil]
 
 The file draws its noise inside, so both speak without noise. A frame more or less shifts all that follows: samples are
-compared where every symbol lasts as long in both, with the durations that the artefacts predict where they are the
-file's, which is said.
+compared with the durations that the bundle's own reference predicts; `off` counts the symbols to which the artefacts
+would give another one.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import time
 from pathlib import Path
 
@@ -33,31 +34,35 @@ def main() -> None:
     session = onnxruntime.InferenceSession(options.onnx)
     scales = np.array([0.0, voice.record.length_scale, 0.0], np.float32)
     print(f"{voice.engine}, {options.bundle.name}")
-    print("sentence    | symbols | frames | file's | SNR dB | log-mel L1 | first audio ms | RTF | RTF of the file")
+    reference = Voice(options.bundle, "torch")
+    print(
+        "sentence    | symbols | off | frames | file's | SNR dB | log-mel L1 | first audio ms | RTF | RTF of the file"
+    )
     for name, _, phonemes in golden_sentences():
         ids = np.array(read_symbols(phonemes, voice.record.text).ids)
         inputs = {"input": ids[None].astype(np.int64), "input_lengths": np.array([len(ids)]), "scales": scales}
         request = Request(ids, noise_scale=0.0, duration_noise_scale=0.0)
+        durations = reference.utterance(request).durations
         for _ in range(2):  # the first is a warm-up
             started = time.perf_counter()
             wanted = session.run(None, inputs)[0].ravel()
             middle = time.perf_counter()
-            utterance = voice.utterance(request)
+            own = voice.utterance(request)
             pieces, first = [], 0.0
-            for piece in voice.pieces(utterance):
+            for piece in voice.pieces(own):
                 first = first or time.perf_counter() - middle
                 pieces.append(piece)
             ended = time.perf_counter()
-        got = np.concatenate(pieces)
-        frames, theirs = int(utterance.durations.sum()), len(wanted) // voice.record.samples_per_frame
-        common = min(len(wanted), len(got))
+        seconds = sum(map(len, pieces)) / voice.record.sample_rate
+        got = voice.audio(voice.utterance(dataclasses.replace(request, durations=durations)))
+        frames, theirs = int(durations.sum()), len(wanted) // voice.record.samples_per_frame
         quality = "      – |          –"
         if frames == theirs:
-            distance = log_mel_l1(wanted[:common], got[:common], voice.record.features)
+            distance = log_mel_l1(wanted, got, voice.record.features)
             quality = f"{snr_db(wanted, got):6.1f} | {distance:10.5f}"
-        seconds = len(got) / voice.record.sample_rate
+        off = int((own.durations != durations).sum())
         print(
-            f"{name} | {len(ids):7} | {frames:6} | {theirs:6} | {quality} | {1e3 * first:14.0f} | "
+            f"{name} | {len(ids):7} | {off:3} | {frames:6} | {theirs:6} | {quality} | {1e3 * first:14.0f} | "
             f"{(ended - middle) / seconds:.3f} | {(middle - started) / seconds:.3f}"
         )
 

@@ -7,6 +7,7 @@ any T, and moved by one reshape.
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -16,14 +17,15 @@ def to_absolute(relative: Tensor, window: int) -> Tensor:
 
     Row i moves right by i when a row that is one longer is read again with one less.
     """
-    *_, length, offsets = relative.shape
-    padded = F.pad(relative, (0, length)).flatten(-2)
-    wide = padded[..., : length * (length + offsets - 1)].unflatten(-1, (length, length + offsets - 1))
+    *shape, length, offsets = relative.shape
+    padded = torch.cat([relative, relative.new_zeros(*shape, length, length)], -1).flatten(-2)
+    wide = padded[..., : length * (length + offsets - 1)].reshape(*shape, length, length + offsets - 1)
     return wide[..., window : window + length]
 
 
 def to_relative(absolute: Tensor, window: int) -> Tensor:
     """(…, T, T) by position -> (…, T, 2 window + 1) by offset: the inverse within the window."""
-    length = absolute.shape[-1]
+    *shape, length, _ = absolute.shape
     wide = F.pad(absolute, (window, window)).flatten(-2)
-    return F.pad(wide, (0, length)).unflatten(-1, (length, length + 2 * window + 1))[..., : 2 * window + 1]
+    longer = torch.cat([wide, wide.new_zeros(*shape, length)], -1)  # padding by a length that varies converts nowhere
+    return longer.reshape(*shape, length, length + 2 * window + 1)[..., : 2 * window + 1]

@@ -216,12 +216,13 @@ def read_audio(path: Path, sample_rate: int) -> np.ndarray:
 
 
 def write_wav(path: Path, samples: np.ndarray, sample_rate: int) -> None:
-    """Mono 16-bit PCM; samples beyond full scale are clipped. Written aside, then renamed."""
+    """Mono 16-bit PCM; samples beyond full scale are clipped. Written aside, then renamed. Raises OSError."""
     import soundfile
 
     partial = path.with_name(f".{path.name}.partial")
     try:
-        soundfile.write(partial, np.clip(samples, -1.0, 1.0), sample_rate, subtype="PCM_16", format="WAV")
+        with partial.open("wb") as file:
+            soundfile.write(file, np.clip(samples, -1.0, 1.0), sample_rate, subtype="PCM_16", format="WAV")
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,9 @@ import numpy as np
 from runtime.bundle import Bundle, BundleError, open_bundle
 from runtime.chains import Request, Utterance, chain
 from runtime.sizes import open_sized
-from runtime.spec import InputError, TensorSpec
+from runtime.spec import Dim, InputError, TensorSpec
 from runtime.stream import StreamingArtefact
-from runtime.synthesis import open_artefact, pieces, synthesise
+from runtime.synthesis import open_artefact, pieces
 from runtime.text import Reading, TextError, halves, read, sentences
 from runtime.voice import VOICE_TABLES, VoiceRecord
 
@@ -59,13 +60,32 @@ class Voice:
 
     def pieces(self, utterance: Utterance) -> Iterator[np.ndarray]:
         """Samples (n,), as they become ready."""
-        for piece in pieces(self.last, self.time, utterance.frames, constants=utterance.constants):
-            yield piece.reshape(-1)
+        frames = self._long_enough(utterance.frames)
+        left = utterance.frames.shape[self.time.input_axis] * self.time.samples_per_frame
+        for piece in pieces(self.last, self.time, frames, constants=utterance.constants):
+            yield piece.reshape(-1)[:left]
+            left = max(left - piece.size, 0)
 
     def audio(self, utterance: Utterance) -> np.ndarray:
         """All samples (N,)."""
-        whole = synthesise(self.last, self.time, utterance.frames, constants=utterance.constants)
-        return whole.reshape(-1)
+        return np.concatenate(list(self.pieces(utterance)))
+
+    def _long_enough(self, frames: np.ndarray) -> np.ndarray:
+        """An artefact of a fixed length takes no less: zeros follow, which the last frames of a word can hear."""
+        if isinstance(self.last, StreamingArtefact):
+            return frames
+        (window,) = (spec for spec in self.last.inputs if spec.name == self.time.input)
+        size, length = window.shape[self.time.input_axis], frames.shape[self.time.input_axis]
+        least = size.lo if isinstance(size, Dim) else size
+        if length >= least:
+            return frames
+        warnings.warn(
+            f"an utterance of {length} frames is shorter than the artefact takes ({least}): its end is approximate; "
+            "convert with stream=stateful for any length",
+            stacklevel=2,
+        )
+        widths = [(0, least - length if axis == self.time.input_axis else 0) for axis in range(frames.ndim)]
+        return np.pad(frames, widths)
 
     def speaker(self, name: str | None) -> np.ndarray | None:
         """The embedding of a speaker by name, the first one's by default; None for a voice without any.

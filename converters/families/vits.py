@@ -163,7 +163,6 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
     hidden = settings.hidden_channels
     wide = hidden + settings.language_channels
     ids, frames = _axis(TEXT_SIZES), _axis(FRAME_SIZES)
-    is_flexible = shape.flexible
     text_mask = TensorSpec("text_mask", (1, 1, ids), "float32", "1 where there is text")
     frame_mask = TensorSpec("frame_mask", (1, 1, frames), "float32", "1 where there is sound")
     encoded = TensorSpec("hidden", (1, wide, ids), "float32", "")
@@ -175,7 +174,8 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
     if not settings.condition_dp_on_speaker:
         on_durations = ()
     time = _decoder_time(module, mel)
-    text_sizes, frame_sizes = ((), ()) if is_flexible else (TEXT_SIZES, FRAME_SIZES)
+    text_sizes, frame_sizes = ((), ()) if shape.flexible else (TEXT_SIZES, FRAME_SIZES)
+    pieces, samples = (_decoder_axis(shape, factor) for factor in (1, time.samples_per_frame))
     return [
         _component(
             TextEncoder(module),
@@ -208,8 +208,8 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
         _component(
             Decoder(module),
             "decoder",
-            (TensorSpec("latents", (1, hidden, shape.frames), "float32", ""), *speaker),
-            (TensorSpec("audio", (1, 1, shape.frames * time.samples_per_frame), "float32", "amplitude"),),
+            (TensorSpec("latents", (1, hidden, pieces), "float32", ""), *speaker),
+            (TensorSpec("audio", (1, 1, samples), "float32", "amplitude, full scale 1.0"),),
             "HifiganGenerator.forward of coqui-tts's VITS",
             (),
             time,
@@ -234,7 +234,7 @@ def voice(module: nn.Module) -> VoiceRecord:
         channels=settings.hidden_channels,
         features=mel,
         speakers=_speakers(module),
-        languages=_named(config.get("language_ids"), _table_rows(module, "emb_l")),
+        languages=_languages(module),
         embedding_channels=settings.speaker_channels if settings.use_d_vector_file else 0,
     )
 
@@ -429,6 +429,12 @@ def _axis(sizes: tuple[int, ...]) -> Dim:
     return Dim(2, sizes[-1], sizes[0])
 
 
+def _decoder_axis(shape: Shape, factor: int) -> int | Dim:
+    if shape.min_frames is None or shape.max_frames is None:
+        return shape.frames * factor
+    return Dim(shape.min_frames * factor, shape.max_frames * factor, shape.frames * factor)
+
+
 def _optional(name: str, channels: int) -> tuple[TensorSpec, ...]:
     return (TensorSpec(name, (1, channels, 1), "float32", "embedding"),) if channels else ()
 
@@ -477,6 +483,16 @@ def _speakers(module: Vits) -> dict[str, int]:
     listed = module.config.get("speakers")  # Coqui's newer configs list them
     names = {name: row for row, name in enumerate(listed)} if listed else module.config.get("speaker_ids")
     return _named(names, _table_rows(module, "emb_g"))
+
+
+def _languages(module: Vits) -> dict[str, int]:
+    """By the file beside the weights, the config's list, or the languages of its training data in order."""
+    rows, named = _table_rows(module, "emb_l"), module.config.get("language_ids")
+    trained = sorted({data.get("language") for data in module.config.get("datasets") or () if data.get("language")})
+    listed = list(module.config.get("languages") or trained)
+    if not named and len(listed) == rows:
+        named = {name: row for row, name in enumerate(listed)}
+    return _named(named, rows)
 
 
 def _text(config: Mapping[str, Any]) -> TextSettings:

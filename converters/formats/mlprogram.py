@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ def convert(component: Component, precision: str, options: FormatOptions, folder
         )
         program = ct.convert(
             traced,
-            inputs=[_tensor_type(ct, spec) for spec in component.inputs],
+            inputs=_tensor_types(ct, component.inputs),
             states=[_state_type(ct, spec) for spec in component.states] or None,
             outputs=[ct.TensorType(name=spec.name, dtype=np.dtype(spec.dtype)) for spec in component.outputs],
             convert_to="mlprogram",
@@ -85,9 +85,18 @@ def _state_type(ct: Any, spec: TensorSpec) -> Any:
     return ct.StateType(wrapped_type=ct.TensorType(shape=spec.default_shape, dtype=np.float16), name=spec.name)
 
 
-def _tensor_type(ct: Any, spec: TensorSpec) -> Any:
-    axes = [
-        ct.RangeDim(lower_bound=axis.lo, upper_bound=axis.hi, default=axis.default) if isinstance(axis, Dim) else axis
-        for axis in spec.shape
+def _tensor_types(ct: Any, specs: Sequence[TensorSpec]) -> list[Any]:
+    """Axes of equal bounds are one and the same: a length and its mask's."""
+    shared: dict[Dim, Any] = {}
+
+    def axis(size: int | Dim) -> Any:
+        if isinstance(size, int):
+            return size
+        if size not in shared:
+            shared[size] = ct.RangeDim(lower_bound=size.lo, upper_bound=size.hi, default=size.default)
+        return shared[size]
+
+    return [
+        ct.TensorType(name=spec.name, shape=ct.Shape([axis(size) for size in spec.shape]), dtype=np.dtype(spec.dtype))
+        for spec in specs
     ]
-    return ct.TensorType(name=spec.name, shape=ct.Shape(axes), dtype=np.dtype(spec.dtype))

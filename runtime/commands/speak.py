@@ -23,6 +23,8 @@ def speak(options: argparse.Namespace) -> dict[str, Any]:
     text = sys.stdin.read() if options.text == "-" else options.text
     if not 0.1 <= options.pace <= 10:
         raise TextError(f"--pace takes 0.1 to 10, got {options.pace:g}")
+    if not options.target.absolute().parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {options.target.parent} to write {options.target.name} into")
     loading = time.perf_counter()
     voice = Voice(options.voice, options.engine, options.threads, options.compute_unit)
     if options.vocoder is not None:

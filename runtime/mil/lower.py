@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from runtime.mil.interface import Interface
 from runtime.mil.opaque import TRANSLATIONS
 from runtime.mil.package import Package, files_of, open_package, read_specification
 from runtime.mil.shapes import Traced
-from runtime.spec import Dim
+from runtime.spec import Dim, TensorSpec
 
 _OPSET = 20
 
@@ -70,14 +71,6 @@ def _export(package: Package, path: Path) -> None:
         torch.zeros(spec.default_shape, dtype=getattr(torch, spec.dtype.replace("float16", "float32")))
         for spec in taken
     )
-    dynamic = tuple(
-        {
-            index: torch.export.Dim(f"axis_{position}_{index}", min=axis.lo, max=axis.hi)
-            for index, axis in enumerate(spec.shape)
-            if isinstance(axis, Dim)
-        }
-        for position, spec in enumerate(taken)
-    )
     names = [spec.name for spec in taken]
     results = [spec.name for spec in interface.outputs] + [next_state(spec.name) for spec in interface.states]
     # They are read by position: one that is an input, or occurs twice, is called something else.
@@ -88,7 +81,7 @@ def _export(package: Package, path: Path) -> None:
             logging.getLogger(tool).setLevel(logging.CRITICAL)
         try:
             exported = torch.onnx.export(
-                torch.export.export(Traced(build_graph(package)), examples, dynamic_shapes=(dynamic,), strict=False),
+                _traced(build_graph(package), examples, taken),
                 dynamo=True,
                 verbose=False,
                 input_names=names,
@@ -107,6 +100,29 @@ def _export(package: Package, path: Path) -> None:
     for value, name in zip(exported.model.graph.inputs, names):
         value.name = name  # the exporter gives an input that is an output the output's name
     exported.save(str(path), external_data=False)
+
+
+def _traced(graph: torch.fx.GraphModule, examples: tuple[Any, ...], taken: Sequence[TensorSpec]) -> Any:
+    """Flexible axes are taken to be independent; where the program needs some to be equal, those of equal bounds."""
+    for is_shared in (False, True):
+        dynamic = tuple(
+            {
+                index: torch.export.Dim(
+                    f"from_{axis.lo}_to_{axis.hi}" if is_shared else f"axis_{position}_{index}",
+                    min=axis.lo,
+                    max=axis.hi,
+                )
+                for index, axis in enumerate(spec.shape)
+                if isinstance(axis, Dim)
+            }
+            for position, spec in enumerate(taken)
+        )
+        try:
+            return torch.export.export(Traced(graph), examples, dynamic_shapes=(dynamic,), strict=False)
+        except torch._dynamo.exc.UserError as error:
+            if is_shared or "must always be equal" not in str(error):
+                raise
+    return None
 
 
 def _tidy(model: Any) -> None:

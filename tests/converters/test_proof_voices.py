@@ -1,0 +1,46 @@
+"""A real voice against the ONNX file that it came from; `make proof` fetches it (63 MB)."""
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from checkpoints.download import Unavailable
+from checkpoints.locate import locate
+from checkpoints.options import CheckpointOptions
+from runtime.chains import Request
+from runtime.metrics import snr_db
+from runtime.sentences import golden_sentences
+from runtime.speak import Voice
+from runtime.text import read_symbols
+
+pytestmark = pytest.mark.proof
+
+
+@pytest.fixture(scope="module")
+def joe():
+    try:
+        return locate(CheckpointOptions(name="joe_vits"), "vits", "", print)
+    except Unavailable as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("engine", ["onnx", "mil"])
+def test_ten_sentences_equal_piper_s_own(joe, convert_job, engine):
+    # the fixture's checkpoint.source is overridden: the voice does not ship with voxport
+    outcome = convert_job("model=vits", "checkpoint=joe_vits", "checkpoint.source=auto", "precision=fp32")
+    assert outcome.passed
+    voice = Voice(outcome.bundle.path, engine)
+    session = onnxruntime.InferenceSession(joe.weights)
+    for name, _, phonemes in golden_sentences():
+        ids = np.array(read_symbols(phonemes, voice.record.text).ids)
+        scales = np.array([0, voice.record.length_scale, 0], np.float32)
+        inputs = {"input": ids[None].astype(np.int64), "input_lengths": np.array([len(ids)]), "scales": scales}
+        wanted = session.run(None, inputs)[0].ravel()
+        got = voice.audio(voice.utterance(Request(ids, noise_scale=0.0, duration_noise_scale=0.0)))
+        assert len(got) == len(wanted), name
+        assert snr_db(wanted, got) >= 60, name
+
+
+def test_fp16_passes_its_gates(joe, convert_job):
+    outcome = convert_job("model=vits", "checkpoint=joe_vits", "checkpoint.source=auto", "precision=fp16")
+    assert outcome.passed, [str(gate) for gate in outcome.gates if not gate.passed]
