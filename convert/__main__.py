@@ -48,6 +48,7 @@ def _run_hydra(arguments: list[str]) -> int:
     register()
     verdicts: list[bool] = []
     skipped: list[str] = []
+    codes: list[int] = []
     outcomes: list[tuple[Outcome, Path]] = []
     is_sweep = bool({"-m", "--multirun"} & set(arguments))
 
@@ -70,6 +71,13 @@ def _run_hydra(arguments: list[str]) -> int:
             verdicts.append(False)
             return
         assert isinstance(job, Job)
+        if job.suite.name:
+            from hydra.core.hydra_config import HydraConfig
+
+            from convert.suite import run_suite
+
+            codes.append(run_suite(job, list(HydraConfig.get().overrides.task)))
+            return
         outcome = show(job)
         verdicts.append(outcome is not None and outcome.passed)
         if outcome is not None:
@@ -95,6 +103,8 @@ def _run_hydra(arguments: list[str]) -> int:
     if skipped and not verdicts:
         console.error("nothing was left to convert")
         return _FAILED
+    if codes:
+        return max(codes)
     return 0 if all(verdicts) else _FAILED
 
 

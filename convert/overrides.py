@@ -67,7 +67,9 @@ def _check_limit(key: str, precisions: Iterable[str]) -> None:
     series = [name for precision in precisions for name in (precision, *(f"{precision}_{e}" for e in sorted(ENGINES)))]
     limits = [field.name for field in dataclasses.fields(GateLimits)]
     known = [f"gates.limits.{name}.{limit}" for name in series for limit in limits]
-    if key not in (*known, *(f"gates.limits.{name}" for name in series)):
+    stem, of_component, component = key.partition(".components.")  # which there are is the family's to say
+    wanted = f"{stem}.components" if of_component and component.isidentifier() else key
+    if wanted not in (*known, *(f"gates.limits.{name}" for name in series)):
         raise OverrideError(f"there is no setting {key!r}{_nearest(key, known)}")
 
 

@@ -38,8 +38,21 @@ class GateOptions:
 
 
 @dataclass
+class SuiteOptions:
+    """`jobs`: settings of each entry, a list of values being every one of them. `processes`: jobs at once, 0 for as
+    many as cores and memory take at `memory_gb` each. `limit_minutes`: a job that takes longer is ended."""
+
+    name: str = ""
+    jobs: list[dict[str, Any]] = field(default_factory=list)
+    processes: int = 0
+    memory_gb: float = 3.0
+    limit_minutes: float = 30.0
+
+
+@dataclass
 class Job:
-    """One conversion and its measurements. `output`: folder of the bundles; `force`: convert and measure anew."""
+    """One conversion and its measurements, or a suite of them. `output`: folder of the bundles; `force`: convert and
+    measure anew."""
 
     model: ModelOptions = field(default_factory=ModelOptions)
     checkpoint: CheckpointOptions = field(default_factory=CheckpointOptions)
@@ -51,13 +64,16 @@ class Job:
     gates: GateOptions = field(default_factory=GateOptions)
     measure: MeasureOptions = field(default_factory=MeasureOptions)
     tracking: TrackingOptions = field(default_factory=TrackingOptions)
+    suite: SuiteOptions = field(default_factory=SuiteOptions)
     output: str = "bundles"
     force: bool = False
 
     def __post_init__(self) -> None:
         check_pair(self.format.name, self.upsampler.name)
         if self.stream.mode != "offline" and self.shape.flexible:
-            raise ConversionError(f"stream={self.stream.mode} takes fixed chunks: leave out shape=flexible")
+            raise ConversionError(
+                f"stream={self.stream.mode} takes fixed chunks: add stream=offline, or leave out shape=flexible"
+            )
 
     @property
     def mode(self) -> str:

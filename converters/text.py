@@ -124,9 +124,9 @@ def mimic3_text(config: Mapping[str, Any], rows: Mapping[str, int]) -> TextSetti
         str(symbol): (int(row),) for symbol, row in rows.items() if symbol not in special
     }
     if section.get("simple_punctuation", True):  # phonemes2ids maps these before it looks them up
-        for mark, simple in {";": ",", ":": ",", "?": ".", "!": ".", "—": ","}.items():
-            if mark not in rows and simple in rows:
-                symbols[mark] = (int(rows[simple]),)
+        for mark, simple in {",": "|", ".": "‖", ";": ",", ":": ",", "?": ".", "!": ".", "—": ","}.items():
+            if mark not in symbols and simple in symbols:
+                symbols[mark] = symbols[simple]
     if word:
         symbols[" "] = word
     at_start = blank if section.get("blank_at_start", True) else ()

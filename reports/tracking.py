@@ -51,8 +51,9 @@ def prepare(options: TrackingOptions) -> None:
         mlflow.set_experiment(options.experiment)
 
 
-def track(bundle_path: Path, options: TrackingOptions) -> dict[str, str]:
+def track(bundle_path: Path, options: TrackingOptions, tags: Mapping[str, str] | None = None) -> dict[str, str]:
     """Logs what is not logged yet: a run of kind=convert, one of kind=measure per measurement; kind or key -> run id.
+    `tags`: of each new run, beside its own.
 
     A bundle that passed also becomes a LoggedModel and a version of its registered model.
     Raises TrackingError where the store cannot be reached, BundleError where the job's files cannot be read.
@@ -65,12 +66,12 @@ def track(bundle_path: Path, options: TrackingOptions) -> dict[str, str]:
         try:
             conversion = f"convert {bundle.manifest.created}"
             if conversion not in known:
-                fresh[conversion] = _log_conversion(bundle, record)
+                fresh[conversion] = _log_conversion(bundle, record, tags or {})
                 if record.passed:
                     _log_model(bundle, fresh[conversion])
             for measurement in measurements:
                 if measurement.key not in known:
-                    fresh[measurement.key] = _log_measurement(bundle, record, measurement)
+                    fresh[measurement.key] = _log_measurement(bundle, record, measurement, tags or {})
         finally:
             write_tracked(bundle, options, fresh)
     (bundle.measured / UNTRACKED).unlink(missing_ok=True)
@@ -147,10 +148,11 @@ def sync(output: Path) -> Iterator[tuple[Path, dict[str, str] | TrackingError | 
             yield path, error
 
 
-def _log_conversion(bundle: Bundle, record: JobRecord) -> str:
+def _log_conversion(bundle: Bundle, record: JobRecord, extra: Mapping[str, str]) -> str:
     mlflow = _mlflow()
     manifest = bundle.manifest
-    with mlflow.start_run(run_name=f"convert {_label(manifest)}", tags=_tags(bundle, record, "convert")) as run:
+    tags = {**_tags(bundle, record, "convert"), **extra}
+    with mlflow.start_run(run_name=f"convert {_label(manifest)}", tags=tags) as run:
         mlflow.log_params(_axes(manifest))
         converted = [s for name, s in record.seconds.items() if name.startswith("convert ")]
         metrics = {"size_mb": bundle.artefact_bytes / 1e6, "parameters_m": manifest.parameters / 1e6}
@@ -167,12 +169,12 @@ def _log_conversion(bundle: Bundle, record: JobRecord) -> str:
         return str(run.info.run_id)
 
 
-def _log_measurement(bundle: Bundle, record: JobRecord, measurement: Measurement) -> str:
+def _log_measurement(bundle: Bundle, record: JobRecord, measurement: Measurement, extra: Mapping[str, str]) -> str:
     mlflow = _mlflow()
     name = f"{measurement.engine} {_label(bundle.manifest)}"
     latency = measurement.latency
     chunk = latency.chunk_frames if latency else measurement.chunk_frames
-    tags = {**_tags(bundle, record, "measure"), "device": measurement.device, "system": measurement.system}
+    tags = {**_tags(bundle, record, "measure"), "device": measurement.device, "system": measurement.system, **extra}
     with mlflow.start_run(run_name=name, tags=tags) as run:
         engine_axes = {
             "engine": measurement.engine,

@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -50,22 +51,25 @@ class ReportWorker:
         """Writes the HTML report beside the bundle. Raises WorkerError."""
         return Path(self._checked("report", str(bundle)))
 
-    def track(self, bundle: Path) -> dict[str, str]:
-        """Logs to MLflow; the new runs. Raises WorkerError."""
+    def track(self, bundle: Path, tags: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Logs to MLflow, the runs with these tags beside their own; the new runs. Raises WorkerError."""
         self.wait_until_warm()
         if self._store_problem is not None:
             raise WorkerError(self._store_problem)
-        return dict(self._checked("track", str(bundle)))
+        return dict(self._checked("track", str(bundle), dict(tags or {})))
 
-    def _checked(self, what: str, argument: str) -> Any:
+    def _checked(self, what: str, argument: str, tags: dict[str, str] | None = None) -> Any:
         self.wait_until_warm()
-        answer = self._ask(what, argument)
+        answer = self._ask(what, argument, tags=tags)
         if "error" in answer:
             raise WorkerError(answer["error"])
         return answer["ok"]
 
-    def _ask(self, what: str, argument: str = "", wait: bool = True) -> dict[str, Any]:
-        request = {"what": what, "argument": argument, "options": dataclasses.asdict(self._options)}
+    def _ask(
+        self, what: str, argument: str = "", wait: bool = True, tags: dict[str, str] | None = None
+    ) -> dict[str, Any]:
+        options = dataclasses.asdict(self._options)
+        request = {"what": what, "argument": argument, "options": options, "tags": tags or {}}
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(request) + "\n")
@@ -99,14 +103,15 @@ def _serve() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         try:
-            answer = {"ok": _do(request["what"], request["argument"], TrackingOptions(**request["options"]))}
+            options = TrackingOptions(**request["options"])
+            answer = {"ok": _do(request["what"], request["argument"], options, request["tags"])}
         except Exception as error:  # whatever it is, the job goes on without it and says so
             answer = {"error": str(error) or repr(error)}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
 
-def _do(what: str, argument: str, options: TrackingOptions) -> Any:
+def _do(what: str, argument: str, options: TrackingOptions, tags: dict[str, str]) -> Any:
     if what == "report":
         from reports.html import write_report
 
@@ -114,7 +119,7 @@ def _do(what: str, argument: str, options: TrackingOptions) -> Any:
     from reports import tracking
 
     if what == "track":
-        return tracking.track(Path(argument), options)
+        return tracking.track(Path(argument), options, tags)
     import reports.html  # noqa: F401  # its imports are what takes long
 
     if options.enabled:

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from runtime.bench.closed import Latency, closed_loop
 from runtime.bundle import Bundle, BundleError, GoldenCase
 from runtime.chains import Request
-from runtime.engines import ENGINES, ENGINES_OF, EngineError, cpu_name
+from runtime.engines import ENGINES, ENGINES_OF, Engine, EngineError, cpu_name
 from runtime.files import write_json
 from runtime.metrics import Agreement, agreement, log_mel_l1, snr_db, stoi
 from runtime.options import MeasureOptions
@@ -163,24 +163,62 @@ def measure(bundle: Bundle, engine_name: str, options: MeasureOptions, keep_audi
             min_chunks=options.bench_min_chunks,
             threads=options.threads,
         )
+    times = _Timing(started, loaded, finished)
+    return _measurement(
+        bundle, engine_name, options, engine, mode_of(opened), chunk_of(opened, options), times, clips=tuple(clips),
+        latency=timing,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Timing:
+    """Moments: when it began, was loaded, and had run the goldens."""
+
+    started: float
+    loaded: float
+    finished: float
+
+
+def chunk_of(opened: Engine | StreamingArtefact, options: MeasureOptions) -> int | None:
+    return opened.form.chunk if isinstance(opened, StreamingArtefact) else options.chunk
+
+
+def _measurement(
+    bundle: Bundle,
+    engine_name: str,
+    options: MeasureOptions,
+    engine: Engine,
+    mode: str,
+    chunk: int | None,
+    times: _Timing,
+    clips: tuple[ClipResult, ...] = (),
+    latency: Latency | None = None,
+    rows: tuple[RowsResult, ...] = (),
+    calls: tuple[CallTiming, ...] = (),
+    spoken: tuple[SpokenResult, ...] = (),
+) -> Measurement:
+    """What was found, with everything that it depends on."""
     return Measurement(
         schema_version=SCHEMA_VERSION,
         key=measurement_key(bundle, engine_name, options),
         bundle=bundle.path.name,
         bundle_key=bundle.manifest.key,
-        component=component.name,
+        component=bundle.main.name,
         engine=engine.name,
         device=engine.device,
         system=f"{platform.system()} {platform.machine()}",
         compute_unit=getattr(engine, "compute_unit", "cpu"),
-        mode=mode_of(opened),
-        chunk_frames=opened.form.chunk if isinstance(opened, StreamingArtefact) else options.chunk,
+        mode=mode,
+        chunk_frames=chunk,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         versions=tool_versions(),
-        load_s=loaded - started,
-        quality_s=finished - loaded,
-        clips=tuple(clips),
-        latency=timing,
+        load_s=times.loaded - times.started,
+        quality_s=times.finished - times.loaded,
+        clips=clips,
+        latency=latency,
+        rows=rows,
+        calls=calls,
+        spoken=spoken,
     )
 
 
@@ -201,26 +239,9 @@ def _measure_rows(bundle: Bundle, engine_name: str, options: MeasureOptions) -> 
             _timed_calls(opened, component.name, _resized(longest, size), size, options.bench_seconds / len(sizes))
             for size in sizes
         ]
-    return Measurement(
-        schema_version=SCHEMA_VERSION,
-        key=measurement_key(bundle, engine_name, options),
-        bundle=bundle.path.name,
-        bundle_key=bundle.manifest.key,
-        component=component.name,
-        engine=opened.name,
-        device=opened.device,
-        system=f"{platform.system()} {platform.machine()}",
-        compute_unit=getattr(opened.one, "compute_unit", "cpu"),
-        mode="offline",
-        chunk_frames=None,
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        versions=tool_versions(),
-        load_s=loaded - started,
-        quality_s=finished - loaded,
-        clips=(),
-        latency=None,
-        rows=tuple(results),
-        calls=tuple(timings),
+    times = _Timing(started, loaded, finished)
+    return _measurement(
+        bundle, engine_name, options, opened.one, "offline", None, times, rows=tuple(results), calls=tuple(timings)
     )
 
 
@@ -259,28 +280,11 @@ def _measure_voice(bundle: Bundle, engine_name: str, options: MeasureOptions, ke
             voice.last, voice.time, frames, options.chunk, seconds=options.bench_seconds,
             min_chunks=options.bench_min_chunks, threads=options.threads, constants=constants,
         )  # fmt: skip
-    return Measurement(
-        schema_version=SCHEMA_VERSION,
-        key=measurement_key(bundle, engine_name, options),
-        bundle=bundle.path.name,
-        bundle_key=bundle.manifest.key,
-        component=bundle.main.name,
-        engine=opened.name,
-        device=opened.device,
-        system=f"{platform.system()} {platform.machine()}",
-        compute_unit=getattr(opened, "compute_unit", "cpu"),
-        mode=mode_of(voice.last),
-        chunk_frames=voice.last.form.chunk if isinstance(voice.last, StreamingArtefact) else options.chunk,
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        versions=tool_versions(),
-        load_s=loaded - started,
-        quality_s=finished - loaded,
-        clips=tuple(clips),
-        latency=timing,
-        rows=tuple(rows),
-        calls=tuple(calls),
-        spoken=tuple(spoken),
-    )
+    times = _Timing(started, loaded, finished)
+    return _measurement(
+        bundle, engine_name, options, opened, mode_of(voice.last), chunk_of(voice.last, options), times,
+        clips=tuple(clips), latency=timing, rows=tuple(rows), calls=tuple(calls), spoken=tuple(spoken),
+    )  # fmt: skip
 
 
 def _last_rows(voice: Voice, cases: Sequence[GoldenCase]) -> list[RowsResult]:
@@ -308,10 +312,8 @@ def _spoken_result(voice: Voice, case: GoldenCase, request: Request, is_timed: b
     started = time.perf_counter()
     utterance = voice.utterance(request)
     first = None
-    samples = 0
     if is_timed:
         for piece in voice.pieces(utterance):
-            samples += len(piece)
             if first is None and len(piece):
                 first = time.perf_counter() - started
     elapsed = time.perf_counter() - started

@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 PHONEMIZERS = ("", "espeak", "gruut")
 # What is kept between phonemes: espeak-ng and gruut are asked for the words between them.
@@ -166,9 +167,17 @@ def _gruut(text: str, language: str) -> str:
         raise TextError("this voice reads phonemes of gruut: pip install gruut") from error
     if not gruut.is_language_supported(language):
         raise TextError(f"gruut does not know the language {language!r}: pip install 'gruut[{language[:2]}]'")
-    words = [word for sentence in gruut.sentences(text, lang=language) for word in sentence if word.phonemes]
-    spoken = ("".join(word.phonemes) for word in words)
-    return re.sub(rf"\s+([{re.escape(PUNCTUATION)}|‖])", r"\1", " ".join(spoken)).replace("‖", ".").replace("|", ",")
+    pieces = []
+    for piece in re.split(rf"(\s*[{re.escape(PUNCTUATION)}]+\s*)", text):  # between marks, which stay
+        is_mark = not any(letter.isalnum() for letter in piece)
+        pieces.append(piece if is_mark else _gruut_words(gruut.sentences(piece, lang=language)))
+    return "".join(pieces)
+
+
+def _gruut_words(spoken: Iterable[Iterable[Any]]) -> str:
+    words = (word.phonemes for sentence in spoken for word in sentence if word.phonemes)
+    # the breaks that it adds are no sounds; its g is the letter, voices know the phoneme
+    return " ".join("".join(word) for word in words if word[0] not in "|‖").replace("g", "ɡ")
 
 
 # ---------------------------------------------------------------------------------------------------- cleaning

@@ -26,6 +26,7 @@ def speak(options: argparse.Namespace) -> dict[str, Any]:
     if not options.target.absolute().parent.is_dir():
         raise FileNotFoundError(f"there is no folder {options.target.parent} to write {options.target.name} into")
     loading = time.perf_counter()
+    _tell(f"loading {options.voice.name}; the first time of a machine takes longer")
     voice = Voice(options.voice, options.engine, options.threads, options.compute_unit)
     if options.vocoder is not None:
         raise BundleError(f"{options.voice.name} makes audio by itself: leave out --vocoder")
@@ -46,6 +47,7 @@ def speak(options: argparse.Namespace) -> dict[str, Any]:
                 first = time.perf_counter() - started
             pieces.append(piece)
         sentences += 1
+        _tell(f"sentence {sentences}: {sum(map(len, pieces)) / rate:.1f} s of audio")
         unknown.update(dict.fromkeys(reading.unknown))
     elapsed = time.perf_counter() - started
     audio = np.concatenate(pieces)
@@ -64,6 +66,12 @@ def speak(options: argparse.Namespace) -> dict[str, Any]:
     if unknown:
         facts["left out"] = f"symbols that the voice does not know: {' '.join(unknown)}"
     return facts
+
+
+def _tell(line: str) -> None:
+    """On a terminal, what is under way."""
+    if sys.stderr.isatty():
+        print(line, file=sys.stderr)
 
 
 def _speaker(voice: Voice, options: argparse.Namespace) -> np.ndarray | None:

@@ -20,6 +20,8 @@ from convert.schema import setting_names
         ("upsampler=meta", "did you mean 'metal'"),
         ("gates.limits.fp61.snr_db=50", "did you mean 'gates.limits.fp16.snr_db'"),
         ("gates.limits.fp16.snrdb=50", "did you mean 'gates.limits.fp16.snr_db'"),
+        ("gates.limits.fp16.component.flow=50", "there is no setting"),
+        ("gates.limits.fp61.components.flow=50", "there is no setting"),
         ("hifigan", "written setting=value"),
     ],
 )
@@ -33,7 +35,8 @@ def test_what_exists_passes():
         [
             "model=hifigan", "precision=fp32,fp16", "upsampler=native", "shape.frames=128", "tracking.uri=http://x:1",
             "checkpoint=vctk_hifigan_v2", "checkpoint.source=/a/b", "gates.limits.fp16.snr_db=50", "force=true",
-            "gates.limits.fp16_onnx.window_drop_db=5", "hydra.verbose=true", "++measure.threads=1", "output=x",
+            "gates.limits.fp16_onnx.window_drop_db=5", "gates.limits.fp16.components.flow=50",
+            "hydra.verbose=true", "++measure.threads=1", "output=x",
         ]
     )  # fmt: skip
 

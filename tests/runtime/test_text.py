@@ -68,6 +68,23 @@ def test_espeak_s_phonemes_keep_their_marks():
         phonemes("a", "espeak", "no-such-language")
 
 
+def test_gruut_s_words_keep_their_marks(monkeypatch):
+    """gruut itself is not among the test's packages: its words, as it gives them, breaks included."""
+    import sys
+    from types import ModuleType, SimpleNamespace
+
+    words = {"Well": ["w", "ˈɛ", "l"], "go": ["g", "ˈoʊ"], "on": ["ˈɑ", "n"]}
+    stub = ModuleType("gruut")
+    stub.is_language_supported = lambda language: language == "en-us"
+    stub.sentences = lambda text, lang: [
+        [*(SimpleNamespace(phonemes=words[word]) for word in text.split()), SimpleNamespace(phonemes=["‖"])]
+    ]
+    monkeypatch.setitem(sys.modules, "gruut", stub)
+    assert phonemes("Well, go on?", "gruut", "en-us") == "wˈɛl, ɡˈoʊ ˈɑn?"
+    with pytest.raises(TextError, match=r"pip install 'gruut\[xx\]'"):
+        phonemes("Well", "gruut", "xx")
+
+
 def test_what_is_not_installed_is_said(monkeypatch):
     import sys
 

@@ -1,0 +1,160 @@
+"""Suites with real jobs on the bundled weights."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from convert.schema import SuiteOptions
+from convert.suite import expand, processes_for
+from reports.suite import SuiteResult, SuiteRow, junit, markdown, read_suite
+from runtime.bundle import BundleError
+from tests.conftest import ROOT
+
+GOOD = "{format: onnx, precision: fp32}"
+REJECTED = "{format: onnx, precision: fp32, gates.limits.fp32.snr_db: 500}"
+BROKEN = "{format: onnx, precision: fp32, checkpoint.config: no/such.json, checkpoint.source: no/such/folder}"
+
+
+def command(tmp_path, jobs, *overrides):
+    return [
+        sys.executable, "-m", "convert", "suite.name=own", f"suite.jobs=[{', '.join(jobs)}]", "measure.bench_seconds=0",
+        f"output={tmp_path}/b", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db", *overrides,
+    ]  # fmt: skip
+
+
+def environment(tmp_path):
+    return {**os.environ, "PYTHONPATH": str(ROOT), "GITHUB_STEP_SUMMARY": str(tmp_path / "summary.md")}
+
+
+def run(tmp_path, jobs, *overrides):
+    line = [*command(tmp_path, jobs, *overrides)]
+    line.insert(-1, "checkpoint.source=bundled") if BROKEN not in jobs else None
+    return subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, env=environment(tmp_path), check=False)
+
+
+def last_result(tmp_path):
+    (*_, newest) = sorted((tmp_path / "b" / "suites").glob("own-*/suite.json"))
+    return read_suite(newest)
+
+
+def test_a_matrix_is_every_combination_once_and_leaves_out_what_cannot_be():
+    suite = SuiteOptions(
+        "x",
+        [
+            {"model": "hifigan", "precision": ["fp16", "fp32"], "format": ["mlprogram", "onnx"], "upsampler": "metal"},
+            {"model": "hifigan", "precision": ["fp16", "fp32"]},
+            {"precision": "fp16", "model": "hifigan"},
+            {"model": "hifigan", "precision": "fp16"},
+        ],
+    )
+    jobs, left_out = expand(suite)
+    assert jobs == [
+        ("model=hifigan", "precision=fp16"),
+        ("model=hifigan", "precision=fp32"),
+        ("precision=fp16", "model=hifigan"),
+    ]
+    assert len(left_out) == 4 and all("upsampler=metal" in reason for reason in left_out)
+    assert processes_for(SuiteOptions("x", memory_gb=10_000)) == 1
+
+
+@pytest.mark.parametrize("name", ["smoke", "nightly"])
+def test_the_suites_that_ship_name_what_exists(name):
+    import yaml
+
+    from convert.overrides import check
+
+    suite = yaml.safe_load((ROOT / "conf" / "suite" / f"{name}.yaml").read_text())
+    jobs, _ = expand(SuiteOptions(suite["name"], suite["jobs"]))
+    assert len(jobs) > 5
+    for overrides in jobs:
+        check(overrides)
+
+
+def test_a_suite_ends_with_a_verdict_per_job_and_goes_on_where_it_ended(tmp_path):
+    jobs = [GOOD, REJECTED]
+    first = run(tmp_path, jobs)
+    assert first.returncode == 1, first.stderr
+    result = last_result(tmp_path)
+    assert [row.verdict for row in result.rows] == ["passed", "rejected"]
+    assert not any(row.is_reused for row in result.rows[:1])
+    assert "snr_db" in result.rows[1].reason
+    second = run(tmp_path, [GOOD])
+    assert second.returncode == 0, second.stderr
+    (row,) = last_result(tmp_path).rows
+    assert row.verdict == "passed" and row.is_reused
+    summary = (tmp_path / "summary.md").read_text()
+    assert "1 passed, 1 rejected." in summary and "1 passed." in summary
+    assert sorted(os.listdir(tmp_path)) == ["b", "mlartifacts", "mlflow.db", "summary.md"]
+
+    import mlflow
+
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    runs = mlflow.search_runs(search_all_experiments=True, output_format="list")
+    assert {run.data.tags["suite"] for run in runs} == {"own"}
+    assert len(runs) == 2, "one of the conversion, one of the measurement: what was unchanged is not logged again"
+
+
+def test_a_job_that_fails_or_hangs_fails_alone(tmp_path):
+    failed = subprocess.run(
+        command(tmp_path, [BROKEN, "{format: onnx, precision: fp32, checkpoint.source: bundled}"], "tracking=off"),
+        capture_output=True, text=True, cwd=tmp_path, env=environment(tmp_path), check=False,
+    )  # fmt: skip
+    assert failed.returncode == 1
+    rows = last_result(tmp_path).rows
+    assert [row.verdict for row in rows] == ["failed", "passed"]
+    assert "no/such" in rows[0].reason and "no/such" in failed.stderr.replace("\n", "")
+    hung = run(tmp_path, [GOOD], "suite.limit_minutes=0.01", "force=true", "tracking=off")
+    assert hung.returncode == 1
+    (row,) = last_result(tmp_path).rows
+    assert row.verdict == "hung" and row.reason == "not finished in 0.01 minutes"
+
+
+def test_an_interrupt_ends_every_job_and_says_what_stays(tmp_path):
+    process = subprocess.Popen(
+        [*command(tmp_path, [GOOD], "tracking=off", "checkpoint.source=bundled", "suite.processes=1")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment(tmp_path),
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "b").glob(".*.partial-*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command goes on from here" in said.replace("\n", " ")
+    assert not list((tmp_path / "b").glob(".*.partial-*"))
+    assert [row.verdict for row in last_result(tmp_path).rows] == ["waiting"]
+
+
+ROWS = (
+    SuiteRow("a", ("x=1",), "passed", 1.0, "/b", is_reused=True),
+    SuiteRow("b | c", ("x=2",), "rejected", 2.0, "/c", "snr <db> & more"),
+    SuiteRow("d", ("x=3",), "hung", 3.0, None, "not finished"),
+    SuiteRow("e", ("x=4",), "waiting", 0.0),
+)
+
+
+def test_the_summary_puts_what_went_wrong_first():
+    lines = markdown(SuiteResult("s", "now", ROWS)).splitlines()
+    assert lines[2] == "1 passed, 1 rejected, 1 hung, 1 waiting."
+    assert lines[-1].startswith("| a | passed, unchanged |")
+
+
+def test_junit_has_a_case_per_job():
+    suite = ElementTree.fromstring(junit(SuiteResult("s", "now", ROWS)).partition("\n")[2])
+    assert {key: suite.attrib[key] for key in ("tests", "failures", "errors", "skipped")} == {
+        "tests": "4", "failures": "1", "errors": "1", "skipped": "1",
+    }  # fmt: skip
+    assert [[child.tag for child in case] for case in suite] == [[], ["failure"], ["error"], ["skipped"]]
+    assert suite[1][0].attrib["message"] == "snr <db> & more"
+
+
+def test_a_damaged_result_is_a_sentence(tmp_path):
+    (tmp_path / "suite.json").write_text(json.dumps({"suite": 1}))
+    with pytest.raises(BundleError, match="no suite that this voxport reads"):
+        read_suite(tmp_path / "suite.json")
