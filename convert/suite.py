@@ -6,6 +6,7 @@ The jobs log nothing: this process tracks their bundles one after another, which
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import itertools
 import os
@@ -77,7 +78,7 @@ def run_suite(job: Job, extra: Sequence[str]) -> int:
         code = _INTERRUPTED
     rows = pool.rows()
     if job.tracking.enabled and code == 0:
-        _track(job, rows, started)
+        rows = _track(job, rows, started)
     result = SuiteResult(job.suite.name, started.isoformat(timespec="seconds"), tuple(rows))
     page = write_suite(result, output / "suites" / f"{job.suite.name}-{started:%Y%m%dT%H%M%S}")
     console.result_console.print(_table(rows, job.suite.name))
@@ -223,14 +224,16 @@ def _kill(process: subprocess.Popen[str]) -> None:
     process.wait()
 
 
-def _track(job: Job, rows: list[SuiteRow], started: datetime.datetime) -> None:
-    """One writer for all; a store that cannot be reached is said once, and loses nothing (`python -m reports sync`)."""
+def _track(job: Job, rows: list[SuiteRow], started: datetime.datetime) -> list[SuiteRow]:
+    """One writer for all; a store that cannot be reached is said once, and loses nothing (`python -m reports sync`).
+    The rows with what is champion of each series."""
     from reports.tracked import mark_untracked
     from runtime.bundle import BundleError, open_bundle
 
     tags = {"suite": job.suite.name, "night": f"{started:%Y-%m-%d}"}
     with ReportWorker(job.tracking) as worker:
         problem = ""
+        named: dict[SuiteRow, str] = {}
         for row in rows:
             if row.bundle is None:
                 continue
@@ -240,12 +243,14 @@ def _track(job: Job, rows: list[SuiteRow], started: datetime.datetime) -> None:
                     mark_untracked(bundle, job.tracking, problem)
                 else:
                     worker.track(bundle.path, tags)
+                    named[row] = worker.champion(bundle.path)
             except WorkerError as error:
                 problem = str(error)
                 console.warn(f"{error}\nThe results are kept; send them later with: python -m reports sync")
                 mark_untracked(bundle, job.tracking, problem)
             except BundleError as error:
                 console.warn(str(error))
+    return [dataclasses.replace(row, champion=named.get(row, "")) for row in rows]
 
 
 def _name(overrides: Iterable[str]) -> str:

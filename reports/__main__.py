@@ -27,7 +27,12 @@ def main(arguments: list[str] | None = None) -> int:
     forms.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE")
     forms.add_argument("--mac-check", type=Path, metavar="FILE.json", help="what a Mac measured of the same bundles")
     forms.add_argument("--out", type=Path, default=Path("upsampling.html"), help="[%(default)s]")
-    for command in (bench, mac):
+    champion = commands.add_parser(
+        "promote", help="make a bundle the champion of its series, which nights compare with"
+    )
+    champion.add_argument("target", metavar="RUN|BUNDLE", help="a run's id, or the folder of a bundle")
+    champion.add_argument("--reason", required=True, help="why; it stays with the version")
+    for command in (bench, mac, champion):
         command.add_argument(
             "--uri", default=TrackingOptions().uri, help="MLflow's store; empty: not logged [%(default)s]"
         )
@@ -37,6 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command in ("bench", "mac-check"):
             tracking = TrackingOptions(uri=options.uri, experiment=options.experiment)
             return (_bench if options.command == "bench" else _mac_check)(options.file, tracking)
+        if options.command == "promote":
+            return _promote(options.target, options.reason, TrackingOptions(uri=options.uri))
         if options.command == "upsampling":
             return _upsampling(options.bundles, options.mac_check, options.out)
         return _html(options.bundle) if options.command == "html" else _sync(options.output)
@@ -96,6 +103,20 @@ def _logged(tracking: TrackingOptions, log: Callable[[Any], list[str]]) -> int:
     except reports.tracking.TrackingError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    return 0
+
+
+def _promote(target: str, reason: str, tracking: TrackingOptions) -> int:
+    from reports.champions import promote
+    from reports.tracking import TrackingError
+
+    try:
+        after, before = promote(target, reason, tracking)
+    except TrackingError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    was = f"version {before.version} was" if before else "the first"
+    print(f"{after.series}: version {after.version} is champion, {was}")
     return 0
 
 

@@ -18,7 +18,7 @@ VERDICTS = ("passed", "rejected", "failed", "hung", "running", "waiting")
 @dataclass(frozen=True)
 class SuiteRow:
     """One job. `rejected`: it missed a gate; `failed`: no bundle came; `hung`: it took longer than it may; `running`
-    and `waiting`: it was interrupted. `is_reused`: nothing had changed."""
+    and `waiting`: it was interrupted. `is_reused`: nothing had changed. `champion`: of its series, in words."""
 
     name: str
     overrides: tuple[str, ...]
@@ -28,6 +28,7 @@ class SuiteRow:
     reason: str = ""
     log: str = ""
     is_reused: bool = False
+    champion: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,11 @@ def markdown(result: SuiteResult) -> str:
     counts = {verdict: sum(row.verdict == verdict for row in result.rows) for verdict in VERDICTS}
     said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
     lines = [f"## Suite {result.suite}, {result.started}", "", f"{said or 'no jobs'}.", ""]
-    lines += ["| job | verdict | seconds | |", "|---|---|---|---|"]
+    lines += ["| job | verdict | seconds | champion | |", "|---|---|---|---|---|"]
     for row in sorted(result.rows, key=lambda row: row.verdict == "passed"):
         verdict = f"{row.verdict}{', unchanged' if row.is_reused else ''}"
         reason = row.reason.replace("|", "\\|").replace("\n", " ")
-        lines.append(f"| {row.name} | {verdict} | {row.seconds:.1f} | {reason} |")
+        lines.append(f"| {row.name} | {verdict} | {row.seconds:.1f} | {row.champion} | {reason} |")
     return "\n".join(lines) + "\n"
 
 

@@ -51,6 +51,15 @@ def prepare(options: TrackingOptions) -> None:
         mlflow.set_experiment(options.experiment)
 
 
+@contextmanager
+def client_of(options: TrackingOptions) -> Iterator[Any]:
+    """MLflow's client of the store; whatever it raises becomes a TrackingError."""
+    mlflow = _mlflow()
+    with _as_tracking_error(options):
+        mlflow.set_tracking_uri(options.uri)
+        yield mlflow.MlflowClient()
+
+
 def track(bundle_path: Path, options: TrackingOptions, tags: Mapping[str, str] | None = None) -> dict[str, str]:
     """Logs what is not logged yet: a run of kind=convert, one of kind=measure per measurement; kind or key -> run id.
     `tags`: of each new run, beside its own.
@@ -240,7 +249,8 @@ def _log_model(bundle: Bundle, run_id: str) -> None:
     mlflow.MlflowClient().log_model_artifacts(model.model_id, str(bundle.path))
     mlflow.finalize_logged_model(model.model_id, "READY")
     with contextlib.redirect_stderr(io.StringIO()):  # it announces itself there, past all loggers
-        mlflow.register_model(f"models:/{model.model_id}", _series(manifest))
+        tags = {"bundle_key": manifest.key, "bundle": manifest.name}
+        mlflow.register_model(f"models:/{model.model_id}", series(manifest), tags=tags)
 
 
 def _label(manifest: Manifest) -> str:
@@ -279,7 +289,7 @@ def _tags(bundle: Bundle, record: JobRecord, kind: str) -> dict[str, str]:
     }
 
 
-def _series(manifest: Manifest) -> str:
+def series(manifest: Manifest) -> str:
     """`<checkpoint>-<format>-<precision>-<upsampler>-<mode>`: the registered model."""
     conversion = manifest.conversion
     parts = (conversion.format, conversion.precision, conversion.upsampler, conversion.mode)

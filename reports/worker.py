@@ -58,6 +58,10 @@ class ReportWorker:
             raise WorkerError(self._store_problem)
         return dict(self._checked("track", str(bundle), dict(tags or {})))
 
+    def champion(self, bundle: Path) -> str:
+        """In words: this bundle, a version that is, or that there is none yet. Raises WorkerError."""
+        return str(self._checked("champion", str(bundle)))
+
     def _checked(self, what: str, argument: str, tags: dict[str, str] | None = None) -> Any:
         self.wait_until_warm()
         answer = self._ask(what, argument, tags=tags)
@@ -120,11 +124,24 @@ def _do(what: str, argument: str, options: TrackingOptions, tags: dict[str, str]
 
     if what == "track":
         return tracking.track(Path(argument), options, tags)
+    if what == "champion":
+        return _champion(Path(argument), options)
     import reports.html  # noqa: F401  # its imports are what takes long
 
     if options.enabled:
         tracking.prepare(options)
     return None
+
+
+def _champion(path: Path, options: TrackingOptions) -> str:
+    from reports.champions import champion_of
+    from runtime.bundle import open_bundle
+
+    manifest = open_bundle(path, verify=False).manifest
+    found = champion_of(manifest, options)
+    if found is None:
+        return "none yet"
+    return "this one" if found.bundle_key == manifest.key else f"version {found.version}"
 
 
 if __name__ == "__main__":
