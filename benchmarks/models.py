@@ -40,7 +40,8 @@ that of the engine that computes as the artefact declares (`mil` for ML programs
 goldens. Nothing here was run on a Mac.
 
 SNR in dB of what makes audio end to end, of a speaker encoder that of its embeddings; of each component in brackets.
-Conversion is trace, rewrite, convert and save of all components at all their sizes.
+Conversion is trace, rewrite, convert and save of all components at all their sizes. Times are of one pass on a shared
+machine: an order of magnitude, not a comparison.
 
 | model | form | verdict | SNR | log-mel L1 | cosine | size MB | ops | conversion s | RTF in ONNX Runtime |
 |---|---|---|---|---|---|---|---|---|---|

@@ -1,5 +1,9 @@
 """A real voice against the ONNX file that it came from; `make proof` fetches it (63 MB)."""
 
+import json
+import subprocess
+import sys
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -12,6 +16,7 @@ from runtime.metrics import snr_db
 from runtime.sentences import golden_sentences
 from runtime.speak import Voice
 from runtime.text import read_symbols
+from tests.conftest import ROOT
 
 pytestmark = pytest.mark.proof
 
@@ -44,3 +49,24 @@ def test_ten_sentences_equal_piper_s_own(joe, convert_job, engine):
 def test_fp16_passes_its_gates(joe, convert_job):
     outcome = convert_job("model=vits", "checkpoint=joe_vits", "checkpoint.source=auto", "precision=fp16")
     assert outcome.passed, [str(gate) for gate in outcome.gates if not gate.passed]
+
+
+def test_it_speaks_where_nothing_of_the_conversion_can_be_imported(joe, convert_job, tmp_path):
+    """Whole utterances at the published width, from the saved bundle."""
+    outcome = convert_job("model=vits", "checkpoint=joe_vits", "checkpoint.source=auto", "precision=fp16")
+    program = (
+        "import sys, runpy\n"
+        "class Block:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name.split('.')[0] in ('TTS', 'mlflow', 'hydra', 'converters', 'convert', 'checkpoints'):\n"
+        "            raise ImportError(name)\n"
+        "sys.meta_path.insert(0, Block())\n"
+        "runpy.run_module('runtime', run_name='__main__', alter_sys=True)\n"
+    )
+    text = " ".join(letters for _, letters, _ in golden_sentences())
+    command = [sys.executable, "-c", program, "speak", text, str(tmp_path / "said.wav")]
+    command += ["--voice", str(outcome.bundle.path), "--json"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+    facts = json.loads(result.stdout)
+    assert facts["sentences"] == 10 and 20 < facts["seconds"] < 60
