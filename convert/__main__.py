@@ -110,4 +110,11 @@ def _run_hydra(arguments: list[str]) -> int:
 
 if __name__ == "__main__":
     os.environ.setdefault("TQDM_DISABLE", "1")
-    sys.exit(main())
+    code = main()
+    if code == _INTERRUPTED:
+        # Where the interrupt went through code that C ran (PyRun_String), Python remembers it as unhandled and ends
+        # itself with SIGINT in place of this code. Everything is closed by now.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
