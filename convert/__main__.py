@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import conf
 from convert import console
 from convert.overrides import OverrideError, check
+from runtime.tether import end_with_parent
 
 if TYPE_CHECKING:
     from convert.job import Outcome
@@ -27,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
         console.error(f"{error}\n(python -m convert --help shows all groups and settings)")
         return _USAGE
     console.catch_interrupts()
+    end_with_parent()
     return _run_hydra(arguments)
 
 

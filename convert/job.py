@@ -19,7 +19,7 @@ from reports.record import JobRecord, read_record, write_record
 from reports.tracked import is_tracked, mark_untracked
 from reports.worker import ReportWorker, WorkerError
 from runtime.bundle import Bundle, BundleError, open_bundle, publish, staging
-from runtime.gates import GateResult, evaluate, limits_for
+from runtime.gates import GateResult, judge, kind_of
 from runtime.measure import (
     UNTIMED,
     Measurement,
@@ -122,7 +122,7 @@ def _track(job: Job, bundle: Bundle, worker: ReportWorker, stages: console.Stage
         with stages.stage("log to MLflow"):
             worker.track(bundle.path)
     except WorkerError as error:
-        mark_untracked(bundle, job.tracking, str(error))
+        mark_untracked(bundle.measured, job.tracking, str(error))
         console.warn(f"{error}\nThe result is kept beside the bundle; send it later with: python -m reports sync")
 
 
@@ -238,13 +238,7 @@ def _measure(
 
 
 def _judge(job: Job, bundle: Bundle, measurements: list[Measurement]) -> list[GateResult]:
-    conversion, form = bundle.manifest.conversion, bundle.main.stream
-    kind = conversion.precision if form is None or form.exact else form.mode
-    results = []
-    for measurement in measurements:
-        limits = limits_for(job.gates.limits, measurement.engine, conversion.format, kind)
-        if limits is not None:
-            results += evaluate(measurement, limits)
+    results = judge(bundle, measurements, job.gates.limits)
     if not results:
-        console.warn(f"no gate judges {kind} in the engines that ran: measured, not judged")
+        console.warn(f"no gate judges {kind_of(bundle)} in the engines that ran: measured, not judged")
     return results

@@ -11,7 +11,7 @@ from typing import Any
 from checkpoints.catalogue import catalogue
 from checkpoints.options import CheckpointOptions
 from converters.options import ConversionError, FormatOptions, Shape, StreamOptions, check_pair
-from reports.options import TrackingOptions
+from reports.options import CompareOptions, TrackingOptions
 from runtime.options import GateLimits, MeasureOptions
 
 
@@ -39,14 +39,35 @@ class GateOptions:
 
 @dataclass
 class SuiteOptions:
-    """`jobs`: settings of each entry, a list of values being every one of them. `processes`: jobs at once, 0 for as
-    many as cores and memory take at `memory_gb` each. `limit_minutes`: a job that takes longer is ended."""
+    """`jobs`: settings of each entry, a list of values being every one of them. `limit_minutes`: a job that takes
+    longer is ended. `compare`: how a bundle is compared with its champion."""
 
     name: str = ""
     jobs: list[dict[str, Any]] = field(default_factory=list)
-    processes: int = 0
-    memory_gb: float = 3.0
     limit_minutes: float = 30.0
+    compare: CompareOptions = field(default_factory=CompareOptions)
+
+
+@dataclass
+class RunnerOptions:
+    """Where a suite's jobs run. `processes`: jobs at once on this machine, 0 for as many as fit at `cores` and
+    `memory_gb` each; one that takes more memory is ended.
+
+    Of Dask: `scheduler`: its address, empty for workers on this machine, which then offer `offers` beside their cores
+    and memory; `convert`, `measure`: resources that a job of the kind holds (default: cores and memory, and
+    apple_silicon=1, as far as workers offer them); `environment`: names of variables that travel; `allow_skew`: go on
+    where machines have other versions."""
+
+    kind: str = "local"
+    processes: int = 0
+    cores: int = 2
+    memory_gb: float = 6.0
+    scheduler: str = ""
+    offers: dict[str, float] | None = None
+    convert: dict[str, float] | None = None
+    measure: dict[str, float] | None = None
+    environment: list[str] = field(default_factory=list)
+    allow_skew: bool = False
 
 
 @dataclass
@@ -65,6 +86,7 @@ class Job:
     measure: MeasureOptions = field(default_factory=MeasureOptions)
     tracking: TrackingOptions = field(default_factory=TrackingOptions)
     suite: SuiteOptions = field(default_factory=SuiteOptions)
+    runner: RunnerOptions = field(default_factory=RunnerOptions)
     output: str = "bundles"
     force: bool = False
 

@@ -1,41 +1,45 @@
-"""A suite: the jobs of a matrix, each in a process of its own, under a cap and a time limit.
+"""A suite: the jobs of a matrix, each a process of its own somewhere, then each compared with its champion.
 
 A job that crashes or hangs fails alone. What was finished stays, so that an interrupted suite goes on where it ended.
-The jobs log nothing: this process tracks their bundles one after another, which any store can take.
+Where jobs write to this machine's disk they log nothing: one process tracks their bundles one after another, which any
+store can take. Workers elsewhere write to MLflow's server themselves, and bundles travel through it.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import datetime
 import itertools
-import os
 import re
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import nullcontext
 from pathlib import Path
 
-import psutil
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
 from convert import console
+from convert.runners import Runner, RunnerError, runner
 from convert.schema import Job, SuiteOptions
-from converters.options import Impossible, check_pair
-from reports.suite import SuiteResult, SuiteRow, write_suite
+from convert.task import JobSpec, TaskResult
+from converters.options import ConversionError, Impossible, check_pair
+from reports.options import TrackingOptions
+from reports.suite import VERDICTS, SuiteResult, SuiteRow, facts_of, tell_github, write_suite
+from reports.tracked import mark_untracked
 from reports.worker import ReportWorker, WorkerError
+from runtime.bundle import Bundle, open_bundle
+from runtime.files import write_text
+from runtime.versions import drift
 
-_POLL_SECONDS = 0.1
-_GRACE_SECONDS = 20.0  # between being told to stop and being killed
-_INTERRUPTED = 130
+_POLL_SECONDS = 0.2
+_INTERRUPTED, _USAGE = 130, 2
 # Settings that the suite's own process decides.
-_OWN = ("suite", "tracking", "runner")
+_OWN = ("suite", "tracking", "runner", "output")
+_CONSTRAINTS = Path(__file__).parent.parent / "constraints.txt"  # in a checkout
 
 
 def expand(suite: SuiteOptions) -> tuple[list[tuple[str, ...]], list[str]]:
@@ -62,218 +66,254 @@ def expand(suite: SuiteOptions) -> tuple[list[tuple[str, ...]], list[str]]:
 def run_suite(job: Job, extra: Sequence[str]) -> int:
     """Runs the suite that the job names; `extra`: overrides of the command line for every job of it.
 
-    0: all passed; 1: one did not; 130: interrupted.
+    0: all passed; 1: one did not; 2: it cannot run like this; 3: none failed, of one it could not be told; 130:
+    interrupted.
     """
+    started = datetime.datetime.now(datetime.UTC)
     output = Path(job.output).expanduser().resolve()
+    folder = output / "suites" / f"{job.suite.name}-{started:%Y%m%dT%H%M%S}"
     jobs, left_out = expand(job.suite)
-    own = [text for text in extra if re.split(r"[.=@]", text.lstrip("+~"))[0] not in _OWN]
     for reason in dict.fromkeys(left_out):
         console.warn(f"left out: {reason}")
-    started = datetime.datetime.now(datetime.UTC)
-    pool = _Pool(jobs, own, job.suite, output)
+    drifted = drift(_CONSTRAINTS) if _CONSTRAINTS.is_file() else {}
+    if drifted:
+        listed = ", ".join(f"{package} {change}" for package, change in drifted.items())
+        console.warn(f"not as in constraints.txt: {listed}")
+    own = [text for text in extra if re.split(r"[.=@]", text.lstrip("+~"))[0] not in _OWN]
+    tracking = dataclasses.replace(
+        job.tracking, tags={**job.tracking.tags, "suite": job.suite.name, "night": f"{started:%Y-%m-%d}"}
+    )
+    night = _Night(job, jobs, own, tracking, output, folder)
     try:
-        pool.run()
-        code = 0
+        with runner(job.runner) as machines:
+            night.run(machines)
+        code = None
+    except (RunnerError, ConversionError) as error:
+        console.error(str(error))
+        return _USAGE
     except KeyboardInterrupt:
         code = _INTERRUPTED
-    rows = pool.rows()
-    if job.tracking.enabled and code == 0:
-        rows = _track(job, rows, started)
-    result = SuiteResult(job.suite.name, started.isoformat(timespec="seconds"), tuple(rows))
-    page = write_suite(result, output / "suites" / f"{job.suite.name}-{started:%Y%m%dT%H%M%S}")
-    console.result_console.print(_table(rows, job.suite.name))
-    for row in rows:
+    result = SuiteResult(job.suite.name, started.isoformat(timespec="seconds"), tuple(night.rows()), drifted)
+    write_suite(result, folder)
+    if code is None:
+        try:
+            result = night.finish(result)
+        except KeyboardInterrupt:
+            code = _INTERRUPTED
+    console.result_console.print(_table(result.rows, job.suite.name))
+    for row in result.rows:
         if row.verdict in ("failed", "hung") and row.log:
             console.error(f"{row.name}: {row.reason} ({row.log})")
-    if code:
+        elif row.comparison is not None and row.comparison.headline:
+            console.error(f"{row.name}: {row.comparison.headline}")
+    if code is not None:
         console.error("interrupted: what was finished stays, the same command goes on from here")
         return code
-    console.result_console.print(f"suite: {page}", soft_wrap=True, markup=False)
-    return 0 if all(row.verdict == "passed" for row in rows) else 1
+    tell_github(result)
+    console.result_console.print(f"suite: {folder}", soft_wrap=True, markup=False)
+    return result.code
 
 
-@dataclass
-class _Running:
-    number: int
-    process: subprocess.Popen[str]
-    started: float
-    out: Path
-    err: Path
-    is_stopped: bool = False
-
-
-class _Pool:
-    """So many processes at once as cores and memory take."""
+class _Night:
+    """One run of a suite: what is known of each job."""
 
     def __init__(
-        self, jobs: Sequence[tuple[str, ...]], extra: Sequence[str], suite: SuiteOptions, output: Path
+        self,
+        job: Job,
+        jobs: Sequence[tuple[str, ...]],
+        extra: Sequence[str],
+        tracking: TrackingOptions,
+        output: Path,
+        folder: Path,
     ) -> None:
-        self.jobs, self.extra, self.suite, self.output = jobs, extra, suite, output
-        self.limit = suite.limit_minutes * 60
-        self.processes = suite.processes or processes_for(suite)
+        self.job, self.tracking, self.output, self.folder = job, tracking, output, folder
+        self.jobs, self.extra = jobs, tuple(extra)
+        self.names = _names(jobs)
         self.done: dict[int, SuiteRow] = {}
-        self.running: list[_Running] = []
+        self.since: dict[int, float] = {}  # when a job was first seen running
+        self.machines: Runner | None = None
 
-    def run(self) -> None:
-        waiting = list(enumerate(self.jobs))
-        logs = self.output / "suites" / "logs"
-        logs.mkdir(parents=True, exist_ok=True)
+    def run(self, machines: Runner) -> None:
+        """Every conversion, and where bundles are measured apart, every measurement as soon as its bundle is there."""
+        if not machines.shares_disk:
+            _refuse_local_store(self.tracking)
+        self.machines = machines
+        waiting: dict[Future[TaskResult], int] = {
+            machines.submit(self._spec(number)): number for number in range(len(self.jobs))
+        }
         is_terminal = console.progress_console.is_terminal
         with Live(console=console.progress_console, transient=True) if is_terminal else nullcontext() as live:
-            try:
-                while waiting or self.running:
-                    while waiting and len(self.running) < self.processes:
-                        self.running.append(self._start(*waiting.pop(0), logs))
-                    time.sleep(_POLL_SECONDS)
-                    for one in list(self.running):
-                        self._look_at(one)
-                    if live is not None:
-                        live.update(_table(self.rows(), self.suite.name))
-            except BaseException:
-                self._stop_all()
-                raise
+            while waiting:
+                finished, _ = wait(waiting, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    number = waiting.pop(future)
+                    row = self._row(number, future.result())
+                    self.done[number] = row
+                    if machines.measures_apart and row.verdict == "passed" and row.facts is not None:
+                        waiting[machines.submit(self._measured(number, row))] = number
+                        row = self.done[number] = dataclasses.replace(row, verdict="running")
+                    elif live is None:
+                        said = f"{row.verdict:<9} {row.name} {row.seconds:.1f} s"
+                        console.progress_console.print(escape(said), soft_wrap=True)
+                machines.running()
+                if live is not None:
+                    live.update(_table(self.rows(), self.job.suite.name))
 
     def rows(self) -> list[SuiteRow]:
         """What is known of each job, in order."""
-        running = {one.number: one for one in self.running}
+        running = self.machines.running() if self.machines is not None else {}
         found = []
         for number, overrides in enumerate(self.jobs):
+            name = self.names[number]
             if number in self.done:
                 found.append(self.done[number])
-            else:
-                seconds = time.monotonic() - running[number].started if number in running else 0.0
-                verdict = "running" if number in running else "waiting"
-                found.append(SuiteRow(_name(overrides), tuple(overrides), verdict, seconds))
+                continue
+            if name in running:
+                self.since.setdefault(number, time.monotonic())
+            seconds = time.monotonic() - self.since[number] if number in self.since else 0.0
+            verdict = "running" if name in running else "waiting"
+            found.append(SuiteRow(name, overrides, verdict, seconds, worker=running.get(name, "")))
         return found
 
-    def _start(self, number: int, overrides: tuple[str, ...], logs: Path) -> _Running:
-        threads = max(1, (os.cpu_count() or 1) // self.processes)
-        environment = {"OMP_NUM_THREADS": str(threads)} if self.processes > 1 else {}
-        out, err = (logs / f"{self.suite.name}-{number:03d}.{kind}" for kind in ("out", "err"))
-        with out.open("w") as stdout, err.open("w") as stderr:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "convert", *overrides, *self.extra, "tracking=off"],
-                stdout=stdout,
-                stderr=stderr,
-                text=True,
-                env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-                start_new_session=True,  # ctrl-C is for the suite, which then ends its jobs
-            )
-        return _Running(number, process, time.monotonic(), out, err)
+    def finish(self, result: SuiteResult) -> SuiteResult:
+        """Logs, compares with champions and draws the page; the result with what came of it."""
+        folder = self.folder
+        with ReportWorker(self.tracking) as worker:
+            if not self.tracking.enabled:
+                worker.draw_night(folder)
+                return result
+            problem = ""
+            if self.machines is not None and self.machines.shares_disk:
+                rows = []
+                for row in result.rows:
+                    row, problem = self._tracked(row, worker, problem)
+                    rows.append(row)
+                result = dataclasses.replace(result, rows=tuple(rows))
+                write_suite(result, folder)
+            try:
+                if problem:
+                    raise WorkerError(problem)
+                with console.progress_console.status("the night's page and run in MLflow"):
+                    worker.track_night(folder)
+            except WorkerError as error:
+                if not problem:
+                    console.warn(f"{error}\nThe results are kept; send them later with: python -m reports sync")
+                mark_untracked(folder, self.tracking, str(error))
+                worker.draw_night(folder)
+        return result
 
-    def _look_at(self, one: _Running) -> None:
-        elapsed = time.monotonic() - one.started
-        code = one.process.poll()
-        if code is None:
-            if elapsed > self.limit and not one.is_stopped:
-                one.is_stopped = True
-                one.process.send_signal(signal.SIGINT)
-            if elapsed > self.limit + _GRACE_SECONDS:
-                _kill(one.process)
-            return
-        self.running.remove(one)
-        self.done[one.number] = self._row(one, code, elapsed)
-        row = self.done[one.number]
-        if not console.progress_console.is_terminal:
-            console.progress_console.print(f"{row.verdict:<8} {escape(row.name)} {row.seconds:.1f} s")
+    def _tracked(self, row: SuiteRow, worker: ReportWorker, problem: str) -> tuple[SuiteRow, str]:
+        """A row with its runs and its comparison. A store that cannot be reached is said once, and asked no more."""
+        if row.bundle is None:
+            return row, problem
+        bundle = Bundle(Path(row.bundle), open_bundle(Path(row.bundle), verify=False).manifest)
+        if problem:
+            mark_untracked(bundle.measured, self.tracking, problem)
+            return row, problem
+        try:
+            worker.track(bundle.path)
+            row = dataclasses.replace(row, facts=facts_of(bundle.path, self.tracking))
+        except WorkerError as error:
+            mark_untracked(bundle.measured, self.tracking, str(error))
+            console.warn(f"{error}\nThe results are kept; send them later with: python -m reports sync")
+            return row, str(error)
+        if row.verdict != "passed":
+            return row, problem
+        try:
+            with console.progress_console.status(f"compare {escape(row.name)} with its champion"):
+                judgement = worker.judge(bundle.path, self.job.suite.compare)
+        except WorkerError as error:
+            return dataclasses.replace(
+                row, verdict="failed", reason=f"not compared with its champion: {error}"
+            ), problem
+        row = dataclasses.replace(
+            row, verdict=judgement.verdict, champion=judgement.champion, comparison=judgement.comparison
+        )
+        return row, problem
 
-    def _row(self, one: _Running, code: int, elapsed: float) -> SuiteRow:
-        overrides = self.jobs[one.number]
-        bundle = re.search(r"^bundle: (.+)$", one.out.read_text(), re.MULTILINE)
-        said = one.err.read_text()
-        reason = "; ".join(_sentences(said)) or f"ended with {code}"
-        log = str(one.err)
-        if one.is_stopped:
-            reason = f"not finished in {self.suite.limit_minutes:g} minutes"
-            return SuiteRow(_name(overrides), overrides, "hung", elapsed, None, reason, log)
-        if bundle is None:
-            return SuiteRow(_name(overrides), overrides, "failed", elapsed, None, reason, log)
-        verdict = "passed" if code == 0 else "rejected"
-        is_reused = "bundle and measurements were reused" in " ".join(said.split())
-        return SuiteRow(
-            _name(overrides), overrides, verdict, elapsed, bundle[1], "" if code == 0 else reason, log, is_reused
+    def _spec(self, number: int) -> JobSpec:
+        shares_disk = self.machines is None or self.machines.shares_disk
+        return JobSpec(
+            name=self.names[number],
+            overrides=(*self.jobs[number], *self.extra),
+            output=str(self.output) if shares_disk else "",
+            tracking=dataclasses.replace(self.tracking, enabled=False) if shares_disk else self.tracking,
+            limit_s=60 * self.job.suite.limit_minutes,
+            memory_gb=self.job.runner.memory_gb,
         )
 
-    def _stop_all(self) -> None:
-        for one in self.running:
-            one.process.send_signal(signal.SIGINT)
-        ends = time.monotonic() + _GRACE_SECONDS
-        for one in self.running:
-            try:
-                one.process.wait(max(0.1, ends - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                _kill(one.process)
-        self.running.clear()
+    def _measured(self, number: int, row: SuiteRow) -> JobSpec:
+        assert row.facts is not None
+        run = row.facts.runs.get("convert", "")
+        return dataclasses.replace(self._spec(number), kind="judge", overrides=(run,))
+
+    def _row(self, number: int, result: TaskResult) -> SuiteRow:
+        name, before = self.names[number], self.done.get(number)
+        log = ""
+        if result.said:
+            path = self.folder / "logs" / f"{number:03d}{'-measure' if before else ''}.txt"
+            write_text(path, result.said)
+            log = str(path)
+        row = SuiteRow(
+            name=name,
+            overrides=self.jobs[number],
+            verdict=result.verdict,
+            seconds=result.seconds,
+            bundle=result.bundle,
+            reason=result.reason,
+            log=log,
+            is_reused=result.is_reused,
+            facts=result.facts,
+            worker=result.worker,
+            lost=self.machines.lost(name) if self.machines is not None else (),
+        )
+        if result.judgement is not None:
+            row = dataclasses.replace(row, champion=result.judgement.champion, comparison=result.judgement.comparison)
+        if before is None:
+            return row
+        return dataclasses.replace(
+            row,
+            seconds=before.seconds + result.seconds,
+            bundle=before.bundle,
+            is_reused=before.is_reused,
+            facts=result.facts or before.facts,
+            worker=", ".join(dict.fromkeys(filter(None, (before.worker, result.worker)))),
+        )
 
 
-def processes_for(suite: SuiteOptions) -> int:
-    """A job converts on one core and measures on all: one for every two cores, as far as the memory goes."""
-    by_memory = int(psutil.virtual_memory().available / (suite.memory_gb * 1e9))
-    return max(1, min((os.cpu_count() or 1) // 2, by_memory))
+def _refuse_local_store(tracking: TrackingOptions) -> None:
+    if not tracking.enabled or not tracking.uri.startswith("http"):
+        uri = tracking.uri if tracking.enabled else "off"
+        raise RunnerError(
+            "workers of runner.scheduler share no disk, bundles travel through an MLflow server, and tracking is "
+            f"{uri}: pass tracking.uri=http://HOST:5000 (docs/team-server.md)"
+        )
 
 
-def _kill(process: subprocess.Popen[str]) -> None:
-    """The job and all that it started."""
-    try:
-        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return
-    for member in family:
-        with suppress(psutil.NoSuchProcess):
-            member.kill()
-    process.wait()
+def _names(jobs: Sequence[Iterable[str]]) -> list[str]:
+    """Each its own: its values, numbered where another job has the same."""
+    plain = [" ".join(text.partition("=")[2] for text in overrides) for overrides in jobs]
+    seen: collections.Counter[str] = collections.Counter()
+    names = []
+    for name in plain:
+        seen[name] += 1
+        names.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return names
 
 
-def _track(job: Job, rows: list[SuiteRow], started: datetime.datetime) -> list[SuiteRow]:
-    """One writer for all; a store that cannot be reached is said once, and loses nothing (`python -m reports sync`).
-    The rows with what is champion of each series."""
-    from reports.tracked import mark_untracked
-    from runtime.bundle import BundleError, open_bundle
-
-    tags = {"suite": job.suite.name, "night": f"{started:%Y-%m-%d}"}
-    with ReportWorker(job.tracking) as worker:
-        problem = ""
-        named: dict[SuiteRow, str] = {}
-        for row in rows:
-            if row.bundle is None:
-                continue
-            try:
-                bundle = open_bundle(Path(row.bundle), verify=False)
-                if problem:
-                    mark_untracked(bundle, job.tracking, problem)
-                else:
-                    worker.track(bundle.path, tags)
-                    named[row] = worker.champion(bundle.path)
-            except WorkerError as error:
-                problem = str(error)
-                console.warn(f"{error}\nThe results are kept; send them later with: python -m reports sync")
-                mark_untracked(bundle, job.tracking, problem)
-            except BundleError as error:
-                console.warn(str(error))
-    return [dataclasses.replace(row, champion=named.get(row, "")) for row in rows]
-
-
-def _name(overrides: Iterable[str]) -> str:
-    return " ".join(text.partition("=")[2] for text in overrides)
-
-
-def _sentences(stderr: str) -> Iterator[str]:
-    """What the job said was wrong."""
-    plain = " ".join(stderr.split())
-    for part in re.split(r" (?=(?:error|warning|✓) )", f" {plain}"):
-        if part.strip().startswith("error "):
-            yield part.strip().removeprefix("error ")
-
-
-_COLOURS = {"passed": "green", "rejected": "red", "failed": "red", "hung": "red", "running": "yellow"}
+_COLOURS = {"passed": "green", "running": "yellow", "noisy": "yellow", "waiting": "default"}
 
 
 def _table(rows: Sequence[SuiteRow], name: str) -> Table:
     done = sum(row.verdict not in ("running", "waiting") for row in rows)
     table = Table(title=f"suite {name}: {done} of {len(rows)} done", min_width=70)
-    for column in ("job", "verdict", "seconds"):
+    is_spread = any(row.worker not in ("", "here") for row in rows)
+    for column in ("job", "verdict", "champion", "seconds", *(("worker",) if is_spread else ())):
         table.add_column(column, justify="right" if column == "seconds" else "left")
     for row in rows:
-        verdict = f"[{_COLOURS.get(row.verdict, 'default')}]{row.verdict}[/]{' (unchanged)' if row.is_reused else ''}"
-        table.add_row(escape(row.name), verdict, f"{row.seconds:.1f}" if row.seconds else "")
+        assert row.verdict in VERDICTS
+        colour = _COLOURS.get(row.verdict, "red")
+        verdict = f"[{colour}]{row.verdict}[/]{' (unchanged)' if row.is_reused else ''}"
+        cells = [escape(row.name), verdict, row.champion, f"{row.seconds:.1f}" if row.seconds else ""]
+        table.add_row(*cells, *((row.worker,) if is_spread else ()))
     return table

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from reports.options import TrackingOptions
+from reports.options import CompareOptions, TrackingOptions
 from runtime.bundle import BundleError
+from runtime.engines import EngineError
+from runtime.errors import ArtefactError
+from runtime.tether import end_with_parent
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,24 +37,53 @@ def main(arguments: list[str] | None = None) -> int:
     )
     champion.add_argument("target", metavar="RUN|BUNDLE", help="a run's id, or the folder of a bundle")
     champion.add_argument("--reason", required=True, help="why; it stays with the version")
-    for command in (bench, mac, champion):
+    champion.add_argument("--device", help="champion of the latency on this device alone, by its name in measurements")
+    compared = commands.add_parser("compare", help="runs side by side, and the address of MLflow's page for them")
+    compared.add_argument("runs", nargs="+", metavar="RUN", help="two or more ids, or the beginnings of them")
+    judged = commands.add_parser("judge", help="compare a bundle with the champion of its series")
+    judged.add_argument("bundle", metavar="BUNDLE|RUN", help="a bundle's folder, or with --measure one of its runs")
+    judged.add_argument(
+        "--measure", action="store_true", help="fetch it, measure it on this machine and log that first"
+    )
+    judged.add_argument("--output", type=Path, default=Path("bundles"), help="folder for what is fetched [%(default)s]")
+    judged.add_argument("--tag", action="append", default=[], metavar="NAME=VALUE", help="of the runs that are new")
+    defaults = CompareOptions()
+    judged.add_argument(
+        "--delta", type=float, default=defaults.delta, help="share of latency that is no matter [%(default)s]"
+    )
+    judged.add_argument(
+        "--minutes", type=float, default=defaults.minutes, help="for latency, 0: leave it out [%(default)g]"
+    )
+    judged.add_argument("--json", action="store_true", help="print the comparison as JSON")
+    for command in (bench, mac, champion, compared, judged):
         command.add_argument(
             "--uri", default=TrackingOptions().uri, help="MLflow's store; empty: not logged [%(default)s]"
         )
         command.add_argument("--experiment", default=TrackingOptions().experiment, help="[%(default)s]")
     options = parser.parse_args(arguments)
+    end_with_parent()
     try:
         if options.command in ("bench", "mac-check"):
             tracking = TrackingOptions(uri=options.uri, experiment=options.experiment)
             return (_bench if options.command == "bench" else _mac_check)(options.file, tracking)
         if options.command == "promote":
-            return _promote(options.target, options.reason, TrackingOptions(uri=options.uri))
+            return _promote(options.target, options.reason, TrackingOptions(uri=options.uri), options.device)
+        if options.command == "compare":
+            return _compare(options.runs, TrackingOptions(uri=options.uri, experiment=options.experiment))
+        if options.command == "judge":
+            asked = CompareOptions(delta=options.delta, minutes=options.minutes)
+            tags = dict(text.partition("=")[::2] for text in options.tag)
+            tracking = TrackingOptions(uri=options.uri, experiment=options.experiment, tags=tags)
+            return _judge(options, tracking, asked)
         if options.command == "upsampling":
             return _upsampling(options.bundles, options.mac_check, options.out)
         return _html(options.bundle) if options.command == "html" else _sync(options.output)
-    except BundleError as error:
+    except (BundleError, ArtefactError, EngineError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
 
 
 def _html(bundle: Path) -> int:
@@ -96,28 +130,83 @@ def _logged(tracking: TrackingOptions, log: Callable[[Any], list[str]]) -> int:
     if not tracking.uri:
         return 0
     import reports.tracking
+    from reports.store import TrackingError
 
     try:
         for run in log(reports.tracking):
             print(f"MLflow run {run}")
-    except reports.tracking.TrackingError as error:
+    except TrackingError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _promote(target: str, reason: str, tracking: TrackingOptions) -> int:
+def _promote(target: str, reason: str, tracking: TrackingOptions, device: str | None) -> int:
     from reports.champions import promote
-    from reports.tracking import TrackingError
+    from reports.store import TrackingError
 
     try:
-        after, before = promote(target, reason, tracking)
+        after, before = promote(target, reason, tracking, device)
     except TrackingError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     was = f"version {before.version} was" if before else "the first"
-    print(f"{after.series}: version {after.version} is champion, {was}")
+    of = f" of latency on {device}" if device else ""
+    print(f"{after.series}: version {after.version} is champion{of}, {was}")
     return 0
+
+
+def _compare(runs: list[str], tracking: TrackingOptions) -> int:
+    from rich.console import Console
+
+    from reports.compare import compare_runs, table
+    from reports.store import TrackingError
+
+    try:
+        compared = compare_runs(runs, tracking)
+    except TrackingError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    console = Console()
+    console.print(table(compared))
+    console.print(compared.address, soft_wrap=True, markup=False, highlight=False)
+    if tracking.uri.startswith("sqlite:"):
+        console.print("(make ui serves that store)")
+    return 0
+
+
+def _judge(asked: argparse.Namespace, tracking: TrackingOptions, options: CompareOptions) -> int:
+    """0: no worse than its champion, 1: worse, or a gate was missed here, 3: it could not be told."""
+    from reports.judge import judge
+    from reports.remeasure import gates_missed, measured_here
+    from reports.store import TrackingError
+    from reports.suite import facts_of
+    from runtime.bundle import open_bundle
+    from runtime.files import as_json
+
+    try:
+        if asked.measure:
+            bundle = measured_here(asked.bundle, tracking, asked.output)
+        else:
+            bundle = open_bundle(Path(asked.bundle))
+        found = judge(bundle.path, tracking, options, asked.output, lambda text: print(text, file=sys.stderr))
+    except TrackingError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    missed = gates_missed(bundle)
+    if asked.json:
+        facts = dataclasses.asdict(facts_of(bundle.path, tracking))
+        row = {"judgement": dataclasses.asdict(found), "facts": facts, "gates_missed": missed}
+        print(json.dumps(as_json(row), indent=1))
+    else:
+        print(f"{found.verdict}; champion of its series: {found.champion}")
+        for gate in missed:
+            print(f"gate missed: {gate}")
+        if found.comparison is not None:
+            print("\n".join([found.comparison.headline, found.comparison.first_difference]).strip())
+            for finding in found.comparison.findings:
+                print(f"  {finding.subject:<9} {finding.verdict:<8} {finding.text}")
+    return 1 if missed else {"regressed": 1, "noisy": 3}.get(found.verdict, 0)
 
 
 def _sync(output: Path) -> int:

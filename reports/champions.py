@@ -1,20 +1,27 @@
 """The accepted version of each series of bundles: the alias `champion` in MLflow's model registry.
 
 A series is `<checkpoint>-<format>-<precision>-<upsampler>-<mode>`; every bundle that passes becomes a version of it.
+Latency is compared with the champion too, executed beside the candidate on the same machine; where a device has
+accepted another version for its speed, the alias `latency-<device>` names it.
 """
 
 from __future__ import annotations
 
 import getpass
+import shutil
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from reports.options import TrackingOptions
-from reports.tracking import TrackingError, client_of, series
-from runtime.bundle import Manifest, open_bundle
+from reports.store import TrackingError, client_of, mlflow_module
+from reports.tracking import versions_of
+from runtime.bundle import MANIFEST, Bundle, BundleError, Manifest, open_bundle
 
 ALIAS = "champion"
+FOLDER = "champions"  # of what was fetched, below the folder of the bundles
 
 
 @dataclass(frozen=True)
@@ -28,14 +35,18 @@ class Champion:
     by: str = ""
 
 
-def champion_of(manifest: Manifest, options: TrackingOptions) -> Champion | None:
-    """The champion of a bundle's series, or None where there is none yet. Raises TrackingError."""
+def champion_of(manifest: Manifest, options: TrackingOptions, device: str | None = None) -> Champion | None:
+    """The champion of a bundle's series, or of its latency on a device; None where there is none. Raises
+    TrackingError."""
     with client_of(options) as client:
-        return _champion(client, series(manifest))
+        return _champion(client, manifest.series, _alias(device))
 
 
-def promote(target: str, reason: str, options: TrackingOptions) -> tuple[Champion, Champion | None]:
+def promote(
+    target: str, reason: str, options: TrackingOptions, device: str | None = None
+) -> tuple[Champion, Champion | None]:
     """Makes a bundle (its folder, or the id of one of its runs) the champion of its series; the new one and the old.
+    With `device`: of its latency on that device alone.
 
     Raises TrackingError where the store or the run cannot be reached, or the bundle has no version there, and
     BundleError for a folder that is no bundle.
@@ -45,30 +56,70 @@ def promote(target: str, reason: str, options: TrackingOptions) -> tuple[Champio
     with client_of(options) as client:
         if Path(target).is_dir():
             manifest = open_bundle(Path(target), verify=False).manifest
-            name, key = series(manifest), manifest.key
+            name, key = manifest.series, manifest.key
         else:
             name, key = _of_run(client, target)
-        found = [one for one in _versions(client, name) if one.tags.get("bundle_key") == key]
+        found = [one for one in versions_of(client, name) if one.tags.get("bundle_key") == key]
         if not found:
             raise TrackingError(
                 f"{target} is no version of {name} in MLflow at {options.uri}: a bundle becomes one when it passes all "
                 "gates and is logged (python -m reports sync)"
             )
-        before = _champion(client, name)
+        alias = _alias(device)
+        before = _champion(client, name, alias)
         version = str(max(int(one.version) for one in found))
-        client.set_registered_model_alias(name, ALIAS, version)
-        for tag, value in {"champion.reason": reason, "champion.by": getpass.getuser()}.items():
+        client.set_registered_model_alias(name, alias, version)
+        for tag, value in {f"{alias}.reason": reason, f"{alias}.by": getpass.getuser()}.items():
             client.set_model_version_tag(name, version, tag, value)
-        after = _champion(client, name)
+        after = _champion(client, name, alias)
         assert after is not None
         return after, before
 
 
-def _champion(client: Any, name: str) -> Champion | None:
+def fetch(champion: Champion, options: TrackingOptions, output: Path) -> Bundle:
+    """The champion's bundle: from the folder of the bundles, or from MLflow into `champions/` there, whole or not.
+
+    Raises TrackingError where it cannot be had, BundleError where what came is no bundle, or another one.
+    """
+    for path in _bundles(output):
+        try:
+            bundle = open_bundle(path, verify=False)
+            if bundle.manifest.key == champion.bundle_key:
+                return open_bundle(path)
+        except BundleError:
+            continue  # damaged: it is fetched again
+    with client_of(options):
+        mlflow = mlflow_module()
+        (output / FOLDER).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=output / FOLDER, prefix=".fetched-") as folder:
+            uri = f"models:/{champion.series}/{champion.version}"
+            came = open_bundle(Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder)))
+            if came.manifest.key != champion.bundle_key:
+                raise BundleError(f"{uri} holds another bundle than it says: {came.manifest.name}")
+            target = output / FOLDER / came.manifest.name
+            shutil.rmtree(target, ignore_errors=True)
+            came.path.rename(target)
+    return Bundle(target, came.manifest)
+
+
+def _bundles(output: Path) -> Iterator[Path]:
+    for folder in (output, output / FOLDER):
+        if folder.is_dir():
+            yield from (path for path in sorted(folder.iterdir()) if (path / MANIFEST).is_file())
+
+
+def _alias(device: str | None) -> str:
+    if device is None:
+        return ALIAS
+    words = "".join(char if char.isalnum() else " " for char in device.lower()).split()
+    return f"latency-{'-'.join(words)}"
+
+
+def _champion(client: Any, name: str, alias: str) -> Champion | None:
     from mlflow.exceptions import MlflowException
 
     try:
-        version = client.get_model_version_by_alias(name, ALIAS)
+        version = client.get_model_version_by_alias(name, alias)
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
@@ -78,13 +129,19 @@ def _champion(client: Any, name: str) -> Champion | None:
         name,
         str(version.version),
         tags.get("bundle_key", ""),
-        tags.get("champion.reason", ""),
-        tags.get("champion.by", ""),
+        tags.get(f"{alias}.reason", ""),
+        tags.get(f"{alias}.by", ""),
     )
 
 
-def _versions(client: Any, name: str) -> list[Any]:
-    return list(client.search_model_versions(f"name = '{name}'"))
+def version_of_run(run: str, options: TrackingOptions) -> tuple[str, str, str]:
+    """(series, version, key) of the bundle that a run is of. Raises TrackingError where it has no version."""
+    with client_of(options) as client:
+        name, key = _of_run(client, run)
+        found = [one for one in versions_of(client, name) if one.tags.get("bundle_key") == key]
+    if not found:
+        raise TrackingError(f"the bundle of run {run} is no version of {name}: it did not pass its gates")
+    return name, str(max(int(one.version) for one in found)), key
 
 
 def _of_run(client: Any, run_id: str) -> tuple[str, str]:

@@ -1,14 +1,29 @@
-"""What a person can ask of the tracking; plain data, importable without MLflow."""
+"""What a person can ask of tracking and of a comparison; plain data, importable without MLflow."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass
 class TrackingOptions:
-    """`uri`: of an MLflow store or server, such as `sqlite:///mlflow.db` or `http://localhost:5000`."""
+    """`uri`: of an MLflow store or server, such as `sqlite:///mlflow.db` or `http://localhost:5000`. `tags`: of every
+    new run, beside its own."""
 
     enabled: bool = True
     uri: str = "sqlite:///mlflow.db"
     experiment: str = "voxport"
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class CompareOptions:
+    """How a bundle is compared with its champion. Latency: `delta`, the share that is no matter; `least_pairs` of fresh
+    processes, and more until the bound is that tight or `minutes` are over (0: latency is not compared); `seconds` of
+    calls in each. `limit_minutes`: for one measurement of quality."""
+
+    delta: float = 0.02
+    least_pairs: int = 5
+    minutes: float = 5.0
+    seconds: float = 0.4
+    limit_minutes: float = 15.0

@@ -4,21 +4,59 @@ from __future__ import annotations
 
 import os
 import xml.etree.ElementTree as ElementTree
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from reports import figures
+from reports.options import TrackingOptions
+from reports.record import read_job
+from reports.tracked import tracked_runs
+from reports.verdict import Comparison
 from runtime.bundle import BundleError
 from runtime.files import write_json, write_text
 
-VERDICTS = ("passed", "rejected", "failed", "hung", "running", "waiting")
+FILE = "suite.json"
+PASSED, FAILED, NOISY = 0, 1, 3  # exit codes of a suite
+
+# Verdict -> (element of JUnit XML, whether it counts as a failure of the suite).
+VERDICTS = {
+    "failed": ("error", True),
+    "hung": ("error", True),
+    "rejected": ("failure", True),
+    "regressed": ("failure", True),
+    "noisy": ("skipped", False),
+    "running": ("skipped", False),
+    "waiting": ("skipped", False),
+    "passed": ("", False),
+}
+
+
+@dataclass(frozen=True)
+class JobFacts:
+    """What a suite keeps of a job's bundle. `figures`: `<engine>/<figure>` -> value; `devices`: engine -> device;
+    `timed`: figures that are a device's own; `runs`: what -> run in MLflow."""
+
+    series: str
+    bundle: str
+    bundle_key: str
+    size_mb: float
+    versions: dict[str, str]
+    git_commit: str | None
+    figures: dict[str, float]
+    timed: dict[str, float]
+    devices: dict[str, str]
+    runs: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class SuiteRow:
-    """One job. `rejected`: it missed a gate; `failed`: no bundle came; `hung`: it took longer than it may; `running`
-    and `waiting`: it was interrupted. `is_reused`: nothing had changed. `champion`: of its series, in words."""
+    """One job. `rejected`: it missed a gate; `regressed`: it is worse than its champion; `noisy`: it could not be told
+    whether it is slower; `failed`: no bundle came; `hung`: it took longer than it may; `running` and `waiting`: the
+    suite was interrupted. `is_reused`: nothing had changed. `champion`: of its series, in words. `worker`: the machine,
+    and `lost`: those that went away with it."""
 
     name: str
     overrides: tuple[str, ...]
@@ -29,35 +67,85 @@ class SuiteRow:
     log: str = ""
     is_reused: bool = False
     champion: str = ""
+    facts: JobFacts | None = None
+    comparison: Comparison | None = None
+    worker: str = ""
+    lost: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class SuiteResult:
-    """`started`: ISO 8601, UTC."""
+    """`started`: ISO 8601, UTC. `drift`: installed packages that are not the constraints file's."""
 
     suite: str
     started: str
     rows: tuple[SuiteRow, ...]
+    drift: dict[str, str] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
-        return all(row.verdict == "passed" for row in self.rows)
+        return self.code == PASSED
+
+    @property
+    def code(self) -> int:
+        """Of the suite's process: 0 all passed, 1 one did not, 3 none failed and of one it could not be told."""
+        if any(VERDICTS[row.verdict][1] for row in self.rows):
+            return FAILED
+        return PASSED if all(row.verdict == "passed" for row in self.rows) else NOISY
+
+    @property
+    def counts(self) -> dict[str, int]:
+        found = {verdict: sum(row.verdict == verdict for row in self.rows) for verdict in VERDICTS}
+        return {verdict: count for verdict, count in found.items() if count}
+
+    @property
+    def worst_first(self) -> list[SuiteRow]:
+        return sorted(self.rows, key=lambda row: list(VERDICTS).index(row.verdict))
+
+    @property
+    def machines(self) -> str:
+        devices = {device for row in self.rows if row.facts for device in row.facts.devices.values()}
+        return ", ".join(sorted(devices))
 
 
-def write_suite(result: SuiteResult, folder: Path) -> Path:
-    """`suite.json`, `summary.md` and `junit.xml` in `folder`, each whole or not at all; the folder's path.
+def facts_of(path: Path, tracking: TrackingOptions) -> JobFacts:
+    """Of a finished bundle. Raises BundleError where its record or measurements cannot be read."""
+    bundle, _, measurements = read_job(path)
+    manifest = bundle.manifest
+    runs = tracked_runs(bundle, tracking)
+    named = {"convert": runs.get(f"convert {manifest.created}")}
+    named |= {one.engine: runs.get(one.key) for one in measurements}
+    return JobFacts(
+        series=manifest.series,
+        bundle=manifest.name,
+        bundle_key=manifest.key,
+        size_mb=bundle.artefact_bytes / 1e6,
+        versions=manifest.versions,
+        git_commit=manifest.git_commit,
+        figures={
+            f"{one.engine}/{name}": value
+            for one in measurements
+            for name, value in {**figures.quality(one), **figures.against_recording(one)}.items()
+        },
+        timed={f"{one.engine}/{name}": value for one in measurements for name, value in figures.timing(one).items()},
+        devices={one.engine: one.device for one in measurements},
+        runs={what: run for what, run in named.items() if run},
+    )
 
-    Where GitHub Actions names a file for its summary, the Markdown goes there too.
-    """
+
+def write_suite(result: SuiteResult, folder: Path) -> None:
+    """`suite.json`, `summary.md` and `junit.xml` in `folder`, each whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "suite.json", asdict(result))
-    summary = markdown(result)
-    write_text(folder / "summary.md", summary)
+    write_json(folder / FILE, asdict(result))
+    write_text(folder / "summary.md", markdown(result))
     write_text(folder / "junit.xml", junit(result))
+
+
+def tell_github(result: SuiteResult) -> None:
+    """Where GitHub Actions names a file for its summary, the Markdown goes there too."""
     if os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a", encoding="utf-8") as file:
-            file.write(summary)
-    return folder
+            file.write(markdown(result))
 
 
 def read_suite(path: Path) -> SuiteResult:
@@ -70,38 +158,67 @@ def read_suite(path: Path) -> SuiteResult:
 
 def markdown(result: SuiteResult) -> str:
     """What went wrong first."""
-    counts = {verdict: sum(row.verdict == verdict for row in result.rows) for verdict in VERDICTS}
-    said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+    said = ", ".join(f"{count} {verdict}" for verdict, count in result.counts.items())
     lines = [f"## Suite {result.suite}, {result.started}", "", f"{said or 'no jobs'}.", ""]
+    for row in result.worst_first:
+        if row.comparison is not None and row.comparison.headline:
+            lines.append(f"- **{_plain(row.name)}**: {_plain(row.comparison.headline)}")
+            if row.comparison.first_difference:
+                lines.append(f"  - {_plain(row.comparison.first_difference)}")
+    if result.drift:
+        lines += [f"- Not as in the constraints file: {_plain(_drift(result.drift))}"]
+    if lines[-1]:
+        lines.append("")
     lines += ["| job | verdict | seconds | champion | |", "|---|---|---|---|---|"]
-    for row in sorted(result.rows, key=lambda row: row.verdict == "passed"):
+    for row in result.worst_first:
         verdict = f"{row.verdict}{', unchanged' if row.is_reused else ''}"
-        reason = row.reason.replace("|", "\\|").replace("\n", " ")
-        lines.append(f"| {row.name} | {verdict} | {row.seconds:.1f} | {row.champion} | {reason} |")
+        lines.append(
+            f"| {_plain(row.name)} | {verdict} | {row.seconds:.1f} | {row.champion} | {_plain(said_of(row))} |"
+        )
     return "\n".join(lines) + "\n"
 
 
+def said_of(row: SuiteRow) -> str:
+    """Why a job has its verdict, and on which machines it was tried."""
+    compared = row.comparison.headline if row.comparison else ""
+    lost = f"tried again: {', '.join(row.lost)} went away" if row.lost else ""
+    return "; ".join(part for part in (row.reason or compared, lost) if part)
+
+
+def _drift(drift: dict[str, str]) -> str:
+    return ", ".join(f"{package} {change}" for package, change in drift.items())
+
+
+def _plain(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
 def junit(result: SuiteResult) -> str:
-    """A test case per job: what missed a gate is a failure, what gave no bundle an error."""
-    of_kind = {
-        "failures": sum(row.verdict == "rejected" for row in result.rows),
-        "errors": sum(row.verdict in ("failed", "hung") for row in result.rows),
-        "skipped": sum(row.verdict in ("running", "waiting") for row in result.rows),
+    """A test case per job: what missed a gate or is worse than its champion is a failure, what gave no bundle an error,
+    what could not be told is skipped."""
+    counts = {
+        element: str(sum(VERDICTS[row.verdict][0] == name for row in result.rows))
+        for element, name in {"failures": "failure", "errors": "error", "skipped": "skipped"}.items()
     }
     attributes = {
         "name": result.suite,
         "timestamp": result.started,
         "tests": str(len(result.rows)),
         "time": f"{sum(row.seconds for row in result.rows):.3f}",
-        **{kind: str(count) for kind, count in of_kind.items()},
+        **counts,
     }
     suite = ElementTree.Element("testsuite", attributes)
     for row in result.rows:
         case = ElementTree.SubElement(
             suite, "testcase", classname=f"voxport.{result.suite}", name=row.name, time=f"{row.seconds:.3f}"
         )
-        kind = {"rejected": "failure", "failed": "error", "hung": "error", "running": "skipped", "waiting": "skipped"}
-        if row.verdict in kind:
-            ElementTree.SubElement(case, kind[row.verdict], message=row.reason or row.verdict).text = row.log
+        element, _ = VERDICTS[row.verdict]
+        if element:
+            text = "\n".join([*_findings(row), row.log])
+            ElementTree.SubElement(case, element, message=said_of(row) or row.verdict).text = text.strip()
     ElementTree.indent(suite)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suite, encoding="unicode") + "\n"
+
+
+def _findings(row: SuiteRow) -> Sequence[str]:
+    return [f"{finding.subject}: {finding.text}" for finding in row.comparison.findings] if row.comparison else []

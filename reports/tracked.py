@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
 
 from reports.options import TrackingOptions
 from runtime.bundle import Bundle
@@ -21,10 +20,10 @@ def is_tracked(bundle: Bundle, measurements: list[Measurement], options: Trackin
     return f"convert {bundle.manifest.created}" in known and all(m.key in known for m in measurements)
 
 
-def mark_untracked(bundle: Bundle, options: TrackingOptions, reason: str) -> Path:
-    """Leaves a note beside the bundle that its results still have to be sent."""
-    path = bundle.measured / UNTRACKED
-    _write(path, {**dataclasses.asdict(options), "reason": reason})
+def mark_untracked(folder: Path, options: TrackingOptions, reason: str) -> Path:
+    """Leaves a note that what lies in `folder` (of a bundle's measurements, or of a suite) still has to be sent."""
+    path = folder / UNTRACKED
+    write_json(path, {**dataclasses.asdict(options), "reason": reason})
     return path
 
 
@@ -39,8 +38,4 @@ def tracked_runs(bundle: Bundle, options: TrackingOptions) -> dict[str, str]:
 
 
 def write_tracked(bundle: Bundle, options: TrackingOptions, runs: dict[str, str]) -> None:
-    _write(bundle.measured / TRACKED, {"uri": options.uri, "experiment": options.experiment, "runs": runs})
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    write_json(path, content)
+    write_json(bundle.measured / TRACKED, {"uri": options.uri, "experiment": options.experiment, "runs": runs})

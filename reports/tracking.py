@@ -1,28 +1,31 @@
 """MLflow: one flat run per conversion and per measurement, the bundle as a LoggedModel.
 
-What could not be sent is marked beside the bundle (`untracked.json`) and goes out with `python -m reports sync`.
-mlflow is imported late: it costs a second.
+What could not be sent is marked beside the bundle (`untracked.json`) and goes out with `python -m reports sync`. Every
+run carries what it is of in the tag `voxport.key`; one that was not finished is deleted and logged anew: however often
+sending is broken off and repeated, a result is there once.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
+import getpass
 import json
-import logging
-import os
+import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
+import yaml
 
+from reports import figures
 from reports.html import FILE as REPORT
 from reports.options import TrackingOptions
 from reports.record import FILE as RECORD
 from reports.record import JobRecord, read_job
+from reports.store import TrackingError, mlflow_module, prepared
 from reports.tracked import UNTRACKED, tracked_runs, write_tracked
 from runtime.audio import write_wav
 from runtime.bench.whole import BenchReport
@@ -30,61 +33,233 @@ from runtime.bundle import MANIFEST, Bundle, BundleError, Manifest
 from runtime.mac_check import MacCheck
 from runtime.measure import Measurement
 
-
-class TrackingError(RuntimeError):
-    """A store that cannot be used; the message says why. Nothing is lost: see `mark_untracked`."""
+KEY = "voxport.key"
+NOTE = "mlflow.note.content"
+_SYNC_SECONDS = 600.0
 
 
 def prepare(options: TrackingOptions) -> None:
-    """Makes store and experiment. By one process before any other writes: a fresh sqlite file breaks under two.
-
-    Raises TrackingError where the store cannot be reached.
-    """
-    mlflow = _mlflow()
-    with _as_tracking_error(options):
-        mlflow.set_tracking_uri(options.uri)
-        client = mlflow.MlflowClient()
-        experiment = client.get_experiment_by_name(options.experiment)
-        if experiment is None:
-            location = _artifact_folder(options.uri)
-            client.create_experiment(options.experiment, artifact_location=location.as_uri() if location else None)
-        mlflow.set_experiment(options.experiment)
-
-
-@contextmanager
-def client_of(options: TrackingOptions) -> Iterator[Any]:
-    """MLflow's client of the store; whatever it raises becomes a TrackingError."""
-    mlflow = _mlflow()
-    with _as_tracking_error(options):
-        mlflow.set_tracking_uri(options.uri)
-        yield mlflow.MlflowClient()
+    """Makes store and experiment. Raises TrackingError where the store cannot be reached."""
+    with prepared(options):
+        pass
 
 
 def track(bundle_path: Path, options: TrackingOptions, tags: Mapping[str, str] | None = None) -> dict[str, str]:
     """Logs what is not logged yet: a run of kind=convert, one of kind=measure per measurement; kind or key -> run id.
-    `tags`: of each new run, beside its own.
+    `tags`: of each new run, beside its own and those of the options.
 
     A bundle that passed also becomes a LoggedModel and a version of its registered model.
     Raises TrackingError where the store cannot be reached, BundleError where the job's files cannot be read.
     """
     bundle, record, measurements = read_job(bundle_path)
-    prepare(options)
-    known = tracked_runs(bundle, options)
-    fresh = dict(known)
-    with _as_tracking_error(options):
-        try:
-            conversion = f"convert {bundle.manifest.created}"
-            if conversion not in known:
-                fresh[conversion] = _log_conversion(bundle, record, tags or {})
-                if record.passed:
-                    _log_model(bundle, fresh[conversion])
-            for measurement in measurements:
-                if measurement.key not in known:
-                    fresh[measurement.key] = _log_measurement(bundle, record, measurement, tags or {})
-        finally:
-            write_tracked(bundle, options, fresh)
-    (bundle.measured / UNTRACKED).unlink(missing_ok=True)
+    extra = {**options.tags, **(tags or {})}
+    with filelock.FileLock(bundle.measured / ".tracking.lock", timeout=_SYNC_SECONDS):
+        known = tracked_runs(bundle, options)
+        fresh = dict(known)
+        with prepared(options) as (client, experiment):
+            log = _Log(client, experiment, bundle, extra)
+            try:
+                conversion = f"convert {bundle.manifest.created}"
+                if conversion not in known:
+                    run = log.once(f"{bundle.manifest.key} {conversion}", lambda key: log.conversion(key, record))
+                    if record.passed:
+                        log.model(run)
+                    fresh[conversion] = run
+                for measurement in measurements:
+                    if measurement.key not in known:
+                        fresh[measurement.key] = log.once(
+                            f"measure {measurement.key} {measurement.created}",
+                            lambda key, one=measurement: log.measurement(key, record, one),  # type: ignore[misc]
+                        )
+            finally:
+                write_tracked(bundle, options, fresh)
+        (bundle.measured / UNTRACKED).unlink(missing_ok=True)
     return {key: run for key, run in fresh.items() if key not in known}
+
+
+def sync(output: Path) -> Iterator[tuple[Path, dict[str, str] | TrackingError | BundleError]]:
+    """Sends what `untracked.json` files below `output` mark; yields each bundle or night with its runs or its
+    problem."""
+    from reports import nights
+
+    for marker in sorted(output.rglob(UNTRACKED)):
+        try:
+            wanted = json.loads(marker.read_text())
+            options = TrackingOptions(uri=wanted["uri"], experiment=wanted["experiment"], tags=wanted.get("tags", {}))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            yield marker, BundleError(f"{marker} cannot be read: {error!r}")
+            continue
+        is_night = (marker.parent / nights.SUITE).is_file()
+        path = marker.parent if is_night else marker.parent.with_name(marker.parent.name.removesuffix(".measured"))
+        try:
+            yield path, nights.track_night(path, options) if is_night else track(path, options)
+        except (TrackingError, BundleError) as error:
+            yield path, error
+
+
+def log_run(
+    client: Any,
+    experiment: str,
+    name: str,
+    tags: Mapping[str, str],
+    params: Mapping[str, object],
+    metrics: Mapping[str, float],
+    fill: Callable[[Path], None],
+) -> str:
+    """One finished run in as few calls as it takes; `fill` puts its artifacts into a folder. The run's id."""
+    mlflow_module()
+    from mlflow.entities import Metric, Param
+
+    now = int(1000 * time.time())
+    own = {"mlflow.source.name": "voxport", "mlflow.user": getpass.getuser()}
+    run = client.create_run(experiment, tags={**own, **tags}, run_name=name, start_time=now)
+    finite = {key: float(value) for key, value in metrics.items() if np.isfinite(value)}
+    client.log_batch(
+        run.info.run_id,
+        metrics=[Metric(key, value, now, 0) for key, value in finite.items()],
+        params=[Param(key, str(value)) for key, value in params.items()],
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        fill(Path(folder))
+        if any(Path(folder).iterdir()):
+            client.log_artifacts(run.info.run_id, folder)
+    client.set_terminated(run.info.run_id)
+    return str(run.info.run_id)
+
+
+def finished_run(client: Any, experiment: str, key: str) -> str | None:
+    """The finished run of this key; unfinished ones are deleted."""
+    for run in client.search_runs([experiment], f"tags.`{KEY}` = '{key}'"):
+        if run.info.status == "FINISHED":
+            return str(run.info.run_id)
+        client.delete_run(run.info.run_id)
+    return None
+
+
+class _Log:
+    """What is logged of one bundle."""
+
+    def __init__(self, client: Any, experiment: str, bundle: Bundle, extra: Mapping[str, str]) -> None:
+        self.client, self.experiment, self.bundle, self.extra = client, experiment, bundle, extra
+
+    def once(self, key: str, log: Callable[[str], str]) -> str:
+        return finished_run(self.client, self.experiment, key) or log(key)
+
+    def conversion(self, key: str, record: JobRecord) -> str:
+        bundle, manifest = self.bundle, self.bundle.manifest
+        converted = [seconds for name, seconds in record.seconds.items() if name.startswith("convert ")]
+        metrics = {"size_mb": bundle.artefact_bytes / 1e6, "parameters_m": manifest.parameters / 1e6}
+        if converted:
+            metrics |= {"convert_s": sum(converted), "job_s": sum(record.seconds.values())}
+
+        def fill(folder: Path) -> None:
+            for file in (bundle.path / MANIFEST, bundle.measured / RECORD, bundle.measured / REPORT):
+                if file.is_file():
+                    shutil.copy(file, folder)
+            if (bundle.measured / "plots").is_dir():
+                shutil.copytree(bundle.measured / "plots", folder / "plots")
+            (folder / "config.yaml").write_text(yaml.safe_dump(record.config, sort_keys=False))
+
+        tags = {**self._tags(key, record, "convert"), NOTE: _conversion_note(bundle, record), **self.extra}
+        return self._run(f"convert {_label(manifest)}", tags, axes(manifest), metrics, fill)
+
+    def measurement(self, key: str, record: JobRecord, measurement: Measurement) -> str:
+        bundle, latency = self.bundle, measurement.latency
+        quality = figures.quality(measurement)
+        metrics = {"size_mb": bundle.artefact_bytes / 1e6, "load_s": measurement.load_s, **quality}
+        metrics |= {**figures.against_recording(measurement), **figures.timing(measurement)}
+        params = {
+            **axes(bundle.manifest),
+            "engine": measurement.engine,
+            "chunk": (latency.chunk_frames if latency else measurement.chunk_frames) or "largest",
+            "compute_unit": measurement.compute_unit,
+        }
+
+        def fill(folder: Path) -> None:
+            for clip in measurement.clips:
+                assert bundle.sound is not None
+                samples = np.load(bundle.measured / "audio" / f"{measurement.engine}-{clip.clip}.npy")
+                (folder / "audio").mkdir(exist_ok=True)
+                write_wav(folder / "audio" / f"{clip.clip}.wav", samples, bundle.sound.sample_rate)
+                picture = bundle.measured / "plots" / f"clip-{clip.clip}.png"
+                if picture.is_file():
+                    (folder / "spectrograms").mkdir(exist_ok=True)
+                    shutil.copy(picture, folder / "spectrograms" / f"{clip.clip}.png")
+
+        tags = {
+            **self._tags(key, record, "measure"),
+            "device": measurement.device,
+            "system": measurement.system,
+            NOTE: _measurement_note(measurement, metrics),
+            **self.extra,
+        }
+        return self._run(f"{measurement.engine} {_label(bundle.manifest)}", tags, params, metrics, fill)
+
+    def model(self, run: str) -> None:
+        """The bundle's directory as a LoggedModel (downloads give it back exactly), and a version of its series."""
+        manifest, client = self.bundle.manifest, self.client
+        name, tags = manifest.series, {"bundle_key": manifest.key, "bundle": manifest.name}
+        if any(one.tags.get("bundle_key") == manifest.key for one in versions_of(client, name)):
+            return
+        ours = f"tags.bundle_key = '{manifest.key}'"
+        ready = None
+        for model in client.search_logged_models([self.experiment], ours):
+            if str(model.status) == "READY" and model.source_run_id == run:
+                ready = model
+            else:  # an upload that was broken off
+                client.delete_logged_model(model.model_id)
+        if ready is None:
+            ready = client.create_logged_model(
+                self.experiment,
+                name=manifest.name,
+                source_run_id=run,
+                model_type=manifest.conversion.format,
+                params=axes(manifest),
+                tags={**tags, "checkpoint_sha256": manifest.checkpoint.sha256},
+            )
+            client.log_model_artifacts(ready.model_id, str(self.bundle.path))
+            client.finalize_logged_model(ready.model_id, "READY")
+        _registered(client, name)
+        client.create_model_version(name, f"models:/{ready.model_id}", run, tags, model_id=ready.model_id)
+
+    def _run(
+        self,
+        name: str,
+        tags: Mapping[str, str],
+        params: Mapping[str, object],
+        metrics: Mapping[str, float],
+        fill: Callable[[Path], None],
+    ) -> str:
+        return log_run(self.client, self.experiment, name, tags, params, metrics, fill)
+
+    def _tags(self, key: str, record: JobRecord, kind: str) -> dict[str, str]:
+        manifest = self.bundle.manifest
+        return {
+            KEY: key,
+            "kind": kind,
+            "verdict": "passed" if record.passed else "rejected",
+            "bundle": manifest.name,
+            "bundle_key": manifest.key,
+            "checkpoint_sha256": manifest.checkpoint.sha256,
+            "checkpoint_fallback": str(manifest.checkpoint.fallback).lower(),
+            "git_commit": manifest.git_commit or "none",
+            **{f"version.{tool}": version for tool, version in manifest.versions.items()},
+        }
+
+
+def versions_of(client: Any, name: str) -> list[Any]:
+    """The versions of a series in the registry; none where it is not there."""
+    return list(client.search_model_versions(f"name = '{name}'"))
+
+
+def _registered(client: Any, name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
 
 
 def track_bench(report: BenchReport, files: Sequence[Path], options: TrackingOptions) -> str:
@@ -92,9 +267,9 @@ def track_bench(report: BenchReport, files: Sequence[Path], options: TrackingOpt
 
     Raises TrackingError where the store cannot be reached.
     """
-    prepare(options)
-    with _as_tracking_error(options):
-        return _log_bench(report, "bench", f"bench {report.engine} {report.bundle}", {}, {}, files)
+    with prepared(options) as (client, experiment):
+        name = f"bench {report.engine} {report.bundle}"
+        return _log_bench(client, experiment, report, "bench", name, options.tags, {}, files)
 
 
 def track_mac_check(check: MacCheck, files: Sequence[Path], options: TrackingOptions) -> list[str]:
@@ -102,9 +277,8 @@ def track_mac_check(check: MacCheck, files: Sequence[Path], options: TrackingOpt
 
     Raises TrackingError where the store cannot be reached.
     """
-    prepare(options)
     runs = []
-    with _as_tracking_error(options):
+    with prepared(options) as (client, experiment):
         for bundle in check.bundles:
             for unit in bundle.units:
                 if unit.bench is None:
@@ -115,11 +289,14 @@ def track_mac_check(check: MacCheck, files: Sequence[Path], options: TrackingOpt
                     metrics |= {f"planned_{device}": share for device, share in unit.placement.cost.items()}
                 tags = {"compute_unit": unit.compute_unit, "fallback": bundle.fallback, "best": str(bundle.best)}
                 name = f"mac-check {unit.compute_unit} {bundle.bundle}"
-                runs.append(_log_bench(unit.bench, "mac-check", name, tags, metrics, files))
+                own = {**tags, **options.tags}
+                runs.append(_log_bench(client, experiment, unit.bench, "mac-check", name, own, metrics, files))
     return runs
 
 
 def _log_bench(
+    client: Any,
+    experiment: str,
     report: BenchReport,
     kind: str,
     name: str,
@@ -127,130 +304,41 @@ def _log_bench(
     metrics: Mapping[str, float],
     files: Sequence[Path],
 ) -> str:
-    mlflow = _mlflow()
-    own = {"kind": kind, "mlflow.source.name": "voxport", "device": report.device, "system": report.system}
+    own = {"kind": kind, "device": report.device, "system": report.system}
     own |= {"bundle": report.bundle, "bundle_key": report.bundle_key}
     own |= {f"target.{target.name}": target.verdict for target in report.targets}
-    with mlflow.start_run(run_name=name, tags={**own, **tags}) as run:
-        mlflow.log_params({"engine": report.engine, "processes": len(report.processes)})
-        values = {name: row.median for name, row in report.spread.items()} | dict(metrics)
-        last = report.processes[-1]
-        if last.budget is not None:
-            values["delay_ms"] = last.budget.total_ms
-        if last.closed is not None:
-            mlflow.log_params({"mode": last.closed.mode, "chunk": last.closed.chunk_frames})
-        mlflow.log_metrics({name: float(value) for name, value in values.items() if np.isfinite(value)})
+    params: dict[str, object] = {"engine": report.engine, "processes": len(report.processes)}
+    values = {name: row.median for name, row in report.spread.items()} | dict(metrics)
+    last = report.processes[-1]
+    if last.budget is not None:
+        values["delay_ms"] = last.budget.total_ms
+    if last.closed is not None:
+        params |= {"mode": last.closed.mode, "chunk": last.closed.chunk_frames}
+
+    def fill(folder: Path) -> None:
         for file in files:
-            mlflow.log_artifact(str(file))
-        return str(run.info.run_id)
+            shutil.copy(file, folder)
+
+    return log_run(client, experiment, name, {**own, **tags}, params, values, fill)
 
 
-def sync(output: Path) -> Iterator[tuple[Path, dict[str, str] | TrackingError | BundleError]]:
-    """Sends what `untracked.json` files below `output` mark; yields each bundle with its runs or its problem."""
-    for marker in sorted(output.rglob(UNTRACKED)):
-        path = marker.parent.with_name(marker.parent.name.removesuffix(".measured"))
-        try:
-            wanted = json.loads(marker.read_text())
-            options = TrackingOptions(uri=wanted["uri"], experiment=wanted["experiment"])
-            yield path, track(path, options)
-        except (TrackingError, BundleError) as error:
-            yield path, error
-
-
-def _log_conversion(bundle: Bundle, record: JobRecord, extra: Mapping[str, str]) -> str:
-    mlflow = _mlflow()
+def _conversion_note(bundle: Bundle, record: JobRecord) -> str:
+    """What a reader of the run's page sees first."""
     manifest = bundle.manifest
-    tags = {**_tags(bundle, record, "convert"), **extra}
-    with mlflow.start_run(run_name=f"convert {_label(manifest)}", tags=tags) as run:
-        mlflow.log_params(_axes(manifest))
-        converted = [s for name, s in record.seconds.items() if name.startswith("convert ")]
-        metrics = {"size_mb": bundle.artefact_bytes / 1e6, "parameters_m": manifest.parameters / 1e6}
-        if converted:
-            metrics |= {"convert_s": sum(converted), "job_s": sum(record.seconds.values())}
-        mlflow.log_metrics(metrics)
-        mlflow.log_artifact(str(bundle.path / MANIFEST))
-        for name in (RECORD, REPORT):
-            if (bundle.measured / name).is_file():
-                mlflow.log_artifact(str(bundle.measured / name))
-        if (bundle.measured / "plots").is_dir():
-            mlflow.log_artifacts(str(bundle.measured / "plots"), "plots")
-        mlflow.log_dict(record.config, "config.yaml")
-        return str(run.info.run_id)
+    lines = [f"**{'passed' if record.passed else 'rejected'}**: {manifest.name}", ""]
+    lines += [f"- gate missed: {gate}" for gate in record.gates if not gate.passed]
+    lines += [f"- {len(record.gates)} gates judged, {bundle.artefact_bytes / 1e6:.2f} MB"]
+    lines += [f"- {note}" for note in manifest.notes]
+    lines += [f"- checkpoint {manifest.checkpoint.name}: {manifest.checkpoint.source} ({manifest.checkpoint.licence})"]
+    return "\n".join([*lines, "", "report.html among the artifacts: spectrograms, players, figures."])
 
 
-def _log_measurement(bundle: Bundle, record: JobRecord, measurement: Measurement, extra: Mapping[str, str]) -> str:
-    mlflow = _mlflow()
-    name = f"{measurement.engine} {_label(bundle.manifest)}"
-    latency = measurement.latency
-    chunk = latency.chunk_frames if latency else measurement.chunk_frames
-    tags = {**_tags(bundle, record, "measure"), "device": measurement.device, "system": measurement.system, **extra}
-    with mlflow.start_run(run_name=name, tags=tags) as run:
-        engine_axes = {
-            "engine": measurement.engine,
-            "chunk": chunk or "largest",
-            "compute_unit": measurement.compute_unit,
-        }
-        mlflow.log_params({**_axes(bundle.manifest), **engine_axes})
-        worst = {"size_mb": bundle.artefact_bytes / 1e6, "load_s": measurement.load_s, **_quality(measurement)}
-        spoken = [clip for clip in measurement.clips if clip.stoi_recording is not None]
-        if spoken:
-            worst["stoi_recording"] = min(float(clip.stoi_recording or 0.0) for clip in spoken)
-            worst["log_mel_l1_recording"] = max(float(clip.log_mel_l1_recording or 0.0) for clip in spoken)
-        if latency:
-            worst |= {f"latency_{name}": getattr(latency, name) for name in ("p50_ms", "p95_ms", "p99_ms", "max_ms")}
-            worst |= {"rtf": latency.rtf, "first_call_ms": latency.first_call_ms}
-            worst["deadline_misses"] = latency.deadline_misses
-        mlflow.log_metrics({key: float(value) for key, value in worst.items() if np.isfinite(value)})
-        with tempfile.TemporaryDirectory() as folder:
-            for clip in measurement.clips:
-                samples = np.load(bundle.measured / "audio" / f"{measurement.engine}-{clip.clip}.npy")
-                assert bundle.sound is not None
-                write_wav(Path(folder) / f"{clip.clip}.wav", samples, bundle.sound.sample_rate)
-            if measurement.clips:
-                mlflow.log_artifacts(folder, "audio")
-        return str(run.info.run_id)
-
-
-def _quality(measurement: Measurement) -> dict[str, float]:
-    """On the worst of the goldens."""
-    if measurement.rows and not measurement.clips:
-        quality = {
-            "snr_db": min(row.snr_db for row in measurement.rows),
-            "cosine": min(row.cosine for row in measurement.rows),
-        }
-        return quality | {f"latency_p50_ms_{call.rows}": call.p50_ms for call in measurement.calls}
-    agreements = [clip.agreement for clip in measurement.clips]
-    least = ("snr_db", "worst_window_db", "head_db", "tail_db", "stoi")
-    quality = {name: min(getattr(agreement, name) for agreement in agreements) for name in least}
-    quality["log_mel_l1"] = max(agreement.log_mel_l1 for agreement in agreements)
-    for component in dict.fromkeys(row.component for row in measurement.rows):
-        quality[f"{component}_snr_db"] = min(row.snr_db for row in measurement.rows if row.component == component)
-    if measurement.spoken:
-        quality["durations_off"] = sum(one.durations_off for one in measurement.spoken)
-        seconds = sum(one.seconds for one in measurement.spoken)
-        elapsed = [one.elapsed_s for one in measurement.spoken if one.elapsed_s is not None]
-        first = [one.first_audio_s for one in measurement.spoken if one.first_audio_s is not None]
-        if elapsed and first:
-            quality |= {"rtf_sentences": sum(elapsed) / seconds, "first_audio_s": max(first)}
-    return quality
-
-
-def _log_model(bundle: Bundle, run_id: str) -> None:
-    """The bundle's directory as a LoggedModel (downloads give it back exactly), and a version of its series."""
-    mlflow = _mlflow()
-    manifest = bundle.manifest
-    model = mlflow.initialize_logged_model(
-        name=manifest.name,
-        source_run_id=run_id,
-        model_type=manifest.conversion.format,
-        params=_axes(manifest),
-        tags={"bundle_key": manifest.key, "checkpoint_sha256": manifest.checkpoint.sha256},
-    )
-    mlflow.MlflowClient().log_model_artifacts(model.model_id, str(bundle.path))
-    mlflow.finalize_logged_model(model.model_id, "READY")
-    with contextlib.redirect_stderr(io.StringIO()):  # it announces itself there, past all loggers
-        tags = {"bundle_key": manifest.key, "bundle": manifest.name}
-        mlflow.register_model(f"models:/{model.model_id}", series(manifest), tags=tags)
+def _measurement_note(measurement: Measurement, metrics: Mapping[str, float]) -> str:
+    parts = [f"{measurement.engine} on {measurement.device}, {measurement.system}, mode {measurement.mode}."]
+    if "snr_db" in metrics:
+        parts.append(f"Worst golden: {metrics['snr_db']:.1f} dB to PyTorch.")
+    parts.append(f"RTF {metrics['rtf']:.3f} (elapsed / audio, lower is better)." if "rtf" in metrics else "Not timed.")
+    return " ".join(parts)
 
 
 def _label(manifest: Manifest) -> str:
@@ -260,7 +348,7 @@ def _label(manifest: Manifest) -> str:
     return " ".join(parts)
 
 
-def _axes(manifest: Manifest) -> dict[str, str]:
+def axes(manifest: Manifest) -> dict[str, str]:
     """What people compare runs by; values differ in their first 10 characters, which is what MLflow's plots show."""
     conversion = manifest.conversion
     return {
@@ -272,57 +360,3 @@ def _axes(manifest: Manifest) -> dict[str, str]:
         "mode": conversion.mode,
         "target": conversion.target,
     }
-
-
-def _tags(bundle: Bundle, record: JobRecord, kind: str) -> dict[str, str]:
-    manifest = bundle.manifest
-    return {
-        "kind": kind,
-        "mlflow.source.name": "voxport",
-        "verdict": "passed" if record.passed else "rejected",
-        "bundle": manifest.name,
-        "bundle_key": manifest.key,
-        "checkpoint_sha256": manifest.checkpoint.sha256,
-        "checkpoint_fallback": str(manifest.checkpoint.fallback).lower(),
-        "git_commit": manifest.git_commit or "none",
-        **{f"version.{tool}": version for tool, version in manifest.versions.items()},
-    }
-
-
-def series(manifest: Manifest) -> str:
-    """`<checkpoint>-<format>-<precision>-<upsampler>-<mode>`: the registered model."""
-    conversion = manifest.conversion
-    parts = (conversion.format, conversion.precision, conversion.upsampler, conversion.mode)
-    return "-".join((manifest.checkpoint.name, *parts))
-
-
-def _artifact_folder(uri: str) -> Path | None:
-    """Beside a sqlite store; a server decides for itself."""
-    if not uri.startswith("sqlite:///"):
-        return None
-    return Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlartifacts"
-
-
-@contextmanager
-def _as_tracking_error(options: TrackingOptions) -> Iterator[None]:
-    """mlflow's many ways to fail, as one sentence."""
-    from mlflow.exceptions import MlflowException
-    from requests.exceptions import RequestException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield
-    except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
-        raise TrackingError(f"MLflow at {options.uri}: {str(error).splitlines()[0]}") from error
-
-
-def _mlflow() -> Any:
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    # an unreachable server is decided in seconds, not in its default minutes
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    import mlflow
-
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    return mlflow

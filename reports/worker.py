@@ -9,15 +9,21 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from reports.options import TrackingOptions
+from pydantic import TypeAdapter
+
+from reports.options import CompareOptions, TrackingOptions
+from runtime.files import as_json
+
+if TYPE_CHECKING:
+    from reports.judge import Judgement
 
 
 class WorkerError(RuntimeError):
@@ -51,29 +57,45 @@ class ReportWorker:
         """Writes the HTML report beside the bundle. Raises WorkerError."""
         return Path(self._checked("report", str(bundle)))
 
-    def track(self, bundle: Path, tags: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Logs to MLflow, the runs with these tags beside their own; the new runs. Raises WorkerError."""
+    def track(self, bundle: Path) -> dict[str, str]:
+        """Logs to MLflow; the new runs. Raises WorkerError."""
+        self._refuse_without_store()
+        return dict(self._checked("track", str(bundle)))
+
+    def judge(self, bundle: Path, options: CompareOptions) -> Judgement:
+        """Compares with the champion of its series, which can take minutes. Raises WorkerError."""
+        self._refuse_without_store()
+        from reports.judge import Judgement
+
+        given = self._checked("judge", str(bundle), dataclasses.asdict(options))
+        return TypeAdapter(Judgement).validate_python(given)
+
+    def track_night(self, folder: Path) -> None:
+        """Draws a suite's page with the nights before it, and logs both. Raises WorkerError."""
+        self._refuse_without_store()
+        self._checked("night", str(folder))
+
+    def draw_night(self, folder: Path) -> None:
+        """Draws a suite's page without MLflow. Raises WorkerError."""
+        self._checked("page", str(folder))
+
+    def _refuse_without_store(self) -> None:
         self.wait_until_warm()
         if self._store_problem is not None:
             raise WorkerError(self._store_problem)
-        return dict(self._checked("track", str(bundle), dict(tags or {})))
 
-    def champion(self, bundle: Path) -> str:
-        """In words: this bundle, a version that is, or that there is none yet. Raises WorkerError."""
-        return str(self._checked("champion", str(bundle)))
-
-    def _checked(self, what: str, argument: str, tags: dict[str, str] | None = None) -> Any:
+    def _checked(self, what: str, argument: str, compare: dict[str, Any] | None = None) -> Any:
         self.wait_until_warm()
-        answer = self._ask(what, argument, tags=tags)
+        answer = self._ask(what, argument, compare=compare)
         if "error" in answer:
             raise WorkerError(answer["error"])
         return answer["ok"]
 
     def _ask(
-        self, what: str, argument: str = "", wait: bool = True, tags: dict[str, str] | None = None
+        self, what: str, argument: str = "", wait: bool = True, compare: dict[str, Any] | None = None
     ) -> dict[str, Any]:
         options = dataclasses.asdict(self._options)
-        request = {"what": what, "argument": argument, "options": options, "tags": tags or {}}
+        request = {"what": what, "argument": argument, "options": options, "compare": compare or {}}
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(request) + "\n")
@@ -93,7 +115,8 @@ class ReportWorker:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.terminate()
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGTERM)  # with whatever it measures at the moment
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
@@ -108,40 +131,38 @@ def _serve() -> None:
         request = json.loads(line)
         try:
             options = TrackingOptions(**request["options"])
-            answer = {"ok": _do(request["what"], request["argument"], options, request["tags"])}
+            compare = CompareOptions(**request["compare"])
+            answer = {"ok": as_json(_do(request["what"], Path(request["argument"]), options, compare))}
         except Exception as error:  # whatever it is, the job goes on without it and says so
             answer = {"error": str(error) or repr(error)}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
 
-def _do(what: str, argument: str, options: TrackingOptions, tags: dict[str, str]) -> Any:
+def _do(what: str, path: Path, options: TrackingOptions, compare: CompareOptions) -> Any:
     if what == "report":
         from reports.html import write_report
 
-        return str(write_report(Path(argument)))
-    from reports import tracking
+        return str(write_report(path))
+    from reports import nights, tracking
+    from reports.suite import FILE as SUITE
+    from reports.suite import read_suite
 
     if what == "track":
-        return tracking.track(Path(argument), options, tags)
-    if what == "champion":
-        return _champion(Path(argument), options)
+        return tracking.track(path, options)
+    if what == "judge":
+        from reports.judge import judge
+
+        return dataclasses.asdict(judge(path, options, compare))
+    if what == "night":
+        return nights.track_night(path, options)
+    if what == "page":
+        return str(nights.write_night(read_suite(path / SUITE), path, [], options, None))
     import reports.html  # noqa: F401  # its imports are what takes long
 
     if options.enabled:
         tracking.prepare(options)
     return None
-
-
-def _champion(path: Path, options: TrackingOptions) -> str:
-    from reports.champions import champion_of
-    from runtime.bundle import open_bundle
-
-    manifest = open_bundle(path, verify=False).manifest
-    found = champion_of(manifest, options)
-    if found is None:
-        return "none yet"
-    return "this one" if found.bundle_key == manifest.key else f"version {found.version}"
 
 
 if __name__ == "__main__":

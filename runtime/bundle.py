@@ -106,6 +106,12 @@ class Manifest(_Record):
     notes: tuple[str, ...] = ()
     files: dict[str, str]
 
+    @property
+    def series(self) -> str:
+        """What is compared from night to night: `<checkpoint>-<format>-<precision>-<upsampler>-<mode>`."""
+        how = self.conversion
+        return "-".join((self.checkpoint.name, how.format, how.precision, how.upsampler, how.mode))
+
 
 @dataclass(frozen=True)
 class GoldenCase:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from runtime.bundle import Bundle
 from runtime.measure import Measurement
 from runtime.options import GateLimits
 
@@ -39,6 +40,23 @@ def limits_for(
         return own
     as_declared = engine != "onnx" or artefact_format == "onnx" or precision == "fp32"
     return limits.get(precision) if as_declared else None
+
+
+def judge(bundle: Bundle, measurements: Sequence[Measurement], limits: Mapping[str, GateLimits]) -> list[GateResult]:
+    """Every gate that judges a bundle in the engines that ran; none where the limits know none for its precision."""
+    conversion = bundle.manifest.conversion
+    results = []
+    for measurement in measurements:
+        own = limits_for(limits, measurement.engine, conversion.format, kind_of(bundle))
+        if own is not None:
+            results += evaluate(measurement, own)
+    return results
+
+
+def kind_of(bundle: Bundle) -> str:
+    """What its limits are called: its precision, or its mode where that is approximate."""
+    form = bundle.main.stream
+    return bundle.manifest.conversion.precision if form is None or form.exact else form.mode
 
 
 def evaluate(measurement: Measurement, limits: GateLimits) -> list[GateResult]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,32 @@ def op_histogram(path: Path) -> dict[str, int]:
     """Op type -> count, constants left out, most frequent first. Raises ArtefactError for an unreadable artefact."""
     counts = _COUNTS.get(path.suffix, _onnx_ops)(path)
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def fingerprint(path: Path) -> str:
+    """sha256 of what an artefact computes: equal for two conversions to the same program and weights.
+
+    coremltools writes a program's parts in another order each time, dates it and numbers its package at random: the
+    specification is hashed in its canonical form without its metadata. Other formats count file by file.
+    Raises ArtefactError for an unreadable artefact.
+    """
+    digest = hashlib.sha256()
+    if path.suffix in (".mlpackage", ".mlmodel"):
+        from runtime.mil.package import read_specification, weights_of
+        from runtime.neuralnetwork import read_network
+
+        specification = read_specification(path) if path.suffix == ".mlpackage" else read_network(path)
+        canonical = type(specification)()
+        canonical.CopyFrom(specification)
+        canonical.description.ClearField("metadata")
+        digest.update(canonical.SerializeToString(deterministic=True))
+        files = weights_of(path) if path.suffix == ".mlpackage" else []
+    else:
+        files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    for file in files:
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
 
 
 def custom_layers(path: Path) -> list[str]:

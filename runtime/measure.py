@@ -8,14 +8,15 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from runtime.bench.closed import Latency, closed_loop
+from runtime.bench.calls import CallTiming, chunk_latency, time_part, time_sizes
+from runtime.bench.closed import Latency
 from runtime.bundle import Bundle, BundleError, GoldenCase
 from runtime.chains import Request
 from runtime.engines import ENGINES, ENGINES_OF, Engine, EngineError, cpu_name
@@ -32,7 +33,6 @@ from runtime.versions import installed_versions
 SCHEMA_VERSION = 1
 
 # Made to be right, not fast: a measurement does not time them (`python -m runtime bench --engine mil` does).
-_FEWEST_CALLS = 21  # the first is apart
 UNTIMED = ("mil", "torch", "neuralnetwork", "coreai")
 
 
@@ -65,18 +65,6 @@ class RowsResult:
     shape_ok: bool
     snr_db: float
     cosine: float
-
-
-@dataclass(frozen=True)
-class CallTiming:
-    """One call with so many rows, or positions, at once."""
-
-    component: str
-    rows: int
-    calls: int
-    first_call_ms: float
-    p50_ms: float
-    p95_ms: float
 
 
 @dataclass(frozen=True)
@@ -151,18 +139,8 @@ def measure(bundle: Bundle, engine_name: str, options: MeasureOptions, keep_audi
         output = np.moveaxis(samples, time_axis.output_axis, -1).reshape(-1)
         clips.append(_clip_result(bundle, case, output, engine.name, keep_audio))
     finished = time.perf_counter()
-    longest = max(cases, key=lambda case: case.inputs[time_axis.input].shape[time_axis.input_axis])
-    timing = None
-    if options.bench_seconds > 0 and engine.name not in UNTIMED:
-        timing = closed_loop(
-            opened,
-            time_axis,
-            longest.inputs[time_axis.input],
-            options.chunk,
-            seconds=options.bench_seconds,
-            min_chunks=options.bench_min_chunks,
-            threads=options.threads,
-        )
+    is_timed = options.bench_seconds > 0 and engine.name not in UNTIMED
+    timing = chunk_latency(opened, time_axis, cases, options) if is_timed else None
     times = _Timing(started, loaded, finished)
     return _measurement(
         bundle, engine_name, options, engine, mode_of(opened), chunk_of(opened, options), times, clips=tuple(clips),
@@ -233,12 +211,7 @@ def _measure_rows(bundle: Bundle, engine_name: str, options: MeasureOptions) -> 
     finished = time.perf_counter()
     timings: list[CallTiming] = []
     if options.bench_seconds > 0 and opened.name not in UNTIMED:
-        longest = max((case.inputs for case in cases), key=_rows_of)
-        sizes = sorted(component.sizes) or [1]
-        timings = [
-            _timed_calls(opened, component.name, _resized(longest, size), size, options.bench_seconds / len(sizes))
-            for size in sizes
-        ]
+        timings = time_sizes(opened, component, cases, options.bench_seconds)
     times = _Timing(started, loaded, finished)
     return _measurement(
         bundle, engine_name, options, opened.one, "offline", None, times, rows=tuple(results), calls=tuple(timings)
@@ -261,9 +234,7 @@ def _measure_voice(bundle: Bundle, engine_name: str, options: MeasureOptions, ke
         cases = bundle.goldens(bundle.component(name))
         rows += _rows_results(part, name, cases)
         if is_timed:
-            longest = max(cases, key=lambda case: sum(array.size for array in case.inputs.values())).inputs
-            length = max(max(array.shape) for array in longest.values())
-            calls.append(_timed_calls(part, name, longest, length, options.bench_seconds / len(voice.parts)))
+            calls.append(time_part(part, name, cases, options.bench_seconds / len(voice.parts)))
     clips, spoken = [], []
     for case in bundle.spoken():
         request = request_of(case)
@@ -271,15 +242,7 @@ def _measure_voice(bundle: Bundle, engine_name: str, options: MeasureOptions, ke
         clips.append(_clip_result(bundle, case, voice.audio(aligned), opened.name, keep_audio))
         spoken.append(_spoken_result(voice, case, request, is_timed))
     finished = time.perf_counter()
-    timing = None
-    if is_timed:
-        longest_case = max(bundle.goldens(last), key=lambda case: case.inputs[voice.time.input].size)
-        frames = longest_case.inputs[voice.time.input]
-        constants = {name: array for name, array in longest_case.inputs.items() if name != voice.time.input}
-        timing = closed_loop(
-            voice.last, voice.time, frames, options.chunk, seconds=options.bench_seconds,
-            min_chunks=options.bench_min_chunks, threads=options.threads, constants=constants,
-        )  # fmt: skip
+    timing = chunk_latency(voice.last, voice.time, bundle.goldens(last), options) if is_timed else None
     times = _Timing(started, loaded, finished)
     return _measurement(
         bundle, engine_name, options, opened, mode_of(voice.last), chunk_of(voice.last, options), times,
@@ -323,15 +286,6 @@ def _spoken_result(voice: Voice, case: GoldenCase, request: Request, is_timed: b
     return SpokenResult(case.clip, len(request.ids), seconds, off, first, elapsed if is_timed else None)
 
 
-def _rows_of(inputs: Mapping[str, np.ndarray]) -> int:
-    return len(next(iter(inputs.values())))
-
-
-def _resized(inputs: Mapping[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
-    """The first rows, repeated where there are fewer."""
-    return {name: np.resize(array, (rows, *array.shape[1:])) for name, array in inputs.items()}
-
-
 def _rows_results(opened: Batched | Padded, component: str, cases: Sequence[GoldenCase]) -> list[RowsResult]:
     results = []
     for case in cases:
@@ -346,22 +300,6 @@ def _rows_result(component: str, case: str, name: str, reference: np.ndarray, ou
         return RowsResult(component, case, name, len(reference), False, float("nan"), float("nan"))
     least = min(cosine(one.ravel(), other.ravel()) for one, other in zip(reference, output))
     return RowsResult(component, case, name, len(reference), True, snr_db(reference.ravel(), output.ravel()), least)
-
-
-def _timed_calls(
-    opened: Batched | Padded, component: str, part: Mapping[str, np.ndarray], rows: int, seconds: float
-) -> CallTiming:
-    """Calls one after another with the same inputs."""
-    times: list[float] = []
-    began = time.perf_counter()
-    while len(times) < _FEWEST_CALLS or time.perf_counter() - began < seconds:
-        started = time.perf_counter()
-        opened.run(part)
-        times.append(1e3 * (time.perf_counter() - started))
-    steady = np.array(times[1:])
-    return CallTiming(
-        component, rows, len(steady), times[0], *(float(np.percentile(steady, share)) for share in (50, 95))
-    )
 
 
 def _clip_result(

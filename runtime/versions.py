@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 
 def installed_versions(packages: Iterable[str]) -> dict[str, str]:
@@ -14,4 +15,24 @@ def installed_versions(packages: Iterable[str]) -> dict[str, str]:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             found[package] = "absent"
+    return found
+
+
+def changed_versions(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, str]:
+    """Package -> `before -> after` of each that differs."""
+    names = sorted({*before, *after})
+    pairs = {name: (before.get(name, "absent"), after.get(name, "absent")) for name in names}
+    return {name: f"{old} -> {new}" for name, (old, new) in pairs.items() if old != new}
+
+
+def drift(constraints: Path) -> dict[str, str]:
+    """Package -> `wanted -> installed` of each installed package that is not in the version of a constraints file."""
+    found = {}
+    for line in constraints.read_text().splitlines():
+        name, pinned, version = line.partition("#")[0].strip().partition("==")
+        if not pinned:
+            continue
+        (installed,) = installed_versions([name]).values()
+        if installed not in ("absent", version) and installed.partition("+")[0] != version:
+            found[name] = f"{version} -> {installed}"
     return found

@@ -29,7 +29,7 @@ class MilEngine:
         self.interface = package.interface
         self.inputs, self.outputs = self.interface.inputs, self.interface.outputs
         self.graph = build_graph(package)
-        self._interpreter = Faithful(self.graph)
+        self.interpreter = Faithful(self.graph)
         source = package.program.functions[package.function]
         self._placeholders = [(name, is_state(var)) for name, var in source.inputs.items()]
         self._results = [var.name for var in source.outputs]
@@ -44,7 +44,7 @@ class MilEngine:
         held = self.new_state() if state is None else state
         tensors = [carried(held[name] if kept else arrays[name]) for name, kept in self._placeholders]
         with torch.inference_mode():
-            results = self._interpreter.run(*tensors)
+            results = self.interpreter.run(*tensors)
         states = (name for name, kept in self._placeholders if kept)
         for name, value in zip(states, results[len(self._results) :]):
             held[name][...] = value.numpy()

@@ -44,6 +44,12 @@ def files_of(path: Path) -> tuple[Path, Path]:
     return model, model.parent / "weights"
 
 
+def weights_of(path: Path) -> list[Path]:
+    """The files of a package's weights, in the order of their names."""
+    _, folder = files_of(path)
+    return sorted(file for file in folder.iterdir() if file.is_file()) if folder.is_dir() else []
+
+
 def read_specification(path: Path) -> Any:
     """The Core ML specification (a protobuf) of a package that holds an ML program; raises ArtefactError."""
     coremltools()

@@ -10,8 +10,9 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from convert.schema import SuiteOptions
-from convert.suite import expand, processes_for
+from convert.runners.local import processes_for
+from convert.schema import RunnerOptions, SuiteOptions
+from convert.suite import expand
 from reports.suite import SuiteResult, SuiteRow, junit, markdown, read_suite
 from runtime.bundle import BundleError
 from tests.conftest import ROOT
@@ -60,7 +61,7 @@ def test_a_matrix_is_every_combination_once_and_leaves_out_what_cannot_be():
         ("precision=fp16", "model=hifigan"),
     ]
     assert len(left_out) == 4 and all("upsampler=metal" in reason for reason in left_out)
-    assert processes_for(SuiteOptions("x", memory_gb=10_000)) == 1
+    assert processes_for(RunnerOptions(memory_gb=10_000)) == 1
 
 
 @pytest.mark.parametrize("name", ["smoke", "nightly"])
@@ -89,7 +90,7 @@ def test_a_suite_ends_with_a_verdict_per_job_and_goes_on_where_it_ended(tmp_path
     (row,) = last_result(tmp_path).rows
     assert row.verdict == "passed" and row.is_reused
     summary = (tmp_path / "summary.md").read_text()
-    assert "1 passed, 1 rejected." in summary and "1 passed." in summary
+    assert "1 rejected, 1 passed." in summary and "1 passed." in summary
     assert sorted(os.listdir(tmp_path)) == ["b", "mlartifacts", "mlflow.db", "summary.md"]
 
     import mlflow
@@ -97,8 +98,9 @@ def test_a_suite_ends_with_a_verdict_per_job_and_goes_on_where_it_ended(tmp_path
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
     runs = mlflow.search_runs(search_all_experiments=True, output_format="list")
     assert {run.data.tags["suite"] for run in runs} == {"own"}
-    assert [row.champion for row in result.rows] == ["none yet", "none yet"]
-    assert len(runs) == 4, "of two conversions and two measurements: what was unchanged is not logged again"
+    assert [row.champion for row in result.rows] == ["none yet", ""], "what was rejected is compared with nothing"
+    kinds = sorted(run.data.tags["kind"] for run in runs)
+    assert kinds == ["convert"] * 2 + ["measure"] * 2 + ["suite"] * 2, "what was unchanged is not logged again"
 
 
 def test_a_job_that_fails_or_hangs_fails_alone(tmp_path):
@@ -118,7 +120,7 @@ def test_a_job_that_fails_or_hangs_fails_alone(tmp_path):
 
 def test_an_interrupt_ends_every_job_and_says_what_stays(tmp_path):
     process = subprocess.Popen(
-        [*command(tmp_path, [GOOD], "tracking=off", "checkpoint.source=bundled", "suite.processes=1")],
+        [*command(tmp_path, [GOOD], "tracking=off", "checkpoint.source=bundled", "runner.processes=1")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment(tmp_path),
     )  # fmt: skip
     deadline = time.monotonic() + 60
@@ -142,7 +144,7 @@ ROWS = (
 
 def test_the_summary_puts_what_went_wrong_first():
     lines = markdown(SuiteResult("s", "now", ROWS)).splitlines()
-    assert lines[2] == "1 passed, 1 rejected, 1 hung, 1 waiting."
+    assert lines[2] == "1 hung, 1 rejected, 1 waiting, 1 passed."
     assert lines[-1] == "| a | passed, unchanged | 1.0 |  |  |"
 
 

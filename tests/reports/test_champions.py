@@ -6,7 +6,7 @@ from reports import tracking
 from reports.__main__ import main
 from reports.champions import champion_of, promote
 from reports.options import TrackingOptions
-from reports.tracking import TrackingError
+from reports.store import TrackingError
 from runtime.bundle import Bundle
 
 

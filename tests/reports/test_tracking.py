@@ -14,6 +14,7 @@ import pytest
 from reports import tracked, tracking
 from reports.__main__ import main as reports_main
 from reports.options import TrackingOptions
+from reports.store import TrackingError
 from runtime.bundle import Bundle, file_hashes
 from tests.convert.test_config import composed
 
@@ -102,12 +103,12 @@ def test_nothing_is_logged_twice(copy, store, fp16):
 def test_an_unreachable_server_loses_nothing_and_sync_sends_it(copy, store, capsys, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     dead = TrackingOptions(uri="http://127.0.0.1:9", experiment="test")
-    with pytest.raises(tracking.TrackingError, match=r"MLflow at http://127\.0\.0\.1:9"):
+    with pytest.raises(TrackingError, match=r"MLflow at http://127\.0\.0\.1:9"):
         tracking.track(copy.path, dead)
-    tracked.mark_untracked(copy, dead, "unreachable")
+    tracked.mark_untracked(copy.measured, dead, "unreachable")
     assert reports_main(["sync", str(copy.path.parent)]) == 1
     assert "127.0.0.1:9" in capsys.readouterr().err
-    tracked.mark_untracked(copy, store, "unreachable")
+    tracked.mark_untracked(copy.measured, store, "unreachable")
     assert reports_main(["sync", str(copy.path.parent)]) == 0
     assert "3 runs sent" in capsys.readouterr().out
     assert not (copy.measured / tracked.UNTRACKED).exists()
@@ -179,7 +180,7 @@ def test_a_server_that_answers_with_errors_is_a_sentence(copy):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         options = TrackingOptions(uri=f"http://127.0.0.1:{server.server_address[1]}", experiment="x")
-        with pytest.raises(tracking.TrackingError):
+        with pytest.raises(TrackingError):
             tracking.track(copy.path, options)
     finally:
         server.shutdown()

@@ -21,7 +21,7 @@ _READING = tuple(f"mil/{name}.py" for name in ("graph", "interface", "package", 
 _READING += ("predict.py", "images.py", "spec.py")
 _SHARED_BY = {
     "mil": (*_READING, "mil/faithful.py", "engines/mil.py"),
-    "onnx": (*_READING, "mil/lower.py", "mil/shapes.py", "engines/onnx.py"),
+    "onnx": (*_READING, "mil/export.py", "mil/lower.py", "mil/shapes.py", "engines/onnx.py"),
 }
 _TOOLS = ("coremltools", "torch", "numpy")
 

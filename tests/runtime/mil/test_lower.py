@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import runtime.coreml_tools
+import runtime.mil.export
 import runtime.mil.lower
 from runtime.engines import NotLowered
 from runtime.engines.mil import MilEngine
@@ -19,7 +20,7 @@ def onnx_files() -> set[str]:
 def test_a_program_is_lowered_once_per_content(mlpackage, tmp_path, monkeypatch):
     OnnxEngine(mlpackage)
     before = onnx_files()
-    monkeypatch.setattr(runtime.mil.lower, "_export", lambda *_: pytest.fail("lowered again"))
+    monkeypatch.setattr(runtime.mil.export, "export", lambda *_: pytest.fail("lowered again"))
     OnnxEngine(shutil.copytree(mlpackage, tmp_path / "elsewhere.mlpackage"))
     assert onnx_files() == before
 
@@ -62,7 +63,7 @@ def test_an_export_that_breaks_leaves_no_file(fp16, mlpackage, monkeypatch, tmp_
         path.write_text("half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runtime.mil.lower, "_export", half)
+    monkeypatch.setattr(runtime.mil.export, "export", half)
     with pytest.raises(KeyboardInterrupt):
         OnnxEngine(mlpackage)
     assert list((tmp_path / "onnx").iterdir()) == []

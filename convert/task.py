@@ -1,0 +1,232 @@
+"""One job of a suite on whichever machine: a process of its own under limits, told as JSON and answered as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+from pydantic import TypeAdapter
+
+from reports.judge import Judgement
+from reports.options import TrackingOptions
+from reports.suite import JobFacts, facts_of
+from runtime.bundle import BundleError
+from runtime.cache import cache_folder
+from runtime.files import as_json
+from runtime.tether import TETHER
+
+SCHEMA_VERSION = 1
+_POLL_SECONDS = 0.1
+_LOOK_SECONDS = 1.0  # between two looks at the memory
+_GRACE_SECONDS = 20.0  # between being told to stop and being killed
+_SAID = 20_000  # characters of a job's output that travel
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """`overrides`: of `python -m convert`, or of kind `judge` the run whose bundle is measured and compared. `output`:
+    folder of the bundles, empty for the machine's own; `environment`: variables beside the machine's own."""
+
+    name: str
+    overrides: tuple[str, ...]
+    kind: str = "convert"
+    output: str = ""
+    tracking: TrackingOptions = field(default_factory=TrackingOptions)
+    limit_s: float = 1800.0
+    memory_gb: float = 0.0
+    threads: int = 0
+    environment: dict[str, str] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> JobSpec:
+        """Raises ValueError for a job of another voxport."""
+        row = json.loads(text)
+        if row.get("schema_version") != SCHEMA_VERSION:
+            raise ValueError(f"a job of schema {row.get('schema_version')!r}; this voxport takes {SCHEMA_VERSION}")
+        return TypeAdapter(cls).validate_python(row)
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """`verdict`: `passed`, `rejected`, `failed` or `hung`. `said`: the end of what the job printed on stderr."""
+
+    verdict: str
+    seconds: float
+    bundle: str | None = None
+    reason: str = ""
+    said: str = ""
+    is_reused: bool = False
+    facts: JobFacts | None = None
+    judgement: Judgement | None = None
+    worker: str = ""
+
+    def to_json(self) -> str:
+        return json.dumps(as_json(dataclasses.asdict(self)))
+
+    @classmethod
+    def from_json(cls, text: str) -> TaskResult:
+        return TypeAdapter(cls).validate_json(text)
+
+
+def execute(spec: JobSpec, is_stopped: Callable[[], bool] = lambda: False) -> TaskResult:
+    """Runs a job to its end, or to a limit, or until it is told to stop; whatever it does, this process lives on."""
+    output = Path(spec.output) if spec.output else cache_folder() / "fleet" / "bundles"
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="voxport-job-") as folder:
+        out, err = Path(folder, "out"), Path(folder, "err")
+        with out.open("w") as stdout, err.open("w") as stderr:
+            process = subprocess.Popen(
+                _command(spec, output),
+                stdin=subprocess.PIPE,
+                stdout=stdout,
+                stderr=stderr,
+                env=_environment(spec),
+                start_new_session=True,  # ctrl-C is for the suite, which then ends its jobs
+            )
+            problem = _watched(process, spec, started, is_stopped)
+        seconds = time.monotonic() - started
+        printed, said = out.read_text(errors="replace"), err.read_text(errors="replace")
+    made = _judged if spec.kind == "judge" else _converted
+    result = made(spec, process.returncode, printed, said)
+    if problem is not None:
+        result = dataclasses.replace(result, verdict=problem[0], reason=problem[1], bundle=None, facts=None)
+    return dataclasses.replace(result, seconds=seconds, said=said[-_SAID:])
+
+
+def _command(spec: JobSpec, output: Path) -> list[str]:
+    tracking = spec.tracking
+    if spec.kind == "judge":
+        (run,) = spec.overrides
+        command = [sys.executable, "-m", "reports", "judge", run, "--measure", "--json", "--output", str(output)]
+        tags = [text for name, value in tracking.tags.items() for text in ("--tag", f"{name}={value}")]
+        return [*command, "--uri", tracking.uri, "--experiment", tracking.experiment, *tags]
+    where = [f"output={_quoted(str(output))}"]
+    if not tracking.enabled:
+        return [sys.executable, "-m", "convert", *spec.overrides, *where, "tracking=off"]
+    tags = [",".join(f"{name}:{_quoted(value)}" for name, value in tracking.tags.items())]
+    where += [f"tracking.uri={_quoted(tracking.uri)}", f"tracking.experiment={_quoted(tracking.experiment)}"]
+    return [sys.executable, "-m", "convert", *spec.overrides, *where, f"tracking.tags={{{tags[0]}}}"]
+
+
+def _quoted(text: str) -> str:
+    """As Hydra reads a string."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _environment(spec: JobSpec) -> dict[str, str]:
+    own = {TETHER: "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    if spec.threads:
+        own["OMP_NUM_THREADS"] = str(spec.threads)
+    return {**os.environ, **own, **spec.environment}
+
+
+def _watched(
+    process: subprocess.Popen[bytes], spec: JobSpec, started: float, is_stopped: Callable[[], bool]
+) -> tuple[str, str] | None:
+    """Waits; (verdict, reason) where the job had to be ended."""
+    problem: tuple[str, str] | None = None
+    told_at = looked_at = 0.0
+    while process.poll() is None:
+        now = time.monotonic()
+        if problem is None:
+            if is_stopped():
+                problem = ("waiting", "interrupted")
+            elif now - started > spec.limit_s:
+                problem = ("hung", f"not finished in {spec.limit_s / 60:g} minutes")
+            elif spec.memory_gb and now - looked_at > _LOOK_SECONDS:
+                looked_at = now
+                used = _memory_gb(process.pid)
+                if used > spec.memory_gb:
+                    problem = ("failed", f"took {used:.1f} GB of memory, and may take {spec.memory_gb:g}")
+            if problem is not None:
+                process.send_signal(signal.SIGINT)
+                told_at = now
+        elif now - told_at > _GRACE_SECONDS:
+            _kill(process)
+        time.sleep(_POLL_SECONDS)
+    assert process.stdin is not None
+    process.stdin.close()
+    return problem
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    try:
+        first = psutil.Process(pid)
+        return [first, *first.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _memory_gb(pid: int) -> float:
+    """Of a process and all that it started."""
+    total = 0
+    for member in _family(pid):
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            total += member.memory_info().rss
+    return total / 1e9
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """The job and all that it started."""
+    for member in _family(process.pid):
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
+    process.wait()
+
+
+def _converted(spec: JobSpec, code: int, printed: str, said: str) -> TaskResult:
+    bundle = re.search(r"^bundle: (.+)$", printed, re.MULTILINE)
+    reason = "; ".join(_sentences(said)) or _last_line(said) or f"ended with {code}"
+    if bundle is None:
+        return TaskResult("failed", 0.0, reason=reason)
+    is_reused = "bundle and measurements were reused" in " ".join(said.split())
+    try:
+        facts = facts_of(Path(bundle[1]), spec.tracking)
+    except BundleError as error:
+        return TaskResult("failed", 0.0, bundle[1], str(error))
+    verdict = {0: "passed", 1: "rejected"}.get(code, "failed")  # anything else ended after its verdict
+    reason = "" if code == 0 else reason
+    return TaskResult(verdict, 0.0, bundle[1], reason, is_reused=is_reused, facts=facts)
+
+
+def _judged(spec: JobSpec, code: int, printed: str, said: str) -> TaskResult:
+    try:
+        row: Mapping[str, Any] = json.loads(printed)
+        judgement = TypeAdapter(Judgement).validate_python(row["judgement"])
+        facts = TypeAdapter(JobFacts).validate_python(row["facts"])
+    except (ValueError, KeyError, TypeError):
+        return TaskResult("failed", 0.0, reason="; ".join(_sentences(said)) or _last_line(said) or f"ended with {code}")
+    missed = [str(text) for text in row.get("gates_missed", [])]
+    verdict = "rejected" if missed else judgement.verdict
+    return TaskResult(verdict, 0.0, reason="; ".join(missed), facts=facts, judgement=judgement)
+
+
+def _sentences(stderr: str) -> Iterator[str]:
+    """What the job said was wrong."""
+    plain = " ".join(stderr.split())
+    for part in re.split(r" (?=(?:error:?|warning|✓) )", f" {plain}"):
+        if part.strip().startswith(("error ", "error: ")):
+            yield part.strip().removeprefix("error").lstrip(": ")
+
+
+def _last_line(stderr: str) -> str:
+    """Of a traceback: the exception."""
+    lines: Sequence[str] = stderr.strip().splitlines()
+    return lines[-1].strip() if lines else ""

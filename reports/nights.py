@@ -1,0 +1,216 @@
+"""Nights: each run of a suite as one run in MLflow, what the nights before gave, and the page of the last one.
+
+The night's run (kind=suite) has every figure of every job, so that a trend is read from the last nights' runs alone,
+and a night in which nothing changed adds no other run.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import filelock
+import numpy as np
+
+from reports.html import render
+from reports.options import TrackingOptions
+from reports.regression import ChangePoint, change_points
+from reports.store import prepared
+from reports.suite import FILE as SUITE
+from reports.suite import JobFacts, SuiteResult, markdown, read_suite
+from reports.tracked import UNTRACKED
+from reports.tracking import KEY, NOTE, finished_run, log_run
+from runtime.files import write_text
+
+PAGE = "nightly.html"
+NIGHTS = 30
+# What the page draws, in this order: (figure, its title).
+TRENDS = (
+    ("snr_db", "SNR, dB"),
+    ("log_mel_l1", "log-mel L1"),
+    ("stoi", "STOI"),
+    ("cosine", "cosine"),
+    ("rtf", "RTF"),
+    ("latency_p95_ms", "p95, ms"),
+    ("first_audio_s", "first audio, s"),
+    ("size_mb", "size, MB"),
+)
+
+
+@dataclass(frozen=True)
+class Night:
+    """`figures`: by `night_figures`' names."""
+
+    started: str
+    run: str
+    figures: dict[str, float]
+
+
+def track_night(folder: Path, options: TrackingOptions) -> dict[str, str]:
+    """Draws the page with the nights before and logs the night; its run by the suite's name. Once, however often.
+
+    Raises TrackingError where the store cannot be reached, BundleError where `suite.json` cannot be read.
+    """
+    result = read_suite(folder / SUITE)
+    with filelock.FileLock(folder / ".tracking.lock"), prepared(options) as (client, experiment):
+        known = finished_run(client, experiment, _key(result))
+        if known is not None:
+            (folder / UNTRACKED).unlink(missing_ok=True)
+            return {}
+        before = nights_of(client, experiment, result.suite)
+        write_night(result, folder, before, options, experiment)
+        tags = {"kind": "suite", "suite": result.suite, "night": result.started[:10], "started": result.started}
+        tags |= {KEY: _key(result), NOTE: markdown(result), "verdict": _verdict(result), **options.tags}
+        params = {"suite": result.suite, "jobs": len(result.rows), "device": result.machines or "none"}
+        counts = {f"jobs_{verdict}": float(count) for verdict, count in result.counts.items()}
+        run = log_run(
+            client,
+            experiment,
+            f"{result.suite} {result.started[:16]} {_verdict(result)}",
+            tags,
+            params,
+            {**night_figures(result), **counts},
+            lambda target: _copy(folder, target),
+        )
+    (folder / UNTRACKED).unlink(missing_ok=True)
+    return {result.suite: run}
+
+
+def nights_of(client: Any, experiment: str, suite: str, count: int = NIGHTS - 1) -> list[Night]:
+    """The last nights of a suite, oldest first."""
+    wanted = f"tags.kind = 'suite' and tags.suite = '{suite}' and attributes.status = 'FINISHED'"
+    runs = client.search_runs([experiment], wanted, max_results=count, order_by=["attributes.start_time DESC"])
+    nights = [Night(run.data.tags.get("started", ""), run.info.run_id, dict(run.data.metrics)) for run in runs]
+    return sorted(nights, key=lambda night: night.started)
+
+
+def night_figures(result: SuiteResult) -> dict[str, float]:
+    """`<series>/<engine>/<figure>`, of time `<series>/<engine>/<device>/<figure>`, `<series>/size_mb`."""
+    found: dict[str, float] = {}
+    for row in result.rows:
+        if row.facts is None:
+            continue
+        found |= {name: value for group in _groups(row.facts) for name, value in group.names.values()}
+        if row.comparison is not None:
+            for what, test in row.comparison.latency.items():
+                found[f"{row.facts.series}/{what.replace(' ', '/')}/latency_ratio"] = test.ratio
+    return {name: value for name, value in found.items() if np.isfinite(value)}
+
+
+@dataclass(frozen=True)
+class _Group:
+    """One engine of one job: figure -> (name in the night's run, value)."""
+
+    engine: str
+    device: str
+    names: dict[str, tuple[str, float]]
+
+
+def _groups(facts: JobFacts) -> list[_Group]:
+    groups = []
+    for engine, device in facts.devices.items():
+        names = {"size_mb": (f"{facts.series}/size_mb", facts.size_mb)}
+        stems = {"figures": f"{facts.series}/{engine}", "timed": f"{facts.series}/{engine}/{_slug(device)}"}
+        for kind, stem in stems.items():
+            for key, value in getattr(facts, kind).items():
+                owner, _, figure = key.partition("/")
+                if owner == engine:
+                    names[figure] = (f"{stem}/{figure}", value)
+        groups.append(_Group(engine, device, names))
+    return groups
+
+
+def write_night(
+    result: SuiteResult, folder: Path, before: Sequence[Night], options: TrackingOptions, experiment: str | None
+) -> Path:
+    """`nightly.html` in `folder`; `experiment` None where MLflow could not be reached: then there are no trends."""
+    page = render(
+        "nightly.html",
+        result=result,
+        verdict=_verdict(result),
+        trends=_trends(result, before),
+        trend_titles=[title for _, title in TRENDS],
+        nights=len(before) + 1,
+        tracked=experiment is not None,
+        links={row.name: _links(row.facts, options, experiment) for row in result.rows},
+    )
+    path = folder / PAGE
+    write_text(path, page)
+    return path
+
+
+def _trends(result: SuiteResult, before: Sequence[Night]) -> list[dict[str, Any]]:
+    """A row per engine of a job, a cell per figure: the last value, its line, and where it stepped."""
+    rows = []
+    for row in result.rows:
+        for group in _groups(row.facts) if row.facts else ():
+            cells: list[dict[str, Any] | None] = []
+            for figure, _ in TRENDS:
+                if figure not in group.names:
+                    cells.append(None)
+                    continue
+                name, value = group.names[figure]
+                past = [(night.started, night.figures[name]) for night in before if name in night.figures]
+                days, series = [day for day, _ in past] + [result.started], [v for _, v in past] + [value]
+                steps = change_points(series)
+                texts = [f"{days[step.index][:10]}: {step.before:.4g} → {step.after:.4g}" for step in steps]
+                cells.append({"value": f"{value:.4g}", "line": sparkline(series, steps), "steps": texts})
+            rows.append({"job": row.name, "engine": group.engine, "device": group.device, "cells": cells})
+    return rows
+
+
+def sparkline(values: Sequence[float], steps: Sequence[ChangePoint], width: int = 96, height: int = 24) -> str:
+    """An inline SVG of a series, changes marked. Values are numbers of ours: nothing in it needs escaping."""
+    finite = np.asarray([value for value in values if np.isfinite(value)])
+    if len(finite) < 2:
+        return ""
+    low, span = finite.min(), (np.ptp(finite) or 1.0)
+    at = [2 + (width - 4) * index / (len(finite) - 1) for index in range(len(finite))]
+    up = [height - 3 - (height - 6) * float((value - low) / span) for value in finite]
+    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(at, up))
+    marks = "".join(f'<line x1="{at[s.index]:.1f}" x2="{at[s.index]:.1f}" y1="0" y2="{height}"/>' for s in steps)
+    last = f'<circle cx="{at[-1]:.1f}" cy="{up[-1]:.1f}" r="2"/>'
+    return f'<svg class="trend" viewBox="0 0 {width} {height}">{marks}<polyline points="{points}"/>{last}</svg>'
+
+
+def _links(facts: JobFacts | None, options: TrackingOptions, experiment: str | None) -> list[tuple[str, str]]:
+    if facts is None or experiment is None:
+        return []
+    return [(what, run_address(options.uri, experiment, run)) for what, run in facts.runs.items()]
+
+
+def run_address(uri: str, experiment: str, run: str) -> str:
+    """Of a run's page. A sqlite store has one where `make ui` serves it."""
+    return f"{server_of(uri)}/#/experiments/{experiment}/runs/{run}"
+
+
+def compare_address(uri: str, experiment: str, runs: Sequence[str]) -> str:
+    """Of the UI's page that compares runs."""
+    listed = quote("[" + ",".join(f'"{run}"' for run in runs) + "]")
+    return f"{server_of(uri)}/#/compare-runs?runs={listed}&experiments={quote(f'[{chr(34)}{experiment}{chr(34)}]')}"
+
+
+def server_of(uri: str) -> str:
+    return uri.rstrip("/") if uri.startswith("http") else "http://127.0.0.1:5000"
+
+
+def _copy(folder: Path, target: Path) -> None:
+    for name in (SUITE, PAGE, "summary.md", "junit.xml"):
+        if (folder / name).is_file():
+            shutil.copy(folder / name, target)
+
+
+def _verdict(result: SuiteResult) -> str:
+    return {0: "passed", 3: "noisy"}.get(result.code, "failed")
+
+
+def _key(result: SuiteResult) -> str:
+    return f"suite {result.suite} {result.started}"
+
+
+def _slug(device: str) -> str:
+    return "-".join("".join(char if char.isalnum() else " " for char in device.lower()).split()) or "unknown"

@@ -1,0 +1,310 @@
+"""A bundle against the champion of its series: quality, latency, size, ops, placement, tools.
+
+Quality is deterministic on one machine: the same program on the same inputs needs no comparison, another one is
+compared figure by figure with the champion, executed here by the same tools. Latency is noisy: regression.py.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reports import figures
+from reports.options import CompareOptions
+from reports.regression import RatioTest, is_settled, ratio_test
+from runtime.bench.paired import Pair, Timer, in_fresh_process, time_pairs
+from runtime.bundle import GOLDENS, Bundle
+from runtime.compare import changed_ops, first_difference, same_programs
+from runtime.engines import EngineError
+from runtime.errors import ArtefactError
+from runtime.mac_check import placement
+from runtime.measure import UNTIMED, Measurement, read_measurement
+from runtime.options import MeasureOptions
+from runtime.versions import changed_versions
+
+REPEATS = 3  # of the champion: how far its own figures scatter
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`subject`: quality, latency, size, ops, placement or tools. `verdict`: `same`, `better`, `worse`, `changed`,
+    `noisy` (nothing could be told) or `unknown` (nothing was compared)."""
+
+    subject: str
+    verdict: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`champion`: its version; `findings`: what is worse first; `latency`: the paired tests by engine and what was
+    called; `first_difference`: the first op that gives another result, in words."""
+
+    champion: str
+    champion_bundle: str
+    device: str
+    headline: str
+    findings: tuple[Finding, ...]
+    latency: dict[str, RatioTest] = field(default_factory=dict)
+    first_difference: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """`regressed`, `noisy` or `passed`."""
+        found = {finding.verdict for finding in self.findings}
+        return "regressed" if "worse" in found else "noisy" if "noisy" in found else "passed"
+
+
+def compare(
+    champion: Bundle,
+    version: str,
+    candidate: Bundle,
+    measurements: Sequence[Measurement],
+    options: CompareOptions,
+    latency_champion: Bundle | None = None,
+    timer: Callable[[MeasureOptions], Timer] = in_fresh_process,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Comparison:
+    """measurements: of the candidate, by the tools that are installed. `latency_champion`: this device's own, where it
+    has one.
+
+    Raises ArtefactError or BundleError for a damaged bundle, EngineError where the champion cannot be executed.
+    """
+    device = measurements[0].device if measurements else platform.machine()
+    tools = changed_versions(champion.manifest.versions, candidate.manifest.versions)
+    findings = [Finding("tools", "changed", _listed(tools))] if tools else [Finding("tools", "same", "the same tools")]
+    is_same = champion.manifest.key == candidate.manifest.key or same_programs(champion, candidate)
+    same_goldens = champion.manifest.files.get(GOLDENS) == candidate.manifest.files.get(GOLDENS)
+    if not same_goldens:
+        findings.append(Finding("quality", "changed", "the goldens are not the champion's: PyTorch's own output moved"))
+    parted = ""
+    if is_same and same_goldens:
+        findings.append(Finding("quality", "same", "the same program, weights and inputs"))
+    else:
+        found = _quality(champion, candidate, measurements, options, tell)
+        findings += found
+        if any(finding.verdict == "worse" for finding in found) or not found:
+            parted = _first_difference(champion, candidate)
+    findings += [_size(champion, candidate), _ops(champion, candidate), *_placement(champion, candidate, measurements)]
+    baseline = latency_champion or champion
+    if baseline.manifest.key == candidate.manifest.key or (is_same and baseline is champion):
+        tests: dict[str, RatioTest] = {}
+        findings.append(Finding("latency", "same", "the same program: not timed"))
+    else:
+        tests, timed = _latency(baseline, candidate, measurements, options, timer, tell)
+        findings += timed
+    order = ("worse", "noisy", "changed", "better", "unknown", "same")
+    findings.sort(key=lambda finding: order.index(finding.verdict))
+    return Comparison(
+        champion=version,
+        champion_bundle=champion.manifest.name,
+        device=device,
+        headline=_headline(champion, candidate, tools, findings),
+        findings=tuple(findings),
+        latency=tests,
+        first_difference=parted,
+    )
+
+
+def _headline(champion: Bundle, candidate: Bundle, tools: Mapping[str, str], findings: Sequence[Finding]) -> str:
+    """Cause and effect, as far as they are known: what changed made what worse."""
+    worse = [finding for finding in findings if finding.verdict == "worse"]
+    if not worse:
+        noisy = [finding.text for finding in findings if finding.verdict == "noisy"]
+        return noisy[0] if noisy else ""
+    commits = {"voxport's source": (champion.manifest.git_commit, candidate.manifest.git_commit)}
+    sources = [f"{name} {old} -> {new}" for name, (old, new) in commits.items() if old != new]
+    causes = [f"{name} {change}" for name, change in tools.items()] or sources
+    more = f" (and {len(worse) - 1} more)" if len(worse) > 1 else ""
+    cause = ", ".join(causes) or "the same tools and source"
+    return f"{cause} made {worse[0].text}{more}"
+
+
+def _listed(changes: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {change}" for name, change in changes.items())
+
+
+def _first_difference(champion: Bundle, candidate: Bundle) -> str:
+    try:
+        return first_difference(champion, candidate)
+    except ArtefactError as error:
+        return f"not found: {error}"
+
+
+def _quality(
+    champion: Bundle,
+    candidate: Bundle,
+    measurements: Sequence[Measurement],
+    options: CompareOptions,
+    tell: Callable[[str], None],
+) -> list[Finding]:
+    """A finding per figure that moved, by engine; one that says `same` where none did."""
+    findings = []
+    for measurement in measurements:
+        tell(f"champion in {measurement.engine}")
+        repeats = [figures.quality(one) for one in _measured(champion, measurement, options)]
+        ours = figures.quality(measurement)
+        moved = [
+            finding
+            for name, value in ours.items()
+            if name in repeats[0]
+            if (finding := _moved(name, [one[name] for one in repeats], value, candidate, measurement.engine))
+        ]
+        findings += moved or [Finding("quality", "same", f"as the champion's in {measurement.engine}")]
+    return findings
+
+
+def _moved(name: str, theirs: Sequence[float], value: float, candidate: Bundle, engine: str) -> Finding | None:
+    kind = figures.figure(name)
+    before = theirs[0]
+    scatter = max(theirs) - min(theirs) if all(map(math.isfinite, theirs)) else 0.0
+    slack = max(kind.slack, kind.slack_share * abs(before), 3 * scatter)
+    change = value - before
+    if value == before or abs(change) <= slack:
+        return None
+    is_worse = not math.isfinite(value) or (change < 0) == kind.more_is_better
+    part = name.removesuffix("_snr_db") if name.endswith("_snr_db") else candidate.main.name
+    what = "" if name.endswith("snr_db") else f" in {name}"
+    amount = f"{abs(change):.1f} dB" if kind.unit else f"{abs(change):.2g}"
+    values = f"{before:.1f} -> {value:.1f} dB" if kind.unit else f"{before:.4g} -> {value:.4g}"
+    text = f"{part} {amount} {'worse' if is_worse else 'better'}{what} ({values} in {engine})"
+    return Finding("quality", "worse" if is_worse else "better", text)
+
+
+def _measured(bundle: Bundle, like: Measurement, options: CompareOptions) -> list[Measurement]:
+    """The champion's quality in the engine of a measurement, in a process of its own that may hang or die."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "runtime", "measure", str(bundle.path), "--engine", like.engine]
+        command += ["--no-timing", "--repeat", str(REPEATS), "--out", folder, "--compute-unit", like.compute_unit]
+        if like.chunk_frames is not None and bundle.main.stream is None:
+            command += ["--chunk", str(like.chunk_frames)]
+        _checked(command, 60 * options.limit_minutes, f"measuring the champion {bundle.manifest.name}")
+        return [read_measurement(path) for path in sorted(Path(folder).glob("*.json"))]
+
+
+def _checked(command: Sequence[str], limit: float, what: str) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise EngineError(f"{what} did not end within {limit:g} s") from error
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]
+        raise EngineError(f"{what} failed: {said[-1].removeprefix('error: ')}")
+
+
+def _size(champion: Bundle, candidate: Bundle) -> Finding:
+    """Compared exactly; a permille more is metadata."""
+    before, after = champion.artefact_bytes, candidate.artefact_bytes
+    text = f"{before:,} -> {after:,} bytes ({100 * (after / before - 1):+.2f} %)"
+    if before == after:
+        return Finding("size", "same", f"{after:,} bytes")
+    if after > before * 1.001:
+        return Finding("size", "worse", f"the artefact larger: {text}")
+    return Finding("size", "better" if after < before * 0.999 else "changed", text)
+
+
+def _ops(champion: Bundle, candidate: Bundle) -> Finding:
+    changed = changed_ops(champion, candidate)
+    if not changed:
+        return Finding("ops", "same", "the same ops, as often")
+    return Finding("ops", "changed", _listed(changed))
+
+
+def _placement(champion: Bundle, candidate: Bundle, measurements: Sequence[Measurement]) -> list[Finding]:
+    """Where Core ML means to execute each op, on a Mac: an op that left the Neural Engine is worse."""
+    units = [measurement.compute_unit for measurement in measurements if measurement.engine == "coreml"]
+    if not units:
+        return []
+    findings = []
+    known = {record.name: record for record in champion.manifest.components}
+    for record in candidate.manifest.components:
+        if record.name not in known:
+            continue
+        form = record.stream
+        function = None if form is None else form.steady or form.edge
+        before, after = (
+            placement(bundle.artefact(one), units[0], function).ops
+            for bundle, one in ((champion, known[record.name]), (candidate, record))
+        )
+        if before == after:
+            findings.append(Finding("placement", "same", f"{record.name} on {units[0]}: {_counts(after)}"))
+        else:
+            verdict = "worse" if after.get("ne", 0) < before.get("ne", 0) else "changed"
+            text = f"{record.name} placed otherwise on {units[0]}: {_counts(before)} -> {_counts(after)}"
+            findings.append(Finding("placement", verdict, text))
+    return findings
+
+
+def _counts(ops: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} on {device}" for device, count in sorted(ops.items()))
+
+
+def _latency(
+    champion: Bundle,
+    candidate: Bundle,
+    measurements: Sequence[Measurement],
+    options: CompareOptions,
+    timer: Callable[[MeasureOptions], Timer],
+    tell: Callable[[str], None],
+) -> tuple[dict[str, RatioTest], list[Finding]]:
+    """The paired test for each engine that is timed."""
+    timed = [measurement for measurement in measurements if measurement.engine not in UNTIMED]
+    if not timed:
+        return {}, [Finding("latency", "unknown", "no engine that executes this format here is timed")]
+    if options.minutes <= 0:
+        return {}, [Finding("latency", "unknown", "not compared: minutes is 0")]
+    tests: dict[str, RatioTest] = {}
+    findings = []
+    for measurement in timed:
+        asked = MeasureOptions(
+            engines=[measurement.engine],
+            chunk=measurement.chunk_frames if candidate.main.stream is None else None,
+            bench_seconds=options.seconds,
+            bench_min_chunks=30,
+            compute_unit=measurement.compute_unit if measurement.engine == "coreml" else MeasureOptions().compute_unit,
+        )
+        found = paired_tests(champion, candidate, options, timer(asked), timer(asked), tell)
+        tests |= {f"{measurement.engine} {unit}": test for unit, test in found.items()}
+        for unit, test in found.items():
+            verdict = {"slower": "worse", "faster": "better", "unchanged": "same"}.get(test.verdict, test.verdict)
+            what = f"{measurement.engine}'s {unit} on {measurement.device}"
+            findings.append(Finding("latency", verdict, f"{what} {test}"))
+    return tests, findings
+
+
+def paired_tests(
+    champion: Bundle,
+    candidate: Bundle,
+    options: CompareOptions,
+    time_champion: Timer,
+    time_candidate: Timer,
+    tell: Callable[[str], None] = lambda _: None,
+) -> dict[str, RatioTest]:
+    """By what was called. With several, each is judged at a share of alpha: the night's false alarms stay as rare."""
+    ends = time.monotonic() + 60 * options.minutes
+    alpha = 0.01
+
+    def is_enough(pairs: Sequence[Pair]) -> bool:
+        tell(f"latency, pair {len(pairs) + 1}")
+        if len(pairs) < 2:
+            return False
+        ratios = _ratios(pairs)
+        settled = [is_settled(row, options.delta, alpha / len(ratios), options.least_pairs) for row in ratios.values()]
+        return all(settled) or (len(pairs) >= options.least_pairs and time.monotonic() > ends)
+
+    pairs = time_pairs(champion.path, candidate.path, time_champion, time_candidate, is_enough)
+    ratios = _ratios(pairs)
+    return {unit: ratio_test(row, options.delta, alpha / len(ratios)) for unit, row in ratios.items()}
+
+
+def _ratios(pairs: Sequence[Pair]) -> dict[str, list[float]]:
+    """ln(candidate / champion) of what both have."""
+    units = [unit for unit in pairs[0].candidate if unit in pairs[0].champion]
+    return {unit: [math.log(pair.candidate[unit] / pair.champion[unit]) for pair in pairs] for unit in units}

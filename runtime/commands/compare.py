@@ -1,0 +1,27 @@
+"""diff."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from runtime.bundle import open_bundle
+from runtime.compare import changed_ops, first_difference, same_programs
+from runtime.versions import changed_versions
+
+
+def diff(options: argparse.Namespace) -> dict[str, Any]:
+    """What of one bundle is another in the other."""
+    before, after = open_bundle(options.before), open_bundle(options.after)
+    facts: dict[str, Any] = {
+        "before": before.manifest.name,
+        "after": after.manifest.name,
+        "tools": changed_versions(before.manifest.versions, after.manifest.versions) or "the same",
+        "size": f"{before.artefact_bytes} -> {after.artefact_bytes} bytes",
+        "ops": changed_ops(before, after) or "the same",
+    }
+    if same_programs(before, after):
+        return facts | {"programs": "the same, weights too"}
+    facts["programs"] = "not the same"
+    found = first_difference(before, after)
+    return facts | {"first difference": found or "none on a golden input"}

@@ -1,0 +1,49 @@
+"""measure."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from runtime.bundle import Bundle, BundleError, open_bundle
+from runtime.commands import is_artefact
+from runtime.engines import EngineError
+from runtime.measure import (
+    Measurement,
+    engine_names,
+    measure,
+    measurement_path,
+    tool_versions,
+    write_measurement,
+)
+from runtime.options import MeasureOptions
+
+
+def measure_bundle(options: argparse.Namespace) -> dict[str, Any]:
+    """Quality against the goldens, and times, in every engine asked for; a JSON file each beside the bundle."""
+    if is_artefact(options.artefact):
+        raise BundleError(f"{options.artefact.name} is a bare artefact: what it should give is in its bundle")
+    bundle = open_bundle(options.artefact)
+    asked = MeasureOptions(
+        engines=[options.engine],
+        chunk=options.chunk,
+        bench_seconds=0.0 if options.no_timing else MeasureOptions().bench_seconds,
+        threads=options.threads,
+        compute_unit=options.compute_unit or MeasureOptions().compute_unit,
+    )
+    folder = bundle.measured if options.out is None else options.out
+    written: dict[str, Any] = {}
+    for engine in engine_names(asked.engines, bundle.manifest.conversion.format):
+        for number in range(options.repeat):
+            found = measure(bundle, engine, asked, keep_audio=None if options.out else folder / "audio")
+            path = folder / _name(bundle, found, number if options.repeat > 1 else None)
+            write_measurement(path, found)
+            written[path.stem] = str(path)
+    if not written:
+        raise EngineError(f"no engine executes format {bundle.manifest.conversion.format} on this machine")
+    return {"bundle": bundle.manifest.name, **written, "versions": tool_versions()}
+
+
+def _name(bundle: Bundle, found: Measurement, number: int | None) -> str:
+    path = measurement_path(bundle, found.engine, found.chunk_frames)
+    return path.name if number is None else f"{path.stem}-{number}.json"
