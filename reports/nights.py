@@ -165,15 +165,20 @@ def _trends(result: SuiteResult, before: Sequence[Night]) -> list[dict[str, Any]
 
 def sparkline(values: Sequence[float], steps: Sequence[ChangePoint], width: int = 96, height: int = 24) -> str:
     """An inline SVG of a series, changes marked. Values are numbers of ours: nothing in it needs escaping."""
-    finite = np.asarray([value for value in values if np.isfinite(value)])
+    finite = [(index, value) for index, value in enumerate(values) if np.isfinite(value)]
     if len(finite) < 2:
         return ""
-    low, span = finite.min(), (np.ptp(finite) or 1.0)
-    at = [2 + (width - 4) * index / (len(finite) - 1) for index in range(len(finite))]
-    up = [height - 3 - (height - 6) * float((value - low) / span) for value in finite]
-    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(at, up))
-    marks = "".join(f'<line x1="{at[s.index]:.1f}" x2="{at[s.index]:.1f}" y1="0" y2="{height}"/>' for s in steps)
-    last = f'<circle cx="{at[-1]:.1f}" cy="{up[-1]:.1f}" r="2"/>'
+    low, high = (bound(value for _, value in finite) for bound in (min, max))
+    across = (width - 4) / (len(values) - 1)
+    drawn = [
+        (2 + across * index, height - 3 - (height - 6) * (value - low) / ((high - low) or 1.0))
+        for index, value in finite
+    ]
+    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in drawn)
+    marks = "".join(
+        f'<line x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{height}"/>' for x in (2 + across * step.index for step in steps)
+    )
+    last = f'<circle cx="{drawn[-1][0]:.1f}" cy="{drawn[-1][1]:.1f}" r="2"/>'
     return f'<svg class="trend" viewBox="0 0 {width} {height}">{marks}<polyline points="{points}"/>{last}</svg>'
 
 

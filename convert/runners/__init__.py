@@ -33,7 +33,7 @@ class Runner(Protocol):
     measures_apart: bool
 
     def submit(self, spec: JobSpec) -> Future[TaskResult]:
-        """A job's placement is by its kind. Raises RunnerError where it can never run."""
+        """Where it runs is by its kind."""
 
     def running(self) -> Mapping[str, str]:
         """Name of a job -> the machine that it runs on."""
@@ -49,7 +49,7 @@ class Runner(Protocol):
 
 
 def runner(options: RunnerOptions) -> Runner:
-    """Raises ConversionError for a name that is none, RunnerError where its machines cannot be reached."""
+    """Raises ConversionError for a name that is none, RunnerError where its machines cannot be reached or used."""
     if options.kind not in RUNNERS:
         raise ConversionError(f"there is no runner {options.kind!r}; there is: {', '.join(sorted(RUNNERS))}")
     module, _, name = RUNNERS[options.kind].partition(":")

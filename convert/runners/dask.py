@@ -40,7 +40,8 @@ _MORE_TOOLS = ("distributed", "mlflow", "onnxruntime", "hydra-core", "omegaconf"
 
 
 class DaskRunner:
-    """Raises RunnerError where the scheduler cannot be reached, has no worker, or workers that are not alike."""
+    """Raises RunnerError where the scheduler cannot be reached, has no worker, or workers that are not alike or can
+    never take a job."""
 
     def __init__(self, options: RunnerOptions) -> None:
         try:
@@ -81,17 +82,16 @@ class DaskRunner:
             if self.skew and not options.allow_skew:
                 listed = "; ".join(self.skew)
                 raise RunnerError(f"the machines are not alike: {listed} (runner.allow_skew=true goes on all the same)")
-            self._client.subscribe_topic(self._topic, self._started)
             self.measures_apart = not self.shares_disk
+            for kind in _WISHES if self.measures_apart else ("convert",):
+                self._refuse_impossible(kind)
+            self._client.subscribe_topic(self._topic, self._started)
         except BaseException:
             self._close()
             raise
 
     def submit(self, spec: JobSpec) -> Future[TaskResult]:
-        wanted = self._placement(spec)
-        if not any(_fits(wanted, offered) for offered in self._offers.values()):
-            offers = "; ".join(f"{name} offers {_listed(offered)}" for name, offered in self._offers.items())
-            raise RunnerError(f"no worker can ever run {spec.name}: it wants {_listed(wanted)}, and {offers}")
+        wanted = self._placement(spec.kind)
         threads = int(wanted.get("cores", 0)) or (self.options.cores if self.shares_disk else 0)
         forwarded = {name: os.environ[name] for name in self.options.environment if name in os.environ}
         spec = dataclasses.replace(spec, threads=threads, environment=forwarded)
@@ -117,13 +117,21 @@ class DaskRunner:
             own = [job for job in self._jobs.values() if job.spec.name == name]
             return tuple(worker for job in own for worker in job.lost)
 
-    def _placement(self, spec: JobSpec) -> dict[str, float]:
-        asked = self.options.convert if spec.kind == "convert" else self.options.measure
+    def _refuse_impossible(self, kind: str) -> None:
+        """A job that no worker can take would wait for ever, and nobody would say so."""
+        wanted = self._placement(kind)
+        if not any(_fits(wanted, offered) for offered in self._offers.values()):
+            offers = "; ".join(f"{name} offers {_listed(offered)}" for name, offered in self._offers.items())
+            what = {"convert": "convert", "judge": "measure"}[kind]
+            raise RunnerError(f"no worker can ever {what}: that takes {_listed(wanted)}, and {offers}")
+
+    def _placement(self, kind: str) -> dict[str, float]:
+        asked = self.options.convert if kind == "convert" else self.options.measure
         if asked is not None:
             return dict(asked)
         known = {name for offered in self._offers.values() for name in offered}
         most = {"cores": float(self.options.cores), "memory_gb": self.options.memory_gb, "apple_silicon": 1.0}
-        return {name: most[name] for name in _WISHES[spec.kind] if name in known}
+        return {name: most[name] for name in _WISHES[kind] if name in known}
 
     def _facts(self) -> dict[str, dict[str, str]]:
         try:

@@ -58,11 +58,13 @@ def time_pairs(
     return found
 
 
-def in_fresh_process(options: MeasureOptions, limit: float = LIMIT_SECONDS) -> Timer:
+def in_fresh_process(
+    options: MeasureOptions, limit: float = LIMIT_SECONDS, module: str = "runtime.bench.paired"
+) -> Timer:
     """A timer of `medians` in a process of its own. It raises EngineError where that fails or takes too long."""
 
     def timed(path: Path) -> dict[str, float]:
-        command = [sys.executable, "-m", "runtime.bench.paired", str(path), json.dumps(dataclasses.asdict(options))]
+        command = [sys.executable, "-m", module, str(path), json.dumps(dataclasses.asdict(options))]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
         except subprocess.TimeoutExpired as error:

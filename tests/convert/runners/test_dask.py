@@ -1,0 +1,192 @@
+"""A scheduler and workers on loopback, processes of their own, with no disk in common but the test's own."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+
+import pytest
+
+import convert.runners.dask
+from convert.runners import RunnerError, runner
+from convert.runners.dask import _fits, _skew
+from convert.schema import RunnerOptions
+from convert.task import JobSpec
+from reports.options import TrackingOptions
+from reports.suite import read_suite
+from tests.conftest import ROOT
+
+QUICK = ("format=onnx", "precision=fp32", "checkpoint.source=bundled", "measure.bench_seconds=0")
+
+
+class Fleet:
+    def __init__(self, folder):
+        self.folder, self.processes = folder, {}
+        self.file = folder / "scheduler.json"
+        self._start("scheduler", "dask_scheduler", "--port", "0", "--no-dashboard", "--scheduler-file", str(self.file))
+        for _ in range(200):
+            if self.file.is_file() and self.file.read_text().strip().endswith("}"):
+                break
+            time.sleep(0.1)
+        self.address = json.loads(self.file.read_text())["address"]
+
+    def worker(self, name, resources="cores=1 memory_gb=8"):
+        command = ["--scheduler-file", str(self.file), "--nthreads", "1", "--no-nanny", "--no-dashboard"]
+        self._start(name, "dask_worker", *command, "--name", name, "--resources", resources)
+
+    def _start(self, name, module, *arguments):
+        (self.folder / name).mkdir()
+        environment = os.environ | {"VOXPORT_CACHE": str(self.folder / name), "PYTHONPATH": str(ROOT)}
+        log = (self.folder / f"{name}.log").open("w")
+        command = [sys.executable, "-m", f"distributed.cli.{module}", *arguments]
+        self.processes[name] = subprocess.Popen(
+            command, stdout=log, stderr=log, env=environment, cwd=self.folder / name
+        )
+
+    def kill(self, name):
+        self.processes[name].send_signal(signal.SIGKILL)
+
+    def close(self):
+        for process in self.processes.values():
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def fleet(tmp_path):
+    made = Fleet(tmp_path)
+    yield made
+    made.close()
+
+
+def ready(fleet, count):
+    from distributed import Client
+
+    with Client(fleet.address, set_as_default=False) as client:
+        client.wait_for_workers(count, timeout=60)
+    return RunnerOptions(kind="dask", scheduler=fleet.address)
+
+
+def test_what_can_never_run_is_refused_at_once_and_what_is_not_there_is_said(fleet, monkeypatch):
+    fleet.worker("linux", "cores=2 memory_gb=8")
+    options = ready(fleet, 1)
+    options.measure = {"apple_silicon": 1}
+    with pytest.raises(
+        RunnerError, match="can ever measure: that takes apple_silicon=1, and linux offers cores=2, mem"
+    ):
+        runner(options)
+    monkeypatch.setattr(convert.runners.dask, "_CONNECT_SECONDS", 1.0)
+    with pytest.raises(RunnerError, match=r"no Dask scheduler at tcp://127\.0\.0\.1:9"):
+        runner(RunnerOptions(kind="dask", scheduler="tcp://127.0.0.1:9"))
+
+
+def test_a_job_that_crashes_keeps_what_it_said_and_the_environment_that_was_named(fleet, monkeypatch):
+    fleet.worker("linux")
+    options = ready(fleet, 1)
+    options.environment = ["VOXPORT_TEST_VARIABLE"]
+    monkeypatch.setenv("VOXPORT_TEST_VARIABLE", "travels")
+    off = TrackingOptions(enabled=False)
+    with runner(options) as machines:
+        wrong = machines.submit(JobSpec("wrong", (*QUICK, "checkpoint.source=no/such/folder"), tracking=off))
+        result = wrong.result(timeout=120)
+    assert (result.verdict, result.worker) == ("failed", "linux")
+    assert "no/such/folder" in result.reason and "no/such/folder" in " ".join(result.said.split())
+    assert machines._jobs["convert wrong"].spec.environment == {"VOXPORT_TEST_VARIABLE": "travels"}
+
+
+def test_a_job_whose_two_workers_went_away_is_not_tried_a_third_time(fleet):
+    for name in ("one", "two", "three"):
+        fleet.worker(name)
+    options = ready(fleet, 3)
+    with runner(options) as machines:
+        spec = JobSpec("fp32", (*QUICK, "force=true"), tracking=TrackingOptions(enabled=False))
+        job = machines.submit(spec)
+        for _ in range(2):
+            before = len(machines.lost("fp32"))
+            while not machines.running():
+                time.sleep(0.1)
+            victim = machines.running()["fp32"]
+            fleet.kill(victim)
+            while not job.done() and len(machines.lost("fp32")) == before:
+                machines.running()
+                time.sleep(0.1)
+        result = job.result(timeout=60)
+    assert result.verdict == "failed"
+    assert result.reason.endswith("went away while it ran: not tried again")
+    assert len(machines.lost("fp32")) == 2
+
+
+def test_skew_is_told_by_name():
+    here = {"python": "3.11", "coremltools": "9.0", "torch": "2.13.0"}
+    there = {"tcp://a": here, "tcp://mac": {**here, "coremltools": "9.1"}, "tcp://b": {**here, "coremltools": "9.1"}}
+    assert _skew(here, there) == ["coremltools is 9.0 here and 9.1 on tcp://mac, tcp://b"]
+    assert _skew(here, {"tcp://a": here}) == []
+    assert _fits({"cores": 2}, {"cores": 2, "memory_gb": 4}) and not _fits({"cores": 2}, {"memory_gb": 4})
+
+
+@pytest.fixture
+def server(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db", "--artifacts-destination", f"{tmp_path}/a"]
+    with (tmp_path / "server.log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=tmp_path)
+    address = f"http://127.0.0.1:{port}"
+    for _ in range(120):
+        try:
+            urllib.request.urlopen(f"{address}/health", timeout=1)
+            break
+        except OSError:
+            time.sleep(0.5)
+    yield address
+    process.terminate()
+    process.wait(timeout=30)
+
+
+def test_a_suite_converts_anywhere_measures_on_the_mac_and_outlives_a_worker(fleet, server, tmp_path):
+    """Three workers, one of them the "mac": conversions on the two others, one of which is killed in a job."""
+    fleet.worker("a")
+    fleet.worker("b")
+    fleet.worker("mac", "apple_silicon=1")
+    ready(fleet, 3)
+    jobs = "suite.jobs=[{precision: fp32}, {precision: fp32, upsampler: native}]"
+    command = [sys.executable, "-m", "convert", "suite.name=own", jobs, "format=onnx", *QUICK[2:]]
+    command += ["runner=dask", f"runner.scheduler={fleet.address}", "runner.cores=1"]
+    command += [f"output={tmp_path}/out", f"tracking.uri={server}"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    suite = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    killed = threading.Thread(target=_kill_when_busy, args=(fleet, "a"), daemon=True)
+    killed.start()
+    said, _ = suite.communicate(timeout=400)
+    assert suite.returncode == 0, said
+    (result,) = (read_suite(path) for path in (tmp_path / "out" / "suites").glob("*/suite.json"))
+    assert [row.verdict for row in result.rows] == ["passed", "passed"]
+    assert ("a",) in [row.lost for row in result.rows], "one was tried again, and says so"
+    assert {row.worker for row in result.rows} == {"b, mac"}
+    assert (tmp_path / "mac" / "fleet" / "bundles").is_dir() and (tmp_path / "b" / "fleet" / "bundles").is_dir()
+    assert not list((tmp_path / "out").glob("kathleen*")), "no bundle came by disk"
+
+    import mlflow
+
+    mlflow.set_tracking_uri(server)
+    runs = mlflow.search_runs(search_all_experiments=True, output_format="list")
+    kinds = sorted(run.data.tags["kind"] for run in runs)
+    assert kinds.count("suite") == 1 and kinds.count("convert") == 2
+    assert {run.data.tags["suite"] for run in runs} == {"own"}
+
+
+def _kill_when_busy(fleet, name):
+    folder = fleet.folder / name / "fleet" / "bundles"
+    while not list(folder.glob(".*.partial-*")):
+        time.sleep(0.1)
+    fleet.kill(name)

@@ -1,0 +1,41 @@
+"""Real bundles made worse on purpose."""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+from reports.record import read_record, write_record
+from runtime.bundle import MANIFEST, Bundle, file_hashes, open_bundle
+from runtime.measure import measure, measurement_path, write_measurement
+from runtime.options import MeasureOptions
+
+QUICK = MeasureOptions(bench_seconds=0)
+
+
+def worsened(bundle: Bundle, folder: Path, name: str, flip: int | None = 0x10, **manifest) -> Bundle:
+    """A copy whose weights have another bit in the middle, and whose manifest says so: a whole bundle of its own."""
+    path = Path(shutil.copytree(bundle.path, folder / name))
+    if flip is not None:
+        blob = next(path.rglob("weight.bin"))
+        raw = bytearray(blob.read_bytes())
+        raw[len(raw) // 2 + 1] ^= flip
+        blob.write_bytes(raw)
+    row = json.loads((path / MANIFEST).read_text()) | {"files": file_hashes(path), "name": name, **manifest}
+    row["key"] = hashlib.sha256(name.encode()).hexdigest()
+    (path / MANIFEST).write_text(json.dumps(row))
+    return open_bundle(path)
+
+
+def measured(bundle: Bundle, like: Bundle, engines=("mil",)) -> list:
+    """Measures a copy and writes beside it what a job would."""
+    record = read_record(like)
+    found = [measure(bundle, engine, QUICK, keep_audio=bundle.measured / "audio") for engine in engines]
+    names = []
+    for one in found:
+        path = measurement_path(bundle, one.engine, None)
+        write_measurement(path, one)
+        names.append(path.name)
+    write_record(bundle.measured, dataclasses.replace(record, measurements=tuple(names), gates=()))
+    return found
