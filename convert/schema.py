@@ -63,11 +63,18 @@ class RunnerOptions:
     cores: int = 2
     memory_gb: float = 6.0
     scheduler: str = ""
-    offers: dict[str, float] | None = None
-    convert: dict[str, float] | None = None
-    measure: dict[str, float] | None = None
+    offers: Any = None  # Any: OmegaConf merges nothing into an optional dict
+    convert: Any = None
+    measure: Any = None
     environment: list[str] = field(default_factory=list)
     allow_skew: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("offers", "convert", "measure"):
+            given = getattr(self, name)
+            is_right = isinstance(given, dict) and all(isinstance(value, int | float) for value in given.values())
+            if given is not None and not is_right:
+                raise ConversionError(f"runner.{name} is {given!r}: it takes resources such as {{apple_silicon: 1}}")
 
 
 @dataclass

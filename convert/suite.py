@@ -147,9 +147,10 @@ class _Night:
                 finished, _ = wait(waiting, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
                 for future in finished:
                     number = waiting.pop(future)
+                    is_converted = number not in self.done
                     row = self._row(number, future.result())
                     self.done[number] = row
-                    if machines.measures_apart and row.verdict == "passed" and row.facts is not None:
+                    if is_converted and machines.measures_apart and row.verdict == "passed":
                         waiting[machines.submit(self._measured(number, row))] = number
                         row = self.done[number] = dataclasses.replace(row, verdict="running")
                     elif live is None:

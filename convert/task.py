@@ -122,7 +122,7 @@ def _command(spec: JobSpec, output: Path) -> list[str]:
         return [sys.executable, "-m", "convert", *spec.overrides, *where, "tracking=off"]
     tags = [",".join(f"{name}:{_quoted(value)}" for name, value in tracking.tags.items())]
     where += [f"tracking.uri={_quoted(tracking.uri)}", f"tracking.experiment={_quoted(tracking.experiment)}"]
-    return [sys.executable, "-m", "convert", *spec.overrides, *where, f"tracking.tags={{{tags[0]}}}"]
+    return [sys.executable, "-m", "convert", *spec.overrides, *where, f"+tracking.tags={{{tags[0]}}}"]
 
 
 def _quoted(text: str) -> str:

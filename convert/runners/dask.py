@@ -129,9 +129,9 @@ class DaskRunner:
         asked = self.options.convert if kind == "convert" else self.options.measure
         if asked is not None:
             return dict(asked)
-        known = {name for offered in self._offers.values() for name in offered}
-        most = {"cores": float(self.options.cores), "memory_gb": self.options.memory_gb, "apple_silicon": 1.0}
-        return {name: most[name] for name in _WISHES[kind] if name in known}
+        wished = {"cores": float(self.options.cores), "memory_gb": self.options.memory_gb, "apple_silicon": 1.0}
+        most = {name: max(one.get(name, 0.0) for one in self._offers.values()) for name in _WISHES[kind]}
+        return {name: min(wished[name], amount) for name, amount in most.items() if amount}
 
     def _facts(self) -> dict[str, dict[str, str]]:
         try:
@@ -151,7 +151,7 @@ class DaskRunner:
             job = self._jobs.get(row["job"])
             if job is None or job.is_over:
                 return
-            job.workers.append(row["worker"])
+            job.workers.append(row["name"])
             is_too_often = len(job.workers) > _ATTEMPTS
         if is_too_often:
             gone = " and ".join(job.lost[:_ATTEMPTS])
@@ -252,7 +252,7 @@ def run_remote(spec_json: str, topic: str) -> str:
 
     worker = get_worker()
     spec = JobSpec.from_json(spec_json)
-    worker.log_event(topic, {"job": f"{spec.kind} {spec.name}", "worker": str(worker.name)})
+    worker.log_event(topic, {"job": f"{spec.kind} {spec.name}", "name": str(worker.name)})
     result = execute(spec, lambda: topic in _STOPPED)
     return dataclasses.replace(result, worker=str(worker.name)).to_json()
 

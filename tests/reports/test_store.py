@@ -73,7 +73,7 @@ def test_a_sync_that_is_killed_and_repeated_delivers_once(fp16, tmp_path, at, ca
     for bundle in bundles:
         mark_untracked(bundle.measured, options, "away")
     program = f"""
-import os, signal, sys
+import os, pathlib, signal, sys
 import mlflow
 from reports.tracking import sync
 real, calls = mlflow.MlflowClient.{at}, []
@@ -84,7 +84,7 @@ def killed(*args, **kwargs):
         os.kill(os.getpid(), signal.SIGKILL)
     return result
 mlflow.MlflowClient.{at} = killed
-list(sync(Path(sys.argv[1])))
+list(sync(pathlib.Path(sys.argv[1])))
 """
     died = subprocess.run([sys.executable, "-c", program, str(tmp_path / "b")], cwd=ROOT, check=False)
     assert died.returncode == -signal.SIGKILL
