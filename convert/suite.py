@@ -84,20 +84,20 @@ def run_suite(job: Job, extra: Sequence[str]) -> int:
         job.tracking, tags={**job.tracking.tags, "suite": job.suite.name, "night": f"{started:%Y-%m-%d}"}
     )
     night = _Night(job, jobs, own, tracking, output, folder)
-    try:
-        with runner(job.runner) as machines:
-            night.run(machines)
-        code = None
-    except (RunnerError, ConversionError) as error:
-        console.error(str(error))
-        return _USAGE
-    except KeyboardInterrupt:
-        code = _INTERRUPTED
-    result = SuiteResult(job.suite.name, started.isoformat(timespec="seconds"), tuple(night.rows()), drifted)
-    write_suite(result, folder)
-    if code is None:
+    code = None
+    with ReportWorker(tracking) as worker:  # from the start: it warms up while jobs run
         try:
-            result = night.finish(result)
+            with runner(job.runner) as machines:
+                night.run(machines)
+        except (RunnerError, ConversionError) as error:
+            console.error(str(error))
+            return _USAGE
+        except KeyboardInterrupt:
+            code = _INTERRUPTED
+        result = SuiteResult(job.suite.name, started.isoformat(timespec="seconds"), tuple(night.rows()), drifted)
+        write_suite(result, folder)
+        try:
+            result = night.finish(result, worker) if code is None else result
         except KeyboardInterrupt:
             code = _INTERRUPTED
     console.result_console.print(_table(result.rows, job.suite.name))
@@ -176,31 +176,29 @@ class _Night:
             found.append(SuiteRow(name, overrides, verdict, seconds, worker=running.get(name, "")))
         return found
 
-    def finish(self, result: SuiteResult) -> SuiteResult:
+    def finish(self, result: SuiteResult, worker: ReportWorker) -> SuiteResult:
         """Logs, compares with champions and draws the page; the result with what came of it."""
-        folder = self.folder
-        with ReportWorker(self.tracking) as worker:
-            if not self.tracking.enabled:
-                worker.draw_night(folder)
-                return result
-            problem = ""
-            if self.machines is not None and self.machines.shares_disk:
-                rows = []
-                for row in result.rows:
-                    row, problem = self._tracked(row, worker, problem)
-                    rows.append(row)
-                result = dataclasses.replace(result, rows=tuple(rows))
-                write_suite(result, folder)
-            try:
-                if problem:
-                    raise WorkerError(problem)
-                with console.progress_console.status("the night's page and run in MLflow"):
-                    worker.track_night(folder)
-            except WorkerError as error:
-                if not problem:
-                    console.warn(f"{error}\nThe results are kept; send them later with: python -m reports sync")
-                mark_untracked(folder, self.tracking, str(error))
-                worker.draw_night(folder)
+        if not self.tracking.enabled:
+            worker.draw_night(self.folder)
+            return result
+        problem = ""
+        if self.machines is not None and self.machines.shares_disk:
+            rows = []
+            for row in result.rows:
+                row, problem = self._tracked(row, worker, problem)
+                rows.append(row)
+            result = dataclasses.replace(result, rows=tuple(rows))
+            write_suite(result, self.folder)
+        try:
+            if problem:
+                raise WorkerError(problem)
+            with console.progress_console.status("the night's page and run in MLflow"):
+                worker.track_night(self.folder)
+        except WorkerError as error:
+            if not problem:
+                console.warn(f"{error}\nThe results are kept; send them later with: python -m reports sync")
+            mark_untracked(self.folder, self.tracking, str(error))
+            worker.draw_night(self.folder)
         return result
 
     def _tracked(self, row: SuiteRow, worker: ReportWorker, problem: str) -> tuple[SuiteRow, str]:

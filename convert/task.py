@@ -38,7 +38,8 @@ _SAID = 20_000  # characters of a job's output that travel
 @dataclass(frozen=True)
 class JobSpec:
     """`overrides`: of `python -m convert`, or of kind `judge` the run whose bundle is measured and compared. `output`:
-    folder of the bundles, empty for the machine's own; `environment`: variables beside the machine's own."""
+    folder of the bundles, empty for the machine's own; `environment`: variables beside the machine's own; `is_pinned`:
+    the jobs of a machine keep to cores of their own."""
 
     name: str
     overrides: tuple[str, ...]
@@ -49,6 +50,7 @@ class JobSpec:
     memory_gb: float = 0.0
     threads: int = 0
     environment: dict[str, str] = field(default_factory=dict)
+    is_pinned: bool = False
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
@@ -85,8 +87,12 @@ class TaskResult:
         return TypeAdapter(cls).validate_json(text)
 
 
-def execute(spec: JobSpec, is_stopped: Callable[[], bool] = lambda: False) -> TaskResult:
-    """Runs a job to its end, or to a limit, or until it is told to stop; whatever it does, this process lives on."""
+def execute(spec: JobSpec, is_stopped: Callable[[], bool] = lambda: False, slot: int | None = None) -> TaskResult:
+    """Runs a job to its end, or to a limit, or until it is told to stop; whatever it does, this process lives on.
+
+    slot: which of the jobs of this machine it is, from 0: it and what it starts stay on the cores of that slot, where
+    the system can hold them there.
+    """
     output = Path(spec.output) if spec.output else cache_folder() / "fleet" / "bundles"
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="voxport-job-") as folder:
@@ -100,6 +106,7 @@ def execute(spec: JobSpec, is_stopped: Callable[[], bool] = lambda: False) -> Ta
                 env=_environment(spec),
                 start_new_session=True,  # ctrl-C is for the suite, which then ends its jobs
             )
+            _keep_to_its_cores(process.pid, slot, spec.threads)
             problem = _watched(process, spec, started, is_stopped)
         seconds = time.monotonic() - started
         printed, said = out.read_text(errors="replace"), err.read_text(errors="replace")
@@ -135,6 +142,14 @@ def _environment(spec: JobSpec) -> dict[str, str]:
     if spec.threads:
         own["OMP_NUM_THREADS"] = str(spec.threads)
     return {**os.environ, **own, **spec.environment}
+
+
+def _keep_to_its_cores(pid: int, slot: int | None, threads: int) -> None:
+    """A job has helpers that run beside it: without this one of one core would take two."""
+    if slot is None or (slot + 1) * threads > (os.cpu_count() or 1):
+        return
+    with suppress(psutil.Error, AttributeError, ValueError):  # macOS has no affinity
+        psutil.Process(pid).cpu_affinity(list(range(slot * threads, (slot + 1) * threads)))
 
 
 def _watched(

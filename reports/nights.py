@@ -1,11 +1,13 @@
 """Nights: each run of a suite as one run in MLflow, what the nights before gave, and the page of the last one.
 
 The night's run (kind=suite) has every figure of every job, so that a trend is read from the last nights' runs alone,
-and a night in which nothing changed adds no other run.
+and a night in which nothing changed adds no other run. Nights have an experiment of their own, `<experiment>-nights`:
+their hundreds of metrics would bury the charts of the others.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +21,7 @@ import numpy as np
 from reports.html import render
 from reports.options import TrackingOptions
 from reports.regression import ChangePoint, change_points
-from reports.store import prepared
+from reports.store import experiment_id, prepared
 from reports.suite import FILE as SUITE
 from reports.suite import JobFacts, SuiteResult, markdown, read_suite
 from reports.tracked import UNTRACKED
@@ -28,6 +30,12 @@ from runtime.files import write_text
 
 PAGE = "nightly.html"
 NIGHTS = 30
+NIGHTS_SUFFIX = "-nights"
+ABOUT = """Nights of voxport: one run per run of a suite.
+
+Metrics are `<series>/<engine>/<figure>`, of time `<series>/<engine>/<device>/<figure>`. The artifact nightly.html has
+verdicts and trends.
+"""
 # What the page draws, in this order: (figure, its title).
 TRENDS = (
     ("snr_db", "SNR, dB"),
@@ -57,11 +65,12 @@ def track_night(folder: Path, options: TrackingOptions) -> dict[str, str]:
     """
     result = read_suite(folder / SUITE)
     with filelock.FileLock(folder / ".tracking.lock"), prepared(options) as (client, experiment):
-        known = finished_run(client, experiment, _key(result))
+        nights = experiment_id(client, options, options.experiment + NIGHTS_SUFFIX, ABOUT)
+        known = finished_run(client, nights, _key(result))
         if known is not None:
             (folder / UNTRACKED).unlink(missing_ok=True)
             return {}
-        before = nights_of(client, experiment, result.suite)
+        before = nights_of(client, nights, result.suite)
         write_night(result, folder, before, options, experiment)
         tags = {"kind": "suite", "suite": result.suite, "night": result.started[:10], "started": result.started}
         tags |= {KEY: _key(result), NOTE: markdown(result), "verdict": _verdict(result), **options.tags}
@@ -69,7 +78,7 @@ def track_night(folder: Path, options: TrackingOptions) -> dict[str, str]:
         counts = {f"jobs_{verdict}": float(count) for verdict, count in result.counts.items()}
         run = log_run(
             client,
-            experiment,
+            nights,
             f"{result.suite} {result.started[:16]} {_verdict(result)}",
             tags,
             params,
@@ -195,8 +204,9 @@ def run_address(uri: str, experiment: str, run: str) -> str:
 
 def compare_address(uri: str, experiment: str, runs: Sequence[str]) -> str:
     """Of the UI's page that compares runs."""
-    listed = quote("[" + ",".join(f'"{run}"' for run in runs) + "]")
-    return f"{server_of(uri)}/#/compare-runs?runs={listed}&experiments={quote(f'[{chr(34)}{experiment}{chr(34)}]')}"
+    listed, experiments = (quote(json.dumps(ids, separators=(",", ":"))) for ids in (list(runs), [experiment]))
+    plain = "workflowType=machine_learning"  # without the sidebar for language models
+    return f"{server_of(uri)}/#/compare-runs?runs={listed}&experiments={experiments}&{plain}"
 
 
 def server_of(uri: str) -> str:

@@ -19,7 +19,8 @@ _SQLITE = "sqlite:///"
 _LOCK_SECONDS = 600.0  # a dozen jobs that end together log one after another
 ABOUT = """Conversions and measurements of speech models by voxport.
 
-- `kind`: `convert` (one per bundle), `measure` (one per engine and device), `suite` (a night's), `bench`, `mac-check`.
+- `kind`: `convert` (one per bundle), `measure` (one per engine and device), `bench`, `mac-check`. Nights have an
+  experiment of their own.
 - Compare runs: tick some, *Compare*. `precision`, `format`, `upsampler`, `mode`, `engine`, `chunk` are the axes.
 - `snr_db` and `log_mel_l1` are against PyTorch on the worst golden; `rtf` is elapsed / audio: lower is better.
 - A bundle that passes its gates is a version of the registered model of its series; `champion` is the accepted one.
@@ -62,24 +63,21 @@ def prepared(options: TrackingOptions) -> Iterator[tuple[Any, str]]:
     Raises TrackingError where the store cannot be reached.
     """
     with _alone(options), client_of(options) as client:
-        experiment = client.get_experiment_by_name(options.experiment)
-        if experiment is None:
-            location = _artifact_folder(options.uri)
-            place = location.as_uri() if location else None
-            tags = {"mlflow.note.content": ABOUT}
-            experiment_id = _created(client, options.experiment, place, tags)
-        else:
-            experiment_id = experiment.experiment_id
-        yield client, experiment_id
+        yield client, experiment_id(client, options, options.experiment)
 
 
-def _created(client: Any, name: str, place: str | None, tags: dict[str, str]) -> str:
-    """Another process may have been faster, on a server."""
+def experiment_id(client: Any, options: TrackingOptions, name: str, about: str = ABOUT) -> str:
+    """The id of an experiment, made with a note where it is not there yet."""
     from mlflow.exceptions import MlflowException
 
+    existing = client.get_experiment_by_name(name)
+    if existing is not None:
+        return str(existing.experiment_id)
+    location = _artifact_folder(options.uri)
+    place = location.as_uri() if location else None
     try:
-        return str(client.create_experiment(name, artifact_location=place, tags=tags))
-    except MlflowException:
+        return str(client.create_experiment(name, artifact_location=place, tags={"mlflow.note.content": about}))
+    except MlflowException:  # on a server another process may have been faster
         existing = client.get_experiment_by_name(name)
         if existing is None:
             raise
@@ -125,4 +123,6 @@ def as_tracking_error(options: TrackingOptions) -> Iterator[None]:
     try:
         yield
     except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
-        raise TrackingError(f"MLflow at {options.uri}: {str(error).splitlines()[0]}") from error
+        said = str(error).splitlines()[0]
+        is_away = "Max retries exceeded" in said  # its own sentence goes on for lines
+        raise TrackingError(f"MLflow at {options.uri}: {'it does not answer' if is_away else said}") from error

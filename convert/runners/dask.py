@@ -94,7 +94,7 @@ class DaskRunner:
         wanted = self._placement(spec.kind)
         threads = int(wanted.get("cores", 0)) or (self.options.cores if self.shares_disk else 0)
         forwarded = {name: os.environ[name] for name in self.options.environment if name in os.environ}
-        spec = dataclasses.replace(spec, threads=threads, environment=forwarded)
+        spec = dataclasses.replace(spec, threads=threads, environment=forwarded, is_pinned=self.shares_disk)
         job = _Job(spec, wanted)
         with self._lock:
             self._jobs[f"{spec.kind} {spec.name}"] = job
@@ -253,7 +253,8 @@ def run_remote(spec_json: str, topic: str) -> str:
     worker = get_worker()
     spec = JobSpec.from_json(spec_json)
     worker.log_event(topic, {"job": f"{spec.kind} {spec.name}", "name": str(worker.name)})
-    result = execute(spec, lambda: topic in _STOPPED)
+    slot = int(worker.name) if spec.is_pinned else None  # a local cluster numbers its workers
+    result = execute(spec, lambda: topic in _STOPPED, slot)
     return dataclasses.replace(result, worker=str(worker.name)).to_json()
 
 

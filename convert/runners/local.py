@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import queue
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,15 +26,20 @@ class LocalRunner:
         self._pool = ThreadPoolExecutor(self.processes)
         self._stopped = threading.Event()
         self._running: dict[str, str] = {}
+        self._slots: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for slot in range(self.processes):
+            self._slots.put(slot)
 
     def submit(self, spec: JobSpec) -> Future[TaskResult]:
         return self._pool.submit(self._execute, dataclasses.replace(spec, threads=self.threads))
 
     def _execute(self, spec: JobSpec) -> TaskResult:
         self._running[spec.name] = "here"
+        slot = self._slots.get()
         try:
-            return execute(spec, self._stopped.is_set)
+            return execute(spec, self._stopped.is_set, slot if self.threads else None)
         finally:
+            self._slots.put(slot)
             del self._running[spec.name]
 
     def running(self) -> Mapping[str, str]:

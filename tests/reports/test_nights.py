@@ -50,7 +50,9 @@ def test_a_night_is_one_run_with_every_figure_and_once_however_often(facts, stor
     assert set(nights.track_night(folder, store)) == {"own"}
     assert nights.track_night(folder, store) == {}
     with prepared(store) as (client, experiment):
-        (run,) = client.search_runs([experiment], "tags.kind = 'suite'")
+        assert client.search_runs([experiment], "tags.kind = 'suite'") == []
+        own = client.get_experiment_by_name(f"{store.experiment}-nights").experiment_id
+        (run,) = client.search_runs([own])
         names = {item.path for item in client.list_artifacts(run.info.run_id)}
     metrics = run.data.metrics
     series = facts.series
@@ -72,7 +74,7 @@ def test_trends_come_from_the_nights_before_and_mark_where_they_stepped(facts, s
     assert page.count('<svg class="trend"') >= 6
     for what in ("convert", "mil", "onnx"):
         assert f'/runs/{facts.runs[what]}">{what}</a>' in page
-    with prepared(store) as (client, experiment):
+    with prepared(dataclasses.replace(store, experiment=f"{store.experiment}-nights")) as (client, experiment):
         assert [one.started[8:10] for one in nights.nights_of(client, experiment, "own", 3)] == ["06", "07", "08"]
         assert nights.nights_of(client, experiment, "another") == []
 
@@ -132,5 +134,5 @@ def test_runs_are_compared_by_the_beginnings_of_their_ids(facts, store, capsys):
     assert main(["compare", "zzz", short[0], "--uri", store.uri]) == 1
     assert "no run begins with 'zzz'" in capsys.readouterr().err
     assert nights.compare_address("https://m.example/", "7", ["a", "b"]) == (
-        "https://m.example/#/compare-runs?runs=%5B%22a%22%2C%22b%22%5D&experiments=%5B%227%22%5D"
+        "https://m.example/#/compare-runs?runs=%5B%22a%22%2C%22b%22%5D&experiments=%5B%227%22%5D&workflowType=machine_learning"
     )
