@@ -13,6 +13,8 @@ import pytest
 from convert.runners.local import processes_for
 from convert.schema import RunnerOptions, SuiteOptions
 from convert.suite import expand
+from reports.champions import promote
+from reports.options import TrackingOptions
 from reports.suite import SuiteResult, SuiteRow, junit, markdown, read_suite
 from runtime.bundle import BundleError
 from tests.conftest import ROOT
@@ -85,10 +87,12 @@ def test_a_suite_ends_with_a_verdict_per_job_and_goes_on_where_it_ended(tmp_path
     assert [row.verdict for row in result.rows] == ["passed", "rejected"]
     assert not any(row.is_reused for row in result.rows[:1])
     assert "snr_db" in result.rows[1].reason
+    promote(result.rows[0].bundle, "the first", TrackingOptions(uri=f"sqlite:///{tmp_path}/mlflow.db"))
     second = run(tmp_path, [GOOD])
     assert second.returncode == 0, second.stderr
     (row,) = last_result(tmp_path).rows
     assert row.verdict == "passed" and row.is_reused
+    assert row.champion == "this one"
     summary = (tmp_path / "summary.md").read_text()
     assert "1 rejected, 1 passed." in summary and "1 passed." in summary
     assert sorted(os.listdir(tmp_path)) == ["b", "mlartifacts", "mlflow.db", "summary.md"]
@@ -101,6 +105,11 @@ def test_a_suite_ends_with_a_verdict_per_job_and_goes_on_where_it_ended(tmp_path
     assert [row.champion for row in result.rows] == ["none yet", ""], "what was rejected is compared with nothing"
     kinds = sorted(run.data.tags["kind"] for run in runs)
     assert kinds == ["convert"] * 2 + ["measure"] * 2 + ["suite"] * 2, "what was unchanged is not logged again"
+    third = run(tmp_path, ["{format: onnx, precision: fp32, shape.frames: 32}"], "suite.compare.minutes=0")
+    (row,) = last_result(tmp_path).rows
+    assert (third.returncode, row.verdict, row.champion) == (0, "passed", "version 1"), third.stderr
+    said = {finding.subject: finding.verdict for finding in row.comparison.findings}
+    assert said["latency"] == "unknown" and said["quality"] == "changed"
 
 
 def test_a_job_that_fails_or_hangs_fails_alone(tmp_path):

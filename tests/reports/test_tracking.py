@@ -184,3 +184,11 @@ def test_a_server_that_answers_with_errors_is_a_sentence(copy):
             tracking.track(copy.path, options)
     finally:
         server.shutdown()
+
+
+def test_checkpoints_can_be_told_apart_in_mlflows_plots():
+    """Its parallel coordinates show the first ten characters of a parameter's values, and merge equal ones."""
+    from checkpoints.catalogue import catalogue
+
+    shown = [name[:10] for name in catalogue()]
+    assert len(shown) == len(set(shown))

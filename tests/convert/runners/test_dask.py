@@ -35,13 +35,16 @@ class Fleet:
             time.sleep(0.1)
         self.address = json.loads(self.file.read_text())["address"]
 
-    def worker(self, name, resources="cores=1 memory_gb=8"):
+    def worker(self, name, resources="cores=1 memory_gb=8", path=()):
         command = ["--scheduler-file", str(self.file), "--nthreads", "1", "--no-nanny", "--no-dashboard"]
-        self._start(name, "dask_worker", *command, "--name", name, "--resources", resources)
+        self._start(name, "dask_worker", *command, "--name", name, "--resources", resources, path=path)
 
-    def _start(self, name, module, *arguments):
+    def _start(self, name, module, *arguments, path=()):
         (self.folder / name).mkdir()
-        environment = os.environ | {"VOXPORT_CACHE": str(self.folder / name), "PYTHONPATH": str(ROOT)}
+        environment = os.environ | {
+            "VOXPORT_CACHE": str(self.folder / name),
+            "PYTHONPATH": os.pathsep.join([*path, str(ROOT)]),
+        }
         log = (self.folder / f"{name}.log").open("w")
         command = [sys.executable, "-m", f"distributed.cli.{module}", *arguments]
         self.processes[name] = subprocess.Popen(
@@ -119,6 +122,22 @@ def test_a_job_whose_two_workers_went_away_is_not_tried_a_third_time(fleet):
     assert result.verdict == "failed"
     assert result.reason.endswith("went away while it ran: not tried again")
     assert len(machines.lost("fp32")) == 2
+
+
+def test_a_machine_with_another_version_is_named_before_work_starts(fleet, tmp_path):
+    other = tmp_path / "site" / "coremltools-9.1.dist-info"
+    other.mkdir(parents=True)
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: coremltools\nVersion: 9.1\n")
+    fleet.worker("linux")
+    fleet.worker("mac", "apple_silicon=1", path=[str(other.parent)])
+    options = ready(fleet, 2)
+    with pytest.raises(
+        RunnerError, match=r"not alike: coremltools is 9\.0 here and 9\.1 on tcp://\S+ \(runner.allow_skew"
+    ):
+        runner(options)
+    options.allow_skew = True
+    with runner(options) as machines:
+        assert machines.skew
 
 
 def test_skew_is_told_by_name():

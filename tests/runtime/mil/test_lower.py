@@ -1,5 +1,7 @@
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import runtime.mil.lower
 from runtime.engines import NotLowered
 from runtime.engines.mil import MilEngine
 from runtime.engines.onnx import OnnxEngine
+from tests.conftest import ROOT
 
 
 def onnx_files() -> set[str]:
@@ -87,3 +90,14 @@ def test_outputs_that_are_inputs_and_states_that_are_only_read(saved):
         first, second, third = engine.run(given, state).values()
         assert (first.tolist(), second.tolist(), third.tolist()) == ([3, 4], [1, 2], [5, 5]), engine.name
         assert state["s"].tolist() == [5, 5]
+
+
+def test_what_is_in_the_cache_opens_without_pytorch(mlpackage):
+    OnnxEngine(mlpackage)
+    program = (
+        "import sys, pathlib; from runtime.engines.onnx import OnnxEngine; OnnxEngine(pathlib.Path(sys.argv[1]))\n"
+        "print([name for name in ('torch', 'coremltools', 'onnxscript') if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", program, str(mlpackage)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"

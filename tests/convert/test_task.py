@@ -1,0 +1,101 @@
+"""One job as a process: limits, what it says, and that it ends with whoever started it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+import convert.task
+from convert.task import JobSpec, TaskResult, execute
+from reports.options import TrackingOptions
+from tests.conftest import ROOT
+
+OFF = TrackingOptions(enabled=False)
+
+
+def spec(**changes):
+    return JobSpec(**{"name": "j", "overrides": ("x",), "tracking": OFF, **changes})
+
+
+@pytest.fixture
+def program(monkeypatch):
+    """Puts a program in the place of `python -m convert`."""
+
+    def put(text):
+        monkeypatch.setattr(convert.task, "_command", lambda *_: [sys.executable, "-c", text])
+
+    return put
+
+
+def test_a_job_travels_as_json_and_another_schema_is_refused():
+    sent = spec(environment={"A": "1"}, tracking=TrackingOptions(uri="http://h", tags={"night": "x"}))
+    assert JobSpec.from_json(sent.to_json()) == sent
+    with pytest.raises(ValueError, match="a job of schema 99"):
+        JobSpec.from_json('{"schema_version": 99}')
+    result = TaskResult("hung", float("inf"), reason="späť", worker="w")
+    assert TaskResult.from_json(result.to_json()) == result
+
+
+def test_a_crash_keeps_its_traceback(program):
+    program("raise ZeroDivisionError('of all things')")
+    result = execute(spec())
+    assert (result.verdict, result.reason) == ("failed", "ZeroDivisionError: of all things")
+    assert "Traceback" in result.said
+
+
+def test_more_memory_than_it_may_take_ends_a_job(program, monkeypatch):
+    monkeypatch.setattr(convert.task, "_LOOK_SECONDS", 0.1)
+    program("x = bytearray(600_000_000); x[::4096] = bytes(len(x[::4096])); import time; time.sleep(60)")
+    result = execute(spec(memory_gb=0.3))
+    assert result.verdict == "failed" and result.reason.endswith("GB of memory, and may take 0.3")
+    assert result.seconds < 30
+
+
+def test_a_job_that_ignores_its_interrupt_is_killed_with_all_it_started(program, monkeypatch):
+    monkeypatch.setattr(convert.task, "_GRACE_SECONDS", 0.5)
+    ignore = "import signal, subprocess, sys, time; signal.signal(2, signal.SIG_IGN); "
+    program(ignore + "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(77)']); time.sleep(60)")
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    result = execute(spec(limit_s=1.0))
+    assert result.verdict == "hung"
+    assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
+
+
+def test_a_stop_ends_a_job_at_once(program):
+    program("import time; time.sleep(60)")
+    began = time.monotonic()
+    result = execute(spec(), lambda: time.monotonic() - began > 0.5)
+    assert (result.verdict, result.reason) == ("waiting", "interrupted")
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system holds no process to cores")
+def test_jobs_keep_to_cores_of_their_own(program):
+    program("import os, sys, time; time.sleep(0.3); sys.exit(str(sorted(os.sched_getaffinity(0))))")
+    assert execute(spec(threads=1), slot=0).reason == "[0]"
+    assert execute(spec(threads=1)).reason == str(sorted(os.sched_getaffinity(0)))
+    assert execute(spec(threads=1), slot=4096).reason == str(sorted(os.sched_getaffinity(0)))
+
+
+def test_a_job_ends_with_whoever_started_it():
+    """Killed, so that it cannot say so."""
+    child = "from runtime.tether import end_with_parent; end_with_parent(); import time; time.sleep(60)"
+    parent = (
+        "import os, subprocess, sys\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {child!r}], stdin=subprocess.PIPE,"
+        " env={**os.environ, 'VOXPORT_TETHER': '1'})\n"
+        "print(child.pid, flush=True); import time; time.sleep(60)"
+    )
+    started = subprocess.Popen([sys.executable, "-c", parent], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    pid = int(started.stdout.readline())
+    time.sleep(0.5)
+    assert psutil.pid_exists(pid)
+    started.send_signal(signal.SIGKILL)
+    started.wait()
+    gone = time.monotonic() + 10
+    while psutil.pid_exists(pid) and time.monotonic() < gone:
+        time.sleep(0.05)
+    assert not psutil.pid_exists(pid)
