@@ -19,6 +19,7 @@ from reports.options import TrackingOptions
 from reports.store import TrackingError, client_of, mlflow_module
 from reports.tracking import versions_of
 from runtime.bundle import MANIFEST, Bundle, BundleError, Manifest, open_bundle
+from runtime.engines import device_slug
 
 ALIAS = "champion"
 FOLDER = "champions"  # of what was fetched, below the folder of the bundles
@@ -109,10 +110,7 @@ def _bundles(output: Path) -> Iterator[Path]:
 
 
 def _alias(device: str | None) -> str:
-    if device is None:
-        return ALIAS
-    words = "".join(char if char.isalnum() else " " for char in device.lower()).split()
-    return f"latency-{'-'.join(words)}"
+    return ALIAS if device is None else f"latency-{device_slug(device)}"
 
 
 def _champion(client: Any, name: str, alias: str) -> Champion | None:

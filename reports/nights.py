@@ -26,6 +26,7 @@ from reports.suite import FILE as SUITE
 from reports.suite import JobFacts, SuiteResult, markdown, read_suite
 from reports.tracked import UNTRACKED
 from reports.tracking import KEY, NOTE, finished_run, log_run
+from runtime.engines import device_slug
 from runtime.files import write_text
 
 PAGE = "nightly.html"
@@ -123,7 +124,7 @@ def _groups(facts: JobFacts) -> list[_Group]:
     groups = []
     for engine, device in facts.devices.items():
         names = {"size_mb": (f"{facts.series}/size_mb", facts.size_mb)}
-        stems = {"figures": f"{facts.series}/{engine}", "timed": f"{facts.series}/{engine}/{_slug(device)}"}
+        stems = {"figures": f"{facts.series}/{engine}", "timed": f"{facts.series}/{engine}/{device_slug(device)}"}
         for kind, stem in stems.items():
             for key, value in getattr(facts, kind).items():
                 owner, _, figure = key.partition("/")
@@ -225,7 +226,3 @@ def _verdict(result: SuiteResult) -> str:
 
 def _key(result: SuiteResult) -> str:
     return f"suite {result.suite} {result.started}"
-
-
-def _slug(device: str) -> str:
-    return "-".join("".join(char if char.isalnum() else " " for char in device.lower()).split()) or "unknown"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,7 @@ class MelSettings:
                 raise AudioError(f"audio setting {name} must be positive, got {getattr(self, name)}")
         if self.win_length > self.n_fft:
             raise AudioError(f"win_length {self.win_length} is larger than n_fft {self.n_fft}")
-        if self.log_base not in (10.0, float(np.e)):
+        if self.log_base not in (10.0, math.e):
             raise AudioError(f"the logarithm's base must be 10 or e, got {self.log_base}")
 
     @classmethod
@@ -90,7 +91,7 @@ class MelSettings:
             framing=framing,
             pad_mode=audio.get("stft_pad_mode") or "reflect",
             preemphasis=float(audio.get("preemphasis") or 0.0),
-            log_base=10.0 if audio.get("log_func", "np.log10") == "np.log10" else float(np.e),
+            log_base=10.0 if audio.get("log_func", "np.log10") == "np.log10" else math.e,
             gain=float(audio.get("spec_gain", 20)),
             # HiFi-GAN's own recipe: sqrt(re^2 + im^2 + 1e-9), then log(max(., 1e-5)) (jik876/hifi-gan meldataset.py)
             amplitude_floor=1e-5 if hifigan else 1e-8,

@@ -19,7 +19,7 @@ from runtime.bench.calls import CallTiming, chunk_latency, time_part, time_sizes
 from runtime.bench.closed import Latency
 from runtime.bundle import Bundle, BundleError, GoldenCase
 from runtime.chains import Request
-from runtime.engines import ENGINES, ENGINES_OF, Engine, EngineError, cpu_name
+from runtime.engines import ENGINES, ENGINES_OF, Engine, EngineError, cpu_name, device_slug
 from runtime.files import write_json
 from runtime.metrics import Agreement, agreement, log_mel_l1, snr_db, stoi
 from runtime.options import MeasureOptions
@@ -368,8 +368,8 @@ def measurement_path(bundle: Bundle, engine: str, chunk: int | None) -> Path:
     """One file per engine, mode, chunk and device, beside the bundle."""
     form = bundle.main.stream
     mode, chunk = ("overlap", chunk) if form is None or engine == "torch" else (form.mode, form.chunk)
-    machine = "-".join("".join(char if char.isalnum() else " " for char in cpu_name().lower()).split())
-    return bundle.measured / f"{engine}-{mode}{'' if chunk is None else f'-chunk{chunk}'}-{machine}.json"
+    chunked = "" if chunk is None else f"-chunk{chunk}"
+    return bundle.measured / f"{engine}-{mode}{chunked}-{device_slug(cpu_name())}.json"
 
 
 def write_measurement(path: Path, measurement: Measurement) -> None:

@@ -80,6 +80,11 @@ def is_bundle(path: Path) -> bool:
     return path.is_dir() and path.suffix not in FORMAT_OF
 
 
+def device_slug(device: str) -> str:
+    """A device's name as it stands in the names of files, metrics and aliases."""
+    return "-".join("".join(char if char.isalnum() else " " for char in device.lower()).split()) or "unknown"
+
+
 def cpu_name() -> str:
     """The processor's marketing name, for the record of a measurement."""
     if platform.system() == "Darwin":
