@@ -112,7 +112,7 @@ def _bench(file: Path, tracking: TrackingOptions) -> int:
     picture = file.with_suffix(".png")
     picture.write_bytes(plots.bench(report))
     print(picture)
-    return _logged(tracking, lambda tracking_module: [tracking_module.track_bench(report, [file, picture], tracking)])
+    return _logged(tracking, lambda benches: [benches.track_bench(report, [file, picture], tracking)])
 
 
 def _mac_check(file: Path, tracking: TrackingOptions) -> int:
@@ -122,18 +122,18 @@ def _mac_check(file: Path, tracking: TrackingOptions) -> int:
     check = read_check(file)
     page = write_mac_check(check, file.with_suffix(".html"))
     print(page)
-    return _logged(tracking, lambda tracking_module: tracking_module.track_mac_check(check, [file, page], tracking))
+    return _logged(tracking, lambda benches: benches.track_mac_check(check, [file, page], tracking))
 
 
 def _logged(tracking: TrackingOptions, log: Callable[[Any], list[str]]) -> int:
-    """`log` takes the module `reports.tracking`, which is slow to import, and gives the runs that it made."""
+    """`log` takes the module `reports.benches`, which is slow to import, and gives the runs that it made."""
     if not tracking.uri:
         return 0
-    import reports.tracking
+    import reports.benches
     from reports.store import TrackingError
 
     try:
-        for run in log(reports.tracking):
+        for run in log(reports.benches):
             print(f"MLflow run {run}")
     except TrackingError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -21,11 +21,11 @@ import numpy as np
 from reports.html import render
 from reports.options import TrackingOptions
 from reports.regression import ChangePoint, change_points
+from reports.runs import KEY, NOTE, finished_run, log_run
 from reports.store import experiment_id, prepared
 from reports.suite import FILE as SUITE
 from reports.suite import JobFacts, SuiteResult, markdown, read_suite
 from reports.tracked import UNTRACKED
-from reports.tracking import KEY, NOTE, finished_run, log_run
 from runtime.engines import device_slug
 from runtime.files import write_text
 

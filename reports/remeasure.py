@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from reports.record import JobRecord, read_record, write_record
 from reports.store import client_of, mlflow_module
 from reports.tracking import track
 from runtime.bundle import Bundle, BundleError, open_bundle
-from runtime.engines import EngineError
+from runtime.child import output_of
 from runtime.gates import judge
 from runtime.measure import Measurement, engine_names, measurement_key, measurement_path, read_measurement
 from runtime.options import GateLimits, MeasureOptions
@@ -78,7 +77,4 @@ def _known(bundle: Bundle, engine: str) -> Measurement | None:
 def _measure(bundle: Bundle) -> None:
     """In a process of its own: a compiler can take it down."""
     command = [sys.executable, "-m", "runtime", "measure", str(bundle.path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]
-        raise EngineError(f"{bundle.manifest.name} could not be measured: {said[-1].removeprefix('error: ')}")
+    output_of(command, f"measuring {bundle.manifest.name}")

@@ -1,18 +1,14 @@
 """MLflow: one flat run per conversion and per measurement, the bundle as a LoggedModel.
 
-What could not be sent is marked beside the bundle (`untracked.json`) and goes out with `python -m reports sync`. Every
-run carries what it is of in the tag `voxport.key`; one that was not finished is deleted and logged anew: however often
-sending is broken off and repeated, a result is there once.
+What could not be sent is marked beside the bundle (`untracked.json`) and goes out with `python -m reports sync`, once
+however often sending is broken off and repeated (`reports.runs`).
 """
 
 from __future__ import annotations
 
-import getpass
 import json
 import shutil
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +21,13 @@ from reports.html import FILE as REPORT
 from reports.options import TrackingOptions
 from reports.record import FILE as RECORD
 from reports.record import JobRecord, read_job
-from reports.store import TrackingError, mlflow_module, prepared
+from reports.runs import KEY, NOTE, finished_run, log_run
+from reports.store import TrackingError, prepared
 from reports.tracked import UNTRACKED, tracked_runs, write_tracked
 from runtime.audio import write_wav
-from runtime.bench.whole import BenchReport
 from runtime.bundle import MANIFEST, Bundle, BundleError, Manifest
-from runtime.mac_check import MacCheck
 from runtime.measure import Measurement
 
-KEY = "voxport.key"
-NOTE = "mlflow.note.content"
 _SYNC_SECONDS = 600.0
 
 
@@ -95,45 +88,6 @@ def sync(output: Path) -> Iterator[tuple[Path, dict[str, str] | TrackingError | 
             yield path, nights.track_night(path, options) if is_night else track(path, options)
         except (TrackingError, BundleError) as error:
             yield path, error
-
-
-def log_run(
-    client: Any,
-    experiment: str,
-    name: str,
-    tags: Mapping[str, str],
-    params: Mapping[str, object],
-    metrics: Mapping[str, float],
-    fill: Callable[[Path], None],
-) -> str:
-    """One finished run in as few calls as it takes; `fill` puts its artifacts into a folder. The run's id."""
-    mlflow_module()
-    from mlflow.entities import Metric, Param
-
-    now = int(1000 * time.time())
-    own = {"mlflow.source.name": "voxport", "mlflow.user": getpass.getuser()}
-    run = client.create_run(experiment, tags={**own, **tags}, run_name=name, start_time=now)
-    finite = {key: float(value) for key, value in metrics.items() if np.isfinite(value)}
-    client.log_batch(
-        run.info.run_id,
-        metrics=[Metric(key, value, now, 0) for key, value in finite.items()],
-        params=[Param(key, str(value)) for key, value in params.items()],
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        fill(Path(folder))
-        if any(Path(folder).iterdir()):
-            client.log_artifacts(run.info.run_id, folder)
-    client.set_terminated(run.info.run_id)
-    return str(run.info.run_id)
-
-
-def finished_run(client: Any, experiment: str, key: str) -> str | None:
-    """The finished run of this key; unfinished ones are deleted."""
-    for run in client.search_runs([experiment], f"tags.`{KEY}` = '{key}'"):
-        if run.info.status == "FINISHED":
-            return str(run.info.run_id)
-        client.delete_run(run.info.run_id)
-    return None
 
 
 class _Log:
@@ -260,66 +214,6 @@ def _registered(client: Any, name: str) -> None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-
-
-def track_bench(report: BenchReport, files: Sequence[Path], options: TrackingOptions) -> str:
-    """One flat run of kind=bench, metrics by the median process, `files` as its artifacts; the run's id.
-
-    Raises TrackingError where the store cannot be reached.
-    """
-    with prepared(options) as (client, experiment):
-        name = f"bench {report.engine} {report.bundle}"
-        return _log_bench(client, experiment, report, "bench", name, options.tags, {}, files)
-
-
-def track_mac_check(check: MacCheck, files: Sequence[Path], options: TrackingOptions) -> list[str]:
-    """One flat run of kind=mac-check per bundle and compute unit that could be benched; their ids.
-
-    Raises TrackingError where the store cannot be reached.
-    """
-    runs = []
-    with prepared(options) as (client, experiment):
-        for bundle in check.bundles:
-            for unit in bundle.units:
-                if unit.bench is None:
-                    continue
-                loads = {"first_load_s": unit.first_load_s, "warm_load_s": unit.warm_load_s}
-                metrics = {name: value for name, value in loads.items() if value is not None}
-                if unit.placement is not None:
-                    metrics |= {f"planned_{device}": share for device, share in unit.placement.cost.items()}
-                tags = {"compute_unit": unit.compute_unit, "fallback": bundle.fallback, "best": str(bundle.best)}
-                name = f"mac-check {unit.compute_unit} {bundle.bundle}"
-                own = {**tags, **options.tags}
-                runs.append(_log_bench(client, experiment, unit.bench, "mac-check", name, own, metrics, files))
-    return runs
-
-
-def _log_bench(
-    client: Any,
-    experiment: str,
-    report: BenchReport,
-    kind: str,
-    name: str,
-    tags: Mapping[str, str],
-    metrics: Mapping[str, float],
-    files: Sequence[Path],
-) -> str:
-    own = {"kind": kind, "device": report.device, "system": report.system}
-    own |= {"bundle": report.bundle, "bundle_key": report.bundle_key}
-    own |= {f"target.{target.name}": target.verdict for target in report.targets}
-    params: dict[str, object] = {"engine": report.engine, "processes": len(report.processes)}
-    values = {name: row.median for name, row in report.spread.items()} | dict(metrics)
-    last = report.processes[-1]
-    if last.budget is not None:
-        values["delay_ms"] = last.budget.total_ms
-    if last.closed is not None:
-        params |= {"mode": last.closed.mode, "chunk": last.closed.chunk_frames}
-
-    def fill(folder: Path) -> None:
-        for file in files:
-            shutil.copy(file, folder)
-
-    return log_run(client, experiment, name, {**own, **tags}, params, values, fill)
 
 
 def _conversion_note(bundle: Bundle, record: JobRecord) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,8 +20,8 @@ from reports.options import CompareOptions
 from reports.regression import RatioTest, is_settled, ratio_test
 from runtime.bench.paired import Pair, Timer, in_fresh_process, time_pairs
 from runtime.bundle import GOLDENS, Bundle
+from runtime.child import output_of
 from runtime.compare import changed_ops, first_difference, same_programs
-from runtime.engines import EngineError
 from runtime.errors import ArtefactError
 from runtime.mac_check import placement
 from runtime.measure import UNTIMED, Measurement, read_measurement
@@ -185,18 +184,8 @@ def _measured(bundle: Bundle, like: Measurement, options: CompareOptions) -> lis
         command += ["--no-timing", "--repeat", str(REPEATS), "--out", folder, "--compute-unit", like.compute_unit]
         if like.chunk_frames is not None and bundle.main.stream is None:
             command += ["--chunk", str(like.chunk_frames)]
-        _checked(command, 60 * options.limit_minutes, f"measuring the champion {bundle.manifest.name}")
+        output_of(command, f"measuring the champion {bundle.manifest.name}", 60 * options.limit_minutes)
         return [read_measurement(path) for path in sorted(Path(folder).glob("*.json"))]
-
-
-def _checked(command: Sequence[str], limit: float, what: str) -> None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise EngineError(f"{what} did not end within {limit:g} s") from error
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]
-        raise EngineError(f"{what} failed: {said[-1].removeprefix('error: ')}")
 
 
 def _size(champion: Bundle, candidate: Bundle) -> Finding:

@@ -26,6 +26,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from runtime.bench.whole import BenchOptions, BenchReport, Target, bench_bundle
 from runtime.bundle import BundleError, open_bundle
+from runtime.child import output_of
 from runtime.coreml_tools import coremltools
 from runtime.engines import EngineError, cpu_name
 from runtime.engines.coreml import COMPUTE_UNITS
@@ -146,13 +147,12 @@ def check_bundle(
     options: BenchOptions,
     limit: float = LIMIT_SECONDS,
     tell: Callable[[str], None] = lambda _: None,
-    run: Callable[[Sequence[str], float], str] | None = None,
+    run: Callable[[Sequence[str], str, float], str] = output_of,
 ) -> BundleCheck:
-    """`run`: executes a command under a limit and gives its output, or raises EngineError."""
+    """`run`: executes a command as `runtime.child.output_of`."""
     bundle = open_bundle(path)
     if bundle.artefact(bundle.main).suffix not in (".mlpackage", ".mlmodel"):
         raise BundleError(f"{path.name} holds neither an .mlpackage nor an .mlmodel: Core ML cannot load it")
-    run = run or _capped
     checked = []
     for unit in units:
         tell(f"{path.name}: {unit}")
@@ -161,8 +161,8 @@ def check_bundle(
             copy = Path(shutil.copytree(path, Path(folder, path.name)))
             command = [sys.executable, "-m", "runtime.mac_check", str(copy), json.dumps(dataclasses.asdict(asked))]
             try:
-                full = TypeAdapter(UnitCheck).validate_json(run(command, limit))
-                again = TypeAdapter(UnitCheck).validate_json(run([*command, "load"], limit))
+                full = TypeAdapter(UnitCheck).validate_json(run(command, "Core ML", limit))
+                again = TypeAdapter(UnitCheck).validate_json(run([*command, "load"], "Core ML", limit))
             except EngineError as error:
                 checked.append(UnitCheck(unit, problem=str(error)))
                 continue
@@ -290,18 +290,6 @@ def _p99(check: UnitCheck) -> float:
     one = check.bench.processes[-1]
     timed = one.paced or one.closed
     return timed.p99_ms if timed else float("inf")
-
-
-def _capped(command: Sequence[str], limit: float) -> str:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise EngineError(f"Core ML did not come back within {limit:g} s") from error
-    if done.returncode < 0:
-        raise EngineError(f"Core ML took the process down (signal {-done.returncode})")
-    if done.returncode:
-        raise EngineError((done.stderr.strip().splitlines() or ["it failed and gave no reason"])[-1])
-    return done.stdout
 
 
 def _power_and_heat() -> tuple[str, str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from runtime.bench.calls import chunk_latency, time_part, time_sizes
 from runtime.bundle import BundleError, open_bundle
+from runtime.child import output_of
 from runtime.engines import EngineError
 from runtime.measure import UNTIMED
 from runtime.options import MeasureOptions
@@ -65,14 +65,8 @@ def in_fresh_process(
 
     def timed(path: Path) -> dict[str, float]:
         command = [sys.executable, "-m", module, str(path), json.dumps(dataclasses.asdict(options))]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
-        except subprocess.TimeoutExpired as error:
-            raise EngineError(f"timing {path.name} did not end within {limit:g} s") from error
-        if done.returncode:
-            said = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]
-            raise EngineError(f"timing {path.name} failed: {said[-1]}")
-        return {str(unit): float(value) for unit, value in json.loads(done.stdout).items()}
+        said = output_of(command, f"timing {path.name}", limit)
+        return {str(unit): float(value) for unit, value in json.loads(said).items()}
 
     return timed
 

@@ -12,7 +12,6 @@ import datetime
 import json
 import os
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -29,6 +28,7 @@ from runtime.bench.feed import Feed, feed
 from runtime.bench.paced import Paced, Stall, paced_latencies, recovery, summarised
 from runtime.bench.strain import Resources, Silence, busy_cores, resources, silence
 from runtime.bundle import BundleError, open_bundle
+from runtime.child import output_of
 from runtime.files import write_json
 from runtime.measure import tool_versions
 from runtime.stream import StreamingArtefact
@@ -236,10 +236,7 @@ def _measure(path: Path, options: BenchOptions, tell: Callable[[str], None]) -> 
 def _in_another_process(path: Path, options: BenchOptions) -> BenchReport:
     asked = dataclasses.asdict(dataclasses.replace(options, processes=1))
     command = [sys.executable, "-m", "runtime.bench.whole", str(path), json.dumps(asked)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise BundleError(f"a bench process failed: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}")
-    return TypeAdapter(BenchReport).validate_json(done.stdout)
+    return TypeAdapter(BenchReport).validate_json(output_of(command, "a bench process"))
 
 
 def _spread(found: list[OneProcess]) -> dict[str, Spread]:

@@ -19,6 +19,7 @@ import numpy as np
 
 from ops.metal.package import build_command, package_hash, write_package
 from runtime.cache import cache_folder
+from runtime.child import output_of
 from runtime.coreml_tools import coremltools
 from runtime.engines import EngineError, State, cpu_name
 from runtime.errors import ArtefactError
@@ -112,16 +113,9 @@ def load_custom_layer() -> ctypes.CDLL:
 def guard(command: Sequence[str], path: Path, seconds: float) -> None:
     """Runs a trial in another process; raises EngineError when it hangs, crashes or fails."""
     try:
-        result = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise EngineError(
-            f"Core ML did not load {path.name} within {seconds:g} s: try another compute unit (cpu_and_gpu, cpu)"
-        ) from error
-    if result.returncode < 0:
-        raise EngineError(f"Core ML crashed on {path.name} (signal {-result.returncode}): try another compute unit")
-    if result.returncode:
-        reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise EngineError(f"Core ML cannot load {path.name}: {reason}")
+        output_of(command, f"Core ML, loading {path.name},", seconds)
+    except EngineError as error:
+        raise EngineError(f"{error} (another compute unit may do: cpu_and_gpu, cpu)") from error
 
 
 if __name__ == "__main__":

@@ -1,11 +1,7 @@
 import dataclasses
 import json
 import shutil
-import subprocess
-import sys
 import threading
-import time
-import urllib.request
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -130,40 +126,10 @@ def test_the_job_goes_on_without_its_server_and_says_so(fp16, tmp_path, capfd, m
     assert "python -m reports sync" in " ".join(capfd.readouterr().err.split())
 
 
-def test_a_real_server_takes_it_over_http(copy, tmp_path):
-    """The MLflow server itself, one worker, on loopback."""
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {
-        **__import__("os").environ,
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += [
-        "--backend-store-uri",
-        f"sqlite:///{tmp_path}/server.db",
-        "--artifacts-destination",
-        str(tmp_path / "a"),
-    ]
-    with (tmp_path / "server.log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=tmp_path)
-    try:
-        for _ in range(120):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1)
-                break
-            except OSError:
-                time.sleep(0.5)
-        options = TrackingOptions(uri=f"http://127.0.0.1:{port}", experiment="fleet")
-        assert len(tracking.track(copy.path, options)) == 3
-        assert set(runs(options)) == {"convert", "measure mil", "measure onnx"}
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
+def test_a_real_server_takes_it_over_http(copy, mlflow_server):
+    options = TrackingOptions(uri=mlflow_server, experiment="fleet")
+    assert len(tracking.track(copy.path, options)) == 3
+    assert set(runs(options)) == {"convert", "measure mil", "measure onnx"}
 
 
 def test_a_server_that_answers_with_errors_is_a_sentence(copy):

@@ -3,12 +3,10 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 
 import pytest
 
@@ -148,29 +146,7 @@ def test_skew_is_told_by_name():
     assert _fits({"cores": 2}, {"cores": 2, "memory_gb": 4}) and not _fits({"cores": 2}, {"memory_gb": 4})
 
 
-@pytest.fixture
-def server(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db", "--artifacts-destination", f"{tmp_path}/a"]
-    with (tmp_path / "server.log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=tmp_path)
-    address = f"http://127.0.0.1:{port}"
-    for _ in range(120):
-        try:
-            urllib.request.urlopen(f"{address}/health", timeout=1)
-            break
-        except OSError:
-            time.sleep(0.5)
-    yield address
-    process.terminate()
-    process.wait(timeout=30)
-
-
-def test_a_suite_converts_anywhere_measures_on_the_mac_and_outlives_a_worker(fleet, server, tmp_path):
+def test_a_suite_converts_anywhere_measures_on_the_mac_and_outlives_a_worker(fleet, mlflow_server, tmp_path):
     """Three workers, one of them the "mac": conversions on the two others, one of which is killed in a job."""
     fleet.worker("a")
     fleet.worker("b")
@@ -179,7 +155,7 @@ def test_a_suite_converts_anywhere_measures_on_the_mac_and_outlives_a_worker(fle
     jobs = "suite.jobs=[{precision: fp32}, {precision: fp32, upsampler: native}]"
     command = [sys.executable, "-m", "convert", "suite.name=own", jobs, "format=onnx", *QUICK[2:]]
     command += ["runner=dask", f"runner.scheduler={fleet.address}", "runner.cores=1"]
-    command += [f"output={tmp_path}/out", f"tracking.uri={server}"]
+    command += [f"output={tmp_path}/out", f"tracking.uri={mlflow_server}"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     suite = subprocess.Popen(
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -197,7 +173,7 @@ def test_a_suite_converts_anywhere_measures_on_the_mac_and_outlives_a_worker(fle
 
     import mlflow
 
-    mlflow.set_tracking_uri(server)
+    mlflow.set_tracking_uri(mlflow_server)
     runs = mlflow.search_runs(search_all_experiments=True, output_format="list")
     kinds = sorted(run.data.tags["kind"] for run in runs)
     assert kinds.count("suite") == 1 and kinds.count("convert") == 2

@@ -126,16 +126,10 @@ def test_the_core_ml_engine_s_own_code_runs_over_enable_predict(fp16, mlpackage)
         CoreMLEngine(mlpackage, compute_unit="gpu", guard_seconds=0)
 
 
-def test_a_trial_load_that_hangs_crashes_or_fails_is_a_sentence(mlpackage):
+def test_a_trial_load_that_hangs_is_a_sentence_with_a_way_out(mlpackage):
     hang = [sys.executable, "-c", "import time; time.sleep(60)"]
-    crash = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
-    fail = [sys.executable, "-c", "raise SystemExit('compiler said no')"]
-    with pytest.raises(EngineError, match=r"did not load .* within 0\.5 s"):
+    with pytest.raises(EngineError, match=r"loading kath\S+, did not end within 0\.5 s \(another compute unit may do"):
         guard(hang, mlpackage, 0.5)
-    with pytest.raises(EngineError, match=r"crashed .*signal 9"):
-        guard(crash, mlpackage, 30)
-    with pytest.raises(EngineError, match="compiler said no"):
-        guard(fail, mlpackage, 30)
     guard([sys.executable, "-c", ""], mlpackage, 30)
 
 
