@@ -22,7 +22,7 @@ from convert.schema import Choice, Job, ModelOptions
 from convert.stages import convert_artefact
 from converters.component import Component, family
 from converters.formats.mlprogram import _tensor_types
-from converters.options import FormatOptions, Shape
+from converters.options import FormatOptions, PrecisionOptions, Shape
 from runtime.coreml_tools import coremltools
 
 MODELS = {"hifigan": "kathleen_hifigan_v2", "ge2e": "rtvc_encoder", "vits": "joe_vits"}
@@ -57,7 +57,10 @@ def main(names: list[str]) -> None:
         architecture = family(name)
         components = architecture.components(architecture.load(checkpoint), checkpoint, Shape())
         job = Job(
-            model=ModelOptions(name), precision=Choice("fp16"), upsampler=Choice("polyphase"), format=FormatOptions()
+            model=ModelOptions(name),
+            precision=PrecisionOptions("fp16"),
+            upsampler=Choice("polyphase"),
+            format=FormatOptions(),
         )
         total = [0.0, 0.0, 0.0]
         for component in components:

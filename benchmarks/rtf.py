@@ -24,7 +24,7 @@ from checkpoints.locate import locate
 from checkpoints.options import CheckpointOptions
 from converters.component import format_
 from converters.families import hifigan
-from converters.options import FormatOptions, Shape
+from converters.options import FormatOptions, PrecisionOptions, Shape
 from ops.upsample import rewrite_upsampling
 from runtime.engines import open_engine
 
@@ -48,9 +48,11 @@ def main(rounds: int = 5) -> None:
         (component,) = hifigan.components(module, checkpoint, Shape(chunk + 26))
         with tempfile.TemporaryDirectory() as folder:
             rewritten = dataclasses.replace(component, module=rewrite_upsampling(component.module, "polyphase"))
-            artefact = format_("mlprogram").convert(rewritten, "fp16", FormatOptions(), Path(folder))
+            artefact = format_("mlprogram").convert(rewritten, PrecisionOptions("fp16"), FormatOptions(), Path(folder))
             engine = open_engine("onnx", artefact)
-            plain_path = format_("onnx").convert(component, "fp32", FormatOptions("onnx"), Path(folder))
+            plain_path = format_("onnx").convert(
+                component, PrecisionOptions("fp32"), FormatOptions("onnx"), Path(folder)
+            )
             plain = onnxruntime.InferenceSession(str(plain_path))
             mel = np.random.default_rng(0).normal(-4, 2, (1, 80, chunk + 26)).astype(np.float32)
             timings: dict[str, list[float]] = {"voxport": [], "plain": []}

@@ -33,7 +33,7 @@ from checkpoints.options import CheckpointOptions
 from converters.component import Component, format_
 from converters.coqui import import_coqui
 from converters.families import hifigan
-from converters.options import FormatOptions, Shape, StreamOptions
+from converters.options import FormatOptions, PrecisionOptions, Shape, StreamOptions
 from converters.streaming import streaming_component
 from ops.upsample import rewrite_upsampling
 from runtime.bench.feed import feed
@@ -116,7 +116,9 @@ def sized(whole: Component, frames: int) -> Component:
 
 def converted(part: Component, folder: Path, threads: int) -> Engine:
     folder.mkdir()
-    return open_engine("onnx", format_("onnx").convert(part, "fp32", FormatOptions("onnx"), folder), threads=threads)
+    return open_engine(
+        "onnx", format_("onnx").convert(part, PrecisionOptions("fp32"), FormatOptions("onnx"), folder), threads=threads
+    )
 
 
 def repeated(engine: Engine, given: dict[str, np.ndarray]) -> Iterator[Callable[[], object]]:

@@ -18,7 +18,7 @@ from convert.schema import Job
 from reports.record import JobRecord, read_record, write_record
 from reports.tracked import is_tracked, mark_untracked
 from reports.worker import ReportWorker, WorkerError
-from runtime.bundle import Bundle, BundleError, open_bundle, publish, staging
+from runtime.bundle import GOLDENS, Bundle, BundleError, open_bundle, publish, staging
 from runtime.gates import GateResult, judge, kind_of
 from runtime.measure import (
     UNTIMED,
@@ -182,6 +182,9 @@ def _convert(
     folder.mkdir()
     with stages.stage(f"load {located.name}"):
         original = steps.load_original(job, located)
+    if job.precision.compute == "mixed":
+        with stages.stage("goldens of real speech"):
+            original = steps.with_cases(original, folder)
     form = f"{job.precision.name}, upsampler {job.upsampler.name}, {job.mode}"
     artefacts = []
     for component in original.components:
@@ -193,8 +196,9 @@ def _convert(
         lowering.start(paths)
     with stages.stage("export the reference"):
         steps.write_references(original, folder)
-    with stages.stage("goldens of real speech"):
-        steps.make_goldens(original, folder)
+    if not (folder / GOLDENS).exists():
+        with stages.stage("goldens of real speech"):
+            steps.make_goldens(original, folder)
     if job.stream.mode == "lowlat":
         with stages.stage("what the bounded lookahead costs"):
             pairs = zip(original.components, artefacts)

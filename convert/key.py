@@ -29,7 +29,7 @@ def bundle_key(job: Job, checkpoint: LocatedCheckpoint) -> str:
         "checkpoint": checkpoint.sha256,
         "config": checkpoint.config,
         "family": job.model.family,
-        "precision": job.precision.name,
+        "precision": dataclasses.asdict(job.precision),
         "format": dataclasses.asdict(job.format),
         "upsampler": job.upsampler.name,
         "shape": dataclasses.asdict(job.shape),

@@ -10,7 +10,7 @@ from typing import Any
 
 from checkpoints.catalogue import catalogue
 from checkpoints.options import CheckpointOptions
-from converters.options import ConversionError, FormatOptions, Shape, StreamOptions, check_pair
+from converters.options import ConversionError, FormatOptions, PrecisionOptions, Shape, StreamOptions, check_pair
 from reports.options import CompareOptions, TrackingOptions
 from runtime.options import GateLimits, MeasureOptions
 
@@ -84,7 +84,7 @@ class Job:
 
     model: ModelOptions = field(default_factory=ModelOptions)
     checkpoint: CheckpointOptions = field(default_factory=CheckpointOptions)
-    precision: Choice = field(default_factory=Choice)
+    precision: PrecisionOptions = field(default_factory=PrecisionOptions)
     format: FormatOptions = field(default_factory=FormatOptions)
     upsampler: Choice = field(default_factory=Choice)
     shape: Shape = field(default_factory=Shape)

@@ -17,6 +17,7 @@ from convert.key import bundle_name, versions
 from convert.schema import Job
 from converters.component import Component, family, format_, voice_family
 from converters.export import export_reference
+from converters.mixed import take_records
 from converters.options import CUSTOM_LAYER_FOLDER, TWIN_FOLDER, ConversionError
 from converters.streaming import streaming_component, truncation_db
 from converters.upsampling import upsampling_stages
@@ -31,7 +32,9 @@ from runtime.bundle import (
     ConversionRecord,
     GoldenCase,
     Manifest,
+    MixedRecord,
     file_hashes,
+    read_goldens,
     write_goldens,
     write_manifest,
 )
@@ -79,24 +82,28 @@ class Converted:
     artefact: Path
     form: StreamForm | None = None
     sizes: dict[int, str] = dataclasses.field(default_factory=dict)
+    mixed: dict[str, MixedRecord] = dataclasses.field(default_factory=dict)
 
 
 def convert_artefact(job: Job, component: Component, folder: Path) -> Converted:
     """Rewrites upsampling and streaming and writes the artefact into `folder`."""
+    made = _convert_sizes(job, component, folder) if component.sizes else _convert_form(job, component, folder)
+    return dataclasses.replace(made, mixed=take_records(component.name, folder))
+
+
+def _convert_form(job: Job, component: Component, folder: Path) -> Converted:
     into = format_(job.format.name)
-    if component.sizes:
-        return _convert_sizes(job, component, folder)
     if job.stream.mode != "offline" and component.time is not None:
         streaming = streaming_component(component, job.stream, job.upsampler.name, into.holds_functions(job.format))
         functions = streaming.functions
         if job.upsampler.name == "metal":
             functions = {name: _upsampled(job, function) for name, function in functions.items()}
         if len(functions) > 1:
-            artefact = into.convert_functions(functions, job.precision.name, job.format, folder)
+            artefact = into.convert_functions(functions, job.precision, job.format, folder)
         else:
-            artefact = into.convert(functions["edge"], job.precision.name, job.format, folder)
+            artefact = into.convert(functions["edge"], job.precision, job.format, folder)
         return Converted(artefact, streaming.form)
-    return Converted(into.convert(_upsampled(job, component), job.precision.name, job.format, folder))
+    return Converted(into.convert(_upsampled(job, component), job.precision, job.format, folder))
 
 
 def _convert_sizes(job: Job, component: Component, folder: Path) -> Converted:
@@ -105,12 +112,12 @@ def _convert_sizes(job: Job, component: Component, folder: Path) -> Converted:
     into = format_(job.format.name)
     if into.holds_functions(job.format):
         functions = {f"size{size}": component.at_size(size) for size in component.sizes}
-        artefact = into.convert_functions(functions, job.precision.name, job.format, folder)
+        artefact = into.convert_functions(functions, job.precision, job.format, folder)
         return Converted(artefact, sizes={size: f"size{size}" for size in component.sizes})
     if job.format.name == "onnx":
-        return Converted(into.convert(component, job.precision.name, job.format, folder))
+        return Converted(into.convert(component, job.precision, job.format, folder))
     size = max(component.sizes) if component.padded else 1
-    return Converted(into.convert(component.at_size(size), job.precision.name, job.format, folder), sizes={size: ""})
+    return Converted(into.convert(component.at_size(size), job.precision, job.format, folder), sizes={size: ""})
 
 
 def _upsampled(job: Job, component: Component) -> Component:
@@ -155,6 +162,16 @@ def make_goldens(original: Original, folder: Path) -> None:
             np.savez(folder / VOICE_TABLES, **original.tables)  # type: ignore[arg-type]  # as in write_goldens
         return
     write_goldens(folder / GOLDENS, {component.name: _clip_goldens(component) for component in original.components})
+
+
+def with_cases(original: Original, folder: Path) -> Original:
+    """The goldens, made first where a conversion chooses something by real inputs, and known to the components."""
+    make_goldens(original, folder)
+    components = [
+        dataclasses.replace(one, cases=tuple(case.inputs for case in read_goldens(folder / GOLDENS, one.name)))
+        for one in original.components
+    ]
+    return dataclasses.replace(original, components=tuple(components))
 
 
 def _clip_goldens(component: Component) -> list[GoldenCase]:
@@ -213,8 +230,10 @@ def finish_bundle(
         )
     if job.format.name == "neuralnetwork" and job.upsampler.name == "metal":
         notes.append(f"an app that loads it adds the Swift package in {CUSTOM_LAYER_FOLDER}/")
-    for converted in artefacts:
+    for component, converted in zip(original.components, artefacts):
         _refuse_custom_layers(converted.artefact)
+        for function, mixed in converted.mixed.items():
+            notes.append(f"{component.name} {function if len(converted.mixed) > 1 else ''}".strip() + f": {mixed}")
     manifest = Manifest(
         name=bundle_name(job, located, key),
         key=key,
@@ -264,6 +283,7 @@ def _record(component: Component, converted: Converted, folder: Path) -> Compone
         speaker=component.speaker,
         sizes=converted.sizes,
         padded=component.padded,
+        mixed=converted.mixed,
         validated_by=twin.relative_to(folder).as_posix() if twin.exists() else None,
     )
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from checkpoints.load import LoadedCheckpoint
-from converters.options import ConversionError, FormatOptions, Shape
+from converters.options import ConversionError, FormatOptions, PrecisionOptions, Shape
 from runtime.audio import MelSettings
 from runtime.speaker import SpeakerSettings
 from runtime.spec import Dim, TensorSpec, TimeAxis
@@ -28,7 +29,7 @@ class Component:
     `features` where its input is the mel of audio, `speaker` where it embeds speakers. `states`: buffers of the module
     that Core ML is to keep from call to call. `sizes`: fixed sizes of the flexible axes, each a function of its own
     where the format holds several over the same weights; with `padded` an input goes to the next larger one, masked,
-    else its rows are dealt out.
+    else its rows are dealt out. `cases`: real inputs of any length, for what is chosen by them.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Component:
     speaker: SpeakerSettings | None = None
     sizes: tuple[int, ...] = ()
     padded: bool = False
+    cases: tuple[Mapping[str, np.ndarray], ...] = ()
 
     def at_size(self, size: int) -> Component:
         """The same component with every flexible axis at one size."""
@@ -100,12 +102,14 @@ class Format(Protocol):
     default, where `holds_functions` says that the format can.
     """
 
-    def convert(self, component: Component, precision: str, options: FormatOptions, folder: Path) -> Path: ...
+    def convert(
+        self, component: Component, precision: PrecisionOptions, options: FormatOptions, folder: Path
+    ) -> Path: ...
 
     def holds_functions(self, options: FormatOptions) -> bool: ...
 
     def convert_functions(
-        self, functions: Mapping[str, Component], precision: str, options: FormatOptions, folder: Path
+        self, functions: Mapping[str, Component], precision: PrecisionOptions, options: FormatOptions, folder: Path
     ) -> Path: ...
 
 

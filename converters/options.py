@@ -36,6 +36,63 @@ def check_pair(artefact_format: str, upsampler: str) -> None:
         )
 
 
+COMPUTE = ("fp32", "fp16", "mixed")
+WEIGHTS = ("", "linear", "palette")
+GRANULARITIES = {
+    "": ("",),
+    "linear": ("per_tensor", "per_channel", "per_block"),
+    "palette": ("per_tensor", "per_grouped_channel"),
+}
+
+
+@dataclass
+class PrecisionOptions:
+    """What numbers are computed and stored in. `compute`: type of the arithmetic, by default what the name says; mixed
+    is fp16 but for the fewest ops that bring the outputs `gain_db` closer to float32 than fp16 does, found in at most
+    `conversions` conversions.
+
+    `weights`: stored as they are, as integers (linear, 4 or 8 `bits`) or as indices into a table (palette, 1 to 8), by
+    `granularity` in groups or blocks of `group_size`; tensors of fewer than `min_elements` stay. Joint forms: the
+    smallest weights, a share `sparsity` of them, are zeros that take no place; a palette's table is itself of integers
+    (`table_int8`).
+    """
+
+    name: str = ""
+    compute: str = ""
+    gain_db: float = 10.0
+    conversions: int = 6
+    weights: str = ""
+    bits: int = 8
+    granularity: str = ""
+    group_size: int = 32
+    min_elements: int = 2048
+    sparsity: float = 0.0
+    table_int8: bool = False
+
+    def __post_init__(self) -> None:
+        self.compute = self.compute or self.name
+        if self.weights not in WEIGHTS:
+            raise ConversionError(f"there is no precision.weights {self.weights!r}; there is: {', '.join(WEIGHTS[1:])}")
+        allowed = GRANULARITIES[self.weights]
+        self.granularity = self.granularity or allowed[0]
+        if self.granularity not in allowed:
+            raise ConversionError(
+                f"precision.granularity={self.granularity}: weights={self.weights or 'none'} takes {', '.join(allowed)}"
+            )
+        bits = {"linear": (4, 8), "palette": (1, 2, 3, 4, 6, 8)}.get(self.weights, (self.bits,))
+        if self.bits not in bits:
+            raise ConversionError(
+                f"precision.bits={self.bits}: weights={self.weights} takes {', '.join(map(str, bits))}"
+            )
+        if not 0 <= self.sparsity < 1 or self.group_size < 1 or self.conversions < 3 or self.gain_db <= 0:
+            raise ConversionError(
+                "precision needs 0 <= sparsity < 1, group_size >= 1, conversions >= 3 and gain_db > 0, got "
+                f"{self.sparsity:g}, {self.group_size}, {self.conversions} and {self.gain_db:g}"
+            )
+        if self.table_int8 and self.weights != "palette":
+            raise ConversionError("precision.table_int8 is for weights=palette")
+
+
 @dataclass
 class Shape:
     """Lengths of the time axis, in input frames: one fixed length, or the bounds of a flexible one."""

@@ -28,6 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
     bench.add_argument("file", type=Path, metavar="FILE.json")
     mac = commands.add_parser("mac-check", help="a page of what `python -m runtime mac-check` wrote, and log it")
     mac.add_argument("file", type=Path, metavar="FILE.json")
+    audited = commands.add_parser("audit", help="a page of what `python -m runtime audit` wrote")
+    audited.add_argument("file", type=Path, metavar="FILE.json")
     forms = commands.add_parser("upsampling", help="a page that compares bundles of several formats and upsamplers")
     forms.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE")
     forms.add_argument("--mac-check", type=Path, metavar="FILE.json", help="what a Mac measured of the same bundles")
@@ -75,6 +77,8 @@ def main(arguments: list[str] | None = None) -> int:
             tags = dict(text.partition("=")[::2] for text in options.tag)
             tracking = TrackingOptions(uri=options.uri, experiment=options.experiment, tags=tags)
             return _judge(options, tracking, asked)
+        if options.command == "audit":
+            return _audit(options.file)
         if options.command == "upsampling":
             return _upsampling(options.bundles, options.mac_check, options.out)
         return _html(options.bundle) if options.command == "html" else _sync(options.output)
@@ -90,6 +94,14 @@ def _html(bundle: Path) -> int:
     from reports.html import write_report
 
     print(write_report(bundle))
+    return 0
+
+
+def _audit(file: Path) -> int:
+    from reports.html import write_audit
+    from runtime.mil.audit import read_audit
+
+    print(write_audit(read_audit(file), file.with_suffix(".html")))
     return 0
 
 

@@ -20,6 +20,8 @@ from runtime.bundle import Bundle, GoldenCase, size_of
 from runtime.files import write_text
 from runtime.mac_check import MacCheck
 from runtime.measure import Measurement
+from runtime.mil.audit import FILE as AUDIT
+from runtime.mil.audit import Audit, read_audit
 
 FILE = "report.html"
 
@@ -39,6 +41,9 @@ def write_report(bundle_path: Path) -> Path:
     clips: list[dict] = []
     if measurements[0].clips:
         clips = _draw_audio(bundle, measurements, judge, pictures)
+    audit = read_audit(bundle.measured / AUDIT) if (bundle.measured / AUDIT).is_file() else None
+    drawn = _draw_audit(audit)
+    pictures |= {f"audit-{index}": png for index, png in enumerate(drawn)}
     _keep_pictures(bundle, pictures)
     page = render(
         "report.html",
@@ -51,6 +56,8 @@ def write_report(bundle_path: Path) -> Path:
         judge=judge,
         clips=clips,
         pictures={name: _data_url(png, "image/png") for name, png in pictures.items()},
+        audit=audit,
+        audit_pictures=[_data_url(png, "image/png") for png in drawn],
         sizes=_sizes(bundle),
         config=json.dumps(record.config, indent=2),
         versions=_versions(bundle, measurements),
@@ -92,6 +99,17 @@ def write_mac_check(check: MacCheck, path: Path) -> Path:
     passed = all(bundle.targets for bundle in check.bundles) and all(row.verdict == "met" for row in rows)
     write_text(path, render("mac-check.html", check=check, passed=passed))
     return path
+
+
+def write_audit(audit: Audit, path: Path) -> Path:
+    """The page of what `python -m runtime audit` wrote."""
+    pictures = [_data_url(png, "image/png") for png in _draw_audit(audit)]
+    write_text(path, render("audit.html", audit=audit, audit_pictures=pictures))
+    return path
+
+
+def _draw_audit(audit: Audit | None) -> list[bytes]:
+    return [plots.audit(program) for program in audit.programs] if audit else []
 
 
 def render(template: str, **values: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -21,6 +22,7 @@ from runtime.bench.closed import Latency
 from runtime.bench.whole import BenchReport
 from runtime.form import StreamForm
 from runtime.metrics import WINDOW_SECONDS, window_snr_db
+from runtime.mil.audit import OpAudit, ProgramAudit
 from runtime.spec import TimeAxis
 
 PALETTE = ("#3b6fb6", "#d1603d", "#3f9c6d", "#8a63b0")
@@ -140,6 +142,45 @@ def op_bars(ops: Mapping[str, int]) -> bytes:
     axis.set(xticks=[], xlim=(0, max(counts) * 1.12))
     axis.spines[["bottom", "left"]].set_visible(False)
     return _png(figure)
+
+
+def audit(program: ProgramAudit) -> bytes:
+    """What rounding costs, op by op in the program's order: errors, range, and the ops that matter most."""
+    figure = plt.figure(figsize=(9.6, 7.6))
+    grid = figure.add_gridspec(2, 2, left=0.07, right=0.98, top=0.95, bottom=0.07, hspace=0.32, wspace=0.55)
+    error, span, worst = (figure.add_subplot(place) for place in (grid[0, :], grid[1, 0], grid[1, 1]))
+    rows = sorted(program.ops, key=lambda row: row.position)
+    at = [row.position for row in rows]
+    shown = (
+        ("accumulated: its output to the exact one", "accumulated_db", PALETTE[0]),
+        ("local: its own rounding", "local_db", PALETTE[2]),
+        ("effect of that on the outputs", "effect_db", PALETTE[1]),
+    )
+    for label, name, colour in shown:
+        values = [value if math.isfinite(value := getattr(row, name)) else math.nan for row in rows]
+        error.plot(at, values, ".", color=colour, label=label)
+    if math.isfinite(program.snr_db):
+        error.axhline(program.snr_db, color=_INK, lw=1, ls="--")
+    error.set(xlabel="op, in the program's order", ylabel="SNR, dB (dashed: the program's)")
+    error.set_title(f"{program.component} {program.function}".strip())
+    error.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=8)
+    span.semilogy(at, [row.largest or math.nan for row in rows], ".", color=PALETTE[0], label="largest magnitude")
+    span.axhline(65504, color=PALETTE[1], lw=1)
+    span.axhline(2.0**-14, color=PALETTE[3], lw=1, ls="--")
+    span.set(xlabel="op, in the program's order", ylabel="magnitude")
+    span.set_title("red: fp16 overflows; violet: below is subnormal")
+    top = [row for row in program.ops if row.effect_db < math.inf][:14][::-1]
+    worst.barh([f"{row.op} {row.output}"[:34] for row in top], [_share(row, program) for row in top], color=PALETTE[1])
+    worst.tick_params(axis="y", labelsize=6.5)
+    worst.set(xlabel="% of what rounding costs")
+    worst.set_title("ops that matter most")
+    return _png(figure)
+
+
+def _share(row: OpAudit, program: ProgramAudit) -> float:
+    """Of the summed effects, in percent; everything for an overflow."""
+    total = sum(10 ** (-one.effect_db / 10) for one in program.ops if math.isfinite(one.effect_db))
+    return 100 * 10 ** (-row.effect_db / 10) / total if math.isfinite(row.effect_db) and total else 100.0
 
 
 def bench(report: BenchReport) -> bytes:

@@ -27,6 +27,7 @@ from reports.tracked import UNTRACKED, tracked_runs, write_tracked
 from runtime.audio import write_wav
 from runtime.bundle import MANIFEST, Bundle, BundleError, Manifest
 from runtime.measure import Measurement
+from runtime.mil.audit import FILE as AUDIT
 
 _SYNC_SECONDS = 600.0
 
@@ -107,7 +108,7 @@ class _Log:
             metrics |= {"convert_s": sum(converted), "job_s": sum(record.seconds.values())}
 
         def fill(folder: Path) -> None:
-            for file in (bundle.path / MANIFEST, bundle.measured / RECORD, bundle.measured / REPORT):
+            for file in (bundle.path / MANIFEST, *(bundle.measured / name for name in (RECORD, REPORT, AUDIT))):
                 if file.is_file():
                     shutil.copy(file, folder)
             if (bundle.measured / "plots").is_dir():

@@ -29,6 +29,7 @@ from runtime.voice import VoiceRecord
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 GOLDENS = "goldens.npz"
+PLACES = ".places.json"  # behind a component's name: function -> output of an op -> module of the original
 VOICE_GOLDENS = "voice"  # in the place of a component's name
 
 
@@ -61,12 +62,34 @@ class ConversionRecord(_Record):
     target: str
 
 
+class MixedRecord(_Record):
+    """Of one function in mixed precision: the ops kept in fp32, by their outputs' names, and the module that each comes
+    from. SNR to the same program in float32, on the component's example: `fp16_db`, as the whole in fp16 gives it;
+    `budget_db`, wanted; `reached_db`, by the artefact. What the search took: `conversions` and `simulations`."""
+
+    kept: dict[str, str]
+    ops: int
+    fp16_db: float
+    budget_db: float
+    reached_db: float
+    conversions: int
+    simulations: int
+
+    def __str__(self) -> str:
+        met = "" if self.reached_db >= self.budget_db else " (not reached)"
+        return (
+            f"{len(self.kept)} of {self.ops} ops in fp32: {self.reached_db:.1f} dB to float32, {self.budget_db:.1f} "
+            f"wanted{met}, {self.fp16_db:.1f} in fp16 alone ({self.conversions} conversions, {self.simulations} "
+            "simulations)"
+        )
+
+
 class ComponentRecord(_Record):
     """One artefact and how to feed it; `computes` names the upstream function, `ops` counts what it is made of.
     `validated_by`: the artefact that is executed in its place where only a Mac can execute it. `upsampling`: its
     transposed convolutions in the order in which they run, at the default shape. `sizes`: of the flexible axes, and
     the functions that take them, without any they are free; `padded`: an input goes to the next larger one, else
-    its rows are dealt out.
+    its rows are dealt out. `mixed`: by function.
 
     `inputs` and `outputs` are those of the component; where `stream` is set, the artefact takes a chunk at a time.
     """
@@ -87,6 +110,7 @@ class ComponentRecord(_Record):
     speaker: SpeakerSettings | None = None
     sizes: dict[int, str] = {}
     padded: bool = False
+    mixed: dict[str, MixedRecord] = {}
 
 
 class Manifest(_Record):
@@ -149,7 +173,7 @@ class Bundle:
 
     def spoken(self) -> list[GoldenCase]:
         """The golden cases of a whole voice, end to end: symbols in, audio out."""
-        return self._cases(VOICE_GOLDENS)
+        return read_goldens(self.path / GOLDENS, VOICE_GOLDENS)
 
     def audio_of(self, case: GoldenCase) -> np.ndarray:
         """The reference's samples (N,) of a golden case of what makes audio."""
@@ -170,19 +194,7 @@ class Bundle:
 
     def goldens(self, component: ComponentRecord) -> list[GoldenCase]:
         """The component's golden cases, in the order in which they were stored."""
-        return self._cases(component.name)
-
-    def _cases(self, wanted: str) -> list[GoldenCase]:
-        with np.load(self.path / GOLDENS, allow_pickle=False) as stored:
-            cases: dict[str, dict[str, dict[str, np.ndarray]]] = {}
-            for key in stored.files:
-                owner, clip, kind, tensor = key.split("/")
-                if owner == wanted:
-                    cases.setdefault(clip, {}).setdefault(kind, {})[tensor] = stored[key]
-        return [
-            GoldenCase(clip, kinds["in"], kinds["out"], kinds.get("recording", {}).get("samples"))
-            for clip, kinds in cases.items()
-        ]
+        return read_goldens(self.path / GOLDENS, component.name)
 
     @property
     def measured(self) -> Path:
@@ -192,6 +204,20 @@ class Bundle:
     @property
     def artefact_bytes(self) -> int:
         return sum(size_of(self.artefact(component)) for component in self.manifest.components)
+
+
+def read_goldens(path: Path, wanted: str) -> list[GoldenCase]:
+    """The cases of one component, in the order in which they were stored."""
+    with np.load(path, allow_pickle=False) as stored:
+        cases: dict[str, dict[str, dict[str, np.ndarray]]] = {}
+        for key in stored.files:
+            owner, clip, kind, tensor = key.split("/")
+            if owner == wanted:
+                cases.setdefault(clip, {}).setdefault(kind, {})[tensor] = stored[key]
+    return [
+        GoldenCase(clip, kinds["in"], kinds["out"], kinds.get("recording", {}).get("samples"))
+        for clip, kinds in cases.items()
+    ]
 
 
 def write_goldens(path: Path, cases: Mapping[str, Sequence[GoldenCase]]) -> None:

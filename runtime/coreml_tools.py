@@ -37,6 +37,16 @@ def coremltools() -> ModuleType:
     return module
 
 
+def optimizer() -> ModuleType:
+    """coremltools.optimize.coreml, without its progress bars."""
+    coremltools()
+    module = importlib.import_module("coremltools.optimize.coreml")
+    for name in ("_post_training_quantization", "_quantization_passes"):
+        bars = importlib.import_module(f"coremltools.optimize.coreml.{name}")
+        bars.tqdm = functools.partial(tqdm, disable=True)  # type: ignore[attr-defined]
+    return module
+
+
 @contextmanager
 def _hidden(names: tuple[str, ...]) -> Iterator[None]:
     absent = [name for name in names if name not in sys.modules]

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from converters.component import Component
-from converters.options import TWIN_FOLDER, ConversionError, FormatOptions
+from converters.options import TWIN_FOLDER, ConversionError, FormatOptions, PrecisionOptions
 from converters.precision import DTYPES, InPrecision
 from ops.metal.fused import OPERATOR, read_graph, stage_of, stages
 from ops.metal.layout import COREAI, UpsampleShape, packed_bias, packed_weights, text
@@ -31,14 +31,14 @@ from ops.metal.layout import COREAI, UpsampleShape, packed_bias, packed_weights,
 _THREADS_PER_GROUP = (64, 4, 1)
 
 
-def convert(component: Component, precision: str, options: FormatOptions, folder: Path) -> Path:
+def convert(component: Component, precision: PrecisionOptions, options: FormatOptions, folder: Path) -> Path:
     """Writes `folder/<component>.aimodel`; with Metal kernels also `folder/twin/<component>.aimodel`, without them.
 
     Inputs and outputs stay float32; `precision` is that of weights and ops.
     """
     coreai_torch = _coreai_torch()
-    if precision not in DTYPES:
-        raise ConversionError(f"format coreai has no precision {precision!r}; it has: {', '.join(DTYPES)}")
+    if precision.name not in DTYPES:
+        raise ConversionError(f"format coreai has no precision {precision.name!r}; it has: {', '.join(DTYPES)}")
     if component.states:
         raise ConversionError("stream.state=mlstate is Core ML's: format coreai takes stream.state=explicit")
     if any(component.dynamic_axes(spec) for spec in component.inputs):
@@ -48,18 +48,20 @@ def convert(component: Component, precision: str, options: FormatOptions, folder
     graph = read_graph(component.module, arguments)
     path = folder / f"{component.name}.aimodel"
     if not stages(graph):
-        return _written(coreai_torch, component, component.module, arguments, precision, path)
+        return _written(coreai_torch, component, component.module, arguments, precision.name, path)
     twin = folder / TWIN_FOLDER / path.name
     twin.parent.mkdir()
-    _written(coreai_torch, component, _with_stages(graph, Reference), arguments, precision, twin)
-    return _written(coreai_torch, component, _with_stages(graph, Kernel), arguments, precision, path)
+    _written(coreai_torch, component, _with_stages(graph, Reference), arguments, precision.name, twin)
+    return _written(coreai_torch, component, _with_stages(graph, Kernel), arguments, precision.name, path)
 
 
 def holds_functions(options: FormatOptions) -> bool:
     return False
 
 
-def convert_functions(functions: Mapping[str, Component], precision: str, options: FormatOptions, folder: Path) -> Path:
+def convert_functions(
+    functions: Mapping[str, Component], precision: PrecisionOptions, options: FormatOptions, folder: Path
+) -> Path:
     raise ConversionError(f"format coreai holds one function, got {', '.join(functions)}")
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from converters.component import Component
-from converters.options import CUSTOM_LAYER_FOLDER, ConversionError, FormatOptions
+from converters.options import CUSTOM_LAYER_FOLDER, ConversionError, FormatOptions, PrecisionOptions
 from ops.metal.fused import read_graph, stages
 from ops.metal.layout import TEXTURE_WIDTH, fits_a_texture
 from ops.metal.package import write_package
@@ -28,13 +28,15 @@ PRECISIONS = ("fp32", "fp16")
 _FP16_VERSION = 2  # of the specification: the first with half-precision weights
 
 
-def convert(component: Component, precision: str, options: FormatOptions, folder: Path) -> Path:
+def convert(component: Component, precision: PrecisionOptions, options: FormatOptions, folder: Path) -> Path:
     """Writes `folder/<component>.mlmodel`; with custom layers also `folder/custom_layer/`, which an app adds.
 
     Inputs and outputs are float32; `precision` is that of the weights: the device chooses that of the arithmetic.
     """
-    if precision not in PRECISIONS:
-        raise ConversionError(f"format neuralnetwork has no precision {precision!r}; it has: {', '.join(PRECISIONS)}")
+    if precision.name not in PRECISIONS:
+        raise ConversionError(
+            f"format neuralnetwork has no precision {precision.name!r}; it has: {', '.join(PRECISIONS)}"
+        )
     if component.states:
         raise ConversionError("format neuralnetwork has no states: take stream.state=explicit")
     if any(component.dynamic_axes(spec) for spec in component.inputs):
@@ -68,7 +70,7 @@ def convert(component: Component, precision: str, options: FormatOptions, folder
     for tensor, description in zip(component.outputs, spec.description.output):
         description.shortDescription = tensor.unit
         description.type.multiArrayType.shape[:] = tensor.default_shape
-    if precision == "fp16":
+    if precision.name == "fp16":
         halve_weights(spec)
     found = problems(spec)
     if found:
@@ -84,7 +86,9 @@ def holds_functions(options: FormatOptions) -> bool:
     return False
 
 
-def convert_functions(functions: Mapping[str, Component], precision: str, options: FormatOptions, folder: Path) -> Path:
+def convert_functions(
+    functions: Mapping[str, Component], precision: PrecisionOptions, options: FormatOptions, folder: Path
+) -> Path:
     raise ConversionError(f"format neuralnetwork holds one function, got {', '.join(functions)}")
 
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import torch
 
 from converters.component import Component
-from converters.options import ConversionError, FormatOptions
+from converters.options import ConversionError, FormatOptions, PrecisionOptions
 from converters.precision import DTYPES, InPrecision
 
 
-def convert(component: Component, precision: str, options: FormatOptions, folder: Path) -> Path:
+def convert(component: Component, precision: PrecisionOptions, options: FormatOptions, folder: Path) -> Path:
     """Writes `folder/<component>.onnx`. Inputs and outputs stay float32; `precision` is that of weights and ops."""
-    if precision not in DTYPES:
-        raise ConversionError(f"format onnx has no precision {precision!r}; it has: {', '.join(DTYPES)}")
+    if precision.name not in DTYPES:
+        raise ConversionError(f"format onnx has no precision {precision.name!r}; it has: {', '.join(DTYPES)}")
     if component.states:
         raise ConversionError("stream.state=mlstate is Core ML's: format onnx takes stream.state=explicit")
     module = component.module
@@ -25,8 +25,8 @@ def convert(component: Component, precision: str, options: FormatOptions, folder
     arguments = tuple(example[spec.name] for spec in component.inputs)
     shapes: tuple = tuple(component.dynamic_axes(spec) for spec in component.inputs)
     is_flexible = any(shapes)
-    if precision != "fp32":
-        module = InPrecision(module, DTYPES[precision]).eval()
+    if precision.name != "fp32":
+        module = InPrecision(module, DTYPES[precision.name]).eval()
         shapes = (shapes,)  # its forward takes *inputs: one more level
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -51,5 +51,7 @@ def holds_functions(options: FormatOptions) -> bool:
     return False
 
 
-def convert_functions(functions: Mapping[str, Component], precision: str, options: FormatOptions, folder: Path) -> Path:
+def convert_functions(
+    functions: Mapping[str, Component], precision: PrecisionOptions, options: FormatOptions, folder: Path
+) -> Path:
     raise ConversionError(f"format onnx holds one function, got {', '.join(functions)}")

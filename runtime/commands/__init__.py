@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import numpy as np
+
 from runtime.audio import MelSettings
 from runtime.bundle import Bundle, BundleError, ComponentRecord, open_bundle
 from runtime.engines import FORMAT_OF, Engine
-from runtime.spec import TimeAxis
+from runtime.spec import InputError, TimeAxis
 from runtime.stream import StreamingArtefact
 from runtime.synthesis import open_artefact
 
@@ -36,3 +38,12 @@ def engine_of(opened: Engine | StreamingArtefact) -> Engine:
 
 def is_artefact(path: Path) -> bool:
     return path.suffix in FORMAT_OF
+
+
+def arrays_of(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz. Raises InputError where it cannot be read as such."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return dict(stored)
+    except ValueError as error:
+        raise InputError(f"{path} cannot be read as arrays: {error}") from error

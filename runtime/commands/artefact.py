@@ -12,12 +12,12 @@ import numpy as np
 import runtime
 from runtime.audio import MelSettings, mel_spectrogram, read_audio, write_wav
 from runtime.bundle import ComponentRecord, open_bundle
-from runtime.commands import engine_of, is_artefact, opened, vocoder
+from runtime.commands import arrays_of, engine_of, is_artefact, opened, vocoder
 from runtime.engines import ENGINES_OF, FORMAT_OF
 from runtime.errors import ArtefactError
 from runtime.form import StreamForm
 from runtime.inspect import op_histogram
-from runtime.spec import Dim, InputError, TimeAxis
+from runtime.spec import Dim, TimeAxis
 from runtime.stream import StreamingArtefact
 from runtime.synthesis import mode_of, synthesise
 
@@ -102,11 +102,7 @@ def lower(options: argparse.Namespace) -> dict[str, Any]:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     artefact = opened(options)
-    try:
-        with np.load(options.inputs, allow_pickle=False) as stored:
-            inputs = dict(stored)
-    except ValueError as error:
-        raise InputError(f"{options.inputs} cannot be read as arrays: {error}") from error
+    inputs = arrays_of(options.inputs)
     time_axis = None if is_artefact(options.artefact) else open_bundle(options.artefact, False).main.time
     if time_axis is not None and mode_of(artefact, options.mode) != "offline" and set(inputs) == {time_axis.input}:
         samples = synthesise(artefact, time_axis, inputs[time_axis.input], options.mode, options.chunk)

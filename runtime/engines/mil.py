@@ -40,9 +40,8 @@ class MilEngine:
         return self.interface.new_state()
 
     def run(self, inputs: Mapping[str, np.ndarray], state: State | None = None) -> dict[str, np.ndarray]:
-        arrays = checked_inputs(self.inputs, self.interface.with_defaults(inputs))
         held = self.new_state() if state is None else state
-        tensors = [carried(held[name] if kept else arrays[name]) for name, kept in self._placeholders]
+        tensors = self.tensors(inputs, held)
         with torch.inference_mode():
             results = self.interpreter.run(*tensors)
         states = (name for name, kept in self._placeholders if kept)
@@ -51,6 +50,11 @@ class MilEngine:
         values = dict(zip(self._results, results))
         outputs = {spec.name: _array(values[spec.name], spec.dtype) for spec in self.outputs}
         return outputs | {name: values[name] for name in self.interface.labels}
+
+    def tensors(self, inputs: Mapping[str, np.ndarray], state: State) -> list[torch.Tensor]:
+        """What the graph takes. Raises InputError for inputs that do not fit."""
+        arrays = checked_inputs(self.inputs, self.interface.with_defaults(inputs))
+        return [carried(state[name] if kept else arrays[name]) for name, kept in self._placeholders]
 
 
 def _array(value: torch.Tensor, dtype: str) -> np.ndarray:

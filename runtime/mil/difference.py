@@ -15,8 +15,8 @@ from torch import Tensor, fx
 from runtime.bundle import Bundle, ComponentRecord
 from runtime.engines.mil import MilEngine
 from runtime.metrics import snr_db
+from runtime.mil.cases import fitted_inputs, function_of, horizon_of
 from runtime.mil.faithful import Faithful
-from runtime.spec import TensorSpec
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def compare_programs(
     champion: Path, candidate: Path, given: Mapping[str, np.ndarray], record: ComponentRecord
 ) -> OpDifference | None:
     """given: real inputs in the shapes of the component; they are cut from their middle to what the programs take."""
-    function = _function(record)
+    function = function_of(record)
     theirs, ours = _run(champion, function, given, record), _run(candidate, function, given, record)
     matcher = _matched(theirs, ours)
     structure = next((_words(tag, theirs[i:j], ours[k:m]) for tag, i, j, k, m in matcher if tag != "equal"), "")
@@ -124,26 +124,8 @@ def _run(path: Path, function: str | None, given: Mapping[str, np.ndarray], reco
     engine = MilEngine(path, function=function)
     recorder = _Recorder(engine.graph)
     engine.interpreter = recorder
-    horizon = record.stream.horizon if record.stream is not None else 0
-    engine.run({spec.name: _fitted(given.get(spec.name), spec, horizon) for spec in engine.inputs})
+    engine.run(fitted_inputs(engine.inputs, given, horizon_of(record)))
     return recorder.steps
-
-
-def _function(record: ComponentRecord) -> str | None:
-    if record.stream is not None:
-        return record.stream.steady or record.stream.edge
-    return record.sizes[min(record.sizes)] or None if record.sizes else None
-
-
-def _fitted(array: np.ndarray | None, spec: TensorSpec, horizon: int) -> np.ndarray:
-    """The middle of an array, zeros after it where it is too short. What the goldens lack: a state begins with zeros,
-    and a stream's edges are as far away as they matter."""
-    shape = spec.default_shape
-    if array is None or array.ndim != len(shape):
-        return np.full(shape, horizon if spec.dtype.startswith("int") else 0, spec.dtype)
-    starts = [max(0, (have - want) // 2) for have, want in zip(array.shape, shape)]
-    part = array[tuple(slice(start, start + want) for start, want in zip(starts, shape))]
-    return np.pad(part, [(0, want - have) for have, want in zip(part.shape, shape)]).astype(spec.dtype)
 
 
 def _matched(theirs: Sequence[_Step], ours: Sequence[_Step]) -> list[tuple[str, int, int, int, int]]:

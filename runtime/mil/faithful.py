@@ -16,10 +16,12 @@ class Faithful(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
-        if n.op == "get_attr":
-            return Faithful(value).run if isinstance(value, fx.GraphModule) else value
-        if "mil" not in n.meta:
-            return value
+        if n.op == "get_attr" and isinstance(value, fx.GraphModule):
+            return Faithful(value).run
+        return value if "mil" not in n.meta else self.declared(n, value)
+
+    def declared(self, n: fx.Node, value: Any) -> Any:
+        """What becomes of a node's value, as computed, by the types that the program declares."""
         dtypes = n.meta["mil"].dtypes
         if isinstance(value, tuple):
             return tuple(_declared(item, dtype) for item, dtype in zip(value, dtypes))

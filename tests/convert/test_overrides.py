@@ -43,7 +43,7 @@ def test_what_exists_passes():
 
 def test_every_group_and_every_setting_is_known():
     groups = group_choices()
-    assert groups["precision"] == ["fp16", "fp32"]
+    assert {"fp16", "fp32", "int8", "mixed", "palette4", "palette6"} <= set(groups["precision"])
     assert "ljspeech_hifigan_v2" in groups["checkpoint"]
     names = setting_names()
     assert {"shape.frames", "measure.bench_seconds", "tracking.uri", "gates.limits.*.snr_db"} <= set(names)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from converters.component import family, format_
-from converters.options import ConversionError, FormatOptions
+from converters.options import ConversionError, FormatOptions, PrecisionOptions
 from ops.upsample import rewrite_upsampling
 from runtime.engines import open_engine
 from runtime.inspect import op_histogram
@@ -29,7 +29,7 @@ def test_every_combination_converts_and_executes(generator, tmp_path, name, prec
     component = dataclasses.replace(generator, module=rewrite_upsampling(generator.module, upsampler))
     if flexible:
         component = dataclasses.replace(component, inputs=(TensorSpec("mel", (1, 80, Dim(8, 128, 64))),))
-    artefact = format_(name).convert(component, precision, FormatOptions(name), tmp_path)
+    artefact = format_(name).convert(component, PrecisionOptions(precision), FormatOptions(name), tmp_path)
     opened = open_engine(engine, artefact)
     for frames in (64, 20, 100) if flexible else (64,):
         mel = torch.randn(1, 80, frames, generator=torch.Generator().manual_seed(1)) * 2 - 4
@@ -48,12 +48,12 @@ def test_unknown_names_are_sentences(generator, tmp_path):
         family("hifgan")
     with pytest.raises(ConversionError, match="there is: coreai, mlprogram, neuralnetwork, onnx"):
         format_("coreml")
-    with pytest.raises(ConversionError, match="no precision 'int8'; it has: fp32, fp16"):
-        format_("mlprogram").convert(generator, "int8", FormatOptions(), tmp_path)
+    with pytest.raises(ConversionError, match="no precision 'int9'; it has: fp32, fp16, mixed"):
+        format_("mlprogram").convert(generator, PrecisionOptions("int9"), FormatOptions(), tmp_path)
     with pytest.raises(ConversionError, match="no target 'macOS99'"):
-        format_("mlprogram").convert(generator, "fp16", FormatOptions(target="macOS99"), tmp_path)
+        format_("mlprogram").convert(generator, PrecisionOptions("fp16"), FormatOptions(target="macOS99"), tmp_path)
     with pytest.raises(ConversionError, match="no precision 'int8'"):
-        format_("onnx").convert(generator, "int8", FormatOptions("onnx"), tmp_path)
+        format_("onnx").convert(generator, PrecisionOptions("int8"), FormatOptions("onnx"), tmp_path)
 
 
 def test_every_name_of_the_tables_imports():

@@ -10,7 +10,7 @@ from torch import nn
 
 from converters.component import Component
 from converters.formats import neuralnetwork
-from converters.options import ConversionError, FormatOptions
+from converters.options import ConversionError, FormatOptions, PrecisionOptions
 from ops.upsample import rewrite_upsampling
 from runtime.engines import open_engine
 from runtime.metrics import snr_db
@@ -25,7 +25,9 @@ def written(component, upsampler, precision, folder):
     arguments = [example[spec.name] for spec in component.inputs]
     module = rewrite_upsampling(component.module, upsampler, arguments)
     folder.mkdir(exist_ok=True)
-    return neuralnetwork.convert(dataclasses.replace(component, module=module), precision, OPTIONS, folder)
+    return neuralnetwork.convert(
+        dataclasses.replace(component, module=module), PrecisionOptions(precision), OPTIONS, folder
+    )
 
 
 @pytest.fixture(scope="module")
@@ -126,9 +128,9 @@ def test_what_the_format_cannot_hold_is_refused(generator, tmp_path):
         generator, inputs=(dataclasses.replace(generator.inputs[0], shape=(1, 80, Dim(8, 80, 64))),)
     )
     with pytest.raises(ConversionError, match="shape=flexible"):
-        neuralnetwork.convert(flexible, "fp16", OPTIONS, tmp_path)
+        neuralnetwork.convert(flexible, PrecisionOptions("fp16"), OPTIONS, tmp_path)
     with pytest.raises(ConversionError, match="no precision 'int8'"):
-        neuralnetwork.convert(generator, "int8", OPTIONS, tmp_path)
+        neuralnetwork.convert(generator, PrecisionOptions("int8"), OPTIONS, tmp_path)
     loud = conditioned()
     loud.module.up.weight.data[0, 0, 0] = 70000.0
     with pytest.raises(ConversionError, match=r"a weight of 70000: use precision=fp32"):

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from converters.component import format_
-from converters.options import FormatOptions, StreamOptions
+from converters.options import FormatOptions, PrecisionOptions, StreamOptions
 from converters.streaming import emit
 from ops.streaming import read
 from ops.upsample import rewrite_upsampling
@@ -42,7 +42,7 @@ def offline_artefact(module, net, given, precision, folder):
     inputs = [dataclasses.replace(spec, shape=tuple(given[spec.name].shape)) for spec in component.inputs]
     rewritten = rewrite_upsampling(module, "polyphase")
     whole = dataclasses.replace(component, module=rewritten, inputs=tuple(inputs), example=lambda: given, time=None)
-    return format_("mlprogram").convert(whole, precision, FormatOptions(), folder)
+    return format_("mlprogram").convert(whole, PrecisionOptions(precision), FormatOptions(), folder)
 
 
 def streams_through_its_artefacts(name, width, modes, precisions, frames, folder):

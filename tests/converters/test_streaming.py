@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import voxport
 from converters.component import Component, format_
-from converters.options import ConversionError, FormatOptions, StreamOptions
+from converters.options import ConversionError, FormatOptions, PrecisionOptions, StreamOptions
 from converters.streaming import emit, streaming_component, truncation_db
 from ops.streaming import Input, read
 from runtime.engines import open_engine
@@ -26,8 +26,8 @@ from tests.ops.streaming.test_networks import offline, prepared
 def converted(made, precision, name, folder):
     format_module, options = format_(name), FormatOptions(name)
     if len(made.functions) > 1:
-        return format_module.convert_functions(made.functions, precision, options, folder)
-    return format_module.convert(made.functions["edge"], precision, options, folder)
+        return format_module.convert_functions(made.functions, PrecisionOptions(precision), options, folder)
+    return format_module.convert(made.functions["edge"], PrecisionOptions(precision), options, folder)
 
 
 def opened(path, form, engine, **options):

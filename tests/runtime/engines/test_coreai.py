@@ -12,7 +12,7 @@ from torch import nn
 import runtime
 from converters.component import Component, format_
 from converters.formats import coreai
-from converters.options import ConversionError, FormatOptions
+from converters.options import ConversionError, FormatOptions, PrecisionOptions
 from ops.upsample import rewrite_upsampling
 from runtime.engines import EngineError, open_engine
 from runtime.errors import ArtefactError
@@ -78,7 +78,7 @@ def both(net, precision, folder):
     for name, engine in (("mlprogram", "mil"), ("coreai", "coreai")):
         place = folder / f"{name}-{precision}"
         place.mkdir()
-        path = format_(name).convert(component, precision, FormatOptions(), place)
+        path = format_(name).convert(component, PrecisionOptions(precision), FormatOptions(), place)
         outputs.append(open_engine(engine, path).run({"x": X.numpy()})["y"])
     return *outputs, wanted
 
@@ -118,7 +118,7 @@ def test_a_whole_vocoder_agrees_in_both(short, upsampler, tmp_path):
     with torch.inference_mode():
         wanted = short.module(mel).numpy()
     component = dataclasses.replace(short, module=rewrite_upsampling(short.module, upsampler, [mel]))
-    path = coreai.convert(component, "fp32", FormatOptions(), tmp_path)
+    path = coreai.convert(component, PrecisionOptions("fp32"), FormatOptions(), tmp_path)
     if upsampler == "metal":
         assert op_histogram(path)["metal4_kernel"] == 4
         with pytest.raises(EngineError, match=r"has Metal kernels, which run on a Mac only"):
@@ -129,7 +129,7 @@ def test_a_whole_vocoder_agrees_in_both(short, upsampler, tmp_path):
     assert snr_db(wanted, output) > 100
     if upsampler == "polyphase":
         (tmp_path / "mil").mkdir()
-        program = format_("mlprogram").convert(component, "fp32", FormatOptions(), tmp_path / "mil")
+        program = format_("mlprogram").convert(component, PrecisionOptions("fp32"), FormatOptions(), tmp_path / "mil")
         assert snr_db(open_engine("mil", program).run({"mel": mel.numpy()})["audio"], output) > 100
 
 
@@ -169,10 +169,10 @@ def test_damage_and_bad_choices_are_sentences(short, tmp_path):
         open_engine("coreai", tmp_path / "none.aimodel")
     with pytest.raises(ArtefactError, match=r"executes an \.aimodel, not net\.onnx"):
         open_engine("coreai", tmp_path / "net.onnx")
-    path = coreai.convert(short, "fp16", FormatOptions(), tmp_path)
+    path = coreai.convert(short, PrecisionOptions("fp16"), FormatOptions(), tmp_path)
     (program,) = path.glob("*.mlirb")
     program.write_bytes(program.read_bytes()[:1000])
     with pytest.raises((ArtefactError, EngineError), match=r"generator\.aimodel"):
         open_engine("coreai", path)
     with pytest.raises(ConversionError, match="no precision 'int8'"):
-        coreai.convert(short, "int8", FormatOptions(), tmp_path)
+        coreai.convert(short, PrecisionOptions("int8"), FormatOptions(), tmp_path)
