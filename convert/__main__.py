@@ -15,6 +15,7 @@ from runtime.tether import end_with_parent
 
 if TYPE_CHECKING:
     from convert.job import Outcome
+    from convert.schema import Job
 
 _FAILED, _USAGE, _INTERRUPTED = 1, 2, 130
 
@@ -51,7 +52,7 @@ def _run_hydra(arguments: list[str]) -> int:
     verdicts: list[bool] = []
     skipped: list[str] = []
     codes: list[int] = []
-    outcomes: list[tuple[Outcome, Path]] = []
+    outcomes: list[tuple[Outcome, Job]] = []
     is_sweep = bool({"-m", "--multirun"} & set(arguments))
 
     @hydra.main(version_base="1.3", config_path=str(Path(conf.__file__).parent), config_name="config")
@@ -83,7 +84,7 @@ def _run_hydra(arguments: list[str]) -> int:
         outcome = show(job)
         verdicts.append(outcome is not None and outcome.passed)
         if outcome is not None:
-            outcomes.append((outcome, Path(job.output)))
+            outcomes.append((outcome, job))
 
     # Hydra wants folders for its logs and sweeps: they go where nobody looks, the working directory stays clean.
     with tempfile.TemporaryDirectory(prefix="voxport-hydra-") as folder:
@@ -101,7 +102,8 @@ def _run_hydra(arguments: list[str]) -> int:
     if is_sweep and outcomes:
         from convert.report import compare
 
-        compare([outcome for outcome, _ in outcomes], outcomes[-1][1].expanduser().resolve())
+        last = outcomes[-1][1]
+        compare([outcome for outcome, _ in outcomes], Path(last.output).expanduser().resolve(), last.tracking)
     if skipped and not verdicts:
         console.error("nothing was left to convert")
         return _FAILED

@@ -182,7 +182,7 @@ def _convert(
     folder.mkdir()
     with stages.stage(f"load {located.name}"):
         original = steps.load_original(job, located)
-    if job.precision.compute == "mixed":
+    if job.precision.needs_cases:
         with stages.stage("goldens of real speech"):
             original = steps.with_cases(original, folder)
     form = f"{job.precision.name}, upsampler {job.upsampler.name}, {job.mode}"

@@ -13,6 +13,7 @@ from convert import console
 from convert.job import Outcome, run_job
 from convert.schema import Job
 from converters.options import ConversionError
+from reports.options import TrackingOptions
 from runtime.audio import AudioError
 from runtime.bundle import BundleError
 from runtime.engines import EngineError
@@ -52,19 +53,36 @@ def show(job: Job) -> Outcome | None:
     return outcome
 
 
-def compare(outcomes: Sequence[Outcome], output: Path) -> None:
-    """After a sweep over formats or upsamplers: the page that sets them side by side."""
-    forms = {(o.bundle.manifest.conversion.format, o.bundle.manifest.conversion.upsampler) for o in outcomes}
-    if len(forms) < 2:
-        return
-    from reports.upsampling import FILE, rows_of, write_comparison
+def compare(outcomes: Sequence[Outcome], output: Path, tracking: TrackingOptions) -> None:
+    """After a sweep over formats, upsamplers or precisions: pages that set them side by side."""
+    bundles = [outcome.bundle.path for outcome in outcomes]
+    asked = [outcome.bundle.manifest.conversion for outcome in outcomes]
+    if len({(one.format, one.upsampler) for one in asked}) > 1:
+        from reports.upsampling import FILE as UPSAMPLING
+        from reports.upsampling import rows_of, write_comparison
 
+        _compared("forms of upsampling", lambda: write_comparison(rows_of(bundles), output / UPSAMPLING))
+    if len({one.precision for one in asked}) > 1:
+        from reports.precisions import FILE as PRECISIONS
+        from reports.precisions import families_of, track_precisions, write_precisions
+        from reports.store import TrackingError
+
+        page = _compared("precisions", lambda: write_precisions(families_of(bundles), output / PRECISIONS))
+        if page is not None and tracking.enabled:
+            try:
+                track_precisions(families_of(bundles), page, tracking)
+            except TrackingError as error:
+                console.warn(f"the comparison of precisions was not logged: {error}")
+
+
+def _compared(what: str, write: Callable[[], Path]) -> Path | None:
     try:
-        page = write_comparison(rows_of([outcome.bundle.path for outcome in outcomes]), output / FILE)
+        page = write()
     except BundleError as error:
-        console.warn(f"the forms of upsampling are not compared: {error}")
-    else:
-        console.result_console.print(f"compared: {page}", soft_wrap=True, markup=False)
+        console.warn(f"the {what} are not compared: {error}")
+        return None
+    console.result_console.print(f"compared: {page}", soft_wrap=True, markup=False)
+    return page
 
 
 def _table(outcome: Outcome) -> Table:

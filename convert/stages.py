@@ -15,9 +15,9 @@ from checkpoints.load import load
 from checkpoints.locate import LocatedCheckpoint
 from convert.key import bundle_name, versions
 from convert.schema import Job
+from converters.chosen import Chosen, take_chosen
 from converters.component import Component, family, format_, voice_family
 from converters.export import export_reference
-from converters.mixed import take_records
 from converters.options import CUSTOM_LAYER_FOLDER, TWIN_FOLDER, ConversionError
 from converters.streaming import streaming_component, truncation_db
 from converters.upsampling import upsampling_stages
@@ -32,7 +32,6 @@ from runtime.bundle import (
     ConversionRecord,
     GoldenCase,
     Manifest,
-    MixedRecord,
     file_hashes,
     read_goldens,
     write_goldens,
@@ -82,13 +81,13 @@ class Converted:
     artefact: Path
     form: StreamForm | None = None
     sizes: dict[int, str] = dataclasses.field(default_factory=dict)
-    mixed: dict[str, MixedRecord] = dataclasses.field(default_factory=dict)
+    chosen: Chosen = dataclasses.field(default_factory=Chosen)
 
 
 def convert_artefact(job: Job, component: Component, folder: Path) -> Converted:
     """Rewrites upsampling and streaming and writes the artefact into `folder`."""
     made = _convert_sizes(job, component, folder) if component.sizes else _convert_form(job, component, folder)
-    return dataclasses.replace(made, mixed=take_records(component.name, folder))
+    return dataclasses.replace(made, chosen=take_chosen(component.name, folder))
 
 
 def _convert_form(job: Job, component: Component, folder: Path) -> Converted:
@@ -232,8 +231,12 @@ def finish_bundle(
         notes.append(f"an app that loads it adds the Swift package in {CUSTOM_LAYER_FOLDER}/")
     for component, converted in zip(original.components, artefacts):
         _refuse_custom_layers(converted.artefact)
-        for function, mixed in converted.mixed.items():
-            notes.append(f"{component.name} {function if len(converted.mixed) > 1 else ''}".strip() + f": {mixed}")
+        chosen = converted.chosen
+        for function, mixed in chosen.mixed.items():
+            notes.append(f"{component.name} {function if len(chosen.mixed) > 1 else ''}".strip() + f": {mixed}")
+        if chosen.spared:
+            dearest = f"{', '.join(chosen.spared[:5])}{' and others' if len(chosen.spared) > 5 else ''}"
+            notes.append(f"{component.name}: {len(chosen.spared)} tensors stay in {job.precision.compute}: {dearest}")
     manifest = Manifest(
         name=bundle_name(job, located, key),
         key=key,
@@ -283,7 +286,8 @@ def _record(component: Component, converted: Converted, folder: Path) -> Compone
         speaker=component.speaker,
         sizes=converted.sizes,
         padded=component.padded,
-        mixed=converted.mixed,
+        mixed=converted.chosen.mixed,
+        spared=converted.chosen.spared,
         validated_by=twin.relative_to(folder).as_posix() if twin.exists() else None,
     )
 

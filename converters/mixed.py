@@ -39,15 +39,21 @@ from runtime.mil.audit import decibels
 from runtime.mil.effects import effects, run_exact
 
 LEAST_DB = 40.0  # wanted even where fp16 alone gives next to nothing
-_RECORDS = ".mixed.json"  # behind a component's name, until the manifest takes them over
 _TIGHTENINGS, _PUT_BACK = 12, 24  # simulations at most, of steps 3 and 4
 
 
 def search(
-    convert: Callable[[Any], Any], cases: Sequence[Mapping[str, np.ndarray]], precision: PrecisionOptions
+    convert: Callable[[Any], Any],
+    cases: Sequence[Mapping[str, np.ndarray]],
+    precision: PrecisionOptions,
+    before: frozenset[str] = frozenset(),
 ) -> tuple[Any, MixedRecord]:
-    """convert: of a coremltools precision, gives the `MLModel`; cases: real inputs. The converted program, and what was
-    found. At most `precision.conversions` conversions; the last choice counts, reached or not."""
+    """The converted program, and what was found; at most `precision.conversions` conversions, of which the last counts,
+    reached or not.
+
+    convert: of a coremltools precision, gives the `MLModel`; cases: real inputs; before: ops that another function over
+    the same weights keeps, which are taken if they do.
+    """
     with tempfile.TemporaryDirectory(prefix="voxport-mixed-") as folder:
         selectable: set[str] = set()
         exact = _saved(convert(_selection(_Everything(), selectable)), Path(folder, "fp32.mlpackage"))
@@ -56,7 +62,10 @@ def search(
         budget_db = max(fp16_db + precision.gain_db if math.isfinite(fp16_db) else -math.inf, LEAST_DB)
         wanted_db = budget_db
         for conversions in range(2, precision.conversions + 1):
-            kept = trial.choose(wanted_db)
+            shared = before & frozenset(trial.ops.values())
+            if shared != before or trial.snr_db(shared) < wanted_db:
+                shared = frozenset()
+            kept = shared or trial.choose(wanted_db)
             program = convert(_selection(kept))
             path = _saved(program, Path(folder, f"mixed{conversions}.mlpackage"))
             reached_db = trial.measured_db(path)
@@ -73,20 +82,6 @@ def search(
         simulations=trial.simulations,
     )
     return program, record
-
-
-def write_records(records: Mapping[str, MixedRecord], name: str, folder: Path) -> None:
-    write_json(folder / f"{name}{_RECORDS}", {function: one.model_dump() for function, one in records.items()})
-
-
-def take_records(name: str, folder: Path) -> dict[str, MixedRecord]:
-    """By function, from the file that they were written to, which goes; nothing where the precision is not mixed."""
-    path = folder / f"{name}{_RECORDS}"
-    if not path.is_file():
-        return {}
-    rows = json.loads(path.read_text())
-    path.unlink()
-    return {function: MixedRecord(**row) for function, row in rows.items()}
 
 
 def mil_name(name: str) -> str:

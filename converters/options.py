@@ -52,7 +52,8 @@ class PrecisionOptions:
     `conversions` conversions.
 
     `weights`: stored as they are, as integers (linear, 4 or 8 `bits`) or as indices into a table (palette, 1 to 8), by
-    `granularity` in groups or blocks of `group_size`; tensors of fewer than `min_elements` stay. Joint forms: the
+    `granularity` in groups or blocks of `group_size`; tensors of fewer than `min_elements` stay, and with `least_db`
+    those that cost most, until the outputs are within that of what they were. Joint forms: the
     smallest weights, a share `sparsity` of them, are zeros that take no place; a palette's table is itself of integers
     (`table_int8`).
     """
@@ -66,6 +67,7 @@ class PrecisionOptions:
     granularity: str = ""
     group_size: int = 32
     min_elements: int = 2048
+    least_db: float | None = None
     sparsity: float = 0.0
     table_int8: bool = False
 
@@ -91,6 +93,11 @@ class PrecisionOptions:
             )
         if self.table_int8 and self.weights != "palette":
             raise ConversionError("precision.table_int8 is for weights=palette")
+
+    @property
+    def needs_cases(self) -> bool:
+        """Whether something is chosen by what the program does with real inputs."""
+        return self.compute == "mixed" or self.least_db is not None
 
 
 @dataclass

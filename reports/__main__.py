@@ -30,6 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
     mac.add_argument("file", type=Path, metavar="FILE.json")
     audited = commands.add_parser("audit", help="a page of what `python -m runtime audit` wrote")
     audited.add_argument("file", type=Path, metavar="FILE.json")
+    tradeoff = commands.add_parser("precisions", help="a page that compares bundles of several precisions, and log it")
+    tradeoff.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE")
+    tradeoff.add_argument("--out", type=Path, default=Path("precisions.html"), help="[%(default)s]")
     forms = commands.add_parser("upsampling", help="a page that compares bundles of several formats and upsamplers")
     forms.add_argument("bundles", type=Path, nargs="+", metavar="BUNDLE")
     forms.add_argument("--mac-check", type=Path, metavar="FILE.json", help="what a Mac measured of the same bundles")
@@ -57,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--minutes", type=float, default=defaults.minutes, help="for latency, 0: leave it out [%(default)g]"
     )
     judged.add_argument("--json", action="store_true", help="print the comparison as JSON")
-    for command in (bench, mac, champion, compared, judged):
+    for command in (bench, mac, tradeoff, champion, compared, judged):
         command.add_argument(
             "--uri", default=TrackingOptions().uri, help="MLflow's store; empty: not logged [%(default)s]"
         )
@@ -77,6 +80,9 @@ def main(arguments: list[str] | None = None) -> int:
             tags = dict(text.partition("=")[::2] for text in options.tag)
             tracking = TrackingOptions(uri=options.uri, experiment=options.experiment, tags=tags)
             return _judge(options, tracking, asked)
+        if options.command == "precisions":
+            tracking = TrackingOptions(uri=options.uri, experiment=options.experiment)
+            return _precisions(options.bundles, options.out, tracking)
         if options.command == "audit":
             return _audit(options.file)
         if options.command == "upsampling":
@@ -102,6 +108,23 @@ def _audit(file: Path) -> int:
     from runtime.mil.audit import read_audit
 
     print(write_audit(read_audit(file), file.with_suffix(".html")))
+    return 0
+
+
+def _precisions(bundles: list[Path], out: Path, tracking: TrackingOptions) -> int:
+    from reports.precisions import families_of, track_precisions, write_precisions
+    from reports.store import TrackingError
+
+    families = families_of(bundles)
+    print(write_precisions(families, out))
+    if not tracking.uri:
+        return 0
+    try:
+        for run in track_precisions(families, out, tracking):
+            print(f"MLflow run {run}")
+    except TrackingError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from runtime.measure import Measurement
@@ -30,6 +31,15 @@ _QUALITY = {
 def figure(name: str) -> Figure:
     """Of a figure that `quality` gives."""
     return _QUALITY.get(name, _DECIBEL)
+
+
+def pareto(points: Sequence[tuple[float, float]]) -> set[tuple[float, float]]:
+    """Of (cost, quality): those that no other equals or beats in both."""
+    return {
+        point
+        for point in points
+        if not any(one[0] <= point[0] and one[1] >= point[1] and one != point for one in points)
+    }
 
 
 def quality(measurement: Measurement) -> dict[str, float]:

@@ -6,6 +6,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import matplotlib
 
@@ -16,6 +17,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from reports.figures import pareto
 from runtime.audio import MelSettings, mel_spectrogram
 from runtime.bench.budget import Budget
 from runtime.bench.closed import Latency
@@ -24,6 +26,9 @@ from runtime.form import StreamForm
 from runtime.metrics import WINDOW_SECONDS, window_snr_db
 from runtime.mil.audit import OpAudit, ProgramAudit
 from runtime.spec import TimeAxis
+
+if TYPE_CHECKING:
+    from reports.precisions import Point
 
 PALETTE = ("#3b6fb6", "#d1603d", "#3f9c6d", "#8a63b0")
 _INK, _GRID = "#30343b", "#dfe3e8"
@@ -142,6 +147,32 @@ def op_bars(ops: Mapping[str, int]) -> bytes:
     axis.set(xticks=[], xlim=(0, max(counts) * 1.12))
     axis.spines[["bottom", "left"]].set_visible(False)
     return _png(figure)
+
+
+def precisions(name: str, points: Sequence[Point]) -> bytes:
+    """Quality against size, and against latency where a Mac measured: Pareto set joined, what was rejected hollow."""
+    timed = [point for point in points if point.mac_ms is not None]
+    figure, axes = plt.subplots(1, 2 if timed else 1, figsize=(9.6 if timed else 7.2, 4.2), squeeze=False)
+    figure.subplots_adjust(left=0.09, right=0.97, top=0.91, bottom=0.13)
+    _draw_tradeoff(axes[0][0], [(point, point.size_mb) for point in points], "MB on disk")
+    if timed:
+        shown = [(point, float(point.mac_ms or 0.0)) for point in timed]
+        _draw_tradeoff(axes[0][1], shown, "ms per call on a Mac, p50")
+    axes[0][0].set_title(name)
+    return _png(figure)
+
+
+def _draw_tradeoff(axis: Axes, placed: Sequence[tuple[Point, float]], what: str) -> None:
+    least = min(point.snr_db for point, _ in placed)
+    for point, x in placed:
+        colour = PALETTE[0] if point.passed else PALETTE[1]
+        axis.plot([x], [point.snr_db], "o", ms=7, color=colour, mfc=colour if point.passed else "none")
+        axis.annotate(point.precision, (x, point.snr_db), (6, 4), textcoords="offset points", fontsize=8)
+    best = sorted(pareto([(x, point.snr_db) for point, x in placed if point.passed]))
+    axis.plot([x for x, _ in best], [y for _, y in best], color=PALETTE[0], lw=1, ls="--", drawstyle="steps-post")
+    axis.set(xlabel=what, ylabel="SNR to PyTorch, worst golden, dB", xlim=(0, 1.15 * max(x for _, x in placed)))
+    axis.set_ylim(bottom=min(0.0, least - 2))
+    axis.text(0.99, 0.02, "hollow: rejected; dashed: Pareto set", transform=axis.transAxes, ha="right", fontsize=7.5)
 
 
 def audit(program: ProgramAudit) -> bytes:

@@ -89,7 +89,8 @@ class ComponentRecord(_Record):
     `validated_by`: the artefact that is executed in its place where only a Mac can execute it. `upsampling`: its
     transposed convolutions in the order in which they run, at the default shape. `sizes`: of the flexible axes, and
     the functions that take them, without any they are free; `padded`: an input goes to the next larger one, else
-    its rows are dealt out. `mixed`: by function.
+    its rows are dealt out. `mixed`: by function; `spared`: tensors
+    that a compressed precision left as they were.
 
     `inputs` and `outputs` are those of the component; where `stream` is set, the artefact takes a chunk at a time.
     """
@@ -111,6 +112,7 @@ class ComponentRecord(_Record):
     sizes: dict[int, str] = {}
     padded: bool = False
     mixed: dict[str, MixedRecord] = {}
+    spared: tuple[str, ...] | None = None
 
 
 class Manifest(_Record):

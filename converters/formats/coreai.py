@@ -22,11 +22,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from converters.chosen import write_chosen
 from converters.component import Component
+from converters.coreai_compression import compressed, spared
 from converters.options import TWIN_FOLDER, ConversionError, FormatOptions, PrecisionOptions
 from converters.precision import DTYPES, InPrecision
 from ops.metal.fused import OPERATOR, read_graph, stage_of, stages
 from ops.metal.layout import COREAI, UpsampleShape, packed_bias, packed_weights, text
+from runtime.mil.cases import fitted_inputs
 
 _THREADS_PER_GROUP = (64, 4, 1)
 
@@ -37,8 +40,11 @@ def convert(component: Component, precision: PrecisionOptions, options: FormatOp
     Inputs and outputs stay float32; `precision` is that of weights and ops.
     """
     coreai_torch = _coreai_torch()
-    if precision.name not in DTYPES:
-        raise ConversionError(f"format coreai has no precision {precision.name!r}; it has: {', '.join(DTYPES)}")
+    if precision.compute not in DTYPES:
+        raise ConversionError(
+            f"format coreai has no precision {precision.compute!r}; it has: {', '.join(DTYPES)}, and of compressed "
+            "weights int8, palette6 and palette4"
+        )
     if component.states:
         raise ConversionError("stream.state=mlstate is Core ML's: format coreai takes stream.state=explicit")
     if any(component.dynamic_axes(spec) for spec in component.inputs):
@@ -46,13 +52,17 @@ def convert(component: Component, precision: PrecisionOptions, options: FormatOp
     example = component.example()
     arguments = tuple(example[spec.name] for spec in component.inputs)
     graph = read_graph(component.module, arguments)
+    if precision.weights and stages(graph):
+        raise ConversionError(
+            f"upsampler=metal keeps its weights in a kernel: precision={precision.name} takes polyphase"
+        )
     path = folder / f"{component.name}.aimodel"
     if not stages(graph):
-        return _written(coreai_torch, component, component.module, arguments, precision.name, path)
+        return _written(coreai_torch, component, component.module, arguments, precision, path)
     twin = folder / TWIN_FOLDER / path.name
     twin.parent.mkdir()
-    _written(coreai_torch, component, _with_stages(graph, Reference), arguments, precision.name, twin)
-    return _written(coreai_torch, component, _with_stages(graph, Kernel), arguments, precision.name, path)
+    _written(coreai_torch, component, _with_stages(graph, Reference), arguments, precision, twin)
+    return _written(coreai_torch, component, _with_stages(graph, Kernel), arguments, precision, path)
 
 
 def holds_functions(options: FormatOptions) -> bool:
@@ -70,16 +80,23 @@ def _written(
     component: Component,
     module: nn.Module,
     arguments: tuple[Tensor, ...],
-    precision: str,
+    precision: PrecisionOptions,
     path: Path,
 ) -> Path:
     from coreai.runtime import AIModelAssetMetadata
 
+    left: list[str] = []
+    if precision.weights:
+        left = spared(module.eval(), precision, _cases(component, arguments))
+        write_chosen({}, left, component.name, path.parent)
+    if precision.compute != "fp32":
+        module = InPrecision(module, DTYPES[precision.compute])
+        left = [f"module.{name}" for name in left]
+    if precision.weights:
+        module = compressed(module.eval(), precision, arguments, left)
     # coreai-torch writes its progress to stdout
     with torch.inference_mode(), warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        if precision != "fp32":
-            module = InPrecision(module, DTYPES[precision])
         exported = torch.export.export(module.eval(), arguments, strict=False)
         exported = exported.run_decompositions(coreai_torch.get_decomp_table())
         converter = coreai_torch.TorchConverter()
@@ -92,11 +109,17 @@ def _written(
         )
         metadata = AIModelAssetMetadata()
         metadata.model_description = component.computes
-        metadata.set_custom("voxport.precision", precision)
+        metadata.set_custom("voxport.precision", precision.name)
         for spec in (*component.inputs, *component.outputs):
             metadata.set_custom(f"voxport.unit.{spec.name}", spec.unit)
         converter.to_coreai().save_asset(path, metadata)
     return path
+
+
+def _cases(component: Component, arguments: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
+    """Real inputs, by which layers are spared, or the example's."""
+    fitted = [fitted_inputs(component.inputs, case) for case in component.cases]
+    return [tuple(torch.from_numpy(case[spec.name]) for spec in component.inputs) for case in fitted] or [arguments]
 
 
 def _with_stages(graph: fx.GraphModule, form: type[Reference | Kernel]) -> fx.GraphModule:

@@ -6,15 +6,17 @@ import json
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from converters.chosen import write_chosen
 from converters.component import Component
-from converters.compression import check_compression, compressed
-from converters.mixed import mil_name, search, take_records, write_records
+from converters.compression import check_compression, compressed, spared
+from converters.mixed import mil_name, search
 from converters.options import COMPUTE, ConversionError, FormatOptions, PrecisionOptions
 from runtime.bundle import PLACES, MixedRecord
 from runtime.coreml_tools import coremltools
@@ -24,6 +26,37 @@ from runtime.spec import Dim, TensorSpec
 
 def convert(component: Component, precision: PrecisionOptions, options: FormatOptions, folder: Path) -> Path:
     """Writes `folder/<component>.mlpackage`. Inputs and outputs stay float32."""
+    found = _Findings()
+    path = _converted(component, "main", precision, options, folder, found)
+    found.write(component.name, folder)
+    return path
+
+
+@dataclass
+class _Findings:
+    """What one artefact's functions are made of. What was chosen for one, others over the same weights take over, or
+    these would be stored twice. `spared`: digest -> name."""
+
+    kept: frozenset[str] = frozenset()
+    spared: dict[str, str] | None = None
+    mixed: dict[str, MixedRecord] = field(default_factory=dict)
+    places: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def write(self, name: str, folder: Path) -> None:
+        """Where each op comes from, beside the artefact, for audits; and what was chosen, for the manifest."""
+        (folder / f"{name}{PLACES}").write_text(json.dumps(self.places, indent=0))
+        if self.mixed or self.spared is not None:
+            write_chosen(self.mixed, None if self.spared is None else sorted(self.spared.values()), name, folder)
+
+
+def _converted(
+    component: Component,
+    function: str,
+    precision: PrecisionOptions,
+    options: FormatOptions,
+    folder: Path,
+    found: _Findings,
+) -> Path:
     ct = coremltools()
     if component.states and (precision.compute != "fp16" or not holds_functions(options)):
         raise ConversionError("Core ML keeps states in fp16, from macOS15 on: take precision=fp16 and that target")
@@ -35,19 +68,23 @@ def convert(component: Component, precision: PrecisionOptions, options: FormatOp
     check_compression(precision, options.target)
     example = component.example()
     traced = _traced(component, example)
+    cases = _cases(component, example)
+    places = found.places[function] = _places(traced, component)
     if precision.compute == "mixed":
-        cases = _cases(component, example)
-        program, record = search(lambda chosen: _program(traced, component, chosen, options), cases, precision)
-        places = _places(traced, component)
-        kept = {output: places.get(output, "") for output in record.kept}
-        write_records({"main": record.model_copy(update={"kept": kept})}, component.name, folder)
+        program, record = search(
+            lambda selection: _program(traced, component, selection, options), cases, precision, found.kept
+        )
+        found.kept |= frozenset(record.kept)
+        named = {output: places.get(output, "") for output in record.kept}
+        found.mixed[function] = record.model_copy(update={"kept": named})
     else:
         types = {"fp32": ct.precision.FLOAT32, "fp16": ct.precision.FLOAT16}
         program = _program(traced, component, types[precision.compute], options)
-    program = compressed(program, precision)
+    if precision.weights and precision.least_db is not None and found.spared is None:
+        found.spared = spared(program, precision, cases)
+    program = compressed(program, precision, found.spared or ())
     path = folder / f"{component.name}.mlpackage"
     program.save(str(path))
-    write_places({"main": _places(traced, component)}, component.name, folder)
     return path
 
 
@@ -88,11 +125,6 @@ def _program(traced: Any, component: Component, precision: Any, options: FormatO
     return program
 
 
-def write_places(places: Mapping[str, Mapping[str, str]], name: str, folder: Path) -> None:
-    """Function -> output of an op -> module that it comes from, beside the artefact: what an audit names."""
-    (folder / f"{name}{PLACES}").write_text(json.dumps(places, indent=0))
-
-
 def _places(traced: Any, component: Component) -> dict[str, str]:
     """By TorchScript's scopes. coremltools keeps the names of values, but for characters that MIL does not take."""
     places = {}
@@ -122,23 +154,17 @@ def convert_functions(
     path = folder / f"{name}.mlpackage"
     with tempfile.TemporaryDirectory(dir=folder, prefix=".functions-") as scratch:
         descriptor = ct.utils.MultiFunctionDescriptor()
-        places: dict[str, dict[str, str]] = {}
-        records: dict[str, MixedRecord] = {}
+        found = _Findings()
         for function, component in functions.items():
             own = Path(scratch, function)
             own.mkdir()
-            part = convert(component, precision, options, own)
+            part = _converted(component, function, precision, options, own, found)
             descriptor.add_function(str(part), src_function_name="main", target_function_name=function)
-            places |= {function: json.loads((own / f"{name}{PLACES}").read_text())["main"]}
-            for record in take_records(name, own).values():
-                records[function] = record
         descriptor.default_function_name = next(iter(functions))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             ct.utils.save_multifunction(descriptor, str(path))
-    write_places(places, name, folder)
-    if records:
-        write_records(records, name, folder)
+    found.write(name, folder)
     return path
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from converters import mixed
+from converters.chosen import take_chosen
 from converters.component import Component
 from converters.formats import mlprogram
 from converters.options import FormatOptions, PrecisionOptions
@@ -63,7 +64,7 @@ def component(module, given, name="planted"):
 def converted(made, precision, folder):
     folder.mkdir(exist_ok=True)
     path = mlprogram.convert(made, PrecisionOptions(precision), FormatOptions(), folder)
-    return path, mixed.take_records(made.name, folder).get("main")
+    return path, take_chosen(made.name, folder).mixed.get("main")
 
 
 def db(made, path):
@@ -158,5 +159,5 @@ def test_what_cannot_be_reached_is_said(tmp_path):
     folder = tmp_path / "x"
     folder.mkdir()
     mlprogram.convert(made, precision, FormatOptions(), folder)
-    stored = json.loads((folder / "planted.mixed.json").read_text())["main"]
+    stored = json.loads((folder / "planted.chosen.json").read_text())["mixed"]["main"]
     assert stored["conversions"] <= 3
