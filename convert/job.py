@@ -19,8 +19,10 @@ from reports.record import JobRecord, read_record, write_record
 from reports.tracked import is_tracked, mark_untracked
 from reports.worker import ReportWorker, WorkerError
 from runtime.bundle import GOLDENS, Bundle, BundleError, open_bundle, publish, staging
+from runtime.files import write_json
 from runtime.gates import GateResult, judge, kind_of
 from runtime.measure import (
+    AUDIT,
     UNTIMED,
     Measurement,
     engine_names,
@@ -68,6 +70,7 @@ def run_job(job: Job) -> Outcome:
         bundle = existing or _convert(job, located, scratch / name, key, stages, lowering)
         measurements = _measure(job, bundle, stages, worker, lowering)
         gates = _judge(job, bundle, measurements)
+        _audit(job, bundle, stages)
         with stages.stage("report"):
             _report(job, bundle, measurements, gates, stages.seconds, worker)
         if job.force:
@@ -83,7 +86,7 @@ def _reuse(job: Job, bundle: Bundle, measurements: list[Measurement], output: Pa
     gates = _judge(job, bundle, measurements)
     bundle = publish(bundle, _place(output, gates))
     record = read_record(bundle)
-    is_stale = record is None or record.gates != tuple(gates)
+    is_stale = _audit(job, bundle, stages) or record is None or record.gates != tuple(gates)
     is_unlogged = job.tracking.enabled and not is_tracked(bundle, measurements, job.tracking)
     if is_stale or is_unlogged:
         with ReportWorker(job.tracking) as worker:
@@ -93,6 +96,17 @@ def _reuse(job: Job, bundle: Bundle, measurements: list[Measurement], output: Pa
             if is_unlogged:
                 _track(job, bundle, worker, stages)
     return Outcome(bundle, tuple(measurements), tuple(gates), True, stages.seconds)
+
+
+def _audit(job: Job, bundle: Bundle, stages: console.Stages) -> bool:
+    """Whether one was asked for and made."""
+    if not job.audit or job.format.name != "mlprogram" or (bundle.measured / AUDIT).is_file():
+        return False
+    from runtime.mil.audit import audit_bundle
+
+    with stages.stage("audit of what rounding costs"):
+        write_json(bundle.measured / AUDIT, dataclasses.asdict(audit_bundle(bundle)))
+    return True
 
 
 def _place(output: Path, gates: list[GateResult]) -> Path:

@@ -79,7 +79,8 @@ class RunnerOptions:
 
 @dataclass
 class Job:
-    """One conversion and its measurements, or a suite of them. `output`: folder of the bundles; `force`: convert and
+    """One conversion and its measurements, or a suite of them. `output`: folder of the bundles; `audit`: tell op by op
+    what rounding costs; `force`: convert and
     measure anew."""
 
     model: ModelOptions = field(default_factory=ModelOptions)
@@ -95,6 +96,7 @@ class Job:
     suite: SuiteOptions = field(default_factory=SuiteOptions)
     runner: RunnerOptions = field(default_factory=RunnerOptions)
     output: str = "bundles"
+    audit: bool = False
     force: bool = False
 
     def __post_init__(self) -> None:

@@ -19,8 +19,7 @@ from reports.record import read_job
 from runtime.bundle import Bundle, GoldenCase, size_of
 from runtime.files import write_text
 from runtime.mac_check import MacCheck
-from runtime.measure import Measurement
-from runtime.mil.audit import FILE as AUDIT
+from runtime.measure import AUDIT, Measurement
 from runtime.mil.audit import Audit, read_audit
 
 FILE = "report.html"

@@ -26,8 +26,7 @@ from reports.store import TrackingError, prepared
 from reports.tracked import UNTRACKED, tracked_runs, write_tracked
 from runtime.audio import write_wav
 from runtime.bundle import MANIFEST, Bundle, BundleError, Manifest
-from runtime.measure import Measurement
-from runtime.mil.audit import FILE as AUDIT
+from runtime.measure import AUDIT, Measurement
 
 _SYNC_SECONDS = 600.0
 

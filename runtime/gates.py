@@ -74,7 +74,8 @@ def evaluate(measurement: Measurement, limits: GateLimits) -> list[GateResult]:
         stem = f"{component}." if measurement.spoken else ""
         least = limits.components.get(component, limits.snr_db)
         check(f"{stem}shape_ok", [(float(row.shape_ok), row.case) for row in rows], 1.0, at_least=True)
-        check(f"{stem}snr_db", [(row.snr_db, row.case) for row in rows], least, at_least=True)
+        if least is not None:
+            check(f"{stem}snr_db", [(row.snr_db, row.case) for row in rows], least, at_least=True)
         if limits.cosine is not None:
             check(f"{stem}cosine", [(row.cosine, row.case) for row in rows], limits.cosine, at_least=True)
     if limits.durations_off is not None and measurement.spoken:
@@ -84,7 +85,8 @@ def evaluate(measurement: Measurement, limits: GateLimits) -> list[GateResult]:
     if not clips:
         return results
     check("length_ok", [(float(clip.length_ok), clip.clip) for clip in clips], 1.0, at_least=True)
-    check("snr_db", [(clip.agreement.snr_db, clip.clip) for clip in clips], limits.snr_db, at_least=True)
+    if limits.snr_db is not None:
+        check("snr_db", [(clip.agreement.snr_db, clip.clip) for clip in clips], limits.snr_db, at_least=True)
     if limits.log_mel_l1 is not None:
         values = [(clip.agreement.log_mel_l1, clip.clip) for clip in clips]
         check("log_mel_l1", values, limits.log_mel_l1, at_least=False)

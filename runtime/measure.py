@@ -33,6 +33,7 @@ from runtime.versions import installed_versions
 SCHEMA_VERSION = 1
 
 # Made to be right, not fast: a measurement does not time them (`python -m runtime bench --engine mil` does).
+AUDIT = "audit.json"  # beside a bundle, where what rounding costs was audited
 UNTIMED = ("mil", "torch", "neuralnetwork", "coreai")
 
 

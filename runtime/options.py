@@ -20,11 +20,12 @@ class MeasureOptions:
 
 @dataclass
 class GateLimits:
-    """For one precision. Of audio: `log_mel_l1`, and `window_drop_db`: how far any 50 ms window, head or tail may lie
-    below the whole. Of embeddings: `cosine`, the least of any. Of a voice: the SNR of `components` that have a limit of
-    their own, and `durations_off`, the share of symbols that may last another number of frames."""
+    """For one precision; what has no limit is not judged. Of audio: `log_mel_l1`, and `window_drop_db`: how far any
+    50 ms window, head or tail may lie below the whole. Of embeddings: `cosine`, the least of any. Of a voice: the SNR
+    of `components` that have a limit of their own, and `durations_off`, the share of symbols that may last another
+    number of frames."""
 
-    snr_db: float
+    snr_db: float | None = None
     log_mel_l1: float | None = None
     window_drop_db: float = 20.0
     cosine: float | None = None

@@ -9,7 +9,8 @@ from typing import Any
 from runtime.bundle import Bundle, open_bundle
 from runtime.commands import arrays_of, is_artefact
 from runtime.files import write_json
-from runtime.mil.audit import FILE, Audit, OpAudit, audit_bundle, audit_package
+from runtime.measure import AUDIT
+from runtime.mil.audit import Audit, OpAudit, audit_bundle, audit_package
 from runtime.spec import InputError
 
 
@@ -35,7 +36,7 @@ def _audited(options: argparse.Namespace) -> tuple[Audit, Any]:
             raise InputError(f"{options.artefact.name} is a bare artefact: --inputs IN.npz, an array per input by name")
         return audit_package(options.artefact, arrays_of(options.inputs), options.function), options.out
     bundle: Bundle = open_bundle(options.artefact)
-    return audit_bundle(bundle), options.out or bundle.measured / FILE
+    return audit_bundle(bundle), options.out or bundle.measured / AUDIT
 
 
 def _line(row: OpAudit) -> str:

@@ -29,7 +29,6 @@ from runtime.mil.effects import Exact, effects, run_exact
 from runtime.mil.faithful import Faithful
 from runtime.mil.graph import MilOp
 
-FILE = "audit.json"  # beside a bundle
 SCHEMA_VERSION = 1
 MOST_CASES = 3
 
