@@ -164,15 +164,33 @@ def precisions(name: str, points: Sequence[Point]) -> bytes:
 
 def _draw_tradeoff(axis: Axes, placed: Sequence[tuple[Point, float]], what: str) -> None:
     least = min(point.snr_db for point, _ in placed)
+    axis.set(xlabel=what, ylabel="SNR to PyTorch, worst golden, dB", xlim=(0, 1.15 * max(x for _, x in placed)))
+    axis.set_ylim(min(0.0, least - 2), 1.05 * max(point.snr_db for point, _ in placed))
     for point, x in placed:
         colour = PALETTE[0] if point.passed else PALETTE[1]
         axis.plot([x], [point.snr_db], "o", ms=7, color=colour, mfc=colour if point.passed else "none")
-        axis.annotate(point.precision, (x, point.snr_db), (6, 4), textcoords="offset points", fontsize=8)
     best = sorted(pareto([(x, point.snr_db) for point, x in placed if point.passed]))
     axis.plot([x for x, _ in best], [y for _, y in best], color=PALETTE[0], lw=1, ls="--", drawstyle="steps-post")
-    axis.set(xlabel=what, ylabel="SNR to PyTorch, worst golden, dB", xlim=(0, 1.15 * max(x for _, x in placed)))
-    axis.set_ylim(bottom=min(0.0, least - 2))
     axis.text(0.99, 0.02, "hollow: rejected; dashed: Pareto set", transform=axis.transAxes, ha="right", fontsize=7.5)
+    _label(axis, [(point.precision, x, point.snr_db) for point, x in placed])
+
+
+def _label(axis: Axes, points: Sequence[tuple[str, float, float]]) -> None:
+    """Names beside points, each at the first place around its own where it covers neither another name nor a point."""
+    axis.figure.canvas.draw()
+    pixels = axis.figure.dpi / 72
+    dots = [axis.transData.transform((x, y)) for _, x, y in points]
+    taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in dots]
+    for (name, x, y), (left, bottom) in zip(points, dots):
+        width, height = 5.0 * len(name) * pixels, 9 * pixels
+        for right, up in ((7, 3), (7, -11), (-7, 3), (-7, -11), (7, 14), (7, -22), (-7, 14), (-7, -22)):
+            start = left + right * pixels - (width if right < 0 else 0)
+            box = (start, bottom + up * pixels, start + width, bottom + up * pixels + height)
+            if not any(box[0] < c and a < box[2] and box[1] < d and b < box[3] for a, b, c, d in taken):
+                break
+        taken.append(box)
+        side = "left" if right > 0 else "right"
+        axis.annotate(name, (x, y), (right, up), textcoords="offset points", fontsize=8, ha=side)
 
 
 def audit(program: ProgramAudit) -> bytes:
@@ -203,6 +221,7 @@ def audit(program: ProgramAudit) -> bytes:
     top = [row for row in program.ops if row.effect_db < math.inf][:14][::-1]
     worst.barh([f"{row.op} {row.output}"[:34] for row in top], [_share(row, program) for row in top], color=PALETTE[1])
     worst.tick_params(axis="y", labelsize=6.5)
+    worst.set_axisbelow(True)
     worst.set(xlabel="% of what rounding costs")
     worst.set_title("ops that matter most")
     return _png(figure)

@@ -162,3 +162,27 @@ def test_pareto_keeps_what_nothing_beats():
     points = [(1.0, 10.0), (2.0, 9.0), (2.0, 30.0), (3.0, 30.0), (4.0, 50.0)]
     assert pareto(points) == {(1.0, 10.0), (2.0, 30.0), (4.0, 50.0)}
     assert np.isfinite([x for x, _ in pareto(points)]).all()
+
+
+def test_core_ai_stores_the_same_forms_and_spares_the_same_layer(two, tmp_path):
+    pytest.importorskip("coreai_opt")
+    from converters.formats import coreai
+    from runtime.engines.coreai import CoreAIEngine
+
+    reached = {}
+    given = two.example()["x"]
+    with torch.inference_mode():
+        reference = two.module(given).numpy().reshape(-1)
+    for name, precision in {
+        "int8": dataclasses.replace(FORMS["int8"], least_db=36.0),
+        "palette6": FORMS["palette6"],
+    }.items():
+        (tmp_path / name).mkdir()
+        path = coreai.convert(two, precision, FormatOptions("coreai"), tmp_path / name)
+        reached[name] = snr_db(reference, CoreAIEngine(path).run({"x": given.numpy()})["y"].reshape(-1))
+    assert take_chosen("two", tmp_path / "int8").spared == ("spread",)
+    assert reached["int8"] > 35 > reached["palette6"]
+    with pytest.raises(ConversionError, match="it has int8, palette4 and palette6"):
+        coreai.convert(two, FORMS["palette_int8"], FormatOptions("coreai"), tmp_path)
+    with pytest.raises(ConversionError, match="no precision 'mixed'"):
+        coreai.convert(two, PrecisionOptions("mixed"), FormatOptions("coreai"), tmp_path)
