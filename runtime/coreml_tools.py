@@ -14,8 +14,9 @@ from types import ModuleType
 from tqdm import tqdm
 
 # coremltools imports these at start-up only to learn that it cannot convert their models
-# (scikit-learn > 1.5.1 is refused, transformers serves its own tests); they cost more than half its import time.
-_NOT_NEEDED = ("sklearn", "transformers", "xgboost", "tensorflow")
+# (scikit-learn > 1.5.1 is refused, transformers and torchao serve its own tests and tensors that nobody has here); they
+# cost more than half its import time.
+_NOT_NEEDED = ("sklearn", "transformers", "xgboost", "tensorflow", "torchao")
 
 _PROGRESS_BARS = (
     ("coremltools.converters.mil.frontend.torch.ops", "_tqdm"),
