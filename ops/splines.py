@@ -49,7 +49,8 @@ def inverse_spline(y: Tensor, widths: Tensor, heights: Tensor, derivatives: Tens
     a = excess + h * (mean_slope - slope0)
     b = h * slope0 - excess
     c = -mean_slope * above
-    root = (2 * c) / (-b - torch.sqrt(b.pow(2) - 4 * a * c))
+    discriminant = torch.relu(b.pow(2) - 4 * a * c)  # never negative but by rounding, as mixed precision does
+    root = (2 * c) / (-b - torch.sqrt(discriminant))
     return torch.where(is_inside, root * w + x0, y)
 
 

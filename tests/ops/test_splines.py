@@ -31,6 +31,27 @@ def test_it_inverts_the_spline(upstream):
     torch.testing.assert_close(inverse_spline(y, *knots, 5.0), x, atol=1e-9, rtol=0)
 
 
+class _SomeRounded(torch.fx.Interpreter):
+    """Half of the values rounded to half precision, as in a mixed program."""
+
+    def __init__(self, module, seed):
+        super().__init__(module)
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def run_node(self, n):
+        value = super().run_node(n)
+        is_rounded = torch.rand((), generator=self.generator) < 0.5
+        is_float = isinstance(value, torch.Tensor) and value.is_floating_point()
+        return value.half().float() if is_float and is_rounded else value
+
+
+@pytest.mark.parametrize("seed", [1, 2, 4])
+def test_mixed_precision_gives_no_root_of_a_negative(seed):
+    inputs = drawn(torch.float32, points=4000)
+    module = torch.export.export(_Spline(), inputs).run_decompositions().module()
+    assert torch.isfinite(_SomeRounded(module, seed).run(*inputs)).all()
+
+
 def test_shapes_do_not_depend_on_values():
     inputs = drawn(torch.float32)
     exported = torch.export.export(_Spline(), inputs).module()
