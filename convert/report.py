@@ -44,6 +44,8 @@ def show(job: Job) -> Outcome | None:
         console.error(str(error))
         return None
     console.result_console.print(_table(outcome))
+    for note in outcome.bundle.manifest.notes:
+        console.progress_console.print(f"note: {note}", markup=False)
     for gate in outcome.gates:
         if not gate.passed:
             console.error(f"gate missed: {gate}")

@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
+from converters.compression import digest
 from converters.options import PrecisionOptions
 from runtime.bundle import MixedRecord
 from runtime.cache import cache_folder
@@ -40,32 +41,30 @@ from runtime.mil.effects import effects, run_exact
 
 LEAST_DB = 40.0  # wanted even where fp16 alone gives next to nothing
 _TIGHTENINGS, _PUT_BACK = 12, 24  # simulations at most, of steps 3 and 4
+_LARGE = 2048  # elements of a tensor that matters on disk
 
 
 def search(
     convert: Callable[[Any], Any],
     cases: Sequence[Mapping[str, np.ndarray]],
     precision: PrecisionOptions,
-    before: frozenset[str] = frozenset(),
-) -> tuple[Any, MixedRecord]:
-    """The converted program, and what was found; at most `precision.conversions` conversions, of which the last counts,
-    reached or not.
+    shared: frozenset[str] | None = None,
+) -> tuple[Any, MixedRecord, frozenset[str]]:
+    """The converted program, what was found, and the `digest` of every weight that stays in fp32. At most
+    `precision.conversions` conversions, of which the last counts, reached or not.
 
-    convert: of a coremltools precision, gives the `MLModel`; cases: real inputs; before: ops that another function over
-    the same weights keeps, which are taken if they do.
+    convert: of a coremltools precision, gives the `MLModel`; cases: real inputs; shared: of a function over the same
+    weights, what stays in fp32 there: no other weights do here if that will do, or they would be stored twice.
     """
     with tempfile.TemporaryDirectory(prefix="voxport-mixed-") as folder:
         selectable: set[str] = set()
         exact = _saved(convert(_selection(_Everything(), selectable)), Path(folder, "fp32.mlpackage"))
-        trial = _Trial(exact, cases, selectable)
+        trial = _Trial(exact, cases, selectable, shared)
         fp16_db = trial.snr_db(frozenset())
         budget_db = max(fp16_db + precision.gain_db if math.isfinite(fp16_db) else -math.inf, LEAST_DB)
         wanted_db = budget_db
         for conversions in range(2, precision.conversions + 1):
-            shared = before & frozenset(trial.ops.values())
-            if shared != before or trial.snr_db(shared) < wanted_db:
-                shared = frozenset()
-            kept = shared or trial.choose(wanted_db)
+            kept = trial.choose(wanted_db)
             program = convert(_selection(kept))
             path = _saved(program, Path(folder, f"mixed{conversions}.mlpackage"))
             reached_db = trial.measured_db(path)
@@ -81,7 +80,7 @@ def search(
         conversions=conversions,
         simulations=trial.simulations,
     )
-    return program, record
+    return program, record, trial.weights_of(kept)
 
 
 def mil_name(name: str) -> str:
@@ -117,7 +116,13 @@ def _saved(program: Any, path: Path) -> Path:
 class _Trial:
     """Choices of ops, judged on one program in float32 and one set of real inputs."""
 
-    def __init__(self, path: Path, cases: Sequence[Mapping[str, np.ndarray]], selectable: set[str]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        cases: Sequence[Mapping[str, np.ndarray]],
+        selectable: set[str],
+        shared: frozenset[str] | None = None,
+    ) -> None:
         engine = MilEngine(path)
         self.graph, self.given = engine.graph, cases
         self.cases = [engine.tensors(case, engine.new_state()) for case in cases]
@@ -128,6 +133,12 @@ class _Trial:
             self.references = [_outputs(fx.Interpreter(self.graph), tensors) for tensors in self.cases]
         self.memory = _Memory(fingerprint(path), cases)
         self.simulations = 0
+        self.weights = {node: self._weights(node) for node in self.ops}
+        self.given_ops: set[fx.Node] = set()  # that stay in fp32 in another function over the same weights
+        self.closed: set[fx.Node] = set()  # that do not
+        if shared is not None:
+            self.given_ops = {node for node, weights in self.weights.items() if weights & shared}
+            self.closed = {node for node, weights in self.weights.items() if weights} - self.given_ops
         self._values: list[_Value] = []
 
     def snr_db(self, kept: frozenset[str]) -> float:
@@ -154,25 +165,42 @@ class _Trial:
         ]
         return decibels(len(shares), sum(shares))
 
+    def weights_of(self, kept: Container[str]) -> frozenset[str]:
+        return frozenset(one for node, name in self.ops.items() if name in kept for one in self.weights[node])
+
+    def _weights(self, node: fx.Node) -> frozenset[str]:
+        """`digest` of the large tensors that an op reads."""
+        tensors = [getattr(self.graph, str(one.target)) for one in node.all_input_nodes if one.op == "get_attr"]
+        large = [one for one in tensors if isinstance(one, Tensor) and one.numel() >= _LARGE]
+        return frozenset(digest(one.numpy()) for one in large)
+
     def choose(self, wanted_db: float) -> frozenset[str]:
         """The ops to keep so that the simulation gives what is wanted, as few as can be."""
+        kept = self._chosen(wanted_db, set(self.ops) - self.closed)
+        if self.closed and self.snr_db(kept) < wanted_db:
+            kept = self._chosen(wanted_db, set(self.ops))
+        return self._put_back(kept, wanted_db)
+
+    def _chosen(self, wanted_db: float, selectable: set[fx.Node]) -> frozenset[str]:
         values, model_db = self._valued(), wanted_db
         kept: frozenset[str] = frozenset()
         for _ in range(_TIGHTENINGS):
-            chosen = _greedy(values, set(self.ops), 10 ** (-model_db / 10))
+            chosen = _greedy(values, selectable, 10 ** (-model_db / 10), self.given_ops)
             kept = frozenset(self.ops[node] for node in chosen)
             reached = self.snr_db(kept)
-            if reached >= wanted_db or len(chosen) == len(self.ops):
+            if reached >= wanted_db or len(chosen) == len(selectable):
                 break
             model_db += max(0.3, min(wanted_db - reached, 6.0))
-        return self._put_back(kept, values, wanted_db)
+        return kept
 
-    def _put_back(self, kept: frozenset[str], values: Sequence[_Value], wanted_db: float) -> frozenset[str]:
+    def _put_back(self, kept: frozenset[str], wanted_db: float) -> frozenset[str]:
         """Without the ops that are not needed, the least useful first; half of those left at once while that holds."""
+        values = self._valued()
         nodes = {name: node for node, name in self.ops.items()}
         chosen = {nodes[name] for name in kept}
-        loss = {name: sum(value.energy(chosen - {nodes[name]}) for value in values) for name in kept}
-        order = sorted(kept, key=lambda name: (loss[name], name))
+        free = [name for name in kept if nodes[name] not in self.given_ops]
+        loss = {name: sum(value.energy(chosen - {nodes[name]}) for value in values) for name in free}
+        order = sorted(free, key=lambda name: (loss[name], name))
         size, left = max(1, len(order) // 2), _PUT_BACK
         while order and left:
             batch, left = order[:size], left - 1
@@ -227,7 +255,7 @@ class _Trial:
         return found | dict.fromkeys(overflows, (math.inf, math.inf))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Value:
     """A value, and energies at the outputs, as shares of theirs. `added`: of its rounding by an op in fp16, whose
     inputs were rounded already; `cast`: of the rounding of the exact value, between an op in fp32 (or none: a weight,
@@ -248,8 +276,11 @@ class _Value:
         return self.readers if self.producer is None else self.readers | {self.producer}
 
 
-def _greedy(values: Sequence[_Value], selectable: set[fx.Node], most: float) -> set[fx.Node]:
-    """Ops to keep until the energy left is at most `most`, by the values that, made exact, remove most per op."""
+def _greedy(
+    values: Sequence[_Value], selectable: set[fx.Node], most: float, given: Iterable[fx.Node] = ()
+) -> set[fx.Node]:
+    """Ops to keep, beside those given, until the energy left is at most `most`, by the values that, made exact, remove
+    most per op."""
     touching: dict[fx.Node, list[_Value]] = {}
     made: dict[fx.Node, _Value] = {}
     for value in values:
@@ -269,24 +300,35 @@ def _greedy(values: Sequence[_Value], selectable: set[fx.Node], most: float) -> 
                 found |= passed.readers
         return frozenset(found)
 
-    moves = {needed(value) for value in values}
-    moves = {move for move in moves if move and move <= selectable}
-    chosen: set[fx.Node] = set()
-    left = sum(value.energy(chosen) for value in values)
-    while left > most:
-        best, gain, per_op = None, 0.0, 0.0
-        for move in moves:
-            added = move - chosen
-            near = {value for op in added for value in touching.get(op, ())}
-            grown = chosen | added
-            removed = sum(value.energy(chosen) - after for value in near if (after := value.energy(grown)) < math.inf)
-            if added and removed / len(added) > per_op:
-                best, gain, per_op = added, removed, removed / len(added)
-        if best is None:
+    # in the program's order throughout: of equals the first is taken, and a search can be repeated
+    moves = [move for move in dict.fromkeys(map(needed, values)) if move and move <= selectable]
+    rank = {value: number for number, value in enumerate(values)}
+    near = {move: sorted({value for op in move for value in touching[op]}, key=rank.__getitem__) for move in moves}
+    concerned: dict[_Value, list[frozenset[fx.Node]]] = {}
+    for move, values_near in near.items():
+        for value in values_near:
+            concerned.setdefault(value, []).append(move)
+    chosen = set(given)
+
+    def removed(move: frozenset[fx.Node]) -> float:
+        """Energy, per op that is added."""
+        grown = chosen | move
+        after = [(value, value.energy(grown)) for value in near[move]]
+        gained = sum(value.energy(chosen) - energy for value, energy in after if energy < math.inf)
+        return gained / max(1, len(move - chosen))
+
+    gains = {move: removed(move) for move in moves if not move <= chosen}
+    while sum(value.energy(chosen) for value in values) > most:
+        best = max(gains, key=gains.__getitem__, default=None)
+        if best is None or gains[best] <= 0:
             return set(selectable)
+        changed = [value for op in best - chosen for value in touching[op]]
         chosen |= best
-        left = sum(value.energy(chosen) for value in values) if math.isinf(gain) else left - gain
-        moves = {move for move in moves if not move <= chosen}
+        for move in {move for value in changed for move in concerned.get(value, ())}:
+            if move <= chosen:
+                gains.pop(move, None)
+            elif move in gains:
+                gains[move] = removed(move)
     return chosen
 
 

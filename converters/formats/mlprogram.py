@@ -23,6 +23,8 @@ from runtime.coreml_tools import coremltools
 from runtime.mil.cases import fitted_inputs
 from runtime.spec import Dim, TensorSpec
 
+_PLAYED_CHUNKS = 12  # of a stream, before the one by which something is chosen
+
 
 def convert(component: Component, precision: PrecisionOptions, options: FormatOptions, folder: Path) -> Path:
     """Writes `folder/<component>.mlpackage`. Inputs and outputs stay float32."""
@@ -35,9 +37,9 @@ def convert(component: Component, precision: PrecisionOptions, options: FormatOp
 @dataclass
 class _Findings:
     """What one artefact's functions are made of. What was chosen for one, others over the same weights take over, or
-    these would be stored twice. `spared`: digest -> name."""
+    these would be stored twice. `kept`: digest of weights in fp32 of mixed; `spared`: digest -> name."""
 
-    kept: frozenset[str] = frozenset()
+    kept: frozenset[str] | None = None
     spared: dict[str, str] | None = None
     mixed: dict[str, MixedRecord] = field(default_factory=dict)
     places: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -71,10 +73,10 @@ def _converted(
     cases = _cases(component, example)
     places = found.places[function] = _places(traced, component)
     if precision.compute == "mixed":
-        program, record = search(
+        program, record, weights = search(
             lambda selection: _program(traced, component, selection, options), cases, precision, found.kept
         )
-        found.kept |= frozenset(record.kept)
+        found.kept = weights | (found.kept or frozenset())
         named = {output: places.get(output, "") for output in record.kept}
         found.mixed[function] = record.model_copy(update={"kept": named})
     else:
@@ -96,11 +98,43 @@ def _traced(component: Component, example: Mapping[str, torch.Tensor]) -> Any:
 
 
 def _cases(component: Component, example: Mapping[str, torch.Tensor]) -> list[dict[str, np.ndarray]]:
-    """Real inputs in the component's shapes, or its example."""
+    """Real inputs in the component's shapes, or its example. Of a stream: a chunk, and the states that those before it
+    left."""
     if not component.cases:
         return [{spec.name: example[spec.name].numpy() for spec in component.inputs}]
     horizon = int(example["before"]) if "before" in example else 0
-    return [fitted_inputs(component.inputs, case, horizon) for case in component.cases]
+    left = {spec.name.removeprefix("next_") for spec in component.outputs if spec.name.startswith("next_")}
+    states = [spec.name for spec in component.inputs if spec.name in left]
+    if not states:
+        return [fitted_inputs(component.inputs, case, horizon) for case in component.cases]
+    return [_played(component, case, horizon, states) for case in component.cases]
+
+
+def _played(
+    component: Component, case: Mapping[str, np.ndarray], horizon: int, states: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """The inputs of the last of some chunks, the states those that PyTorch has by then."""
+    given = fitted_inputs(component.inputs, {}, horizon)
+    for step in range(_PLAYED_CHUNKS):
+        for spec in component.inputs:
+            if spec.name in case and spec.name not in states:
+                given[spec.name] = _chunk(case[spec.name], spec, step)
+        if step < _PLAYED_CHUNKS - 1:
+            with torch.inference_mode():
+                results = component.module(*(torch.from_numpy(given[spec.name]) for spec in component.inputs))
+            for spec, value in zip(component.outputs, results):
+                if spec.name.startswith("next_"):
+                    given[spec.name.removeprefix("next_")] = value.numpy()
+    return given
+
+
+def _chunk(array: np.ndarray, spec: TensorSpec, step: int) -> np.ndarray:
+    """The piece of an array at a step, from its end where it has no more."""
+    for axis, (have, want) in enumerate(zip(array.shape, spec.default_shape)):
+        if have > want:
+            start = min(step * want, have - want)
+            array = array.take(range(start, start + want), axis)
+    return np.ascontiguousarray(fitted_inputs([spec], {spec.name: array})[spec.name])
 
 
 def _program(traced: Any, component: Component, precision: Any, options: FormatOptions) -> Any:

@@ -17,6 +17,7 @@ from runtime.inspect import op_histogram
 from runtime.metrics import snr_db
 from runtime.spec import TensorSpec
 
+WEIGHTS = "Data/com.apple.CoreML/weights"
 FORMS = {
     "int8": PrecisionOptions("int8", "fp16", weights="linear", granularity="per_channel"),
     "int4_blocks": PrecisionOptions("i4", "fp16", weights="linear", bits=4, granularity="per_block", group_size=16),
@@ -43,10 +44,10 @@ class Two(nn.Module):
         return self.plain(torch.tanh(self.spread(x * self.scale)))
 
 
-def component(decades):
+def component(decades, frames=50):
     torch.manual_seed(0)
-    given, module = torch.randn(1, 64, 50), Two(decades).eval()
-    spec = TensorSpec("x", (1, 64, 50), "float32", "none")
+    module, given = Two(decades).eval(), torch.randn(1, 64, frames)
+    spec = TensorSpec("x", (1, 64, frames), "float32", "none")
     outputs = (dataclasses.replace(spec, name="y"),)
     return Component("two", module, (spec,), outputs, lambda: {"x": given}, "two layers", cases=({"x": given.numpy()},))
 
@@ -82,6 +83,21 @@ def test_the_layer_that_would_cost_most_is_spared_and_no_other(two, tmp_path):
     _, reached = converted(two, dataclasses.replace(whole, least_db=38.0), tmp_path)
     assert without < 30 < 37.5 < reached
     assert take_chosen("two", tmp_path).spared == ("spread_weight",)
+
+
+@pytest.mark.parametrize(
+    "precision", [PrecisionOptions("mixed"), dataclasses.replace(FORMS["int8"], least_db=38.0)], ids=["mixed", "int8"]
+)
+def test_functions_over_the_same_weights_choose_alike_and_store_them_once(two, precision, tmp_path):
+    for folder in ("one", "both"):
+        (tmp_path / folder).mkdir()
+    one = mlprogram.convert(two, precision, FormatOptions(), tmp_path / "one")
+    functions = {"short": two, "long": component(2, frames=80)}
+    both = mlprogram.convert_functions(functions, precision, FormatOptions(), tmp_path / "both")
+    assert size_of(both / WEIGHTS) < 1.05 * size_of(one / WEIGHTS)
+    mixed = take_chosen("two", tmp_path / "both").mixed
+    assert set(mixed) == (set(functions) if precision.compute == "mixed" else set())
+    assert all(record.reached_db >= record.budget_db for record in mixed.values())
 
 
 def test_a_target_that_cannot_hold_a_form_is_refused_before_the_conversion(two, tmp_path):
