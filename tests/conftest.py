@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import filelock
 import pytest
 
 ROOT = Path(__file__).parent.parent
 
 
+def _shared_folder(factory: pytest.TempPathFactory, name: str) -> Path:
+    """Of all processes of this run."""
+    own = factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / name
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Nothing is read from or written to the user's cache, and nothing to the repository's lock file."""
-    folder = tmp_path_factory.mktemp("cache")
+    folder = _shared_folder(tmp_path_factory, "cache")
     saved = {name: os.environ.get(name) for name in ("VOXPORT_CACHE", "VOXPORT_LOCK")}
     os.environ["VOXPORT_CACHE"] = str(folder)
     os.environ["VOXPORT_LOCK"] = str(folder / "lock.yaml")
@@ -48,11 +58,12 @@ def generator(checkpoint):
 
 @pytest.fixture(scope="session")
 def convert_job(tmp_path_factory: pytest.TempPathFactory) -> Callable:
-    """Runs the main job in this process on the bundled weights; equal overrides share one bundle."""
+    """Runs the main job in this process on the bundled weights; equal overrides share one bundle, which the test
+    processes also share: the first converts, the others find it unchanged."""
     import conf
     from convert.schema import register
 
-    output = tmp_path_factory.mktemp("bundles")
+    output = _shared_folder(tmp_path_factory, "bundles")
     register()
     known: dict[tuple[str, ...], object] = {}
 
@@ -73,7 +84,9 @@ def convert_job(tmp_path_factory: pytest.TempPathFactory) -> Callable:
                     *overrides,
                 ]
                 job = OmegaConf.to_object(compose("config", overrides=settings))
-            known[overrides] = run_job(job)
+            converts = [one for one in overrides if not one.startswith(("measure.", "gates."))]
+            with filelock.FileLock(output / f".{hashlib.sha256(' '.join(converts).encode()).hexdigest()[:16]}.lock"):
+                known[overrides] = run_job(job)
         return known[overrides]
 
     return run

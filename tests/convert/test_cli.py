@@ -103,8 +103,15 @@ def test_help_shows_groups_choices_and_settings(tmp_path):
     assert run(tmp_path, "--cfg", "job", "precision=fp32").stdout.count("name: fp32") == 1
 
 
-@pytest.mark.parametrize("wait_for", ["locate checkpoint", "load ", "convert to", "goldens"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "wait_for"),
+    [
+        (signal.SIGINT, "locate checkpoint"),
+        (signal.SIGTERM, "load "),
+        (signal.SIGINT, "convert to"),
+        (signal.SIGTERM, "goldens"),
+    ],
+)
 def test_an_interrupt_leaves_nothing_unfinished(tmp_path, wait_for, number):
     process = subprocess.Popen(
         [*COMMAND, *QUICK], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -65,7 +65,7 @@ def test_eight_jobs_at_once_on_a_fresh_store_lose_nothing(fp16, tmp_path):
     assert versions == sorted(bundle.manifest.name for bundle in bundles) and models == 8
 
 
-@pytest.mark.parametrize("at", ["create_run", "log_batch", "log_artifacts", "log_model_artifacts", "set_terminated"])
+@pytest.mark.parametrize("at", ["create_run", "log_model_artifacts", "set_terminated"])
 def test_a_sync_that_is_killed_and_repeated_delivers_once(fp16, tmp_path, at, capsys):
     """Killed in the second call of a kind: after it has reached the store, before its answer has come back."""
     bundles = copies(fp16, tmp_path / "b", 2)
