@@ -14,6 +14,7 @@ Simulations are kept in the cache: a search that was broken off goes on where it
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -44,22 +45,31 @@ _TIGHTENINGS, _PUT_BACK = 12, 24  # simulations at most, of steps 3 and 4
 _LARGE = 2048  # elements of a tensor that matters on disk
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What stays in fp32: ops by the names of their outputs, large weights by their `digest`."""
+
+    ops: frozenset[str] = frozenset()
+    weights: frozenset[str] = frozenset()
+
+
 def search(
     convert: Callable[[Any], Any],
     cases: Sequence[Mapping[str, np.ndarray]],
     precision: PrecisionOptions,
-    shared: frozenset[str] | None = None,
-) -> tuple[Any, MixedRecord, frozenset[str]]:
-    """The converted program, what was found, and the `digest` of every weight that stays in fp32. At most
-    `precision.conversions` conversions, of which the last counts, reached or not.
+    shared: Kept | None = None,
+) -> tuple[Any, MixedRecord, Kept]:
+    """The converted program, what was found, and what stays in fp32. At most `precision.conversions` conversions, of
+    which the last counts, reached or not.
 
-    convert: of a coremltools precision, gives the `MLModel`; cases: real inputs; shared: of a function over the same
-    weights, what stays in fp32 there: no other weights do here if that will do, or they would be stored twice.
+    convert: of a coremltools precision, gives the `MLModel`; cases: real inputs; shared: what stays in fp32 in another
+    function over the same weights: the same ops do here if that will do, and else no other weights, which would be
+    stored twice.
     """
     with tempfile.TemporaryDirectory(prefix="voxport-mixed-") as folder:
         selectable: set[str] = set()
         exact = _saved(convert(_selection(_Everything(), selectable)), Path(folder, "fp32.mlpackage"))
-        trial = _Trial(exact, cases, selectable, shared)
+        trial = _Trial(exact, cases, selectable, shared or Kept())
         fp16_db = trial.snr_db(frozenset())
         budget_db = max(fp16_db + precision.gain_db if math.isfinite(fp16_db) else -math.inf, LEAST_DB)
         wanted_db = budget_db
@@ -80,7 +90,7 @@ def search(
         conversions=conversions,
         simulations=trial.simulations,
     )
-    return program, record, trial.weights_of(kept)
+    return program, record, Kept(kept, trial.weights_of(kept))
 
 
 def mil_name(name: str) -> str:
@@ -121,7 +131,7 @@ class _Trial:
         path: Path,
         cases: Sequence[Mapping[str, np.ndarray]],
         selectable: set[str],
-        shared: frozenset[str] | None = None,
+        shared: Kept,
     ) -> None:
         engine = MilEngine(path)
         self.graph, self.given = engine.graph, cases
@@ -136,8 +146,9 @@ class _Trial:
         self.weights = {node: self._weights(node) for node in self.ops}
         self.given_ops: set[fx.Node] = set()  # that stay in fp32 in another function over the same weights
         self.closed: set[fx.Node] = set()  # that do not
-        if shared is not None:
-            self.given_ops = {node for node, weights in self.weights.items() if weights & shared}
+        self.shared = shared
+        if shared.ops:
+            self.given_ops = {node for node, weights in self.weights.items() if weights & shared.weights}
             self.closed = {node for node, weights in self.weights.items() if weights} - self.given_ops
         self._values: list[_Value] = []
 
@@ -176,6 +187,8 @@ class _Trial:
 
     def choose(self, wanted_db: float) -> frozenset[str]:
         """The ops to keep so that the simulation gives what is wanted, as few as can be."""
+        if self.shared.ops and self.shared.ops <= set(self.ops.values()) and self.snr_db(self.shared.ops) >= wanted_db:
+            return self.shared.ops
         kept = self._chosen(wanted_db, set(self.ops) - self.closed)
         if self.closed and self.snr_db(kept) < wanted_db:
             kept = self._chosen(wanted_db, set(self.ops))
@@ -266,12 +279,12 @@ class _Value:
     added: float
     cast: float
 
-    def energy(self, kept: Container[fx.Node]) -> float:
+    def energy(self, kept: set[fx.Node]) -> float:
         if self.producer is not None and self.producer not in kept:
             return self.added
-        return 0.0 if all(reader in kept for reader in self.readers) else self.cast
+        return 0.0 if self.readers <= kept else self.cast
 
-    @property
+    @functools.cached_property
     def around(self) -> frozenset[fx.Node]:
         return self.readers if self.producer is None else self.readers | {self.producer}
 
@@ -312,10 +325,10 @@ def _greedy(
 
     def removed(move: frozenset[fx.Node]) -> float:
         """Energy, per op that is added."""
-        grown = chosen | move
-        after = [(value, value.energy(grown)) for value in near[move]]
+        grown, added = chosen | move, move - chosen
+        after = [(value, value.energy(grown)) for value in near[move] if not value.around.isdisjoint(added)]
         gained = sum(value.energy(chosen) - energy for value, energy in after if energy < math.inf)
-        return gained / max(1, len(move - chosen))
+        return gained / max(1, len(added))
 
     gains = {move: removed(move) for move in moves if not move <= chosen}
     while sum(value.energy(chosen) for value in values) > most:

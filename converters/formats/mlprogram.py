@@ -16,7 +16,7 @@ import torch
 from converters.chosen import write_chosen
 from converters.component import Component
 from converters.compression import check_compression, compressed, spared
-from converters.mixed import mil_name, search
+from converters.mixed import Kept, mil_name, search
 from converters.options import COMPUTE, ConversionError, FormatOptions, PrecisionOptions
 from runtime.bundle import PLACES, MixedRecord
 from runtime.coreml_tools import coremltools
@@ -37,9 +37,9 @@ def convert(component: Component, precision: PrecisionOptions, options: FormatOp
 @dataclass
 class _Findings:
     """What one artefact's functions are made of. What was chosen for one, others over the same weights take over, or
-    these would be stored twice. `kept`: digest of weights in fp32 of mixed; `spared`: digest -> name."""
+    these would be stored twice. `kept`: of mixed, by its first function; `spared`: digest -> name."""
 
-    kept: frozenset[str] | None = None
+    kept: Kept | None = None
     spared: dict[str, str] | None = None
     mixed: dict[str, MixedRecord] = field(default_factory=dict)
     places: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -73,10 +73,10 @@ def _converted(
     cases = _cases(component, example)
     places = found.places[function] = _places(traced, component)
     if precision.compute == "mixed":
-        program, record, weights = search(
+        program, record, kept = search(
             lambda selection: _program(traced, component, selection, options), cases, precision, found.kept
         )
-        found.kept = weights | (found.kept or frozenset())
+        found.kept = found.kept or kept
         named = {output: places.get(output, "") for output in record.kept}
         found.mixed[function] = record.model_copy(update={"kept": named})
     else:

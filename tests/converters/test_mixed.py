@@ -131,7 +131,7 @@ def test_a_simulation_gives_what_the_conversion_will(generator, tmp_path):
 
     selectable = set()
     exact = saved(mixed._selection(mixed._Everything(), selectable), "exact")
-    trial = mixed._Trial(exact, [example], selectable)
+    trial = mixed._Trial(exact, [example], selectable, mixed.Kept())
     assert selectable >= set(trial.ops.values())
     half = frozenset(sorted(trial.ops.values())[::2])
     for kept in (frozenset(), half):
