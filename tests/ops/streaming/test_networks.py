@@ -59,7 +59,7 @@ def test_of_any_local_network(network, mode, chunk, frames, polyphase):
     check(network, mode, chunk, frames, polyphase)
 
 
-@settings(LAW, max_examples=15)
+@settings(LAW, max_examples=8)
 @given(networks(with_recurrence=True), st.integers(1, 6), st.integers(1, 30))
 def test_of_any_local_network_with_a_recurrent_layer(network, chunk, frames):
     check(network, "stateful", chunk, frames, True)
