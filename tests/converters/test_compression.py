@@ -202,3 +202,20 @@ def test_core_ai_stores_the_same_forms_and_spares_the_same_layer(two, tmp_path):
         coreai.convert(two, FORMS["palette_int8"], FormatOptions("coreai"), tmp_path)
     with pytest.raises(ConversionError, match="no precision 'mixed'"):
         coreai.convert(two, PrecisionOptions("mixed"), FormatOptions("coreai"), tmp_path)
+
+
+def test_latency_is_drawn_beside_size_where_a_mac_measured():
+    import io
+
+    import matplotlib.image
+
+    from reports import plots
+    from reports.precisions import Point
+
+    points = [
+        Point(name, name, size, "coreml", snr, None, None, passed, True, "", "", milliseconds)
+        for name, size, snr, passed, milliseconds in (("fp16", 2.0, 46.0, True, 3.0), ("int8", 1.2, 30.0, False, 2.5))
+    ]
+    without = [dataclasses.replace(point, mac_ms=None) for point in points]
+    wide, narrow = (matplotlib.image.imread(io.BytesIO(plots.precisions("x", row))) for row in (points, without))
+    assert wide.shape[1] > 1.3 * narrow.shape[1]
