@@ -44,7 +44,7 @@ def show(job: Job) -> Outcome | None:
         console.error(str(error))
         return None
     console.result_console.print(_table(outcome))
-    for note in outcome.bundle.manifest.notes:
+    for note in outcome.bundle.manifest.notes if job.precision.needs_cases else ():
         console.progress_console.print(f"note: {note}", markup=False)
     for gate in outcome.gates:
         if not gate.passed:

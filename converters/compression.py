@@ -22,8 +22,8 @@ from torch import Tensor, fx
 from converters.options import ConversionError, PrecisionOptions
 from runtime.coreml_tools import coremltools, optimizer
 from runtime.engines.mil import MilEngine
-from runtime.mil.audit import decibels, plain_name
-from runtime.mil.effects import effects, run_exact
+from runtime.mil.audit import plain_name
+from runtime.mil.effects import agreement_db, effects, floats, run_exact
 
 
 def check_compression(precision: PrecisionOptions, target: str) -> None:
@@ -110,26 +110,19 @@ def spared(model: Any, precision: PrecisionOptions, cases: Sequence[Mapping[str,
     order = sorted(changed, key=lambda node: energies[node] / changed[node].numel(), reverse=True)
     stored = {node: before.graph.get_buffer(str(node.target)) for node in order}
     originals = {node: value.clone() for node, value in stored.items()}
-    references = [before.run(case) for case in cases]
+
+    def outputs() -> list[list[Tensor]]:
+        return [floats(map(torch.from_numpy, before.run(case).values())) for case in cases]
+
+    references = outputs()
 
     def is_enough(count: int) -> bool:
         for rank, node in enumerate(order):
             stored[node].copy_(originals[node] if rank < count else originals[node] + changed[node])
-        return _agreement_db(references, [before.run(case) for case in cases]) >= (precision.least_db or 0.0)
+        return agreement_db(references, outputs()) >= (precision.least_db or 0.0)
 
     count = bisect.bisect_left(range(len(order)), True, key=is_enough)
     return {digest(originals[node].numpy()): plain_name(node.meta["mil"].outputs[0]) for node in order[:count]}
-
-
-def _agreement_db(references: Sequence[Mapping[str, np.ndarray]], outputs: Sequence[Mapping[str, np.ndarray]]) -> float:
-    """Of all outputs of all cases, each counting alike."""
-    shares = []
-    for reference, output in zip(references, outputs, strict=True):
-        for name, value in reference.items():
-            if value.dtype.kind == "f":
-                noise = float(np.square(value.astype(np.float64) - output[name]).sum())
-                shares.append(noise / max(float(np.square(value.astype(np.float64)).sum()), 1e-30))
-    return decibels(len(shares), sum(shares))
 
 
 def _changes(before: fx.GraphModule, after: fx.GraphModule) -> dict[fx.Node, Tensor]:

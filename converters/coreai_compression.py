@@ -19,9 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from converters.options import ConversionError, PrecisionOptions
-from runtime.mil.audit import decibels
+from runtime.mil.effects import DIRECTIONS, agreement_db, floats, random_projection
 
-_DIRECTIONS = 8
 _KINDS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.Linear)
 
 
@@ -35,17 +34,19 @@ def spared(module: nn.Module, precision: PrecisionOptions, cases: Sequence[tuple
     originals = {name: layer.weight.detach().clone() for name, layer in layers.items()}
     changes = {name: (folded[name].weight - weight).detach() for name, weight in originals.items()}
     order = _by_cost(module, layers, changes, cases)
-    with torch.no_grad():
-        references = [module(*case) for case in cases]
 
-        def is_enough(count: int) -> bool:
-            for rank, name in enumerate(order):
-                layers[name].weight.data = originals[name] if rank < count else originals[name] + changes[name]
-            pairs = [(reference, module(*case)) for reference, case in zip(references, cases)]
-            shares = [float((one - other).square().sum() / one.square().sum()) for one, other in pairs]
-            return decibels(len(shares), sum(shares)) >= (precision.least_db or 0.0)
+    def outputs() -> list[list[Tensor]]:
+        with torch.no_grad():
+            return [_outputs(module, case) for case in cases]
 
-        count = bisect.bisect_left(range(len(order)), True, key=is_enough)
+    references = outputs()
+
+    def is_enough(count: int) -> bool:
+        for rank, name in enumerate(order):
+            layers[name].weight.data = originals[name] if rank < count else originals[name] + changes[name]
+        return agreement_db(references, outputs()) >= (precision.least_db or 0.0)
+
+    count = bisect.bisect_left(range(len(order)), True, key=is_enough)
     for name, layer in layers.items():
         layer.weight.data = originals[name]
     return order[:count]
@@ -123,13 +124,18 @@ def _by_cost(
     generator = torch.Generator().manual_seed(0)
     for case in cases:
         with torch.enable_grad():
-            outputs = module(*case)
-            for _ in range(_DIRECTIONS):
-                direction = torch.randn(outputs.shape, generator=generator)
-                slopes = torch.autograd.grad((outputs * direction).sum(), weights, retain_graph=True)
+            outputs = _outputs(module, case)
+            for _ in range(DIRECTIONS):
+                total = random_projection(outputs, generator)
+                slopes = torch.autograd.grad(total, weights, retain_graph=True, allow_unused=True)
                 for name, slope in zip(layers, slopes):
-                    energies[name] += float((slope * changes[name]).sum()) ** 2
+                    energies[name] += 0.0 if slope is None else float((slope * changes[name]).sum()) ** 2
     return sorted(layers, key=lambda name: energies[name] / changes[name].numel(), reverse=True)
+
+
+def _outputs(module: nn.Module, case: tuple[Tensor, ...]) -> list[Tensor]:
+    results = module(*case)
+    return floats(results if isinstance(results, tuple) else (results,))
 
 
 def _coreai_opt() -> Any:

@@ -5,7 +5,8 @@ that makes it *and* every op that reads it stay in fp32: what counts is not an o
 search runs on the program converted once with no op in fp16:
 
 1. each value's rounding error is carried to the outputs to first order (runtime/mil/effects.py);
-2. values are made exact by the best ratio of error removed to ops added, until what is left meets the budget;
+2. values are made exact by the best ratio of error removed to ops added, until what is left meets the budget
+   (converters/mixed_choice.py);
 3. that choice is *simulated*, exactly as the casts would round, and 2 repeated until the simulation meets it too;
 4. ops without which it still does are put back into fp16, and the choice is converted and executed.
 
@@ -14,7 +15,6 @@ Simulations are kept in the cache: a search that was broken off goes on where it
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import math
@@ -30,6 +30,7 @@ import torch
 from torch import Tensor, fx
 
 from converters.compression import digest
+from converters.mixed_choice import Value, fewest_ops
 from converters.options import PrecisionOptions
 from runtime.bundle import MixedRecord
 from runtime.cache import cache_folder
@@ -37,8 +38,8 @@ from runtime.coreml_tools import coremltools
 from runtime.engines.mil import MilEngine
 from runtime.files import write_json
 from runtime.inspect import fingerprint
-from runtime.mil.audit import decibels
-from runtime.mil.effects import effects, run_exact
+from runtime.mil.effects import agreement_db, effects, floats, is_float, run_exact
+from runtime.mil.package import open_package
 
 LEAST_DB = 40.0  # wanted even where fp16 alone gives next to nothing
 _TIGHTENINGS, _PUT_BACK = 12, 24  # simulations at most, of steps 3 and 4
@@ -150,7 +151,7 @@ class _Trial:
         if shared.ops:
             self.given_ops = {node for node, weights in self.weights.items() if weights & shared.weights}
             self.closed = {node for node, weights in self.weights.items() if weights} - self.given_ops
-        self._values: list[_Value] = []
+        self._values: list[Value] = []
 
     def snr_db(self, kept: frozenset[str]) -> float:
         """With these ops in fp32, as the casts would round: of all cases and outputs together, each counting alike."""
@@ -160,21 +161,15 @@ class _Trial:
         self.simulations += 1
         simulation = _Simulation(self.graph, self._cast_but(kept))
         with torch.inference_mode():
-            found = self._compared([_outputs(simulation, tensors) for tensors in self.cases])
+            found = agreement_db(self.references, [_outputs(simulation, tensors) for tensors in self.cases])
         self.memory.put(kept, found)
         return found
 
     def measured_db(self, path: Path) -> float:
         """The same of an artefact."""
         engine = MilEngine(path)
-        results = [[torch.from_numpy(value) for value in engine.run(case).values()] for case in self.given]
-        return self._compared([list(filter(_is_float, outputs)) for outputs in results])
-
-    def _compared(self, outputs: Sequence[Sequence[Tensor]]) -> float:
-        shares = [
-            _share(*pair) for reference, output in zip(self.references, outputs) for pair in zip(reference, output)
-        ]
-        return decibels(len(shares), sum(shares))
+        results = [floats(map(torch.from_numpy, engine.run(case).values())) for case in self.given]
+        return agreement_db(self.references, results)
 
     def weights_of(self, kept: Container[str]) -> frozenset[str]:
         return frozenset(one for node, name in self.ops.items() if name in kept for one in self.weights[node])
@@ -198,7 +193,7 @@ class _Trial:
         values, model_db = self._valued(), wanted_db
         kept: frozenset[str] = frozenset()
         for _ in range(_TIGHTENINGS):
-            chosen = _greedy(values, selectable, 10 ** (-model_db / 10), self.given_ops)
+            chosen = fewest_ops(values, selectable, 10 ** (-model_db / 10), self.given_ops)
             kept = frozenset(self.ops[node] for node in chosen)
             reached = self.snr_db(kept)
             if reached >= wanted_db or len(chosen) == len(selectable):
@@ -229,7 +224,7 @@ class _Trial:
     def _cast_but(self, kept: frozenset[str]) -> set[fx.Node]:
         return {node for node in self.castable if self.ops.get(node, "") not in kept}
 
-    def _valued(self) -> list[_Value]:
+    def _valued(self) -> list[Value]:
         """Every value that fp16 rounds, with what that costs."""
         if self._values:
             return self._values
@@ -242,11 +237,11 @@ class _Trial:
             producer = node if node in self.castable else None
             readers = frozenset(one for one in _readers(node) if one in self.castable)
             if (added and producer) or (cast and readers):
-                self._values.append(_Value(producer, readers, added, cast))
+                self._values.append(Value(producer, readers, added, cast))
         return self._values
 
     def _energies(self, tensors: Sequence[Tensor]) -> dict[fx.Node, tuple[float, float]]:
-        """Of each value: `added` and `cast` of a `_Value`."""
+        """Of each value: `added` and `cast` of a `Value`."""
         exact = run_exact(self.graph, tensors)
         simulation = _Simulation(self.graph, self.castable)
         with torch.inference_mode():
@@ -268,83 +263,6 @@ class _Trial:
         return found | dict.fromkeys(overflows, (math.inf, math.inf))
 
 
-@dataclass(frozen=True, eq=False)
-class _Value:
-    """A value, and energies at the outputs, as shares of theirs. `added`: of its rounding by an op in fp16, whose
-    inputs were rounded already; `cast`: of the rounding of the exact value, between an op in fp32 (or none: a weight,
-    an input) and a reader in fp16."""
-
-    producer: fx.Node | None
-    readers: frozenset[fx.Node]
-    added: float
-    cast: float
-
-    def energy(self, kept: set[fx.Node]) -> float:
-        if self.producer is not None and self.producer not in kept:
-            return self.added
-        return 0.0 if self.readers <= kept else self.cast
-
-    @functools.cached_property
-    def around(self) -> frozenset[fx.Node]:
-        return self.readers if self.producer is None else self.readers | {self.producer}
-
-
-def _greedy(
-    values: Sequence[_Value], selectable: set[fx.Node], most: float, given: Iterable[fx.Node] = ()
-) -> set[fx.Node]:
-    """Ops to keep, beside those given, until the energy left is at most `most`, by the values that, made exact, remove
-    most per op."""
-    touching: dict[fx.Node, list[_Value]] = {}
-    made: dict[fx.Node, _Value] = {}
-    for value in values:
-        for op in value.around:
-            touching.setdefault(op, []).append(value)
-        if value.producer is not None:
-            made[value.producer] = value
-
-    def needed(value: _Value) -> frozenset[fx.Node]:
-        """To make it exact: its maker and its readers, and theirs as far as these only pass it on (a reshape, a sign),
-        where a cast behind them would cost what the one before them did."""
-        found, ahead = set(value.around), list(value.readers)
-        while ahead:
-            passed = made.get(ahead.pop())
-            if passed is not None and passed.added < passed.cast / 2 and passed.readers:
-                ahead += passed.readers - found
-                found |= passed.readers
-        return frozenset(found)
-
-    # in the program's order throughout: of equals the first is taken, and a search can be repeated
-    moves = [move for move in dict.fromkeys(map(needed, values)) if move and move <= selectable]
-    rank = {value: number for number, value in enumerate(values)}
-    near = {move: sorted({value for op in move for value in touching[op]}, key=rank.__getitem__) for move in moves}
-    concerned: dict[_Value, list[frozenset[fx.Node]]] = {}
-    for move, values_near in near.items():
-        for value in values_near:
-            concerned.setdefault(value, []).append(move)
-    chosen = set(given)
-
-    def removed(move: frozenset[fx.Node]) -> float:
-        """Energy, per op that is added."""
-        grown, added = chosen | move, move - chosen
-        after = [(value, value.energy(grown)) for value in near[move] if not value.around.isdisjoint(added)]
-        gained = sum(value.energy(chosen) - energy for value, energy in after if energy < math.inf)
-        return gained / max(1, len(added))
-
-    gains = {move: removed(move) for move in moves if not move <= chosen}
-    while sum(value.energy(chosen) for value in values) > most:
-        best = max(gains, key=gains.__getitem__, default=None)
-        if best is None or gains[best] <= 0:
-            return set(selectable)
-        changed = [value for op in best - chosen for value in touching[op]]
-        chosen |= best
-        for move in {move for value in changed for move in concerned.get(value, ())}:
-            if move <= chosen:
-                gains.pop(move, None)
-            elif move in gains:
-                gains[move] = removed(move)
-    return chosen
-
-
 class _Simulation(fx.Interpreter):
     """The program in float32 but for ops whose inputs and outputs are rounded to half precision."""
 
@@ -360,14 +278,12 @@ class _Simulation(fx.Interpreter):
         value = n.target(**given)  # type: ignore[operator]  # of a call_function
         made = tuple(map(_rounded, value)) if isinstance(value, tuple) else _rounded(value)
         pairs = zip(value, made) if isinstance(value, tuple) else ((value, made),)
-        self.errors[n] = [after - before for before, after in pairs if _is_float(before)]
+        self.errors[n] = [after - before for before, after in pairs if is_float(before)]
         return made
 
 
 def _castable(engine: MilEngine, path: Path) -> set[fx.Node]:
     """Nodes of the ops that coremltools may cast, of those that have to do with floating point."""
-    from runtime.mil.package import open_package
-
     package = open_package(path)
     check = coremltools().transform.FP16ComputePrecision()
     valid = {
@@ -386,12 +302,8 @@ def _readers(node: fx.Node) -> list[fx.Node]:
     return found
 
 
-def _is_float(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.is_floating_point()
-
-
 def _rounded(value: Any) -> Any:
-    return _half(value) if _is_float(value) else value
+    return _half(value) if is_float(value) else value
 
 
 def _half(value: Tensor) -> Tensor:
@@ -399,26 +311,18 @@ def _half(value: Tensor) -> Tensor:
 
 
 def _outputs(interpreter: fx.Interpreter, tensors: Sequence[Tensor]) -> list[Tensor]:
-    return list(filter(_is_float, interpreter.run(*tensors)))
-
-
-def _share(reference: Tensor, output: Tensor) -> float:
-    """Energy of the error over that of the reference; inf for one of another length, or not finite."""
-    if reference.shape != output.shape:
-        return math.inf
-    noise = float((reference.double() - output.double()).square().sum())
-    return noise / max(float(reference.double().square().sum()), 1e-30) if math.isfinite(noise) else math.inf
+    return floats(interpreter.run(*tensors))
 
 
 class _Memory:
     """Simulations of one program on one set of inputs, in the cache."""
 
     def __init__(self, program: str, cases: Sequence[Mapping[str, np.ndarray]]) -> None:
-        digest = hashlib.sha256(program.encode())
+        key = hashlib.sha256(program.encode())
         for case in cases:
             for name in sorted(case):
-                digest.update(name.encode() + case[name].tobytes())
-        self.path = cache_folder() / "mixed" / f"{digest.hexdigest()[:32]}.json"
+                key.update(name.encode() + case[name].tobytes())
+        self.path = cache_folder() / "mixed" / f"{key.hexdigest()[:32]}.json"
         try:
             self.known: dict[str, float] = {
                 key: float(value) for key, value in json.loads(self.path.read_text()).items()

@@ -115,7 +115,7 @@ class _Log:
             (folder / "config.yaml").write_text(yaml.safe_dump(record.config, sort_keys=False))
 
         tags = {**self._tags(key, record, "convert"), NOTE: _conversion_note(bundle, record), **self.extra}
-        return self._run(f"convert {_label(manifest)}", tags, axes(manifest), metrics, fill)
+        return log_run(self.client, self.experiment, f"convert {_label(manifest)}", tags, axes(manifest), metrics, fill)
 
     def measurement(self, key: str, record: JobRecord, measurement: Measurement) -> str:
         bundle, latency = self.bundle, measurement.latency
@@ -147,7 +147,9 @@ class _Log:
             NOTE: _measurement_note(measurement, metrics),
             **self.extra,
         }
-        return self._run(f"{measurement.engine} {_label(bundle.manifest)}", tags, params, metrics, fill)
+        return log_run(
+            self.client, self.experiment, f"{measurement.engine} {_label(bundle.manifest)}", tags, params, metrics, fill
+        )
 
     def model(self, run: str) -> None:
         """The bundle's directory as a LoggedModel (downloads give it back exactly), and a version of its series."""
@@ -175,16 +177,6 @@ class _Log:
             client.finalize_logged_model(ready.model_id, "READY")
         _registered(client, name)
         client.create_model_version(name, f"models:/{ready.model_id}", run, tags, model_id=ready.model_id)
-
-    def _run(
-        self,
-        name: str,
-        tags: Mapping[str, str],
-        params: Mapping[str, object],
-        metrics: Mapping[str, float],
-        fill: Callable[[Path], None],
-    ) -> str:
-        return log_run(self.client, self.experiment, name, tags, params, metrics, fill)
 
     def _tags(self, key: str, record: JobRecord, kind: str) -> dict[str, str]:
         manifest = self.bundle.manifest

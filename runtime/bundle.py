@@ -64,7 +64,7 @@ class ConversionRecord(_Record):
 
 class MixedRecord(_Record):
     """Of one function in mixed precision: the ops kept in fp32, by their outputs' names, and the module that each comes
-    from. SNR to the same program in float32, on the component's example: `fp16_db`, as the whole in fp16 gives it;
+    from. SNR to the same program in float32, on the goldens: `fp16_db`, as the whole in fp16 gives it;
     `budget_db`, wanted; `reached_db`, by the artefact. What the search took: `conversions` and `simulations`."""
 
     kept: dict[str, str]
@@ -89,8 +89,7 @@ class ComponentRecord(_Record):
     `validated_by`: the artefact that is executed in its place where only a Mac can execute it. `upsampling`: its
     transposed convolutions in the order in which they run, at the default shape. `sizes`: of the flexible axes, and
     the functions that take them, without any they are free; `padded`: an input goes to the next larger one, else
-    its rows are dealt out. `mixed`: by function; `spared`: tensors
-    that a compressed precision left as they were.
+    its rows are dealt out. `mixed`: by function; `spared`: tensors that a compressed precision left as they were.
 
     `inputs` and `outputs` are those of the component; where `stream` is set, the artefact takes a chunk at a time.
     """

@@ -20,10 +20,8 @@ from converters.mixed import Kept, mil_name, search
 from converters.options import COMPUTE, ConversionError, FormatOptions, PrecisionOptions
 from runtime.bundle import PLACES, MixedRecord
 from runtime.coreml_tools import coremltools
-from runtime.mil.cases import fitted_inputs
+from runtime.mil.cases import real_inputs
 from runtime.spec import Dim, TensorSpec
-
-_PLAYED_CHUNKS = 12  # of a stream, before the one by which something is chosen
 
 
 def convert(component: Component, precision: PrecisionOptions, options: FormatOptions, folder: Path) -> Path:
@@ -70,7 +68,7 @@ def _converted(
     check_compression(precision, options.target)
     example = component.example()
     traced = _traced(component, example)
-    cases = _cases(component, example)
+    cases = _cases(component, example) if precision.needs_cases else []
     places = found.places[function] = _places(traced, component)
     if precision.compute == "mixed":
         program, record, kept = search(
@@ -98,43 +96,17 @@ def _traced(component: Component, example: Mapping[str, torch.Tensor]) -> Any:
 
 
 def _cases(component: Component, example: Mapping[str, torch.Tensor]) -> list[dict[str, np.ndarray]]:
-    """Real inputs in the component's shapes, or its example. Of a stream: a chunk, and the states that those before it
-    left."""
+    """Real inputs in the component's shapes, or its example."""
     if not component.cases:
         return [{spec.name: example[spec.name].numpy() for spec in component.inputs}]
+
+    def run(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        with torch.inference_mode():
+            results = component.module(*(torch.from_numpy(inputs[spec.name]) for spec in component.inputs))
+        return {spec.name: value.numpy() for spec, value in zip(component.outputs, results)}
+
     horizon = int(example["before"]) if "before" in example else 0
-    left = {spec.name.removeprefix("next_") for spec in component.outputs if spec.name.startswith("next_")}
-    states = [spec.name for spec in component.inputs if spec.name in left]
-    if not states:
-        return [fitted_inputs(component.inputs, case, horizon) for case in component.cases]
-    return [_played(component, case, horizon, states) for case in component.cases]
-
-
-def _played(
-    component: Component, case: Mapping[str, np.ndarray], horizon: int, states: Sequence[str]
-) -> dict[str, np.ndarray]:
-    """The inputs of the last of some chunks, the states those that PyTorch has by then."""
-    given = fitted_inputs(component.inputs, {}, horizon)
-    for step in range(_PLAYED_CHUNKS):
-        for spec in component.inputs:
-            if spec.name in case and spec.name not in states:
-                given[spec.name] = _chunk(case[spec.name], spec, step)
-        if step < _PLAYED_CHUNKS - 1:
-            with torch.inference_mode():
-                results = component.module(*(torch.from_numpy(given[spec.name]) for spec in component.inputs))
-            for spec, value in zip(component.outputs, results):
-                if spec.name.startswith("next_"):
-                    given[spec.name.removeprefix("next_")] = value.numpy()
-    return given
-
-
-def _chunk(array: np.ndarray, spec: TensorSpec, step: int) -> np.ndarray:
-    """The piece of an array at a step, from its end where it has no more."""
-    for axis, (have, want) in enumerate(zip(array.shape, spec.default_shape)):
-        if have > want:
-            start = min(step * want, have - want)
-            array = array.take(range(start, start + want), axis)
-    return np.ascontiguousarray(fitted_inputs([spec], {spec.name: array})[spec.name])
+    return [real_inputs(component.inputs, case, run, horizon) for case in component.cases]
 
 
 def _program(traced: Any, component: Component, precision: Any, options: FormatOptions) -> Any:

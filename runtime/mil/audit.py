@@ -1,9 +1,9 @@
 """Where a program loses precision: each op on real inputs, against the same program computed in float32.
 
-Of an op are told: *local*, what rounding its output to the declared type does to the exact one; *accumulated*, how far
-its output is from the exact one when everything before it was rounded too; its *range*, from overflow down to what is
-lost as zero; and *effect*, what its local error alone would do to the outputs (effects.py), which is what ops are
-sorted by. Weights are taken as the artefact has them: what rounding these cost is not seen here.
+Of an op are told: *local*, what rounding its output to the declared type does, given the inputs that it really gets;
+*accumulated*, how far its output is from the exact one after everything before it was rounded too; its *range*, from
+overflow down to what is lost as zero; and *effect*, what its local error alone would do to the outputs (effects.py), by
+which ops are sorted. Weights are taken as the artefact has them: what rounding these cost is not seen here.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from torch import Tensor, fx
 from runtime.bundle import PLACES, Bundle, ComponentRecord
 from runtime.engines.mil import MilEngine
 from runtime.errors import ArtefactError
-from runtime.mil.cases import fitted_inputs, function_of, horizon_of
-from runtime.mil.effects import Exact, effects, run_exact
+from runtime.mil.cases import function_of, horizon_of, real_inputs
+from runtime.mil.effects import Exact, agreement_db, decibels, effects, energy_between, floats, run_exact
 from runtime.mil.faithful import Faithful
 from runtime.mil.graph import MilOp
 
@@ -61,8 +61,8 @@ class OpAudit:
 
 @dataclass(frozen=True)
 class ProgramAudit:
-    """One function of one component; ops sorted by their effect, the worst first. `snr_db`: of the outputs as declared,
-    all together, to the same program in float32. `cases`: how many real inputs."""
+    """One function of one component; ops sorted by their effect, the worst first. `snr_db`: of the outputs as declared
+    to the same program in float32, each counting alike. `cases`: how many real inputs."""
 
     component: str
     function: str
@@ -83,20 +83,32 @@ def audit_bundle(bundle: Bundle) -> Audit:
     """Every component of a bundle on its goldens. Raises ArtefactError where one is no ML program."""
     programs = []
     for record in bundle.manifest.components:
-        path = bundle.artefact(record)
         function = function_of(record)
-        engine, horizon = MilEngine(path, function=function), horizon_of(record)
-        cases = [fitted_inputs(engine.inputs, case.inputs, horizon) for case in bundle.goldens(record)[:MOST_CASES]]
-        programs.append(
-            _audited(engine, record.name, function or "", cases, _places(bundle, record, function or "main"))
-        )
+        engine = MilEngine(bundle.artefact(record), function=function)
+        cases = [_tensors(engine, case.inputs, record) for case in bundle.goldens(record)[:MOST_CASES]]
+        places = _places(bundle, record, function or "main")
+        programs.append(_audited(engine, record.name, function or "", cases, places))
     return Audit(SCHEMA_VERSION, bundle.manifest.name, bundle.manifest.key, tuple(programs))
 
 
 def audit_package(path: Path, inputs: Mapping[str, np.ndarray], function: str | None = None) -> Audit:
     """A bare `.mlpackage` on inputs by name. Raises ArtefactError, and InputError for inputs that do not fit."""
     engine = MilEngine(path, function=function)
-    return Audit(SCHEMA_VERSION, path.name, "", (_audited(engine, path.stem, function or "", [dict(inputs)], {}),))
+    cases = [engine.tensors(inputs, engine.new_state())]
+    return Audit(SCHEMA_VERSION, path.name, "", (_audited(engine, path.stem, function or "", cases, {}),))
+
+
+def _tensors(engine: MilEngine, golden: Mapping[str, np.ndarray], record: ComponentRecord) -> list[Tensor]:
+    """A golden's inputs in the function's shapes; of a stream, amid the audio."""
+    state = engine.new_state()
+    given = real_inputs(
+        engine.inputs,
+        golden,
+        lambda inputs: engine.run(inputs, state),
+        horizon=horizon_of(record),
+        has_state=bool(state),
+    )
+    return engine.tensors(given, state)
 
 
 def read_audit(path: Path) -> Audit:
@@ -114,19 +126,19 @@ def _audited(
     engine: MilEngine,
     component: str,
     function: str,
-    cases: Sequence[Mapping[str, np.ndarray]],
+    cases: Sequence[Sequence[Tensor]],
     places: Mapping[str, str],
 ) -> ProgramAudit:
     tallies: dict[fx.Node, _Tally] = {}
-    end = _Energy()
-    for case in cases:
-        tensors = engine.tensors(case, engine.new_state())
+    references: list[list[Tensor]] = []
+    outputs: list[list[Tensor]] = []
+    for tensors in cases:
         exact = run_exact(engine.graph, tensors)
         rounding = _Rounding(engine.graph, exact)
         with torch.inference_mode():
             results = rounding.run(*tensors)
-        for reference, output in zip(exact.outputs, (item for item in results if item.is_floating_point())):
-            end.add(reference.detach(), output)
+        references.append([output.detach() for output in exact.outputs])
+        outputs.append(floats(results))
         (effect,) = effects(exact, rounding.local)
         for node, local in rounding.local.items():
             tally = tallies.setdefault(node, _Tally(node.meta["mil"].dtypes))
@@ -135,7 +147,7 @@ def _audited(
     numbered = enumerate(tallies.items(), 1)
     rows = [tally.row(position, node.meta["mil"], where.of(node)) for position, (node, tally) in numbered]
     rows.sort(key=lambda row: (row.overflowed == 0, row.effect_db))
-    return ProgramAudit(component, function, len(cases), end.snr_db, tuple(rows))
+    return ProgramAudit(component, function, len(cases), agreement_db(references, outputs), tuple(rows))
 
 
 def _float_types(dtypes: Sequence[torch.dtype | None]) -> list[torch.dtype]:
@@ -156,10 +168,10 @@ class _Rounding(Faithful):
         made = super().declared(n, value)
         if n.op == "call_function" and n in self.exact.values:
             computed = self._without_rounding(n) if any(map(_is_block, n.all_input_nodes)) else value
-            pairs = list(zip(_floats(computed), _floats(made)))
+            pairs = list(zip(_items(computed), _items(made)))
             self.local[n] = [(rounded - item).nan_to_num(0.0, 0.0, 0.0) for item, rounded in pairs]
             exact = [item.detach() for item in self.exact.values[n]]
-            self.accumulated[n] = sum(_energy(reference, item) for reference, item in zip(exact, _floats(made)))
+            self.accumulated[n] = sum(energy_between(reference, item) for reference, item in zip(exact, _items(made)))
         return made
 
     def _without_rounding(self, n: fx.Node) -> Any:
@@ -175,35 +187,8 @@ def _is_block(node: fx.Node) -> bool:
     return node.op == "get_attr" and "mil" not in node.meta
 
 
-def _floats(value: Any) -> list[Tensor]:
-    return [item for item in (value if isinstance(value, tuple) else (value,)) if item.is_floating_point()]
-
-
-def _energy(reference: Tensor, output: Tensor) -> float:
-    """Of the difference; inf where a length that the program computes came out otherwise."""
-    if reference.shape != output.shape:
-        return math.inf
-    return float((reference.double() - output.double()).square().sum())
-
-
-class _Energy:
-    def __init__(self) -> None:
-        self.signal = self.noise = 0.0
-
-    def add(self, reference: Tensor, output: Tensor) -> None:
-        self.signal += float(reference.double().square().sum())
-        self.noise += _energy(reference, output)
-
-    @property
-    def snr_db(self) -> float:
-        return decibels(self.signal, self.noise)
-
-
-def decibels(signal: float, noise: float) -> float:
-    """10 log10(signal / noise); -inf for a noise that is not finite."""
-    if not math.isfinite(noise):
-        return -math.inf
-    return 10 * math.log10(signal / noise) if noise and signal else math.inf if not noise else -math.inf
+def _items(value: Any) -> list[Tensor]:
+    return floats(value if isinstance(value, tuple) else (value,))
 
 
 class _Tally:

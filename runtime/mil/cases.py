@@ -1,13 +1,18 @@
-"""Golden inputs in the shapes that one function of an ML program takes."""
+"""Golden inputs in the shapes that one function of an ML program takes.
+
+A stream's states come back as outputs named `next_<state>`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from runtime.bundle import ComponentRecord
 from runtime.spec import TensorSpec
+
+PLAYED_CHUNKS = 12
 
 
 def horizon_of(record: ComponentRecord) -> int:
@@ -27,6 +32,38 @@ def fitted_inputs(
     """The middle of each array, zeros after it where it is too short. What is not given: a state begins with zeros, and
     a stream's edges are as far away as they matter, its `horizon`."""
     return {spec.name: _fitted(given.get(spec.name), spec, horizon) for spec in specs}
+
+
+def real_inputs(
+    specs: Sequence[TensorSpec],
+    given: Mapping[str, np.ndarray],
+    run: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]],
+    horizon: int = 0,
+    has_state: bool = False,
+) -> dict[str, np.ndarray]:
+    """As `fitted_inputs`; of what carries states, a chunk amid the audio with the states that those before it left.
+
+    run: the function on inputs by name. has_state: it keeps states of its own beside those.
+    """
+    inputs = fitted_inputs(specs, given, horizon)
+    states = {spec.name for spec in specs if spec.name not in given and spec.dtype.startswith("float")}
+    if not (states or has_state):
+        return inputs
+    for step in range(PLAYED_CHUNKS):
+        inputs |= {spec.name: _chunk(given[spec.name], spec, step) for spec in specs if spec.name in given}
+        if step < PLAYED_CHUNKS - 1:
+            results = run(inputs)
+            inputs |= {state: results[f"next_{state}"] for state in states if f"next_{state}" in results}
+    return inputs
+
+
+def _chunk(array: np.ndarray, spec: TensorSpec, step: int) -> np.ndarray:
+    """The piece of an array at a step, or its last one."""
+    for axis, (have, want) in enumerate(zip(array.shape, spec.default_shape)):
+        if have > want:
+            start = min(step * want, have - want)
+            array = array.take(range(start, start + want), axis)
+    return _fitted(array, spec, 0)
 
 
 def _fitted(array: np.ndarray | None, spec: TensorSpec, horizon: int) -> np.ndarray:

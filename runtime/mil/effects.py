@@ -7,8 +7,9 @@ rank every value of a program at once.
 
 from __future__ import annotations
 
+import math
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -31,13 +32,13 @@ class Exact(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
         if n.op == "output":
-            self.outputs = tuple(item for item in value if _is_float(item))
+            self.outputs = tuple(floats(value))
             return value
         if n.target is operator.getitem or not _has_floats(value):
             return value
         items = value if isinstance(value, tuple) else (value,)
         tracked = tuple(_tracked(item) for item in items)
-        self.values[n] = tuple(item for item in tracked if _is_float(item))
+        self.values[n] = tuple(floats(tracked))
         return tracked if isinstance(value, tuple) else tracked[0]
 
 
@@ -52,11 +53,7 @@ def effects(
     generator = torch.Generator().manual_seed(seed)
     reached = [output for output in exact.outputs if output.requires_grad]
     for _ in range(directions if reached else 0):
-        total = torch.zeros(())
-        for output in reached:
-            scale = output.detach().double().square().sum().clamp_min(1e-30).sqrt().float()
-            total = total + (output * torch.randn(output.shape, generator=generator)).sum() / scale
-        total = total / len(reached) ** 0.5
+        total = random_projection(reached, generator)
         gradients = iter(torch.autograd.grad(total, flat, retain_graph=True, allow_unused=True))
         for node in nodes:
             own = [next(gradients) for _ in exact.values[node]]
@@ -66,9 +63,60 @@ def effects(
     return found
 
 
+def random_projection(outputs: Sequence[Tensor], generator: torch.Generator) -> Tensor:
+    """Of outputs onto a random direction, each as a share of its own energy: what is differentiated."""
+    total = torch.zeros(())
+    for output in outputs:
+        scale = output.detach().double().square().sum().clamp_min(1e-30).sqrt().float()
+        total = total + (output * torch.randn(output.shape, generator=generator)).sum() / scale
+    return total / len(outputs) ** 0.5
+
+
 def _moved(gradients: Sequence[Tensor | None], errors: Sequence[Tensor]) -> float:
     pairs = zip(gradients, errors, strict=True)
     return sum(float(torch.dot(slope.reshape(-1), error.reshape(-1))) for slope, error in pairs if slope is not None)
+
+
+def agreement_db(references: Sequence[Sequence[Tensor]], outputs: Sequence[Sequence[Tensor]]) -> float:
+    """SNR of a program's outputs over several cases, as `effects` counts: each output of each case alike. -inf where
+    one is not finite, or of another length because the program computes it."""
+    shares = [
+        _share(*pair)
+        for reference, output in zip(references, outputs, strict=True)
+        for pair in zip(reference, output, strict=True)
+    ]
+    return decibels(len(shares), sum(shares))
+
+
+def energy_between(reference: Tensor, output: Tensor) -> float:
+    """Of the difference; inf where the lengths differ or it is not finite."""
+    if reference.shape != output.shape:
+        return math.inf
+    energy = float((reference.double() - output.double()).square().sum())
+    return energy if math.isfinite(energy) else math.inf
+
+
+def decibels(signal: float, noise: float) -> float:
+    """10 log10(signal / noise): inf without noise, -inf with an infinite one, or without a signal."""
+    if noise == 0:
+        return math.inf
+    if signal == 0 or math.isinf(noise):
+        return -math.inf
+    return 10 * math.log10(signal / noise)
+
+
+def floats(values: Iterable[Any]) -> list[Tensor]:
+    """The floating-point tensors among values."""
+    return [value for value in values if is_float(value)]
+
+
+def is_float(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
+
+
+def _share(reference: Tensor, output: Tensor) -> float:
+    """Energy of the error over that of the reference."""
+    return energy_between(reference, output) / max(float(reference.double().square().sum()), 1e-30)
 
 
 def run_exact(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> Exact:
@@ -78,14 +126,10 @@ def run_exact(graph: fx.GraphModule, inputs: Sequence[Tensor]) -> Exact:
     return interpreter
 
 
-def _is_float(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.is_floating_point()
-
-
 def _has_floats(value: Any) -> bool:
-    return any(map(_is_float, value)) if isinstance(value, tuple) else _is_float(value)
+    return any(map(is_float, value)) if isinstance(value, tuple) else is_float(value)
 
 
 def _tracked(value: Any) -> Any:
     """The value where it depends on one that is tracked, else a leaf of its own."""
-    return value if not _is_float(value) or value.requires_grad else value.detach().requires_grad_()
+    return value if not is_float(value) or value.requires_grad else value.detach().requires_grad_()

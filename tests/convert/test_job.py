@@ -56,6 +56,23 @@ def test_a_threshold_can_change_without_a_conversion(fp16, tmp_path, monkeypatch
     assert not (tmp_path / "rejected" / lenient.bundle.path.name).exists()
 
 
+def test_an_audit_is_made_once_where_it_is_asked_for_and_stands_in_the_report(fp16, tmp_path, monkeypatch):
+    from convert import job as module
+    from runtime.mil import audit
+    from runtime.mil.audit import read_audit
+
+    for path in (fp16.bundle.path, fp16.bundle.measured):
+        shutil.copytree(path, tmp_path / path.name)
+    options = ("measure.bench_seconds=0.05", "measure.bench_min_chunks=5", "audit=true")
+    outcome = module.run_job(quick(tmp_path, *options))
+    assert outcome.reused
+    (program,) = read_audit(outcome.bundle.measured / "audit.json").programs
+    page = (outcome.bundle.measured / "report.html").read_text()
+    assert "Rounding in generator" in page and program.ops[0].output in page
+    monkeypatch.setattr(audit, "audit_bundle", lambda _: pytest.fail("audited again"))
+    module.run_job(quick(tmp_path, *options))
+
+
 def test_a_conversion_that_went_wrong_is_rejected_and_keeps_its_report(tmp_path, monkeypatch):
     """One weight of the artefact off by a little: nothing but executing the artefact shows it."""
     import convert.stages as stages

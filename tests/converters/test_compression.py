@@ -204,6 +204,30 @@ def test_core_ai_stores_the_same_forms_and_spares_the_same_layer(two, tmp_path):
         coreai.convert(two, PrecisionOptions("mixed"), FormatOptions("coreai"), tmp_path)
 
 
+class Forked(nn.Module):
+    """Two outputs, one of which a layer does not reach."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv1d(64, 64, 3, padding=1), nn.Conv1d(64, 64, 3, padding=1)
+
+    def forward(self, x):
+        return self.first(x), self.second(torch.tanh(x))
+
+
+def test_core_ai_spares_by_all_of_several_outputs():
+    pytest.importorskip("coreai_opt")
+    from converters.coreai_compression import spared
+
+    torch.manual_seed(0)
+    given = (torch.randn(1, 64, 20),)
+    coarse = PrecisionOptions("palette4", "fp16", weights="palette", bits=4)
+    module = Forked().eval()
+    assert spared(module, dataclasses.replace(coarse, least_db=0.0), [given]) == []
+    assert len(spared(module, dataclasses.replace(coarse, least_db=25.0), [given])) == 1, "half of the error goes"
+    assert sorted(spared(module, dataclasses.replace(coarse, least_db=90.0), [given])) == ["first", "second"]
+
+
 def test_latency_is_drawn_beside_size_where_a_mac_measured():
     import io
 
