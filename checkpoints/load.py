@@ -44,11 +44,14 @@ class LoadedCheckpoint:
         return self.config.get("audio") or {}
 
     def weights_for(self, module: nn.Module, prefixes: Sequence[str]) -> dict[str, Tensor]:
-        """The state dict of `module`, its keys found under the first prefix that has them all.
+        """The state dict of `module`, its keys found under the first prefix that has them all; its own, as it was
+        built, where weights are drawn.
 
         Raises CheckpointError that names what is missing or misshapen.
         """
         wanted = module.state_dict()
+        if self.located.is_random:
+            return wanted
         best: set[str] = set(wanted)
         for prefix in prefixes:
             found = {key[len(prefix) :]: value for key, value in self.weights.items() if key.startswith(prefix)}
@@ -71,13 +74,16 @@ class LoadedCheckpoint:
 
 def load(located: LocatedCheckpoint) -> LoadedCheckpoint:
     """Reads a located checkpoint. Raises CheckpointError where its files cannot be read safely."""
-    located = dataclasses.replace(located, config={**located.config, **read_companions(located.weights.parent)})
-    if located.weights.suffix == ".onnx":
+    weights = located.weights
+    if weights is None:
+        return LoadedCheckpoint(located, {})
+    located = dataclasses.replace(located, config={**located.config, **read_companions(weights.parent)})
+    if weights.suffix == ".onnx":
         from checkpoints.onnx_weights import read_onnx
 
-        found = read_onnx(located.weights)
+        found = read_onnx(weights)
         return LoadedCheckpoint(located, dict(found.weights), None, found.layers)
-    return LoadedCheckpoint(located, read_weights(located.weights), _stats(located))
+    return LoadedCheckpoint(located, read_weights(weights), _stats(located))
 
 
 def _stats(located: LocatedCheckpoint) -> dict[str, Any] | None:

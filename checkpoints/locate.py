@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from checkpoints import CheckpointError
-from checkpoints.catalogue import BUNDLED, Entry, FileFacts, catalogue, find
+from checkpoints.catalogue import ARCHITECTURES, BUNDLED, Entry, FileFacts, catalogue, find
 from checkpoints.companions import companion_hashes
 from checkpoints.download import IntegrityError, Progress, Unavailable
 from checkpoints.fetch import fetch, known_facts, origin
@@ -26,17 +26,22 @@ _WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".onnx")
 
 @dataclass(frozen=True)
 class LocatedCheckpoint:
-    """A checkpoint's files on this machine. `sha256` is that of the weight file; `config` is Coqui's, as data."""
+    """A checkpoint's files on this machine. `sha256` is that of the weight file, of the config where weights are drawn
+    and there is no such file (`is_random`); `config` is Coqui's, as data."""
 
     name: str
     family: str
     licence: str
     source: str
     sha256: str
-    weights: Path
+    weights: Path | None
     config: dict[str, Any] = field(repr=False)
     stats: Path | None = None
     is_fallback: bool = False
+
+    @property
+    def is_random(self) -> bool:
+        return self.weights is None
 
 
 def locate(
@@ -50,6 +55,8 @@ def locate(
 
     Raises CheckpointError where it cannot be had, is not what it should be, or is of another family.
     """
+    if options.source == "random":
+        return _random(find(options.name or default), family)
     if options.source not in ("auto", "required", "bundled"):
         return _own(options, family)
     if options.source == "bundled":
@@ -61,6 +68,8 @@ def locate(
     except Unavailable as error:
         stand_in = FALLBACK.get(family)
         if options.source == "required" or options.name is not None or stand_in is None:
+            if _architecture(entry).is_file():
+                raise Unavailable(f"{error}. For parity alone: checkpoint.source=random") from error
             raise
         warn(
             f"{error}. The bundled {stand_in} stands in for the default {entry.name}: figures of this run are of "
@@ -121,13 +130,36 @@ def _locate(entry: Entry, folder: Path, is_fallback: bool = False) -> LocatedChe
     )
 
 
+def _architecture(entry: Entry) -> Path:
+    return ARCHITECTURES / f"{entry.name}.json"
+
+
+def _random(entry: Entry, family: str) -> LocatedCheckpoint:
+    """An entry's published architecture without its weights."""
+    _require_family(entry, family)
+    if not _architecture(entry).is_file():
+        known = ", ".join(sorted(path.stem for path in ARCHITECTURES.glob("*.json")))
+        raise CheckpointError(f"checkpoint.source=random: the architecture of {entry.name} is not kept; known: {known}")
+    config = read_config(_architecture(entry))
+    config["audio"] = {**(config.get("audio") or {}), **entry.audio}
+    return LocatedCheckpoint(
+        name=f"{entry.name}_random",
+        family=family,
+        licence="none: random weights",
+        source="random weights at the published architecture",
+        sha256=sha256_of(_architecture(entry)),
+        weights=None,
+        config=config,
+    )
+
+
 def _own(options: CheckpointOptions, family: str) -> LocatedCheckpoint:
     """Anyone's own checkpoint in Coqui's layout."""
     path = Path(options.source).expanduser()
     if not path.exists():
         raise CheckpointError(
-            f"checkpoint.source={options.source}: there is no such path; it takes auto, required, bundled, or the path "
-            "of a Coqui checkpoint"
+            f"checkpoint.source={options.source}: there is no such path; it takes auto, required, bundled, random, or "
+            "the path of a Coqui checkpoint"
         )
     if path.resolve().is_relative_to(BUNDLED) and options.name is None:
         raise CheckpointError("for weights that ship with voxport pass checkpoint.source=bundled")

@@ -10,8 +10,9 @@ class CheckpointOptions:
     """`name`: of the catalogue; none means the model's default.
 
     `source`: `auto` (cache, else download, else, where no name was given and the family has one, the bundled
-    weights, with a warning), `required` (cache or download, nothing else), `bundled`, or a path to a Coqui-format
-    checkpoint: a folder, or a weight file with `config` (default: config.json beside it).
+    weights, with a warning), `required` (cache or download, nothing else), `bundled`, `random` (weights drawn at the
+    published architecture: for parity, it says nothing), or a path to a Coqui-format checkpoint: a folder, or a weight
+    file with `config` (default: config.json beside it).
     """
 
     name: str | None = None

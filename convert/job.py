@@ -6,7 +6,7 @@ import dataclasses
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +59,11 @@ def run_job(job: Job) -> Outcome:
     output = Path(job.output).expanduser().resolve()
     with stages.stage("locate checkpoint", spinner=False), console.download_bar("download") as progress:
         located = locate(job.checkpoint, job.model.family, job.model.default_checkpoint, console.warn, progress)
-    key = bundle_key(job, located)
+        parts = {
+            name: locate(part.checkpoint, part.family, part.default_checkpoint, console.warn, progress)
+            for name, part in job.model.parts().items()
+        }
+    key = bundle_key(job, located, parts)
     name = bundle_name(job, located, key)
     existing = None if job.force else _existing(output, name, key)
     if existing is not None:
@@ -67,7 +71,7 @@ def run_job(job: Job) -> Outcome:
         if known is not None:
             return _reuse(job, existing, known, output, stages)
     with ReportWorker(job.tracking) as worker, staging(output, name) as scratch, Lowering() as lowering:
-        bundle = existing or _convert(job, located, scratch / name, key, stages, lowering)
+        bundle = existing or _convert(job, located, parts, scratch / name, key, stages, lowering)
         measurements = _measure(job, bundle, stages, worker, lowering)
         gates = _judge(job, bundle, measurements)
         _audit(job, bundle, stages)
@@ -189,13 +193,19 @@ class Lowering:
 
 
 def _convert(
-    job: Job, located: LocatedCheckpoint, folder: Path, key: str, stages: console.Stages, lowering: Lowering
+    job: Job,
+    located: LocatedCheckpoint,
+    parts: Mapping[str, LocatedCheckpoint],
+    folder: Path,
+    key: str,
+    stages: console.Stages,
+    lowering: Lowering,
 ) -> Bundle:
     with stages.stage("import PyTorch and coqui-tts"):
         from convert import stages as steps
     folder.mkdir()
     with stages.stage(f"load {located.name}"):
-        original = steps.load_original(job, located)
+        original = steps.load_original(job, located, parts)
     if job.precision.needs_cases:
         with stages.stage("goldens of real speech"):
             original = steps.with_cases(original, folder)
@@ -217,7 +227,7 @@ def _convert(
         with stages.stage("what the bounded lookahead costs"):
             pairs = zip(original.components, artefacts)
             artefacts = [steps.measure_truncation(job, component, made, folder) for component, made in pairs]
-    return steps.finish_bundle(job, located, original, artefacts, folder, key)
+    return steps.finish_bundle(job, located, parts, original, artefacts, folder, key)
 
 
 def _known_measurements(job: Job, bundle: Bundle) -> list[Measurement] | None:

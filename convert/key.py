@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import importlib.util
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from checkpoints.locate import LocatedCheckpoint
@@ -23,12 +24,13 @@ def versions() -> dict[str, str]:
     return installed_versions(TOOLS)
 
 
-def bundle_key(job: Job, checkpoint: LocatedCheckpoint) -> str:
-    """sha256 of checkpoint, conversion options, tool versions, speech clips and the sources that convert."""
+def bundle_key(job: Job, checkpoint: LocatedCheckpoint, others: Mapping[str, LocatedCheckpoint]) -> str:
+    """sha256 of checkpoints, conversion options, tool versions, speech clips and the sources that convert."""
     parts = {
         "checkpoint": checkpoint.sha256,
         "config": checkpoint.config,
         "family": job.model.family,
+        "parts": {name: [part.family, part.sha256, part.config] for name, part in others.items()},
         "precision": dataclasses.asdict(job.precision),
         "format": dataclasses.asdict(job.format),
         "upsampler": job.upsampler.name,

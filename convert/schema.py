@@ -16,11 +16,26 @@ from runtime.options import GateLimits, MeasureOptions
 
 
 @dataclass
+class PartOptions:
+    """A model that speaks together with another: as `ModelOptions`, with the checkpoint that it takes."""
+
+    family: str = ""
+    default_checkpoint: str = ""
+    checkpoint: CheckpointOptions = field(default_factory=CheckpointOptions)
+
+
+@dataclass
 class ModelOptions:
-    """`family` of converters/families; `default_checkpoint` is what it converts when no checkpoint is named."""
+    """`family` of converters/families; `default_checkpoint` is what it converts when no checkpoint is named. `vocoder`:
+    what makes audio of a voice's mel, where the family makes none."""
 
     family: str = "hifigan"
     default_checkpoint: str = ""
+    vocoder: PartOptions = field(default_factory=PartOptions)
+
+    def parts(self) -> dict[str, PartOptions]:
+        """The models that speak together with it, by what they are to it."""
+        return {name: part for name, part in {"vocoder": self.vocoder}.items() if part.family}
 
 
 @dataclass
@@ -104,6 +119,11 @@ class Job:
         if self.stream.mode != "offline" and self.shape.flexible:
             raise ConversionError(
                 f"stream={self.stream.mode} takes fixed chunks: add stream=offline, or leave out shape=flexible"
+            )
+        if self.stream.mode != "offline" and self.format.name == "coreai" and self.precision.weights:
+            raise ConversionError(  # coreai-opt finds weights by their layers, and a stream's module has none
+                f"precision={self.precision.name} in format=coreai compresses layers, and the module of a stream's "
+                "chunk has none: add stream=offline, or take format=mlprogram"
             )
 
     @property

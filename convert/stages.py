@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import nn
 
 from checkpoints.load import load
 from checkpoints.locate import LocatedCheckpoint
@@ -21,7 +23,7 @@ from converters.export import export_reference
 from converters.options import CUSTOM_LAYER_FOLDER, TWIN_FOLDER, ConversionError
 from converters.streaming import streaming_component, truncation_db
 from converters.upsampling import upsampling_stages
-from converters.voices import voice_goldens
+from converters.voices import voice_goldens, with_vocoder
 from ops.upsample import rewrite_upsampling
 from runtime.audio import mel_spectrogram, read_audio
 from runtime.bundle import (
@@ -58,20 +60,41 @@ class Original:
     tables: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
-def load_original(job: Job, located: LocatedCheckpoint) -> Original:
-    """Reads the checkpoint and builds the family's component from it."""
-    checkpoint = load(located)
-    architecture = family(job.model.family)
-    module = architecture.load(checkpoint)
-    components = tuple(architecture.components(module, checkpoint, job.shape))
-    parameters = sum(parameter.numel() for parameter in module.parameters())
-    if job.stream.mode != "offline" and not any(component.time for component in components):
-        raise ConversionError(f"family {job.model.family} has no component with an axis of time: it cannot be streamed")
+def load_original(job: Job, located: LocatedCheckpoint, others: Mapping[str, LocatedCheckpoint]) -> Original:
+    """Reads the checkpoints and builds the families' components from them."""
+    module, components = _components(job, located)
+    parameters = _parameters(module)
     speaking = voice_family(job.model.family)
     if speaking is None:
+        _require_time(job, components)
         return Original(components, parameters)
     tables = {name: table.numpy() for name, table in speaking.tables(module).items()}
-    return Original(components, parameters, speaking.voice(module), tables)
+    voice = speaking.voice(module)
+    if "vocoder" in others:
+        vocoder, (playing,) = _components(job, others["vocoder"])
+        voice = with_vocoder(voice, playing)
+        components, parameters = (*components, playing), parameters + _parameters(vocoder)
+    elif not voice.last:
+        raise ConversionError(f"family {job.model.family} makes a mel: choose what plays it with model.vocoder.family")
+    _require_time(job, components)
+    return Original(components, parameters, voice, tables)
+
+
+def _require_time(job: Job, components: Sequence[Component]) -> None:
+    if job.stream.mode != "offline" and not any(component.time for component in components):
+        raise ConversionError(f"family {job.model.family} has no component with an axis of time: it cannot be streamed")
+
+
+def _components(job: Job, located: LocatedCheckpoint) -> tuple[nn.Module, tuple[Component, ...]]:
+
+    torch.manual_seed(0)  # of weights that are drawn
+    checkpoint, architecture = load(located), family(located.family)
+    module = architecture.load(checkpoint)
+    return module, tuple(architecture.components(module, checkpoint, job.shape))
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +156,6 @@ def _upsampled(job: Job, component: Component) -> Component:
 
 def measure_truncation(job: Job, component: Component, converted: Converted, folder: Path) -> Converted:
     """Adds to an approximate form what its bounded lookahead costs on the goldens' speech."""
-    import torch
 
     form, time = converted.form, component.time
     if form is None or time is None or job.stream.mode != "lowlat":
@@ -174,7 +196,6 @@ def with_cases(original: Original, folder: Path) -> Original:
 
 
 def _clip_goldens(component: Component) -> list[GoldenCase]:
-    import torch
 
     cases = []
     for path in clip_paths():
@@ -201,7 +222,6 @@ def _golden_inputs(component: Component, clip: Path) -> tuple[dict[str, np.ndarr
 @contextmanager
 def shared_cores() -> Iterator[None]:
     """Half the cores: the background work has the others, and OpenMP's threads wait for their slowest."""
-    import torch
 
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, threads // 2))
@@ -212,12 +232,22 @@ def shared_cores() -> Iterator[None]:
 
 
 def finish_bundle(
-    job: Job, located: LocatedCheckpoint, original: Original, artefacts: list[Converted], folder: Path, key: str
+    job: Job,
+    located: LocatedCheckpoint,
+    others: Mapping[str, LocatedCheckpoint],
+    original: Original,
+    artefacts: list[Converted],
+    folder: Path,
+    key: str,
 ) -> Bundle:
     """Writes the manifest over everything in `folder`."""
     notes = []
-    if located.is_fallback:
-        notes.append(f"the bundled weights stood in for {job.model.default_checkpoint}, which could not be fetched")
+    wanted = {part: options.default_checkpoint for part, options in job.model.parts().items()}
+    for default, used in [(job.model.default_checkpoint, located), *((wanted[part], others[part]) for part in others)]:
+        if used.is_fallback:
+            notes.append(f"the bundled weights stood in for {default}, which could not be fetched")
+        if used.is_random:
+            notes.append(f"random weights of {used.name}: parity only")
     if job.shape.flexible:
         notes.append("a flexible time axis often keeps a program off the Neural Engine")
     for form in (converted.form for converted in artefacts):
@@ -241,14 +271,7 @@ def finish_bundle(
         name=bundle_name(job, located, key),
         key=key,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        checkpoint=CheckpointRecord(
-            name=located.name,
-            family=located.family,
-            licence=located.licence,
-            source=located.source,
-            sha256=located.sha256,
-            fallback=located.is_fallback,
-        ),
+        checkpoint=_checkpoint_record(located),
         conversion=ConversionRecord(
             format=job.format.name,
             precision=job.precision.name,
@@ -258,6 +281,7 @@ def finish_bundle(
         ),
         components=tuple(_record(*pair, folder) for pair in zip(original.components, artefacts)),
         voice=original.voice,
+        parts={part: _checkpoint_record(used) for part, used in others.items()},
         versions=versions(),
         git_commit=git_commit(),
         parameters=original.parameters,
@@ -266,6 +290,18 @@ def finish_bundle(
     )
     write_manifest(folder, manifest)
     return Bundle(folder, manifest)
+
+
+def _checkpoint_record(located: LocatedCheckpoint) -> CheckpointRecord:
+    return CheckpointRecord(
+        name=located.name,
+        family=located.family,
+        licence=located.licence,
+        source=located.source,
+        sha256=located.sha256,
+        fallback=located.is_fallback,
+        random=located.is_random,
+    )
 
 
 def _record(component: Component, converted: Converted, folder: Path) -> ComponentRecord:

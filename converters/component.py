@@ -114,6 +114,7 @@ class Format(Protocol):
 
 
 FAMILIES = {
+    "forward_tts": "converters.families.forward_tts",
     "ge2e": "converters.families.ge2e",
     "hifigan": "converters.families.hifigan",
     "vits": "converters.families.vits",

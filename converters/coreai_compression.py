@@ -27,7 +27,7 @@ _KINDS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.Linear)
 def spared(module: nn.Module, precision: PrecisionOptions, cases: Sequence[tuple[Tensor, ...]]) -> list[str]:
     """Layers of a float32 module to leave as they are: the fewest of those that cost most per element with which the
     outputs are within `least_db` of the module's. Raises as `compressed`."""
-    if precision.least_db is None:
+    if precision.least_db is None or not any(_is_stored(layer, precision) for layer in module.modules()):
         return []
     folded = dict(_stored(module, precision, cases[0], (), "Torch").named_modules())
     layers = {name: layer for name, layer in module.named_modules() if _is_stored(layer, precision)}

@@ -24,7 +24,7 @@ _WINDOW_LAYERS = re.compile(r"flow\.flows\.0\.enc\.in_layers\.(\d+)\.")
 
 
 def is_onnx_voice(checkpoint: LoadedCheckpoint) -> bool:
-    return checkpoint.located.weights.suffix == ".onnx"
+    return checkpoint.located.weights is not None and checkpoint.located.weights.suffix == ".onnx"
 
 
 def coqui_terms(checkpoint: LoadedCheckpoint) -> LoadedCheckpoint:

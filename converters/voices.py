@@ -1,22 +1,42 @@
-"""Goldens of a voice: sentences through the original components, each of which keeps what it was given and made."""
+"""A voice put together with its vocoder, and its goldens: sentences through the original components, each of which
+keeps what it was given and made."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from converters.component import Component
+from runtime.audio import rescaled_mel
 from runtime.bundle import VOICE_GOLDENS, GoldenCase
-from runtime.chains import Request, chain
+from runtime.chains import Request, utter
 from runtime.sentences import golden_sentences
 from runtime.speak import taken
 from runtime.text import TextError, read_symbols
 from runtime.voice import VoiceRecord
 
 GOLDEN_SENTENCES = 4
+
+
+def with_vocoder(record: VoiceRecord, vocoder: Component) -> VoiceRecord:
+    """A voice whose chain makes a mel, played by a vocoder.
+
+    Raises AudioError where the mel of one does not fit the other.
+    """
+    time, features = vocoder.time, vocoder.features
+    assert time is not None and features is not None
+    rescaled_mel(np.zeros((1, features.n_mels, 1), np.float32), record.features, features)
+    return replace(
+        record,
+        last=vocoder.name,
+        sample_rate=time.sample_rate,
+        samples_per_frame=time.samples_per_frame,
+        features=features,
+        acoustic=record.features,
+    )
 
 
 def voice_goldens(
@@ -34,7 +54,7 @@ def voice_goldens(
         conditions = _conditions(record, tables)
         request = Request(ids, number, conditions.get("speaker"), conditions.get("language"))
         run = _Recorder(known, name, cases)
-        utterance = chain(record.chain).speak(record, run, request)
+        utterance = utter(record, run, request)
         time = known[record.last].time
         assert time is not None
         audio = run(record.last, {time.input: utterance.frames, **utterance.constants})[time.output]

@@ -191,6 +191,54 @@ def _normalised(level: np.ndarray, settings: MelSettings) -> np.ndarray:
     return np.clip(scaled, low, settings.max_norm) if settings.clip_norm else scaled
 
 
+def rescaled_mel(mel: np.ndarray, source: MelSettings, target: MelSettings) -> np.ndarray:
+    """A mel spectrogram (…, n_mels, T) in the scale of other settings: level, logarithm, normalisation.
+
+    Raises AudioError where the settings differ in more than the scale.
+    """
+    differing = [name for name in _SPECTRUM if _spectrum(source)[name] != _spectrum(target)[name]]
+    if differing:
+        name = differing[0]
+        raise AudioError(
+            f"the mel of one model does not fit the other: {name} is {_spectrum(source)[name]:g} here and "
+            f"{_spectrum(target)[name]:g} there"
+        )
+    if _scale(source) == _scale(target):
+        return mel
+    level = _level(mel.astype(np.float64), source)
+    log = level / source.gain * (math.log(10.0) if source.log_base == 10.0 else 1.0)
+    log = np.maximum(log, math.log(target.amplitude_floor))
+    level = target.gain * (log / math.log(10.0) if target.log_base == 10.0 else log)
+    return _normalised(level, target).astype(np.float32)
+
+
+_SPECTRUM = ("sample_rate", "n_fft", "win_length", "hop_length", "n_mels", "fmin", "fmax", "preemphasis")
+
+
+def _spectrum(settings: MelSettings) -> dict[str, float]:
+    return {**{name: getattr(settings, name) for name in _SPECTRUM}, "fmax": settings.fmax or settings.sample_rate / 2}
+
+
+def _scale(settings: MelSettings) -> tuple[object, ...]:
+    if not settings.signal_norm:
+        return (settings.log_base, settings.gain)
+    if settings.mean is not None:
+        return (settings.log_base, settings.gain, settings.mean, settings.std)
+    levels = (settings.min_level_db, settings.ref_level_db, settings.symmetric_norm, settings.max_norm)
+    return (settings.log_base, settings.gain, *levels)
+
+
+def _level(normalised: np.ndarray, settings: MelSettings) -> np.ndarray:
+    """The inverse of `_normalised`."""
+    if not settings.signal_norm:
+        return normalised
+    if settings.mean is not None and settings.std is not None:
+        return normalised * np.array(settings.std)[:, None] + np.array(settings.mean)[:, None]
+    if settings.symmetric_norm:
+        normalised = (normalised + settings.max_norm) / 2
+    return normalised / settings.max_norm * -settings.min_level_db + settings.min_level_db + settings.ref_level_db
+
+
 def read_audio(path: Path, sample_rate: int) -> np.ndarray:
     """One channel of the file at `sample_rate`, (N,) float32, full scale 1.0; several channels are averaged.
 

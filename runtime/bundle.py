@@ -42,7 +42,8 @@ class _Record(BaseModel):
 
 
 class CheckpointRecord(_Record):
-    """Where the weights came from. `fallback`: the bundled weights stood in for an unreachable default."""
+    """Where the weights came from. `fallback`: the bundled weights stood in for an unreachable default; `random`: they
+    were drawn."""
 
     name: str
     family: str
@@ -50,6 +51,7 @@ class CheckpointRecord(_Record):
     source: str
     sha256: str
     fallback: bool = False
+    random: bool = False
 
 
 class ConversionRecord(_Record):
@@ -115,7 +117,8 @@ class ComponentRecord(_Record):
 
 
 class Manifest(_Record):
-    """`files`: sha256 of every file of the bundle but the manifest. `voice`: how its components speak together."""
+    """`files`: sha256 of every file of the bundle but the manifest. `voice`: how its components speak together;
+    `parts`: checkpoints of those that came from another model, by component."""
 
     schema_version: int = SCHEMA_VERSION
     name: str
@@ -125,6 +128,7 @@ class Manifest(_Record):
     conversion: ConversionRecord
     components: tuple[ComponentRecord, ...]
     voice: VoiceRecord | None = None
+    parts: dict[str, CheckpointRecord] = {}
     versions: dict[str, str]
     git_commit: str | None
     parameters: int

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from runtime.audio import MelSettings, rescaled_mel
 from runtime.bundle import Bundle, BundleError, open_bundle
-from runtime.chains import Request, Utterance, chain
+from runtime.chains import Request, Utterance, utter
 from runtime.sizes import open_sized
 from runtime.spec import Dim, InputError, TensorSpec
 from runtime.stream import StreamingArtefact
@@ -22,11 +23,17 @@ SENTENCE_PAUSE = 0.2  # seconds of silence between sentences, as Piper leaves
 
 
 class Voice:
-    """Every component opened in one engine. Arguments and errors as `runtime.load`; BundleError for a bundle that does
-    not speak."""
+    """Every component opened in one engine; `vocoder`: a bundle whose vocoder plays the mel instead of the voice's own.
+    Other arguments and errors as `runtime.load`; BundleError for a bundle that does not speak, AudioError for a vocoder
+    of another mel."""
 
     def __init__(
-        self, path: Path, engine: str = "auto", threads: int | None = None, compute_unit: str | None = None
+        self,
+        path: Path,
+        engine: str = "auto",
+        threads: int | None = None,
+        compute_unit: str | None = None,
+        vocoder: Path | None = None,
     ) -> None:
         self.bundle = open_bundle(path)
         record = self.bundle.manifest.voice
@@ -38,10 +45,16 @@ class Voice:
             for component in self.bundle.manifest.components
             if component.name != record.last
         }
-        self.last = open_artefact(path, engine, record.last, threads, compute_unit)
-        axis = self.bundle.main.time
+        playing = self.bundle
+        if vocoder is not None:
+            if record.acoustic is None:
+                raise BundleError(f"{path.name} makes audio by itself: leave out --vocoder")
+            playing = open_bundle(vocoder)
+            self.record = _played_by(playing, record, record.acoustic)
+        self.last = open_artefact(playing.path, engine, playing.main.name, threads, compute_unit)
+        axis = playing.main.time
         if axis is None:
-            raise BundleError(f"{path.name}: its component {record.last} has no time")
+            raise BundleError(f"{playing.path.name}: its component {playing.main.name} has no time")
         self.time = axis
         self.tables = read_tables(self.bundle)
 
@@ -56,7 +69,7 @@ class Voice:
     def utterance(self, request: Request) -> Utterance:
         """Everything but the last component. Raises InputError for what is too long, TextError for what it cannot
         say."""
-        return chain(self.record.chain).speak(self.record, self.run, request)
+        return utter(self.record, self.run, request)
 
     def pieces(self, utterance: Utterance) -> Iterator[np.ndarray]:
         """Samples (n,), as they become ready."""
@@ -107,6 +120,15 @@ class Voice:
             known = ", ".join(list(names)[:20])
             raise BundleError(f"there is no {table[:-1]} {name!r}; there is: {known}{', …' if len(names) > 20 else ''}")
         return self.tables[table][names[name] if name is not None else 0]
+
+
+def _played_by(vocoder: Bundle, record: VoiceRecord, acoustic: MelSettings) -> VoiceRecord:
+    """The voice's record with another bundle's vocoder for its own."""
+    features = vocoder.main.features
+    if features is None:
+        raise BundleError(f"{vocoder.path.name} is no vocoder: what `python -m convert model=hifigan` made is one")
+    rescaled_mel(np.zeros((1, features.n_mels, 1), np.float32), acoustic, features)
+    return replace(record, features=features)
 
 
 def taken(specs: Sequence[TensorSpec], offered: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -14,8 +14,10 @@ VOICE_TABLES = "voice.npz"
 class VoiceRecord:
     """In the manifest: how the components of a bundle speak. `chain`: of runtime/chains; its last component is `last`.
 
-    `noise_scale`, `duration_noise_scale`, `length_scale` and `channels` are the chain's. `speakers` and `languages`:
-    name -> row of the tables in voice.npz; `embedding_channels`: of the speaker embedding that the voice takes instead.
+    `features`: what its audio is judged in; `acoustic`: how the chain's mel is scaled where its vocoder (`last`) takes
+    another scale. `prosody`: of pitch and energy, what can be shifted. `noise_scale`, `duration_noise_scale`,
+    `length_scale` and `channels` are the chain's. `speakers` and `languages`: name -> row of the tables in voice.npz;
+    `embedding_channels`: of the speaker embedding that the voice takes instead.
     """
 
     chain: str
@@ -30,4 +32,6 @@ class VoiceRecord:
     speakers: dict[str, int] = field(default_factory=dict)
     languages: dict[str, int] = field(default_factory=dict)
     embedding_channels: int = 0
+    prosody: tuple[str, ...] = ()
     last: str = "decoder"
+    acoustic: MelSettings | None = None

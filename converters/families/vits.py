@@ -24,11 +24,12 @@ from checkpoints import CheckpointError
 from checkpoints.load import LoadedCheckpoint
 from converters.component import Component
 from converters.coqui import import_coqui
+from converters.coqui_layers import remove_weight_norm, transformer, wavenet
 from converters.families.hifigan import Geometry
 from converters.onnx_voices import coqui_terms
 from converters.options import Shape
+from converters.parts import embedding, named_rows, part_component, sized_axis, speaker_names, table_rows
 from converters.text import coqui_text, mimic3_text, piper_text
-from ops.attention import to_absolute, to_relative
 from ops.splines import inverse_spline
 from runtime.audio import MelSettings
 from runtime.spec import Dim, TensorSpec, TimeAxis
@@ -140,7 +141,7 @@ class Vits(nn.Module):
             self.duration_predictor.flows[1] = nn.Identity()
         elif speaker and not settings.condition_dp_on_speaker:
             del self.duration_predictor.cond
-        _remove_weight_norm(self)
+        remove_weight_norm(self)
 
 
 def load(checkpoint: LoadedCheckpoint) -> nn.Module:
@@ -148,7 +149,7 @@ def load(checkpoint: LoadedCheckpoint) -> nn.Module:
     checkpoint = coqui_terms(checkpoint)
     try:
         settings = VitsSettings.of(checkpoint.config)
-        module = Vits(settings, *(_rows(checkpoint, name) for name in ("emb_g", "emb_l")))
+        module = Vits(settings, *(table_rows(checkpoint, name) for name in ("emb_g", "emb_l")))
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"checkpoint {checkpoint.name}: its model_args do not fit: {error}") from error
     module.load_state_dict(checkpoint.weights_for(module, ("",)))
@@ -162,12 +163,12 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
     settings, mel = module.settings, MelSettings.from_coqui(module.config.get("audio") or {})
     hidden = settings.hidden_channels
     wide = hidden + settings.language_channels
-    ids, frames = _axis(TEXT_SIZES), _axis(FRAME_SIZES)
+    ids, frames = sized_axis(TEXT_SIZES), sized_axis(FRAME_SIZES)
     text_mask = TensorSpec("text_mask", (1, 1, ids), "float32", "1 where there is text")
     frame_mask = TensorSpec("frame_mask", (1, 1, frames), "float32", "1 where there is sound")
     encoded = TensorSpec("hidden", (1, wide, ids), "float32", "")
-    speaker = _optional("speaker", settings.speaker_channels)
-    language = _optional("language", settings.language_channels)
+    speaker = embedding("speaker", settings.speaker_channels)
+    language = embedding("language", settings.language_channels)
     predictor: nn.Module = StochasticDurations(module) if settings.use_sdp else Durations(module)
     noise = (TensorSpec("noise", (1, 2, ids), "float32", "normal, scaled"),) if settings.use_sdp else ()
     on_durations = speaker if not settings.use_sdp or settings.condition_dp_on_speaker else ()
@@ -177,7 +178,7 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
     text_sizes, frame_sizes = ((), ()) if shape.flexible else (TEXT_SIZES, FRAME_SIZES)
     pieces, samples = (_decoder_axis(shape, factor) for factor in (1, time.samples_per_frame))
     return [
-        _component(
+        part_component(
             TextEncoder(module),
             "text_encoder",
             (TensorSpec("ids", (1, ids), "int32", "symbols"), text_mask, *language),
@@ -189,7 +190,7 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
             "TextEncoder.forward of coqui-tts's VITS",
             text_sizes,
         ),
-        _component(
+        part_component(
             predictor,
             "duration_predictor",
             (encoded, text_mask, *noise, *on_durations, *language),
@@ -197,7 +198,7 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
             f"{'Stochastic' if settings.use_sdp else ''}DurationPredictor of coqui-tts's VITS, in reverse",
             text_sizes,
         ),
-        _component(
+        part_component(
             Flow(module),
             "flow",
             (TensorSpec("prior", (1, hidden, frames), "float32", "sampled"), frame_mask, *speaker),
@@ -205,7 +206,7 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
             "ResidualCouplingBlocks of coqui-tts's VITS, in reverse",
             frame_sizes,
         ),
-        _component(
+        part_component(
             Decoder(module),
             "decoder",
             (TensorSpec("latents", (1, hidden, pieces), "float32", ""), *speaker),
@@ -233,7 +234,7 @@ def voice(module: nn.Module) -> VoiceRecord:
         length_scale=settings.length_scale,
         channels=settings.hidden_channels,
         features=mel,
-        speakers=_speakers(module),
+        speakers=speaker_names(config, settings.use_d_vector_file, _table_rows(module, "emb_g")),
         languages=_languages(module),
         embedding_channels=settings.speaker_channels if settings.use_d_vector_file else 0,
     )
@@ -263,35 +264,10 @@ class TextEncoder(nn.Module):
         x = (self.encoder.emb(ids) * self.scale).transpose(1, 2)
         if language is not None:
             x = torch.cat([x, language.expand(1, language.shape[1], x.shape[2])], dim=1)
-        hidden = _transformer(self.encoder.encoder, x, text_mask)
+        hidden = transformer(self.encoder.encoder, x, text_mask)
         statistics = self.encoder.proj(hidden) * text_mask
         mean, log_scale = statistics.chunk(2, dim=1)
         return hidden, mean, log_scale
-
-
-def _transformer(encoder: Any, x: Tensor, mask: Tensor) -> Tensor:
-    """RelativePositionTransformer.forward of coqui-tts. x (1, H, T), mask (1, 1, T) -> (1, H, T)."""
-    both = mask.unsqueeze(2) * mask.unsqueeze(3)
-    layers = zip(encoder.attn_layers, encoder.norm_layers_1, encoder.ffn_layers, encoder.norm_layers_2)
-    for attention, norm_1, feed_forward, norm_2 in layers:
-        x = x * mask
-        x = norm_1(x + _attention(attention, x, both))
-        x = norm_2(x + feed_forward(x, mask))
-    return x * mask
-
-
-def _attention(layer: Any, x: Tensor, mask: Tensor) -> Tensor:
-    """RelativePositionMultiHeadAttention.forward with the band of relative positions alone (ops/attention.py)."""
-    window, scale = layer.rel_attn_window_size, math.sqrt(layer.k_channels)
-    query, key, value = (
-        conv(x).unflatten(1, (layer.num_heads, layer.k_channels)).transpose(2, 3)
-        for conv in (layer.conv_q, layer.conv_k, layer.conv_v)
-    )
-    nearby = query @ layer.emb_rel_k.unsqueeze(0).transpose(2, 3)
-    scores = query @ key.transpose(2, 3) / scale + to_absolute(nearby, window) / scale
-    weights = F.softmax(scores.masked_fill(mask == 0, -1e4), dim=-1)
-    heads = weights @ value + to_relative(weights, window) @ layer.emb_rel_v.unsqueeze(0)
-    return layer.conv_o(heads.transpose(2, 3).flatten(1, 2))
 
 
 class StochasticDurations(nn.Module):
@@ -363,27 +339,9 @@ class Flow(nn.Module):
             x = x.flip(1)
             kept, moved = x.chunk(2, dim=1)
             hidden = flow.pre(kept) * frame_mask
-            mean = flow.post(_wavenet(flow.enc, hidden, frame_mask, speaker)) * frame_mask
+            mean = flow.post(wavenet(flow.enc, hidden, frame_mask, speaker)) * frame_mask
             x = torch.cat([kept, (moved - mean) * frame_mask], dim=1)
         return x * frame_mask
-
-
-def _wavenet(layers: Any, x: Tensor, mask: Tensor, condition: Tensor | None) -> Tensor:
-    """WN.forward of coqui-tts: gated convolutions, residual and skip."""
-    channels, last = layers.hidden_channels, layers.num_layers - 1
-    conditions = None if condition is None else layers.cond_layer(condition).chunk(layers.num_layers, dim=1)
-    skipped: Tensor | None = None
-    for index, (inner, outer) in enumerate(zip(layers.in_layers, layers.res_skip_layers)):
-        gates = inner(x)
-        if conditions is not None:
-            gates = gates + conditions[index]
-        made = outer(torch.tanh(gates[:, :channels]) * torch.sigmoid(gates[:, channels:]))
-        skip = made
-        if index < last:
-            x, skip = (x + made[:, :channels]) * mask, made[:, channels:]
-        skipped = skip if skipped is None else skipped + skip
-    assert skipped is not None
-    return skipped * mask
 
 
 class Decoder(nn.Module):
@@ -401,42 +359,10 @@ class Decoder(nn.Module):
 # ---------------------------------------------------------------------------------------------------- descriptions
 
 
-def _component(
-    module: nn.Module,
-    name: str,
-    inputs: tuple[TensorSpec, ...],
-    outputs: tuple[TensorSpec, ...],
-    computes: str,
-    sizes: tuple[int, ...],
-    time: TimeAxis | None = None,
-) -> Component:
-    def example() -> dict[str, Tensor]:
-        generator = torch.Generator().manual_seed(0)
-        return {spec.name: _example(spec, generator) for spec in inputs}
-
-    return Component(name, module.eval(), inputs, outputs, example, computes, time, role=name, sizes=sizes, padded=True)
-
-
-def _example(spec: TensorSpec, generator: torch.Generator) -> Tensor:
-    if spec.dtype == "int32":
-        return torch.randint(0, 8, spec.default_shape, generator=generator, dtype=torch.int32)
-    if spec.name.endswith("mask"):
-        return torch.ones(spec.default_shape)
-    return torch.randn(spec.default_shape, generator=generator)
-
-
-def _axis(sizes: tuple[int, ...]) -> Dim:
-    return Dim(2, sizes[-1], sizes[0])
-
-
 def _decoder_axis(shape: Shape, factor: int) -> int | Dim:
     if shape.min_frames is None or shape.max_frames is None:
         return shape.frames * factor
     return Dim(shape.min_frames * factor, shape.max_frames * factor, shape.frames * factor)
-
-
-def _optional(name: str, channels: int) -> tuple[TensorSpec, ...]:
-    return (TensorSpec(name, (1, channels, 1), "float32", "embedding"),) if channels else ()
 
 
 def _interpolation(module: Vits) -> int:
@@ -467,22 +393,8 @@ def _decoder_time(module: Vits, mel: MelSettings) -> TimeAxis:
     return TimeAxis("latents", "audio", 2, 2, geometry.hop_length * factor, left, right, mel.sample_rate)
 
 
-def _rows(checkpoint: LoadedCheckpoint, table: str) -> int:
-    weights = checkpoint.weights.get(f"{table}.weight")
-    return 0 if weights is None else len(weights)
-
-
 def _table_rows(module: Vits, table: str) -> int:
     return getattr(module, table).num_embeddings if hasattr(module, table) else 0
-
-
-def _speakers(module: Vits) -> dict[str, int]:
-    vectors = module.config.get("speaker_vectors")
-    if module.settings.use_d_vector_file:
-        return {name: row for row, name in enumerate(vectors or {})}
-    listed = module.config.get("speakers")  # Coqui's newer configs list them
-    names = {name: row for row, name in enumerate(listed)} if listed else module.config.get("speaker_ids")
-    return _named(names, _table_rows(module, "emb_g"))
 
 
 def _languages(module: Vits) -> dict[str, int]:
@@ -492,7 +404,7 @@ def _languages(module: Vits) -> dict[str, int]:
     listed = list(module.config.get("languages") or trained)
     if not named and len(listed) == rows:
         named = {name: row for row, name in enumerate(listed)}
-    return _named(named, rows)
+    return named_rows(named, rows)
 
 
 def _text(config: Mapping[str, Any]) -> TextSettings:
@@ -502,19 +414,3 @@ def _text(config: Mapping[str, Any]) -> TextSettings:
     if voice_config.get("symbol_ids"):
         return mimic3_text(voice_config, voice_config["symbol_ids"])
     return piper_text(voice_config)
-
-
-def _named(names: Any, rows: int) -> dict[str, int]:
-    """Name -> row; numbers stand for themselves where the config has no names."""
-    if isinstance(names, Mapping) and names:
-        return {str(name): int(row) for name, row in names.items()}
-    return {str(row): row for row in range(rows)}
-
-
-def _remove_weight_norm(module: nn.Module) -> None:
-    """The loader has folded the norm into the weights."""
-    from torch.nn.utils import parametrize
-
-    for part in module.modules():
-        if parametrize.is_parametrized(part, "weight"):
-            parametrize.remove_parametrizations(part, "weight")

@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+
+from runtime.audio import rescaled_mel
 
 if TYPE_CHECKING:
     from runtime.voice import VoiceRecord
 
-CHAINS = {"flow_prior": "runtime.chains.flow_prior"}
+CHAINS = {
+    "flow_prior": "runtime.chains.flow_prior",
+    "length_regulator": "runtime.chains.length_regulator",
+}
+LONGEST_SYMBOL = 2000  # frames; a prediction beyond it is a model out of its depth, not speech
 
 
 class Run(Protocol):
@@ -39,7 +45,8 @@ class Utterance:
 class Request:
     """What to say: `ids` (T,); `seed` of the noise; embeddings (D,) where the voice is conditioned on them. `pace`: 2
     is twice as fast. `durations` (T,): instead of predicted ones. `noise_scale`, `duration_noise_scale`: instead of
-    the voice's own; 0 makes speech that does not vary."""
+    the voice's own; 0 makes speech that does not vary. `pitch`, `energy`: added to what is predicted, in the standard
+    deviations of the voice's speaker, where it predicts them."""
 
     ids: np.ndarray
     seed: int = 0
@@ -49,13 +56,21 @@ class Request:
     durations: np.ndarray | None = None
     noise_scale: float | None = None
     duration_noise_scale: float | None = None
+    pitch: float = 0.0
+    energy: float = 0.0
 
 
 class Chain(Protocol):
     def speak(self, record: VoiceRecord, run: Run, request: Request) -> Utterance: ...
 
 
-def chain(name: str) -> Chain:
-    """Raises KeyError for a chain that this voxport does not have."""
-    module: Any = importlib.import_module(CHAINS[name])
-    return module
+def utter(record: VoiceRecord, run: Run, request: Request) -> Utterance:
+    """Through the voice's chain, a mel in the scale of the vocoder that is to play it.
+
+    Raises KeyError for a chain that this voxport does not have, what the chain raises, and what `run` does.
+    """
+    module: Chain = importlib.import_module(CHAINS[record.chain])
+    utterance = module.speak(record, run, request)
+    if record.acoustic is None:
+        return utterance
+    return replace(utterance, frames=rescaled_mel(utterance.frames, record.acoustic, record.features))

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from runtime.chains import Request, Run, Utterance
+from runtime.chains import LONGEST_SYMBOL, Request, Run, Utterance
 from runtime.text import TextError
 from runtime.voice import VoiceRecord
-
-LONGEST_SYMBOL = 2000  # frames; a prediction beyond it is a model out of its depth, not speech
 
 
 def speak(record: VoiceRecord, run: Run, request: Request) -> Utterance:

@@ -27,12 +27,14 @@ def speak(options: argparse.Namespace) -> dict[str, Any]:
         raise FileNotFoundError(f"there is no folder {options.target.parent} to write {options.target.name} into")
     loading = time.perf_counter()
     _tell(f"loading {options.voice.name}; the first time of a machine takes longer")
-    voice = Voice(options.voice, options.engine, options.threads, options.compute_unit)
-    if options.vocoder is not None:
-        raise BundleError(f"{options.voice.name} makes audio by itself: leave out --vocoder")
+    voice = Voice(options.voice, options.engine, options.threads, options.compute_unit, options.vocoder)
+    shifts = {kind: getattr(options, kind) for kind in ("pitch", "energy")}
+    for kind, by in shifts.items():
+        if by and kind not in voice.record.prosody:
+            raise BundleError(f"{options.voice.name} predicts no {kind} that --{kind} could shift")
     speaker = _speaker(voice, options)
     language = voice.language(options.language)
-    request = Request(np.zeros(0, np.int64), options.seed, speaker, language, options.pace)
+    request = Request(np.zeros(0, np.int64), options.seed, speaker, language, options.pace, **shifts)
     rate = voice.record.sample_rate
     pause = np.zeros(round(SENTENCE_PAUSE * rate), np.float32)
     pieces: list[np.ndarray] = []

@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 import conf
 from convert.overrides import group_choices
 from convert.schema import Job, register
+from converters.options import ConversionError
 
 
 def composed(*overrides: str) -> Job:
@@ -35,3 +36,9 @@ def test_the_defaults_are_those_of_the_design():
 
 def test_a_checkpoint_of_the_catalogue_is_a_choice():
     assert composed("checkpoint=vctk_hifigan_v2").checkpoint.name == "vctk_hifigan_v2"
+
+
+def test_what_cannot_go_together_is_refused_before_anything_is_made():
+    with pytest.raises(ConversionError, match="a stream's chunk has none: add stream=offline"):
+        composed("precision=int8", "format=coreai", "stream=stateful")
+    assert composed("precision=int8", "format=coreai").precision.weights == "linear"

@@ -226,6 +226,7 @@ def test_core_ai_spares_by_all_of_several_outputs():
     assert spared(module, dataclasses.replace(coarse, least_db=0.0), [given]) == []
     assert len(spared(module, dataclasses.replace(coarse, least_db=25.0), [given])) == 1, "half of the error goes"
     assert sorted(spared(module, dataclasses.replace(coarse, least_db=90.0), [given])) == ["first", "second"]
+    assert spared(nn.Tanh(), dataclasses.replace(coarse, least_db=90.0), [given]) == [], "nothing to compress"
 
 
 def test_latency_is_drawn_beside_size_where_a_mac_measured():

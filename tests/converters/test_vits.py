@@ -16,10 +16,10 @@ from checkpoints.options import CheckpointOptions
 from converters.families import vits
 from converters.options import Shape
 from converters.voices import run_original
-from runtime.chains import Request, chain
+from runtime.chains import Request, utter
 from runtime.speak import taken
 from tests.conftest import ROOT
-from tests.converters.voices import coqui_vits, write_coqui, write_onnx_voice
+from tests.converters.voices import coqui_vits, padded_equals_unpadded, write_coqui, write_onnx_voice
 
 KINDS = {
     "one speaker": {},
@@ -86,7 +86,7 @@ def test_every_stage_equals_coqui_s_inference(both, monkeypatch):
         ours[name] = run_original(components[name], taken(components[name].inputs, inputs))
         return ours[name]
 
-    utterance = chain(record.chain).speak(record, run, Request(ids, 7, speaker, language))
+    utterance = utter(record, run, Request(ids, 7, speaker, language))
     audio = run("decoder", {"latents": utterance.frames, **utterance.constants})["audio"]
 
     random = np.random.default_rng(7)  # the noise that the chain drew, for upstream to draw
@@ -107,20 +107,8 @@ def test_every_stage_equals_coqui_s_inference(both, monkeypatch):
 
 def test_padded_and_unpadded_results_are_equal(both):
     _, _, components, _ = both
-    generator = torch.Generator().manual_seed(0)
     for name in ("text_encoder", "duration_predictor", "flow"):
-        component = components[name]
-        short, padded = component.at_size(17).example(), component.at_size(40).example()
-        for spec in component.inputs:
-            if any(not isinstance(axis, int) for axis in spec.shape):
-                if spec.dtype == "float32" and not spec.name.endswith("mask"):
-                    short[spec.name] = torch.randn(short[spec.name].shape, generator=generator)
-                padded[spec.name] = torch.nn.functional.pad(short[spec.name], (0, 23))
-            else:
-                padded[spec.name] = short[spec.name]
-        results = [run_original(component, {k: v.numpy() for k, v in given.items()}) for given in (short, padded)]
-        for output, value in results[0].items():
-            np.testing.assert_allclose(results[1][output][..., :17], value, atol=2e-5, err_msg=f"{name} {output}")
+        padded_equals_unpadded(components[name], 17, 40)
 
 
 def test_the_decoder_sees_as_far_as_it_says(both):

@@ -8,6 +8,7 @@ import torch
 from onnx import helper, numpy_helper
 
 from converters.coqui import import_coqui
+from converters.voices import run_original
 
 LETTERS = {
     "characters_class": "TTS.tts.models.vits.VitsCharacters",
@@ -35,6 +36,43 @@ def coqui_vits(speakers=(), languages=(), **model_args):
     for name, parameter in model.named_parameters():
         if "proj" in name or "post" in name:  # initialised with zeros: nothing would happen
             torch.nn.init.normal_(parameter, std=0.1)
+    return model.eval(), json.loads(config.to_json())
+
+
+ATTENTION = {"hidden_channels_ffn": 24, "num_heads": 2, "num_layers": 2, "dropout_p": 0.1}
+SMALL_FORWARD = {
+    "num_chars": 140, "hidden_channels": 16, "encoder_params": ATTENTION, "decoder_params": ATTENTION,
+    **{f"{kind}_predictor_hidden_channels": 8 for kind in ("pitch", "energy", "duration")},
+}  # fmt: skip
+# As coqui-tts's recipes for LJSpeech have it; the bundled vocoder's but for the first window's place.
+LJSPEECH_MEL = {
+    "sample_rate": 22050, "fft_size": 1024, "win_length": 1024, "hop_length": 256, "num_mels": 80, "mel_fmin": 0.0,
+    "mel_fmax": 8000.0, "log_func": "np.log", "spec_gain": 1.0, "signal_norm": False, "preemphasis": 0.0,
+}  # fmt: skip
+
+
+def coqui_forward(**model_args):
+    """coqui-tts's own ForwardTTS and its config; random weights whose durations are of some frames."""
+    configs = import_coqui("TTS.tts.configs.forward_tts_config")
+    fast_pitch = import_coqui("TTS.tts.configs.fast_pitch_config")
+    args = configs.ForwardTTSArgs(**{**SMALL_FORWARD, **model_args, "use_aligner": False})
+    config = fast_pitch.FastPitchConfig(model_args=args)
+    for name, value in LJSPEECH_MEL.items():
+        setattr(config.audio, name, value)
+    if model_args.get("use_speaker_embedding"):
+        config.speakers = config.model_args.speakers = ["ann", "bob", "cy"]
+        config.num_speakers = config.model_args.num_speakers = 3
+    if model_args.get("use_d_vector_file"):
+        config.use_d_vector_file, config.d_vector_dim = True, model_args["d_vector_dim"]
+    torch.manual_seed(0)
+    model = import_coqui("TTS.tts.models.forward_tts").ForwardTTS(config)
+    with torch.no_grad():
+        model.duration_predictor.proj.weight.mul_(8)
+        model.duration_predictor.proj.bias.fill_(2.5)
+        for layer in model.modules():
+            if isinstance(layer, torch.nn.BatchNorm1d):  # as trained: not mean 0 and variance 1
+                layer.running_mean.normal_(std=0.3)
+                layer.running_var.uniform_(0.5, 2.0)
     return model.eval(), json.loads(config.to_json())
 
 
@@ -115,3 +153,20 @@ def _numbered(part, name):
     _, number, *rest = name.split(".")
     there = 2 * int(number) if part == "flow" else max(2 * int(number) - 1, 0)
     return ".".join(["flows", str(there), *rest])
+
+
+def padded_equals_unpadded(component, length, padded_length):
+    """A component of flexible length on an input, and on the same followed by zeros."""
+    generator = torch.Generator().manual_seed(0)
+    short, padded = component.at_size(length).example(), component.at_size(padded_length).example()
+    for spec in component.inputs:
+        flexible = [index for index, axis in enumerate(spec.shape) if not isinstance(axis, int)]
+        if flexible and spec.dtype == "float32" and not spec.name.endswith("mask"):
+            short[spec.name] = torch.randn(short[spec.name].shape, generator=generator)
+        widths = [(0, padded_length - length if axis in flexible else 0) for axis in range(len(spec.shape))]
+        padded[spec.name] = torch.from_numpy(np.pad(short[spec.name].numpy(), widths))
+    results = [run_original(component, {k: v.numpy() for k, v in given.items()}) for given in (short, padded)]
+    for spec in component.outputs:
+        kept = tuple(slice(None) if isinstance(axis, int) else slice(length) for axis in spec.shape)
+        wanted, got = results[0][spec.name], results[1][spec.name][kept]
+        np.testing.assert_allclose(got, wanted, atol=3e-5, rtol=1e-4, err_msg=f"{component.name} {spec.name}")

@@ -1,11 +1,12 @@
 import dataclasses
+import math
 
 import numpy as np
 import pytest
 import soundfile
 
 from converters.coqui import import_coqui
-from runtime.audio import AudioError, MelSettings, mel_spectrogram, read_audio, write_wav
+from runtime.audio import AudioError, MelSettings, mel_spectrogram, read_audio, rescaled_mel, write_wav
 from runtime.speech import clip_paths, read_clip
 
 COQUI = {
@@ -109,3 +110,28 @@ def test_a_wav_is_clipped_not_wrapped_and_appears_whole(tmp_path):
     assert rate == 22050
     np.testing.assert_allclose(samples, [0, 1, -1], atol=1e-4)
     assert [path.name for path in tmp_path.iterdir()] == ["loud.wav"]
+
+
+SCALES = {
+    "natural logarithm": MelSettings(signal_norm=False, log_base=math.e, gain=1.0),
+    "decibels": MelSettings(signal_norm=False),
+    "symmetric range": MelSettings(clip_norm=False),
+    "range from 0": MelSettings(symmetric_norm=False, max_norm=1.0, clip_norm=False, min_level_db=-90.0),
+    "statistics": MelSettings(mean=(-30.0,) * 80, std=(12.0,) * 80),
+}
+
+
+@pytest.mark.parametrize("source", SCALES)
+@pytest.mark.parametrize("target", SCALES)
+def test_a_mel_takes_the_scale_of_other_settings(source, target):
+    samples = np.random.default_rng(0).standard_normal(22050).astype(np.float32) * 0.1
+    one, other = SCALES[source], SCALES[target]
+    rescaled = rescaled_mel(mel_spectrogram(samples, one), one, other)
+    np.testing.assert_allclose(rescaled, mel_spectrogram(samples, other), atol=2e-4)
+
+
+def test_a_mel_of_other_windows_has_no_scale():
+    with pytest.raises(AudioError, match="hop_length is 256 here and 200 there"):
+        rescaled_mel(np.zeros((1, 80, 3), np.float32), MelSettings(), MelSettings(hop_length=200))
+    with pytest.raises(AudioError, match="fmax is 11025 here and 8000 there"):
+        rescaled_mel(np.zeros((1, 80, 3), np.float32), MelSettings(), MelSettings(fmax=8000.0))

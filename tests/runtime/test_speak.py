@@ -10,13 +10,15 @@ import soundfile
 import torch
 
 from converters.families.ge2e import RTVCEncoder
+from converters.options import ConversionError
 from runtime.__main__ import main
+from runtime.audio import AudioError
 from runtime.bundle import BundleError
 from runtime.chains import Request
 from runtime.chains.flow_prior import whole_frames
 from runtime.speak import Voice, said
 from runtime.text import TextError
-from tests.converters.voices import coqui_vits, write_coqui
+from tests.converters.voices import coqui_forward, coqui_vits, write_coqui
 
 CLONES = {"use_d_vector_file": True, "d_vector_dim": 256, "languages": ("en", "fr"), "use_language_embedding": True}
 
@@ -148,3 +150,45 @@ def test_a_bundle_that_lost_its_table_is_refused(cloning, tmp_path):
     (tmp_path / "copy" / "voice.npz").unlink()
     with pytest.raises(BundleError, match=r"voice\.npz is missing"):
         Voice(tmp_path / "copy", "onnx")
+
+
+@pytest.fixture(scope="module")
+def mel_voice(tmp_path_factory, convert_job):
+    source = write_coqui(tmp_path_factory.mktemp("forward") / "voice", *coqui_forward())
+    outcome = convert_job(
+        "model=fast_pitch", f"checkpoint.source={source}", "model.vocoder.checkpoint.source=bundled",
+        "precision=fp32", "format=onnx", "measure.engines=[onnx]",
+    )  # fmt: skip
+    return outcome
+
+
+def test_a_voice_that_makes_a_mel_is_played_by_the_vocoder_in_its_bundle(mel_voice, fp32, plain, tmp_path, capsys):
+    manifest = mel_voice.bundle.manifest
+    assert [part.name for part in manifest.components] == ["encoder", "decoder", "generator"]
+    assert manifest.parts["vocoder"].name == "kathleen_hifigan_v2" and not manifest.parts["vocoder"].fallback
+    assert (manifest.voice.last, manifest.voice.features.framing) == ("generator", "hifigan")
+    audio = {}
+    other = ["--vocoder", str(fp32.bundle.path)]
+    for name, options in {"own": [], "again": [], "other": other, "high": ["--pitch", "2"]}.items():
+        target = tmp_path / f"{name}.wav"
+        arguments = ["speak", "Some words of some length.", str(target), "--voice", str(mel_voice.bundle.path)]
+        assert main([*arguments, *options]) == 0, capsys.readouterr().err
+        audio[name], _ = soundfile.read(target)
+    assert np.array_equal(audio["own"], audio["again"]) and not np.array_equal(audio["own"], audio["high"])
+    np.testing.assert_allclose(audio["own"], audio["other"], atol=2e-4)  # the same vocoder, streamed and in pieces
+    for options, sentence in {
+        ("--energy", "1"): "predicts no energy that --energy could shift",
+        ("--vocoder", str(plain)): "is no vocoder",
+    }.items():
+        assert main(["speak", "a", str(tmp_path / "o.wav"), "--voice", str(mel_voice.bundle.path), *options]) == 1
+        assert sentence in capsys.readouterr().err
+
+
+def test_a_vocoder_of_another_mel_is_refused(tmp_path, convert_job):
+    model, config = coqui_forward()
+    config["audio"]["hop_length"] = 220
+    source = write_coqui(tmp_path / "voice", model, config)
+    with pytest.raises(AudioError, match="hop_length is 220 here and 256 there"):
+        convert_job("model=fast_pitch", f"checkpoint.source={source}", "model.vocoder.checkpoint.source=bundled")
+    with pytest.raises(ConversionError, match="choose what plays it with model"):
+        convert_job("model=fast_pitch", f"checkpoint.source={source}", "model.vocoder.family=''")

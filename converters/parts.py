@@ -1,0 +1,72 @@
+"""What families of voices describe alike: components of flexible length, tables of speakers and languages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from checkpoints.load import LoadedCheckpoint
+from converters.component import Component
+from runtime.spec import Dim, TensorSpec, TimeAxis
+
+
+def part_component(
+    module: nn.Module,
+    name: str,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    computes: str,
+    sizes: tuple[int, ...] = (),
+    time: TimeAxis | None = None,
+) -> Component:
+    """A component of a voice, its role its name; inputs go to the next larger of `sizes`, masked."""
+
+    def example() -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(0)
+        return {spec.name: _example(spec, generator) for spec in inputs}
+
+    return Component(name, module.eval(), inputs, outputs, example, computes, time, role=name, sizes=sizes, padded=True)
+
+
+def _example(spec: TensorSpec, generator: torch.Generator) -> Tensor:
+    if spec.dtype == "int32":
+        return torch.randint(0, 8, spec.default_shape, generator=generator, dtype=torch.int32)
+    if spec.name.endswith("mask"):
+        return torch.ones(spec.default_shape)
+    return torch.randn(spec.default_shape, generator=generator)
+
+
+def sized_axis(sizes: tuple[int, ...]) -> Dim:
+    """Any length up to the largest size."""
+    return Dim(2, sizes[-1], sizes[0])
+
+
+def embedding(name: str, channels: int) -> tuple[TensorSpec, ...]:
+    """The input of a condition; none where there is none."""
+    return (TensorSpec(name, (1, channels, 1), "float32", "embedding"),) if channels else ()
+
+
+def table_rows(checkpoint: LoadedCheckpoint, table: str) -> int:
+    """Rows of an embedding of the checkpoint, 0 where it has none."""
+    weights = checkpoint.weights.get(f"{table}.weight")
+    return 0 if weights is None else len(weights)
+
+
+def speaker_names(config: Mapping[str, Any], takes_vectors: bool, rows: int) -> dict[str, int]:
+    """Name -> row of the table `speakers`."""
+    vectors = config.get("speaker_vectors")
+    if takes_vectors:
+        return {name: row for row, name in enumerate(vectors or {})}
+    listed = config.get("speakers")  # Coqui's newer configs list them
+    names = {name: row for row, name in enumerate(listed)} if listed else config.get("speaker_ids")
+    return named_rows(names, rows)
+
+
+def named_rows(names: Any, rows: int) -> dict[str, int]:
+    """Name -> row; numbers stand for themselves where the config has no names."""
+    if isinstance(names, Mapping) and names:
+        return {str(name): int(row) for name, row in names.items()}
+    return {str(row): row for row in range(rows)}
