@@ -29,7 +29,8 @@ class Component:
     `features` where its input is the mel of audio, `speaker` where it embeds speakers. `states`: buffers of the module
     that Core ML is to keep from call to call. `sizes`: fixed sizes of the flexible axes, each a function of its own
     where the format holds several over the same weights; with `padded` an input goes to the next larger one, masked,
-    else its rows are dealt out. `cases`: real inputs of any length, for what is chosen by them.
+    else its rows are dealt out. `cases`: real inputs of any length, for what is chosen by them. `shortest`: the fewest
+    frames that the module takes at once.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Component:
     sizes: tuple[int, ...] = ()
     padded: bool = False
     cases: tuple[Mapping[str, np.ndarray], ...] = ()
+    shortest: int = 2
 
     def at_size(self, size: int) -> Component:
         """The same component with every flexible axis at one size."""
@@ -117,6 +119,9 @@ FAMILIES = {
     "forward_tts": "converters.families.forward_tts",
     "ge2e": "converters.families.ge2e",
     "hifigan": "converters.families.hifigan",
+    "melgan": "converters.families.gan_vocoder",
+    "parallel_wavegan": "converters.families.gan_vocoder",
+    "univnet": "converters.families.gan_vocoder",
     "vits": "converters.families.vits",
 }
 FORMATS = {

@@ -1,4 +1,4 @@
-"""What families of voices describe alike: components of flexible length, tables of speakers and languages."""
+"""What families describe alike: vocoders, a voice's components of flexible length, tables of speakers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from checkpoints.load import LoadedCheckpoint
 from converters.component import Component
+from converters.options import Shape
+from ops.streaming import Input, frames_reached
+from runtime.audio import MelSettings
 from runtime.spec import Dim, TensorSpec, TimeAxis
 
 
@@ -29,6 +32,34 @@ def part_component(
         return {spec.name: _example(spec, generator) for spec in inputs}
 
     return Component(name, module.eval(), inputs, outputs, example, computes, time, role=name, sizes=sizes, padded=True)
+
+
+def vocoder_component(
+    module: nn.Module, computes: str, features: MelSettings, shape: Shape, reach: tuple[int, int] | None = None
+) -> Component:
+    """`generator`: mel (1, rows, T) -> audio (1, 1, hop_length * T).
+
+    `reach`: frames before and after its own that a frame of audio depends on; read from the network where not given.
+    """
+    hop, rows = features.hop_length, features.n_mels + features.noise_rows
+    frames: int | Dim = shape.frames
+    samples: int | Dim = shape.frames * hop
+    if shape.min_frames is not None and shape.max_frames is not None:
+        frames = Dim(shape.min_frames, shape.max_frames, shape.frames)
+        samples = Dim(*(count * hop for count in (shape.min_frames, shape.max_frames, shape.frames)))
+    mel = TensorSpec("mel", (1, rows, frames), "float32", features.unit)
+    left, right = reach or frames_reached(module.eval(), [Input("mel", (1, rows, 0), 2)])
+    return Component(
+        name="generator",
+        module=module.eval(),
+        inputs=(mel,),
+        outputs=(TensorSpec("audio", (1, 1, samples), "float32", "amplitude, full scale 1.0"),),
+        # for tracing; measurements use the mel of real speech
+        example=lambda: {"mel": torch.randn(mel.default_shape, generator=torch.Generator().manual_seed(0))},
+        computes=computes,
+        time=TimeAxis("mel", "audio", 2, 2, hop, left, right, features.sample_rate),
+        features=features,
+    )
 
 
 def _example(spec: TensorSpec, generator: torch.Generator) -> Tensor:

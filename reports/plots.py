@@ -68,7 +68,7 @@ def clip(
     rows = [("PyTorch", reference), (f"artefact in {judge}", output), ("artefact − PyTorch", output - reference)]
     if recording is not None:
         rows.insert(0, ("recording", recording[: len(reference)]))
-    decibels = replace(settings, log_base=10.0, gain=20.0, signal_norm=False, amplitude_floor=1e-5)
+    decibels = replace(settings, log_base=10.0, gain=20.0, signal_norm=False, amplitude_floor=1e-5, noise_rows=0)
     images = [mel_spectrogram(samples.astype(np.float32), decibels) for _, samples in rows]
     top = max(float(image.max()) for image in images)
     seconds = len(reference) / settings.sample_rate

@@ -24,7 +24,8 @@ class MelSettings:
 
     `framing`: `centered` is Coqui's STFT (reflect n_fft / 2, floor(N / hop) + 1 frames); `hifigan` is that of
     HiFi-GAN's own training (reflect (n_fft - hop) / 2, floor(N / hop) frames, shifted by hop / 2 samples).
-    `magnitude_floor` is added under the square root, `amplitude_floor` bounds the logarithm's argument.
+    `magnitude_floor` is added under the square root, `amplitude_floor` bounds the logarithm's argument. `noise_rows`:
+    of standard normal noise below the bands, for a vocoder that starts from noise (`with_noise`).
     """
 
     sample_rate: int = 22050
@@ -49,6 +50,7 @@ class MelSettings:
     clip_norm: bool = True
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    noise_rows: int = 0
 
     def __post_init__(self) -> None:
         if self.framing not in FRAMINGS:
@@ -118,6 +120,11 @@ class MelSettings:
 
     @property
     def unit(self) -> str:
+        scale = self._scale
+        return f"{scale}; {self.noise_rows} rows of noise" if self.noise_rows else scale
+
+    @property
+    def _scale(self) -> str:
         scale = "natural-log amplitude" if self.log_base != 10.0 else f"{self.gain:g} * log10 amplitude"
         if not self.signal_norm:
             return scale if self.log_base == 10.0 or self.gain == 1 else f"{self.gain:g} * {scale}"
@@ -127,7 +134,8 @@ class MelSettings:
 def mel_spectrogram(samples: np.ndarray, settings: MelSettings) -> np.ndarray:
     """samples: (N,) at settings.sample_rate, full scale 1.0 -> (n_mels, frames) float32, in settings.unit.
 
-    With `framing: centered` it equals coqui-tts's AudioProcessor.melspectrogram.
+    With `framing: centered` it equals coqui-tts's AudioProcessor.melspectrogram. Rows of noise follow where the
+    settings have them.
     Raises AudioError for audio too short to pad by reflection.
     """
     from scipy.signal import lfilter
@@ -140,7 +148,8 @@ def mel_spectrogram(samples: np.ndarray, settings: MelSettings) -> np.ndarray:
     if settings.preemphasis:
         samples = lfilter([1.0, -settings.preemphasis], [1.0], samples)
     border = settings.border
-    return mel_of(np.pad(samples, border, mode=settings.border_mode), settings)  # type: ignore[call-overload]
+    mel = mel_of(np.pad(samples, border, mode=settings.border_mode), settings)  # type: ignore[call-overload]
+    return with_noise(mel, settings)
 
 
 def mel_of(padded: np.ndarray, settings: MelSettings) -> np.ndarray:
@@ -191,8 +200,31 @@ def _normalised(level: np.ndarray, settings: MelSettings) -> np.ndarray:
     return np.clip(scaled, low, settings.max_norm) if settings.clip_norm else scaled
 
 
+def with_noise(mel: np.ndarray, settings: MelSettings, start: int = 0) -> np.ndarray:
+    """mel (…, n_mels, T), its first frame being frame `start` of an utterance -> (…, n_mels + noise_rows, T).
+
+    The noise is a frame's own: the same in whatever pieces an utterance comes.
+    """
+    rows, frames = settings.noise_rows, mel.shape[-1]
+    if not rows:
+        return mel
+    first, last = start // _NOISE_BLOCK, (start + frames - 1) // _NOISE_BLOCK
+    blocks = [_noise_block(number, rows) for number in range(first, last + 1)] or [np.zeros((0, rows), np.float32)]
+    noise = np.concatenate(blocks)[start - first * _NOISE_BLOCK :][:frames].T
+    return np.concatenate([mel, np.broadcast_to(noise, (*mel.shape[:-2], *noise.shape))], axis=-2)
+
+
+_NOISE_BLOCK = 64  # frames that are drawn at once
+
+
+@functools.lru_cache(maxsize=16)
+def _noise_block(number: int, rows: int) -> np.ndarray:
+    return np.random.default_rng([rows, number]).standard_normal((_NOISE_BLOCK, rows), np.float32)
+
+
 def rescaled_mel(mel: np.ndarray, source: MelSettings, target: MelSettings) -> np.ndarray:
-    """A mel spectrogram (…, n_mels, T) in the scale of other settings: level, logarithm, normalisation.
+    """A mel spectrogram (…, n_mels, T) in the scale of other settings (level, logarithm, normalisation), their noise
+    below.
 
     Raises AudioError where the settings differ in more than the scale.
     """
@@ -204,12 +236,12 @@ def rescaled_mel(mel: np.ndarray, source: MelSettings, target: MelSettings) -> n
             f"{_spectrum(target)[name]:g} there"
         )
     if _scale(source) == _scale(target):
-        return mel
+        return with_noise(mel, target)
     level = _level(mel.astype(np.float64), source)
     log = level / source.gain * (math.log(10.0) if source.log_base == 10.0 else 1.0)
     log = np.maximum(log, math.log(target.amplitude_floor))
     level = target.gain * (log / math.log(10.0) if target.log_base == 10.0 else log)
-    return _normalised(level, target).astype(np.float32)
+    return with_noise(_normalised(level, target).astype(np.float32), target)
 
 
 _SPECTRUM = ("sample_rate", "n_fft", "win_length", "hop_length", "n_mels", "fmin", "fmax", "preemphasis")

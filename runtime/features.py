@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from runtime.audio import AudioError, MelSettings, mel_of
+from runtime.audio import AudioError, MelSettings, mel_of, with_noise
 from runtime.errors import StreamError
 
 
@@ -24,9 +24,10 @@ class StreamingMel:
         self._held = np.zeros(0, np.float32)  # the audio's start, until the left border can be made of it
         self._last = np.float32(0)  # sample before, for the pre-emphasis
         self._ended = False
+        self._frames = 0  # given so far
 
     def push(self, samples: np.ndarray) -> np.ndarray:
-        """samples: (N,) -> (n_mels, frames), the frames that they complete.
+        """samples: (N,) -> (n_mels + noise_rows, frames), the frames that they complete.
 
         Raises AudioError for several channels, StreamError after `flush`.
         """
@@ -71,7 +72,8 @@ class StreamingMel:
             return self._none()
         frames = mel_of(self._padded[: (count - 1) * hop + self.settings.n_fft], self.settings)
         self._padded = self._padded[count * hop :]
-        return frames
+        self._frames += count
+        return with_noise(frames, self.settings, self._frames - count)
 
     def _emphasised(self, samples: np.ndarray) -> np.ndarray:
         if not self.settings.preemphasis or not len(samples):
@@ -81,7 +83,7 @@ class StreamingMel:
         return samples - np.float32(self.settings.preemphasis) * before
 
     def _none(self) -> np.ndarray:
-        return np.zeros((self.settings.n_mels, 0), np.float32)
+        return np.zeros((self.settings.n_mels + self.settings.noise_rows, 0), np.float32)
 
 
 class Resampler:

@@ -7,11 +7,9 @@ is 10 frames longer and its edges differ.
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from checkpoints import CheckpointError
@@ -19,8 +17,8 @@ from checkpoints.load import LoadedCheckpoint
 from converters.component import Component
 from converters.coqui import import_coqui
 from converters.options import Shape
+from converters.parts import vocoder_component
 from runtime.audio import MelSettings
-from runtime.spec import Dim, TensorSpec, TimeAxis
 
 
 def load(checkpoint: LoadedCheckpoint) -> nn.Module:
@@ -57,32 +55,13 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
             f"checkpoint {checkpoint.name}: the generator upsamples by {geometry.hop_length}, "
             f"its audio config says hop_length {audio.hop_length}"
         )
-    frames: int | Dim = shape.frames
-    samples: int | Dim = shape.frames * geometry.hop_length
-    if shape.min_frames is not None and shape.max_frames is not None:
-        frames = Dim(shape.min_frames, shape.max_frames, shape.frames)
-        samples = Dim(*(n * geometry.hop_length for n in (shape.min_frames, shape.max_frames, shape.frames)))
-    mel = TensorSpec("mel", (1, audio.n_mels, frames), "float32", audio.unit)
-    waveform = TensorSpec("audio", (1, 1, samples), "float32", "amplitude, full scale 1.0")
     return [
-        Component(
-            name="generator",
-            module=Generator(module).eval(),
-            inputs=(mel,),
-            outputs=(waveform,),
-            example=functools.partial(_example, mel.default_shape),
-            computes="HifiganGenerator.forward of coqui-tts (without the replicate padding of its inference())",
-            time=TimeAxis(
-                input="mel",
-                output="audio",
-                input_axis=2,
-                output_axis=2,
-                samples_per_frame=geometry.hop_length,
-                left=geometry.left_frames,
-                right=geometry.right_frames,
-                sample_rate=audio.sample_rate,
-            ),
-            features=audio,
+        vocoder_component(
+            Generator(module),
+            "HifiganGenerator.forward of coqui-tts (without the replicate padding of its inference())",
+            audio,
+            shape,
+            (geometry.left_frames, geometry.right_frames),
         )
     ]
 
@@ -139,8 +118,3 @@ class Geometry:
 
 def _mel_settings(checkpoint: LoadedCheckpoint) -> MelSettings:
     return MelSettings.from_coqui(checkpoint.audio, checkpoint.stats)
-
-
-def _example(shape: tuple[int, ...]) -> dict[str, Tensor]:
-    """A tensor of the right shape for tracing; measurements use the mel of real speech."""
-    return {"mel": torch.randn(shape, generator=torch.Generator().manual_seed(0))}

@@ -7,8 +7,10 @@ positions outside the utterance is made of them explicitly. So the streamed outp
 sample, the first and the last included.
 """
 
-from ops.streaming.forms import Port, Streamed, low_latency, stateful, window
+from ops.streaming.forms import Port, Streamed, frames_reached, low_latency, stateful, window
 from ops.streaming.local import NotLocal
 from ops.streaming.network import Input, Network, read
 
-__all__ = ["Input", "Network", "NotLocal", "Port", "Streamed", "low_latency", "read", "stateful", "window"]
+__all__ = [
+    "Input", "Network", "NotLocal", "Port", "Streamed", "frames_reached", "low_latency", "read", "stateful", "window",
+]  # fmt: skip

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ops.streaming.local import Carry, Fill, NotLocal, where
-from ops.streaming.network import Input, Network, Step, run_node
+from ops.streaming.network import Input, Network, Step, read, run_node
 from ops.streaming.span import Axis, Span
 
 POSITION = ("before", "after")  # the names of the two inputs that say where the utterance starts and ends
@@ -141,6 +141,13 @@ def window(network: Network, chunk: int, edges: bool = True) -> Streamed:
         if step.rule.carry:
             raise NotLocal(f"{where(step.node)}: depends on everything before it; use the stateful form")
     return Streamed(network, chunk, _window_plan(network, chunk), edges)
+
+
+def frames_reached(module: nn.Module, inputs: Sequence[Input]) -> tuple[int, int]:
+    """Frames before and after its own that a frame of output can depend on. Raises NotLocal as `read` and `window`."""
+    ports = window(read(module, inputs), 1, False).inputs
+    left = max(-(-max(-port.span.lo, 0) // port.rate) for port in ports)
+    return left, max(-(-max(port.span.hi - port.rate, 0) // port.rate) for port in ports)
 
 
 def stateful(network: Network, chunk: int, edges: bool = True) -> Streamed:
