@@ -67,8 +67,11 @@ def test_it_equals_coqui_s_own_forward(checkpoint, name, monkeypatch):
     made = run_original(component, {"mel": given})["audio"]
     assert made.shape == (1, 1, 24 * 256) and made.std() > 1e-3
     np.testing.assert_allclose(made, wanted, atol=1e-5 * max(1.0, float(wanted.abs().max())))
-    reached = _reached(component, 40)
-    assert 40 - time.left <= reached[0] <= 40 - time.left + 2 and 40 + time.right - 2 <= reached[1] <= 40 + time.right
+    first, last = _reached(component, 40)
+    assert 40 - time.left <= first and last <= 40 + time.right
+    # location-variable convolutions are read a whole frame at a time
+    loose = 9 if "univnet" in name else 2
+    assert first <= 40 - time.left + loose and last >= 40 + time.right - loose
 
 
 def _reached(component, frame):
