@@ -1,0 +1,92 @@
+"""Recordings of one voice as a few long files, and random pieces of them.
+
+`python -m checkpoints.training.recordings OUT CLIP...` packs clips: silence at both ends cut to 0.1 s, joined, in FLAC
+files small enough to travel (`train-0.flac`, …). `--held CLIP...` names those that no training sees (`held.flac`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from checkpoints.training.mel import HOP, SAMPLE_RATE
+
+MARGIN = round(0.1 * SAMPLE_RATE)
+QUIET_DB = -40.0  # below the clip's loudest 20 ms
+
+
+def trimmed(samples: np.ndarray) -> np.ndarray:
+    """samples (N,) without the silence at its ends, but for a margin."""
+    frame = round(0.02 * SAMPLE_RATE)
+    power = np.square(samples[: len(samples) // frame * frame].reshape(-1, frame).astype(np.float64)).mean(1)
+    loud = np.flatnonzero(power > power.max() * 10 ** (QUIET_DB / 10))
+    return samples[max(0, loud[0] * frame - MARGIN) : (loud[-1] + 1) * frame + MARGIN]
+
+
+def pack(clips: Sequence[Path], held: Sequence[Path], folder: Path, seconds: float = 1800.0) -> None:
+    """Writes `train-N.flac` of at most `seconds` each, `held.flac`, and their clips' lengths in `clips.json`."""
+    import soundfile
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lengths: dict[str, dict[str, int]] = {}
+    for number, part in enumerate(_parts([(clip.stem, trimmed(_read(clip))) for clip in clips], seconds)):
+        soundfile.write(folder / f"train-{number}.flac", np.concatenate([one for _, one in part]), SAMPLE_RATE)
+        lengths[f"train-{number}"] = {name: len(one) for name, one in part}
+    whole = [(clip.stem, _read(clip)) for clip in held]
+    if whole:
+        soundfile.write(folder / "held.flac", np.concatenate([one for _, one in whole]), SAMPLE_RATE)
+        lengths["held"] = {name: len(one) for name, one in whole}
+    (folder / "clips.json").write_text(json.dumps(lengths, indent=1))
+
+
+def _parts(clips: Sequence[tuple[str, np.ndarray]], seconds: float) -> Iterator[list[tuple[str, np.ndarray]]]:
+    part: list[tuple[str, np.ndarray]] = []
+    for clip in clips:
+        if part and sum(len(one) for _, one in part) + len(clip[1]) > seconds * SAMPLE_RATE:
+            yield part
+            part = []
+        part.append(clip)
+    yield part
+
+
+def _read(path: Path) -> np.ndarray:
+    import soundfile
+
+    samples, rate = soundfile.read(path, dtype="int16")
+    if rate != SAMPLE_RATE or samples.ndim != 1:
+        raise ValueError(f"{path}: one channel at {SAMPLE_RATE} Hz is wanted, it has {samples.ndim} at {rate}")
+    return samples
+
+
+def joined(folder: Path) -> Tensor:
+    """All training audio of a packed folder (N,) int16."""
+    return torch.from_numpy(np.concatenate([_read(file) for file in sorted(folder.glob("train-*.flac"))]))
+
+
+def held_clips(folder: Path) -> list[Tensor]:
+    """Each held clip (N,) float32, cut to whole frames."""
+    samples = torch.from_numpy(_read(folder / "held.flac")).float() / 32768
+    lengths = list(json.loads((folder / "clips.json").read_text())["held"].values())
+    return [clip[: len(clip) // HOP * HOP] for clip in samples.split(lengths)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="checkpoints.training.recordings", description=__doc__)
+    parser.add_argument("folder", type=Path, metavar="OUT")
+    parser.add_argument("clips", type=Path, nargs="+", metavar="CLIP", help="FLAC or WAV, 22.05 kHz, one channel")
+    parser.add_argument("--held", type=Path, nargs="+", default=[], metavar="CLIP", help="kept out of the training")
+    options = parser.parse_args()
+    held = {clip.stem for clip in options.held}
+    clips = [clip for clip in sorted(options.clips) if clip.stem not in held]
+    pack(clips, sorted(options.held), options.folder)
+    print(f"{len(clips)} clips to train on, {len(held)} held: {options.folder}")
+
+
+if __name__ == "__main__":
+    main()
