@@ -23,8 +23,9 @@ class ResidualBlock(nn.Module):
         self.convs2 = nn.ModuleList(_conv(channels, channels, kernel, 1) for _ in DILATIONS)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x (B, C, 1, T)."""
         for first, second in zip(self.convs1, self.convs2):
-            x = x + second(F.leaky_relu(first(F.leaky_relu(x, SLOPE)), SLOPE))
+            x = x + _planar(second, F.leaky_relu(_planar(first, F.leaky_relu(x, SLOPE)), SLOPE))
         return x
 
 
@@ -45,14 +46,24 @@ class Generator(nn.Module):
 
     def forward(self, mel: Tensor) -> Tensor:
         """mel (B, n_mels, T) -> samples (B, 1, 256 T)."""
-        x = self.conv_pre(mel)
+        x = _planar(self.conv_pre, mel.unsqueeze(2).contiguous(memory_format=torch.channels_last))
         for index, up in enumerate(self.ups):
-            x = up(F.leaky_relu(x, SLOPE))
+            x = _planar(up, F.leaky_relu(x, SLOPE))
             blocks = self.resblocks[index * len(KERNELS) : (index + 1) * len(KERNELS)]
             x = sum((block(x) for block in blocks[1:]), start=blocks[0](x)) / len(KERNELS)
         # in single precision: the rounding of a waveform is a noise floor
         with torch.autocast(x.device.type, enabled=False):
-            return torch.tanh(self.conv_post(F.leaky_relu(x.float())))
+            return torch.tanh(_planar(self.conv_post, F.leaky_relu(x.float()))).squeeze(2)
+
+
+def _planar(layer: nn.Module, x: Tensor) -> Tensor:
+    """A 1-D layer on (B, C, 1, T): cuDNN computes it without turning every tensor round and back."""
+    assert isinstance(layer, (nn.Conv1d, nn.ConvTranspose1d))
+    weight = layer.weight.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+    padding = (0, int(layer.padding[0]))
+    if isinstance(layer, nn.ConvTranspose1d):
+        return F.conv_transpose2d(x, weight, layer.bias, (1, layer.stride[0]), padding)
+    return F.conv2d(x, weight, layer.bias, 1, padding, (1, layer.dilation[0]))
 
 
 def _conv(channels_in: int, channels_out: int, kernel: int, dilation: int) -> nn.Module:

@@ -25,8 +25,9 @@ from checkpoints.training.state import load_state, packed_optimiser, save_state,
 
 MEL_WEIGHT, FEATURE_WEIGHT = 45.0, 2.0  # HiFi-GAN's
 GAIN_DB = (-8.0, 4.0)  # of a piece, so that other levels are heard in training too
+SAVE_SECONDS = 240.0
 WARM_UP = 200  # steps to the full learning rate
-HEAVY = 0.02  # the last learning rate, as a share of the first
+LAST_RATE = 0.02  # the last learning rate, as a share of the first
 
 
 class Training:
@@ -152,7 +153,7 @@ class Training:
     def set_rate(self, spent: float) -> float:
         progress = min(1.0, spent / 60 / self.options.total)
         cosine = 0.5 * (1 + math.cos(math.pi * progress))
-        rate = self.options.rate * min(1.0, (self.steps + 1) / WARM_UP) * (HEAVY + (1 - HEAVY) * cosine)
+        rate = self.options.rate * min(1.0, (self.steps + 1) / WARM_UP) * (LAST_RATE + (1 - LAST_RATE) * cosine)
         self.rate.fill_(rate)
         return rate
 
@@ -199,7 +200,7 @@ def train(options: argparse.Namespace) -> None:
     start, before = time.time(), training.spent
     spent_before_adversaries = options.alone * 60
     is_adversarial, run = False, None
-    told, since = time.time(), training.steps
+    told, since, saved = time.time(), training.steps, time.time()
     while time.time() - start < options.minutes * 60 and training.steps < options.steps:
         training.spent = before + time.time() - start
         wants = training.spent >= spent_before_adversaries
@@ -217,6 +218,9 @@ def train(options: argparse.Namespace) -> None:
         if time.time() - told > options.tell or training.steps == options.steps:
             _tell(training, clips, rate, since, told)
             told, since = time.time(), training.steps
+        if time.time() - saved > SAVE_SECONDS:
+            training.save()
+            saved = time.time()
     training.spent = before + time.time() - start
     training.save()
     print(
@@ -249,9 +253,9 @@ def main() -> None:
     parser.add_argument("--alone", type=float, default=3.0, help="minutes without discriminators [%(default)s]")
     parser.add_argument("--steps", type=int, default=10**9, help="at most [no limit]")
     parser.add_argument("--channels", type=int, default=256, help="of the generator [%(default)s]")
-    parser.add_argument("--batch", type=int, default=16, help="[%(default)s]")
+    parser.add_argument("--batch", type=int, default=8, help="[%(default)s]")
     parser.add_argument("--segment", type=int, default=16384, help="samples of a piece [%(default)s]")
-    parser.add_argument("--rate", type=float, default=5e-4, help="learning rate [%(default)s]")
+    parser.add_argument("--rate", type=float, default=4e-4, help="learning rate [%(default)s]")
     parser.add_argument("--seed", type=int, default=0, help="[%(default)s]")
     parser.add_argument("--tell", type=float, default=30.0, help="seconds between lines [%(default)s]")
     parser.add_argument("--half-generator", action="store_true", help="the generator in bfloat16, but for its end")
