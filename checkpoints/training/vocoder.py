@@ -190,7 +190,7 @@ def captured(training: Training, step: Callable[[], None]) -> Callable[[], None]
 
 def train(options: argparse.Namespace) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.benchmark = False  # trying takes minutes: every layer is a size of its own
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     training = Training(options, joined(options.data), device)
     clips = held_clips(options.data)
