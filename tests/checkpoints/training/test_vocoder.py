@@ -93,3 +93,40 @@ def test_a_state_travels_in_small_files_and_a_torn_one_is_refused(tmp_path, monk
     with pytest.raises(ValueError, match="not whole"):
         load_state(tmp_path / "state", "cpu")
     assert load_state(tmp_path / "none", "cpu") is None
+
+
+def test_an_exported_generator_is_a_checkpoint_and_copies_a_recording(tmp_path, monkeypatch):
+    from checkpoints.load import load
+    from checkpoints.locate import locate
+    from checkpoints.options import CheckpointOptions
+    from checkpoints.training.evaluate import copies, griffin_lim
+    from checkpoints.training.export import export_generator
+    from converters.families import hifigan
+
+    torch.manual_seed(0)
+    network = Generator(16)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    torch.save({name: value.half() for name, value in network.state_dict().items()}, tmp_path / "generator.pt")
+    export_generator(tmp_path / "generator.pt", tmp_path / "voice")
+    located = locate(CheckpointOptions(source=str(tmp_path / "voice")), "hifigan", "", print)
+    samples = read_clip(clip_paths()[0], 22050, 256)[: 256 * 60]
+    mel = LogMel()(torch.from_numpy(samples)[None])
+    with torch.inference_mode():
+        wanted = hifigan.load(load(located))(mel)[0, 0]
+    made = copies(tmp_path / "voice")(samples)
+    np.testing.assert_allclose(made, wanted, atol=1e-5)
+    guessed = LogMel()(torch.from_numpy(griffin_lim(samples))[None])
+    assert float((guessed - mel).abs().mean()) < 0.2, "Griffin-Lim's frames lie where the mel's do"
+
+
+def test_the_bundled_voice_copies_its_speaker_better_than_the_older_one():
+    from checkpoints.catalogue import BUNDLED
+    from checkpoints.training.evaluate import copies
+
+    samples = read_clip(next(path for path in clip_paths() if "kathleen" in path.stem), 22050, 256)
+    mel = LogMel()
+    copy = copies(BUNDLED / "kathleen_hifigan")(samples)
+    with torch.inference_mode():
+        error = (mel(torch.from_numpy(copy)[None]) - mel(torch.from_numpy(samples)[None])).abs().mean()
+    assert error < 0.34

@@ -1,0 +1,131 @@
+"""How good a vocoder's copies of recordings are, beside Griffin-Lim's: mel L1, STOI, PESQ, DistillMOS.
+
+    python -m checkpoints.training.evaluate CHECKPOINT CLIP... [--out figures.json]
+
+CHECKPOINT is a folder that checkpoints.training.export wrote; the clips must be ones that it was not trained on. Wants
+`pip install 'voxport[training]'`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+
+from checkpoints.training.mel import HOP, N_FFT, SAMPLE_RATE, LogMel, mel_filters
+from checkpoints.training.networks import Generator
+
+GRIFFIN_LIM_ROUNDS = 60
+
+
+def copies(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """samples (N,) -> the generator's copy of their mel, (N,)."""
+    from safetensors.torch import load_file
+
+    weights = load_file(folder / "model.safetensors")
+    network = Generator(len(weights["conv_pre.bias"]))
+    for layer in network.modules():
+        if torch.nn.utils.parametrize.is_parametrized(layer, "weight"):
+            torch.nn.utils.parametrize.remove_parametrizations(layer, "weight")
+    network.load_state_dict({name: value.float() for name, value in weights.items()})
+    mel = LogMel()
+
+    def copy(samples: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return network.eval()(mel(torch.from_numpy(samples)[None]))[0, 0].numpy()
+
+    return copy
+
+
+def griffin_lim(samples: np.ndarray) -> np.ndarray:
+    """samples (N,) -> what phases guessed from the same mel give, (N,)."""
+    import librosa
+
+    amplitude = np.exp(LogMel()(torch.from_numpy(samples)[None])[0].numpy())
+    filters = mel_filters(SAMPLE_RATE, N_FFT, len(amplitude), 8000.0).numpy()
+    spectrum = librosa.util.nnls(filters, amplitude)
+    # the mel's windows lie half a hop away from those of a centred transform
+    made = librosa.griffinlim(
+        spectrum, n_iter=GRIFFIN_LIM_ROUNDS, hop_length=HOP, n_fft=N_FFT, random_state=0, center=True
+    )
+    padded = np.pad(made, (HOP // 2, len(samples)))
+    return padded[: len(samples)].astype(np.float32)
+
+
+def figures(samples: np.ndarray, made: np.ndarray, opinion: Callable[[np.ndarray], float]) -> dict[str, float]:
+    """samples, made (N,): mel L1 (natural log, 0-8 kHz), STOI, PESQ (wide band), DistillMOS (1 to 5)."""
+    import pesq
+    import pystoi
+
+    mel = LogMel()
+    wanted, given = (mel(torch.from_numpy(part)[None]) for part in (samples, made))
+    return {
+        "mel_l1": float((wanted - given).abs().mean()),
+        "stoi": float(pystoi.stoi(samples, made, SAMPLE_RATE)),
+        "pesq": float(pesq.pesq(16000, at_16k(samples), at_16k(made), "wb")),
+        "distillmos": opinion(made),
+    }
+
+
+def distillmos() -> Callable[[np.ndarray], float]:
+    """samples (N,) -> a predicted mean opinion score; its weights are in the package."""
+    if importlib.util.find_spec("torchaudio") is None or not _loads("torchaudio"):
+        sys.modules["torchaudio"] = ModuleType("torchaudio")  # its command line alone reads files with it
+    network = importlib.import_module("distillmos").ConvTransformerSQAModel().eval()
+
+    def opinion(samples: np.ndarray) -> float:
+        with torch.inference_mode():
+            return float(network(torch.from_numpy(at_16k(samples))[None]))
+
+    return opinion
+
+
+def _loads(name: str) -> bool:
+    try:
+        importlib.import_module(name)
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def at_16k(samples: np.ndarray) -> np.ndarray:
+    import soxr
+
+    return soxr.resample(samples, SAMPLE_RATE, 16000, quality="VHQ").astype(np.float32)
+
+
+def main() -> None:
+    import soundfile
+
+    parser = argparse.ArgumentParser(prog="checkpoints.training.evaluate", description=__doc__)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("clips", type=Path, nargs="+", metavar="CLIP")
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="the figures of every clip")
+    options = parser.parse_args()
+    copy, opinion = copies(options.checkpoint), distillmos()
+    rows: dict[str, list[dict[str, float]]] = {"recording": [], "vocoder": [], "griffin_lim": []}
+    for path in options.clips:
+        samples, rate = soundfile.read(path, dtype="float32")
+        if rate != SAMPLE_RATE:
+            raise SystemExit(f"{path} has {rate} Hz, the vocoder {SAMPLE_RATE}")
+        samples = samples[: len(samples) // HOP * HOP]
+        for kind, made in (("recording", samples), ("vocoder", copy(samples)), ("griffin_lim", griffin_lim(samples))):
+            rows[kind].append(figures(samples, made, opinion))
+        print(f"{path.stem}: mel L1 {rows['vocoder'][-1]['mel_l1']:.3f}", file=sys.stderr)
+    means = {kind: {name: float(np.mean([row[name] for row in own])) for name in own[0]} for kind, own in rows.items()}
+    print(f"{len(options.clips)} clips      " + "".join(f"{name:>12}" for name in means["recording"]))
+    for kind, values in means.items():
+        print(f"{kind:14}" + "".join(f"{value:12.3f}" for value in values.values()))
+    if options.out:
+        options.out.write_text(json.dumps({"means": means, "clips": [path.stem for path in options.clips]}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

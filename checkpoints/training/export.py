@@ -1,0 +1,63 @@
+"""A trained generator as a checkpoint in Coqui's layout, `model.safetensors` (float16) and `config.json`.
+
+python -m checkpoints.training.export generator.pt FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from checkpoints.load import fold_weight_norm
+from checkpoints.training.mel import FMAX, HOP, N_FFT, N_MELS, SAMPLE_RATE
+from checkpoints.training.networks import DILATIONS, KERNELS, UPSAMPLING
+
+AUDIO = {
+    "sample_rate": SAMPLE_RATE, "fft_size": N_FFT, "win_length": N_FFT, "hop_length": HOP, "num_mels": N_MELS,
+    "mel_fmin": 0.0, "mel_fmax": FMAX, "log_func": "np.log", "spec_gain": 1.0, "signal_norm": False,
+    "preemphasis": 0.0, "do_trim_silence": False, "stats_path": None, "power": 1.0,
+}  # fmt: skip
+
+
+def export_generator(source: Path, folder: Path) -> None:
+    """Weight norm is folded in float32; then the weights are rounded once, to what an fp16 artefact holds anyway."""
+    from safetensors.torch import save_file
+
+    saved = torch.load(source, map_location="cpu", weights_only=True)
+    weights: dict[str, Tensor] = fold_weight_norm({name: value.float() for name, value in saved.items()})
+    config: dict[str, Any] = {
+        "model": "hifigan",
+        "generator_model": "hifigan_generator",
+        "generator_model_params": {
+            "in_channels": N_MELS,
+            "out_channels": 1,
+            "resblock_type": "1",
+            "upsample_factors": [factor for factor, _ in UPSAMPLING],
+            "upsample_kernel_sizes": [kernel for _, kernel in UPSAMPLING],
+            "upsample_initial_channel": len(weights["conv_pre.bias"]),
+            "resblock_kernel_sizes": list(KERNELS),
+            "resblock_dilation_sizes": [list(DILATIONS)] * len(KERNELS),
+        },
+        "audio": AUDIO,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: value.half().contiguous() for name, value in weights.items()}, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="checkpoints.training.export", description=__doc__)
+    parser.add_argument("generator", type=Path, help="what checkpoints.training.vocoder left")
+    parser.add_argument("folder", type=Path)
+    options = parser.parse_args()
+    export_generator(options.generator, options.folder)
+    print(f"wrote {options.folder}: {(options.folder / 'model.safetensors').stat().st_size / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()
