@@ -143,24 +143,25 @@ def test_whatever_stops_a_job_nothing_is_left_that_looks_finished(tmp_path, monk
     "change", ["precision=fp32", "upsampler=native", "shape.frames=48", "format=onnx", "format.target=macOS14"]
 )
 def test_what_the_artefact_depends_on_is_in_the_key(checkpoint, change):
-    assert bundle_key(composed(change), checkpoint.located) != bundle_key(composed(), checkpoint.located)
+    assert bundle_key(composed(change), checkpoint.located, {}) != bundle_key(composed(), checkpoint.located, {})
 
 
 @pytest.mark.parametrize(
     "change", ["gates.limits.fp16.snr_db=1", "tracking=off", "output=elsewhere", "measure.chunk=8", "force=true"]
 )
 def test_what_it_does_not_depend_on_is_not(checkpoint, change):
-    assert bundle_key(composed(change), checkpoint.located) == bundle_key(composed(), checkpoint.located)
+    assert bundle_key(composed(change), checkpoint.located, {}) == bundle_key(composed(), checkpoint.located, {})
 
 
 def test_other_weights_or_another_config_are_another_key(checkpoint):
     located = checkpoint.located
     keys = {
-        bundle_key(composed(), located),
-        bundle_key(composed(), dataclasses.replace(located, sha256="0" * 64)),
-        bundle_key(composed(), dataclasses.replace(located, config={**located.config, "x": 1})),
+        bundle_key(composed(), located, {}),
+        bundle_key(composed(), located, {"vocoder": located}),
+        bundle_key(composed(), dataclasses.replace(located, sha256="0" * 64), {}),
+        bundle_key(composed(), dataclasses.replace(located, config={**located.config, "x": 1}), {}),
     }
-    assert len(keys) == 3
+    assert len(keys) == 4
 
 
 def test_anyones_own_checkpoint_converts(tmp_path):

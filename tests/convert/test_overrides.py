@@ -8,7 +8,7 @@ from convert.schema import setting_names
     ("override", "sentence"),
     [
         ("modle=hifigan", "there is no setting 'modle': did you mean 'model'"),
-        ("model=hifgan", "there is no model 'hifgan': did you mean 'hifigan'.*choices: ge2e, hifigan, vits"),
+        ("model=hifgan", "there is no model 'hifgan': did you mean 'hifigan'.*choices: fast_pitch, .*hifigan, .*vits"),
         ("precision=fp61", "did you mean 'fp16'"),
         ("precision.nmae=fp16", "did you mean 'precision.name'"),
         ("++precision.dtpye=fp16", "there is no setting 'precision.dtpye'"),

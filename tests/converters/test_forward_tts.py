@@ -37,7 +37,7 @@ KINDS = {
         "use_pitch": False,
     },
 }  # fmt: skip
-PUBLISHED = ("ljspeech_fast_pitch", "ljspeech_fastspeech2", "ljspeech_speedy_speech")
+PUBLISHED = ("ljspeech_fast_pitch", "fastspeech2", "ljspeech_speedy_speech")
 
 
 @pytest.fixture(scope="module", params=[*KINDS, *PUBLISHED])
