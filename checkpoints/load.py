@@ -23,12 +23,14 @@ _STATE_KEYS = ("model", "generator", "state_dict", "model_state")
 @dataclass(frozen=True)
 class LoadedCheckpoint:
     """A located checkpoint with its tensors. `stats`: mean and variance of its features, where it has them. `layers`:
-    of an ONNX file, the attributes of its convolutions by module path."""
+    of an ONNX file, the attributes of its convolutions by module path. `numbers`: whole ones that a training program
+    kept beside the tensors, such as its step."""
 
     located: LocatedCheckpoint
     weights: dict[str, Tensor] = field(repr=False)
     stats: Mapping[str, Any] | None = field(default=None, repr=False)
     layers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    numbers: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -83,7 +85,8 @@ def load(located: LocatedCheckpoint) -> LoadedCheckpoint:
 
         found = read_onnx(weights)
         return LoadedCheckpoint(located, dict(found.weights), None, found.layers)
-    return LoadedCheckpoint(located, read_weights(weights), _stats(located))
+    tensors, numbers = _read(weights)
+    return LoadedCheckpoint(located, tensors, _stats(located), numbers=numbers)
 
 
 def _stats(located: LocatedCheckpoint) -> dict[str, Any] | None:
@@ -100,12 +103,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
     Raises CheckpointError for a file that is damaged, unsafe, or holds no tensors.
     """
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, int]]:
+    """Tensors, and the whole numbers beside them."""
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         try:
-            return fold_weight_norm(load_file(path))
+            return fold_weight_norm(load_file(path)), {}
         except SafetensorError as error:
             raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
     saved = load_pickle(path)
@@ -119,7 +127,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     tensors = {str(key): value.detach() for key, value in state.items() if isinstance(value, Tensor)}
     if not tensors:
         raise CheckpointError(f"{path} holds no tensors; its keys are: {', '.join(map(str, list(saved)[:8]))}")
-    return fold_weight_norm(tensors)
+    numbers = {str(key): value for key, value in saved.items() if isinstance(value, int)}
+    return fold_weight_norm(tensors), numbers
 
 
 def fold_weight_norm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

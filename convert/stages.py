@@ -19,7 +19,7 @@ from convert.key import bundle_name, versions
 from convert.schema import Job
 from converters.chosen import Chosen, take_chosen
 from converters.component import Component, family, format_, voice_family
-from converters.export import export_reference
+from converters.export import export_reference, reference_size
 from converters.options import CUSTOM_LAYER_FOLDER, TWIN_FOLDER, ConversionError
 from converters.streaming import streaming_component, truncation_db
 from converters.upsampling import upsampling_stages
@@ -322,6 +322,7 @@ def _record(component: Component, converted: Converted, folder: Path) -> Compone
         speaker=component.speaker,
         sizes=converted.sizes,
         padded=component.padded,
+        reference_size=reference_size(component),
         mixed=converted.chosen.mixed,
         spared=converted.chosen.spared,
         validated_by=twin.relative_to(folder).as_posix() if twin.exists() else None,

@@ -121,6 +121,7 @@ FAMILIES = {
     "hifigan": "converters.families.hifigan",
     "melgan": "converters.families.gan_vocoder",
     "parallel_wavegan": "converters.families.gan_vocoder",
+    "tacotron": "converters.families.tacotron",
     "univnet": "converters.families.gan_vocoder",
     "vits": "converters.families.vits",
 }

@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from converters.component import Component
 from runtime.spec import TensorSpec
@@ -14,8 +15,16 @@ from runtime.spec import TensorSpec
 LONGEST_REFERENCE_FRAMES = 16_384
 
 
+def reference_size(component: Component) -> int:
+    """0 for a reference of flexible axes; PyTorch exports a recurrent layer for one length alone, the largest then."""
+    is_recurrent = any(isinstance(layer, nn.RNNBase) for layer in component.module.modules())
+    return max(component.sizes) if is_recurrent and component.padded and component.sizes else 0
+
+
 def export_reference(component: Component, folder: Path) -> Path:
-    """Writes `folder/<component>.pt2`: the component as it is before any rewrite, flexible along time."""
+    """Writes `folder/<component>.pt2`: the component as it is before any rewrite, flexible along time if it can be."""
+    size = reference_size(component)
+    component = component.at_size(size) if size else component
     example = component.example()
     dynamic = {spec.name: _dynamic_axes(component, spec) for spec in component.inputs}
     with torch.inference_mode(), warnings.catch_warnings():

@@ -4,7 +4,7 @@ keeps what it was given and made."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -71,11 +71,16 @@ class _Recorder:
     components: Mapping[str, Component]
     case: str
     cases: Mapping[str, list[GoldenCase]]
+    calls: dict[str, int] = field(default_factory=dict)
 
     def __call__(self, component: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         own = taken(self.components[component].inputs, inputs)
         outputs = run_original(self.components[component], own)
-        self.cases[component].append(GoldenCase(self.case, own, outputs, None))
+        call = self.calls.get(component, 0)
+        self.calls[component] = call + 1
+        if call & (call - 1) == 0:  # of the steps of a loop 0, 1, 2, 4, 8, …
+            name = self.case if call == 0 else f"{self.case}_step{call}"
+            self.cases[component].append(GoldenCase(name, own, outputs, None))
         return outputs
 
 

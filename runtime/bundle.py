@@ -91,7 +91,8 @@ class ComponentRecord(_Record):
     `validated_by`: the artefact that is executed in its place where only a Mac can execute it. `upsampling`: its
     transposed convolutions in the order in which they run, at the default shape. `sizes`: of the flexible axes, and
     the functions that take them, without any they are free; `padded`: an input goes to the next larger one, else
-    its rows are dealt out. `mixed`: by function; `spared`: tensors that a compressed precision left as they were.
+    its rows are dealt out. `reference_size`: of the reference, where its axes are not free. `mixed`: by function;
+    `spared`: tensors that a compressed precision left as they were.
 
     `inputs` and `outputs` are those of the component; where `stream` is set, the artefact takes a chunk at a time.
     """
@@ -112,6 +113,7 @@ class ComponentRecord(_Record):
     speaker: SpeakerSettings | None = None
     sizes: dict[int, str] = {}
     padded: bool = False
+    reference_size: int = 0
     mixed: dict[str, MixedRecord] = {}
     spared: tuple[str, ...] | None = None
 

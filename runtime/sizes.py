@@ -105,7 +105,7 @@ def open_sized(
 ) -> Batched | Padded:
     """A bundle's component, whatever sizes its functions take. Arguments and errors as `runtime.load`."""
     record = open_bundle(path, verify=False).component(component)
-    sizes = {0: ""} if engine == "torch" or not record.sizes else record.sizes
+    sizes = {record.reference_size: ""} if engine == "torch" or not record.sizes else record.sizes
     engines = {
         size: runtime.load(path, engine, component, threads, compute_unit, function or None)
         for size, function in sizes.items()

@@ -11,13 +11,39 @@ VOICE_TABLES = "voice.npz"
 
 
 @dataclass(frozen=True)
+class Attending:
+    """How a decoder that attends to its text is run step by step (runtime/chains/attention.py).
+
+    `rows` of each symbol that a step hands to the next begin with zeros, with 1 at the `first` symbol, or `ahead` there
+    (and nearly 0 after it); `last_state`: what the last of `state_channels` begins with, else zero like all others.
+    `dropout`: channels of the prenet where it stays on. `window`: symbols before and after the last one that may be
+    attended to.
+    """
+
+    frames_per_step: int
+    state_channels: int
+    rows: tuple[str, ...]
+    last_state: float | None = None
+    stop_threshold: float = 0.5
+    least_steps: int = 1
+    most_steps: int = 10000
+    dropout: int = 0
+    window: tuple[int, int] | None = None
+
+    @property
+    def row(self) -> int:
+        """The one that says where the last step attended to."""
+        return self.rows.index("ahead") if "ahead" in self.rows else 0
+
+
+@dataclass(frozen=True)
 class VoiceRecord:
     """In the manifest: how the components of a bundle speak. `chain`: of runtime/chains; its last component is `last`.
 
     `features`: what its audio is judged in; `acoustic`: how the chain's mel is scaled where its vocoder (`last`) takes
-    another scale. `prosody`: of pitch and energy, what can be shifted. `noise_scale`, `duration_noise_scale`,
-    `length_scale` and `channels` are the chain's. `speakers` and `languages`: name -> row of the tables in voice.npz;
-    `embedding_channels`: of the speaker embedding that the voice takes instead.
+    another scale. `prosody`: of pitch and energy, what can be shifted. `attending`: of a chain of steps. `noise_scale`,
+    `duration_noise_scale`, `length_scale` and `channels` are the chain's. `speakers` and `languages`: name -> row of
+    the tables in voice.npz; `embedding_channels`: of the speaker embedding that the voice takes instead.
     """
 
     chain: str
@@ -35,3 +61,4 @@ class VoiceRecord:
     prosody: tuple[str, ...] = ()
     last: str = "decoder"
     acoustic: MelSettings | None = None
+    attending: Attending | None = None

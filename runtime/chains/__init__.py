@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from runtime.voice import VoiceRecord
 
 CHAINS = {
+    "attention": "runtime.chains.attention",
     "flow_prior": "runtime.chains.flow_prior",
     "length_regulator": "runtime.chains.length_regulator",
 }

@@ -155,13 +155,21 @@ def _numbered(part, name):
     return ".".join(["flows", str(there), *rest])
 
 
-def padded_equals_unpadded(component, length, padded_length):
-    """A component of flexible length on an input, and on the same followed by zeros."""
+def padded_equals_unpadded(component, length, padded_length, known=None):
+    """A component of flexible length on an input, and on the same followed by zeros. `known`: by name, inputs of a
+    length that are not drawn."""
     generator = torch.Generator().manual_seed(0)
     short, padded = component.at_size(length).example(), component.at_size(padded_length).example()
     for spec in component.inputs:
         flexible = [index for index, axis in enumerate(spec.shape) if not isinstance(axis, int)]
-        if flexible and spec.dtype == "float32" and not spec.name.endswith("mask"):
+        if spec.name in (known or {}):
+            short[spec.name] = torch.from_numpy(np.ascontiguousarray(known[spec.name](length))).to(
+                short[spec.name].dtype
+            )
+            short[spec.name] = short[spec.name].reshape(
+                [length if i in flexible else n for i, n in enumerate(spec.shape)]
+            )
+        elif flexible and spec.dtype == "float32" and not spec.name.endswith("mask"):
             short[spec.name] = torch.randn(short[spec.name].shape, generator=generator)
         widths = [(0, padded_length - length if axis in flexible else 0) for axis in range(len(spec.shape))]
         padded[spec.name] = torch.from_numpy(np.pad(short[spec.name].numpy(), widths))
