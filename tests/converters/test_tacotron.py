@@ -165,3 +165,19 @@ def test_it_has_one_pace(both):
     _, module, components = both
     with pytest.raises(TextError, match="leave out --pace"):
         utter(tacotron.voice(module), runner(components), Request(np.arange(5), pace=2.0))
+
+
+def test_the_job_converts_and_gates_it_with_weights_that_were_drawn(convert_job):
+    """At the published width: 260 frames a sentence, in a runtime that knows nothing of coqui-tts."""
+    outcome = convert_job(
+        "model=tacotron2", "checkpoint.source=random", "model.vocoder.checkpoint.source=bundled", "precision=fp32",
+        "measure.engines=[onnx]", "measure.bench_seconds=0",
+    )  # fmt: skip
+    manifest, (measurement,) = outcome.bundle.manifest, outcome.measurements
+    assert outcome.passed and manifest.checkpoint.random and not manifest.parts["vocoder"].random
+    assert "random weights of ljspeech_tacotron2_ddc_random: parity only" in manifest.notes
+    assert {row.component for row in measurement.rows} == {"encoder", "decoder_step", "postnet", "generator"}
+    assert min(clip.seconds for clip in measurement.clips) > 260 * 256 / 22050 - 0.1
+    assert min(row.snr_db for row in measurement.rows) > 90
+    steps = [case.clip for case in outcome.bundle.goldens(outcome.bundle.component("decoder_step"))]
+    assert [name for name in steps if name.startswith("sentence_01")][-1] == "sentence_01_step128"
