@@ -24,6 +24,14 @@ MATRIX = {
     "hifigan": ["checkpoint=kathleen_hifigan_v2"],
     "ge2e": ["checkpoint=rtvc_encoder"],
     "vits": ["checkpoint=joe_vits"],
+    **{
+        model: ["checkpoint.source=random"]
+        for model in ("melgan", "multiband_melgan", "fullband_melgan", "parallel_wavegan", "univnet")
+    },
+    **{
+        model: ["checkpoint.source=random", "model.vocoder.checkpoint.source=bundled"]
+        for model in ("fastspeech2", "fast_pitch", "speedy_speech", "tacotron2", "tacotron2_dca")
+    },
 }
 FORMS = {
     "mlprogram fp32": ["precision=fp32", "stream=offline"],
@@ -37,7 +45,8 @@ HEAD = """# Families, formats, precisions
 
 Made by `make models`: every row was converted and executed on one machine ({machine}), one job each. Quality is
 that of the engine that computes as the artefact declares (`mil` for ML programs), against PyTorch, on the worst of the
-goldens. Nothing here was run on a Mac.
+goldens. Nothing here was run on a Mac. Checkpoints called `…_random` are weights drawn at the published architecture:
+parity only.
 
 SNR in dB of what makes audio end to end, of a speaker encoder that of its embeddings; of each component in brackets.
 Conversion is trace, rewrite, convert and save of all components at all their sizes. Times are of one pass on a shared
