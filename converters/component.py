@@ -118,6 +118,7 @@ class Format(Protocol):
 FAMILIES = {
     "forward_tts": "converters.families.forward_tts",
     "ge2e": "converters.families.ge2e",
+    "glow_tts": "converters.families.glow_tts",
     "hifigan": "converters.families.hifigan",
     "melgan": "converters.families.gan_vocoder",
     "parallel_wavegan": "converters.families.gan_vocoder",

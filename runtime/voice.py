@@ -41,9 +41,10 @@ class VoiceRecord:
     """In the manifest: how the components of a bundle speak. `chain`: of runtime/chains; its last component is `last`.
 
     `features`: what its audio is judged in; `acoustic`: how the chain's mel is scaled where its vocoder (`last`) takes
-    another scale. `prosody`: of pitch and energy, what can be shifted. `attending`: of a chain of steps. `noise_scale`,
-    `duration_noise_scale`, `length_scale` and `channels` are the chain's. `speakers` and `languages`: name -> row of
-    the tables in voice.npz; `embedding_channels`: of the speaker embedding that the voice takes instead.
+    another scale. `prosody`: of pitch and energy, what can be shifted. `attending`: of a chain of steps. `squeeze`:
+    frames that a flow takes as one column. `noise_scale`, `duration_noise_scale`, `length_scale` and `channels` are the
+    chain's. `speakers` and `languages`: name -> row of the tables in voice.npz; `embedding_channels`: of the speaker
+    embedding that the voice takes instead.
     """
 
     chain: str
@@ -61,4 +62,5 @@ class VoiceRecord:
     prosody: tuple[str, ...] = ()
     last: str = "decoder"
     acoustic: MelSettings | None = None
+    squeeze: int = 1
     attending: Attending | None = None

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 CHAINS = {
     "attention": "runtime.chains.attention",
+    "flow_mel": "runtime.chains.flow_mel",
     "flow_prior": "runtime.chains.flow_prior",
     "length_regulator": "runtime.chains.length_regulator",
 }
