@@ -30,7 +30,7 @@ MATRIX = {
     },
     **{
         model: ["checkpoint.source=random", "model.vocoder.checkpoint.source=bundled"]
-        for model in ("fastspeech2", "fast_pitch", "speedy_speech", "tacotron2", "tacotron2_dca")
+        for model in ("fastspeech2", "fast_pitch", "speedy_speech", "glow_tts", "tacotron2", "tacotron2_dca")
     },
 }
 FORMS = {
