@@ -104,12 +104,11 @@ def convolutions(block: Any, x: Tensor, mask: Tensor) -> Tensor:
 def convolution_norm(layer: Any, x: Tensor, mask: Tensor) -> Tensor:
     """Conv1dBN.forward: a convolution without padding, its *output* padded with zeros on both sides, ReLU, norm.
 
-    At a padded length the zeros on the right begin where the mask's end does: as many positions before it.
+    Here the input is padded, and where a window reaches over either end of the mask zeros are put: any length will do.
     """
-    made = layer.pad(layer.conv1d(x))
-    right = layer.pad.padding[1]
-    if right:
-        made = made * F.pad(mask[..., right:], (0, right))
+    left, right = layer.pad.padding[:2]
+    reaches_back, reaches_ahead = F.pad(F.pad(mask, (left, 0)), (0, -left)), F.pad(F.pad(mask, (0, right)), (-right, 0))
+    made = layer.conv1d(F.pad(x, (left, right))) * reaches_back * reaches_ahead
     return layer.norm(F.relu(made))
 
 

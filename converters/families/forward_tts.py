@@ -37,6 +37,7 @@ from runtime.voice import VoiceRecord
 
 TEXT_SIZES = (192, 512)
 FRAME_SIZES = (384, 1024)
+DRAWN_FRAMES = 5  # that a symbol lasts with weights that were drawn
 _TRANSFORMER = {"hidden_channels_ffn": 1024, "num_heads": 1, "num_layers": 6, "dropout_p": 0.1}
 
 
@@ -133,6 +134,8 @@ def load(checkpoint: LoadedCheckpoint) -> nn.Module:
     except (TypeError, ValueError, KeyError, AssertionError, NotImplementedError) as error:
         raise CheckpointError(f"checkpoint {checkpoint.name}: its model_args do not fit: {error}") from error
     module.load_state_dict(checkpoint.weights_for(module, ("",)))
+    if checkpoint.located.is_random:  # drawn weights would make every symbol last a frame
+        nn.init.constant_(module.duration_predictor.proj.bias, math.log(1 + DRAWN_FRAMES))
     module.config = checkpoint.config
     module.mel = MelSettings.from_coqui(checkpoint.audio, checkpoint.stats)
     return module.eval().requires_grad_(False)

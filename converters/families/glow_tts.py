@@ -29,6 +29,7 @@ from runtime.voice import VoiceRecord
 
 TEXT_SIZES = (192, 512)
 COLUMN_SIZES = (192, 512)  # of `num_squeeze` frames each
+DRAWN_FRAMES = 5  # that a symbol lasts with weights that were drawn
 _ENCODERS = ("rel_pos_transformer", "residual_conv_bn")
 _TRANSFORMER = {"kernel_size": 3, "dropout_p": 0.1, "num_layers": 6, "num_heads": 2, "hidden_channels_ffn": 768}
 
@@ -110,6 +111,8 @@ def load(checkpoint: LoadedCheckpoint) -> nn.Module:
     except (TypeError, ValueError, AssertionError) as error:
         raise CheckpointError(f"checkpoint {checkpoint.name}: its config does not fit: {error}") from error
     module.load_state_dict(checkpoint.weights_for(module, ("",)))
+    if checkpoint.located.is_random:  # drawn weights would make every symbol last a frame
+        nn.init.constant_(module.encoder.duration_predictor.proj.bias, math.log(1 + DRAWN_FRAMES))
     module.config = checkpoint.config
     module.mel = MelSettings.from_coqui(checkpoint.audio, checkpoint.stats)
     return module.eval().requires_grad_(False)
