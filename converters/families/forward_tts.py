@@ -135,7 +135,8 @@ def load(checkpoint: LoadedCheckpoint) -> nn.Module:
         raise CheckpointError(f"checkpoint {checkpoint.name}: its model_args do not fit: {error}") from error
     module.load_state_dict(checkpoint.weights_for(module, ("",)))
     if checkpoint.located.is_random:  # drawn weights would make every symbol last a frame
-        nn.init.constant_(module.duration_predictor.proj.bias, math.log(1 + DRAWN_FRAMES))
+        predictor: Any = module.duration_predictor
+        nn.init.constant_(predictor.proj.bias, math.log(1 + DRAWN_FRAMES))
     module.config = checkpoint.config
     module.mel = MelSettings.from_coqui(checkpoint.audio, checkpoint.stats)
     return module.eval().requires_grad_(False)
