@@ -89,7 +89,7 @@ def _one_process(path: Path) -> Iterator[None]:
 
 
 def _get(entry: Entry, staging: Path, progress: Progress) -> None:
-    problems = []
+    problems = [] if entry.sources else ["nobody publishes its weights"]
     for source in entry.sources:
         try:
             _get_from(source, entry, staging, progress)

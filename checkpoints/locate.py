@@ -69,7 +69,7 @@ def locate(
         stand_in = FALLBACK.get(family)
         if options.source == "required" or options.name is not None or stand_in is None:
             if _architecture(entry).is_file():
-                raise Unavailable(f"{error}. For parity alone: checkpoint.source=random") from error
+                raise Unavailable(f"{str(error).rstrip('.')}. For parity alone: checkpoint.source=random") from error
             raise
         warn(
             f"{error}. The bundled {stand_in} stands in for the default {entry.name}: figures of this run are of "

@@ -183,3 +183,15 @@ def test_the_bundled_files_are_those_of_the_catalogue():
         if entry.bundled:
             assert fetch.verify(entry) == []
             assert (entry.bundled / "README.md").is_file(), "a model card ships with the weights"
+
+
+def test_weights_are_drawn_where_somebody_asks_for_it():
+    located = locate.locate(CheckpointOptions(source="random"), "forward_tts", "fastspeech2", print)
+    assert located.is_random and located.weights is None and located.name == "fastspeech2_random"
+    assert located.config["model_args"]["use_energy"] and located.licence == "none: random weights"
+    with pytest.raises(CheckpointError, match=r"nobody publishes its weights\. For parity alone"):
+        locate.locate(CheckpointOptions(), "forward_tts", "fastspeech2", print)
+    with pytest.raises(
+        CheckpointError, match="the architecture of ljspeech_hifigan_v2 is not kept; known: fastspeech2"
+    ):
+        locate.locate(CheckpointOptions(source="random"), "hifigan", "ljspeech_hifigan_v2", print)
