@@ -86,7 +86,6 @@ def _require_time(job: Job, components: Sequence[Component]) -> None:
 
 
 def _components(job: Job, located: LocatedCheckpoint) -> tuple[nn.Module, tuple[Component, ...]]:
-
     torch.manual_seed(0)  # of weights that are drawn
     checkpoint, architecture = load(located), family(located.family)
     module = architecture.load(checkpoint)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,8 @@ from converters.options import Shape
 from ops.streaming import Input, frames_reached
 from runtime.audio import MelSettings
 from runtime.spec import Dim, TensorSpec, TimeAxis
+
+Settings = TypeVar("Settings")
 
 
 def part_component(
@@ -78,6 +81,20 @@ def sized_axis(sizes: tuple[int, ...]) -> Dim:
 def embedding(name: str, channels: int) -> tuple[TensorSpec, ...]:
     """The input of a condition; none where there is none."""
     return (TensorSpec(name, (1, channels, 1), "float32", "embedding"),) if channels else ()
+
+
+def known_settings(kind: type[Settings], given: Mapping[str, Any]) -> Settings:
+    """A family's dataclass of settings from a config that holds more; what is not set there keeps its default."""
+    known = {item.name for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    return kind(**{name: value for name, value in given.items() if name in known and value is not None})
+
+
+def speaker_table(config: Mapping[str, Any], takes_vectors: bool, rows: nn.Module | None) -> dict[str, Tensor]:
+    """`speakers` (N, D): the rows of an embedding, or the vectors beside the checkpoint where a voice takes those."""
+    vectors = config.get("speaker_vectors")
+    if isinstance(rows, nn.Embedding):
+        return {"speakers": rows.weight}
+    return {"speakers": torch.tensor(list(vectors.values()))} if takes_vectors and vectors else {}
 
 
 def table_rows(checkpoint: LoadedCheckpoint, table: str) -> int:

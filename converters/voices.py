@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from converters.component import Component
-from runtime.audio import rescaled_mel
+from runtime.audio import require_same_spectrum
 from runtime.bundle import VOICE_GOLDENS, GoldenCase
 from runtime.chains import Request, utter
 from runtime.sentences import golden_sentences
@@ -28,7 +28,7 @@ def with_vocoder(record: VoiceRecord, vocoder: Component) -> VoiceRecord:
     """
     time, features = vocoder.time, vocoder.features
     assert time is not None and features is not None
-    rescaled_mel(np.zeros((1, features.n_mels, 1), np.float32), record.features, features)
+    require_same_spectrum(record.features, features)
     return replace(
         record,
         last=vocoder.name,

@@ -222,12 +222,8 @@ def _noise_block(number: int, rows: int) -> np.ndarray:
     return np.random.default_rng([rows, number]).standard_normal((_NOISE_BLOCK, rows), np.float32)
 
 
-def rescaled_mel(mel: np.ndarray, source: MelSettings, target: MelSettings) -> np.ndarray:
-    """A mel spectrogram (…, n_mels, T) in the scale of other settings (level, logarithm, normalisation), their noise
-    below.
-
-    Raises AudioError where the settings differ in more than the scale.
-    """
+def require_same_spectrum(source: MelSettings, target: MelSettings) -> None:
+    """Raises AudioError where the mel of one settings differs from that of the other in more than its scale."""
     differing = [name for name in _SPECTRUM if _spectrum(source)[name] != _spectrum(target)[name]]
     if differing:
         name = differing[0]
@@ -235,6 +231,15 @@ def rescaled_mel(mel: np.ndarray, source: MelSettings, target: MelSettings) -> n
             f"the mel of one model does not fit the other: {name} is {_spectrum(source)[name]:g} here and "
             f"{_spectrum(target)[name]:g} there"
         )
+
+
+def rescaled_mel(mel: np.ndarray, source: MelSettings, target: MelSettings) -> np.ndarray:
+    """A mel spectrogram (…, n_mels, T) in the scale of other settings (level, logarithm, normalisation), their noise
+    below.
+
+    Raises AudioError where the settings differ in more than the scale.
+    """
+    require_same_spectrum(source, target)
     if _scale(source) == _scale(target):
         return with_noise(mel, target)
     level = _level(mel.astype(np.float64), source)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.audio import MelSettings, rescaled_mel
+from runtime.audio import MelSettings, require_same_spectrum
 from runtime.bundle import Bundle, BundleError, open_bundle
 from runtime.chains import Request, Utterance, utter
 from runtime.sizes import open_sized
@@ -127,7 +127,7 @@ def _played_by(vocoder: Bundle, record: VoiceRecord, acoustic: MelSettings) -> V
     features = vocoder.main.features
     if features is None:
         raise BundleError(f"{vocoder.path.name} is no vocoder: what `python -m convert model=hifigan` made is one")
-    rescaled_mel(np.zeros((1, features.n_mels, 1), np.float32), acoustic, features)
+    require_same_spectrum(acoustic, features)
     return replace(record, features=features)
 
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from checkpoints import CheckpointError
@@ -29,7 +28,15 @@ from converters.coqui_layers import (
     wavenet,
 )
 from converters.options import Shape
-from converters.parts import embedding, part_component, sized_axis, speaker_names, table_rows
+from converters.parts import (
+    embedding,
+    known_settings,
+    part_component,
+    sized_axis,
+    speaker_names,
+    speaker_table,
+    table_rows,
+)
 from converters.text import coqui_text
 from runtime.audio import MelSettings
 from runtime.spec import TensorSpec
@@ -70,9 +77,7 @@ class ForwardSettings:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> ForwardSettings:
-        known = {item.name for item in fields(cls)}
-        given = {**config, **(config.get("model_args") or {})}
-        return cls(**{name: value for name, value in given.items() if name in known and value is not None})
+        return known_settings(cls, {**config, **(config.get("model_args") or {})})
 
     @property
     def prosody(self) -> tuple[str, ...]:
@@ -202,10 +207,7 @@ def voice(module: nn.Module) -> VoiceRecord:
 def tables(module: nn.Module) -> dict[str, Tensor]:
     """The rows that a speaker's number stands for: `speakers` (N, D)."""
     assert isinstance(module, ForwardTTS)
-    if hasattr(module, "emb_g"):
-        return {"speakers": module.emb_g.weight}
-    vectors = module.config.get("speaker_vectors")
-    return {"speakers": torch.tensor(list(vectors.values()))} if module.settings.use_d_vector_file and vectors else {}
+    return speaker_table(module.config, module.settings.use_d_vector_file, getattr(module, "emb_g", None))
 
 
 def _speakers(module: ForwardTTS) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -21,7 +21,15 @@ from converters.component import Component
 from converters.coqui import import_coqui
 from converters.coqui_layers import remove_weight_norm, residual_convolutions, transformer, wavenet
 from converters.options import Shape
-from converters.parts import embedding, part_component, sized_axis, speaker_names, table_rows
+from converters.parts import (
+    embedding,
+    known_settings,
+    part_component,
+    sized_axis,
+    speaker_names,
+    speaker_table,
+    table_rows,
+)
 from converters.text import coqui_text
 from runtime.audio import MelSettings
 from runtime.spec import TensorSpec
@@ -62,8 +70,7 @@ class GlowSettings:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> GlowSettings:
-        known = {item.name for item in fields(cls)}
-        return cls(**{name: value for name, value in config.items() if name in known and value is not None})
+        return known_settings(cls, config)
 
     @property
     def speaker_channels(self) -> int:
@@ -183,12 +190,8 @@ def voice(module: nn.Module) -> VoiceRecord:
 def tables(module: nn.Module) -> dict[str, Tensor]:
     """The rows that a speaker's number stands for: `speakers` (N, D), of length 1 as upstream makes them."""
     assert isinstance(module, GlowTTS)
-    vectors = module.config.get("speaker_vectors")
-    if hasattr(module, "emb_g"):
-        return {"speakers": F.normalize(module.emb_g.weight)}
-    if module.settings.use_d_vector_file and vectors:
-        return {"speakers": F.normalize(torch.tensor(list(vectors.values())))}
-    return {}
+    found = speaker_table(module.config, module.settings.use_d_vector_file, getattr(module, "emb_g", None))
+    return {name: F.normalize(rows) for name, rows in found.items()}
 
 
 # ---------------------------------------------------------------------------------------------------- components

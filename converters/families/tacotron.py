@@ -9,7 +9,7 @@ runtime's (runtime/chains/attention.py). The audio is a vocoder's, which the bun
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,7 +21,15 @@ from checkpoints.load import LoadedCheckpoint
 from converters.component import Component
 from converters.coqui import import_coqui
 from converters.options import Shape
-from converters.parts import embedding, part_component, sized_axis, speaker_names, table_rows
+from converters.parts import (
+    embedding,
+    known_settings,
+    part_component,
+    sized_axis,
+    speaker_names,
+    speaker_table,
+    table_rows,
+)
 from converters.text import coqui_text
 from runtime.audio import MelSettings
 from runtime.spec import TensorSpec
@@ -63,8 +71,7 @@ class TacotronSettings:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> TacotronSettings:
-        known = {item.name for item in fields(cls)}
-        return cls(**{name: value for name, value in config.items() if name in known and value is not None})
+        return known_settings(cls, config)
 
     @property
     def speaker_channels(self) -> int:
@@ -224,10 +231,7 @@ def voice(module: nn.Module) -> VoiceRecord:
 def tables(module: nn.Module) -> dict[str, Tensor]:
     """The rows that a speaker's number stands for: `speakers` (N, D)."""
     assert isinstance(module, Tacotron2)
-    if hasattr(module, "speaker_embedding"):
-        return {"speakers": module.speaker_embedding.weight}
-    vectors = module.config.get("speaker_vectors")
-    return {"speakers": torch.tensor(list(vectors.values()))} if module.settings.use_d_vector_file and vectors else {}
+    return speaker_table(module.config, module.settings.use_d_vector_file, getattr(module, "speaker_embedding", None))
 
 
 def _speakers(module: Tacotron2) -> int:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -28,7 +28,15 @@ from converters.coqui_layers import remove_weight_norm, transformer, wavenet
 from converters.families.hifigan import Geometry
 from converters.onnx_voices import coqui_terms
 from converters.options import Shape
-from converters.parts import embedding, named_rows, part_component, sized_axis, speaker_names, table_rows
+from converters.parts import (
+    embedding,
+    known_settings,
+    named_rows,
+    part_component,
+    sized_axis,
+    speaker_names,
+    table_rows,
+)
 from converters.text import coqui_text, mimic3_text, piper_text
 from ops.splines import inverse_spline
 from runtime.audio import MelSettings
@@ -78,10 +86,7 @@ class VitsSettings:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> VitsSettings:
-        known = {item.name for item in fields(cls)}
-        given = {**config, **(config.get("model_args") or {})}
-        chosen = {name: value for name, value in given.items() if name in known and value is not None}
-        return cls(**chosen)
+        return known_settings(cls, {**config, **(config.get("model_args") or {})})
 
     @property
     def speaker_channels(self) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from runtime.audio import rescaled_mel
+from runtime.text import TextError
 
 if TYPE_CHECKING:
     from runtime.voice import VoiceRecord
@@ -25,6 +26,15 @@ CHAINS = {
     "length_regulator": "runtime.chains.length_regulator",
 }
 LONGEST_SYMBOL = 2000  # frames; a prediction beyond it is a model out of its depth, not speech
+
+
+def whole_durations(lengths: np.ndarray) -> np.ndarray:
+    """Frames of each symbol (T,) as int64. Raises TextError for what is no duration of speech."""
+    if not np.isfinite(lengths).all() or lengths.max(initial=0) > LONGEST_SYMBOL:
+        raise TextError(
+            f"the voice makes a symbol last {lengths.max(initial=0):g} frames: its duration predictor is out of range"
+        )
+    return lengths.astype(np.int64)
 
 
 class Run(Protocol):

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from runtime.chains import LONGEST_SYMBOL, Request, Run, Utterance
-from runtime.text import TextError
+from runtime.chains import Request, Run, Utterance, whole_durations
 from runtime.voice import VoiceRecord
 
 
@@ -46,11 +45,7 @@ def whole_frames(log_durations: np.ndarray, length_scale: float) -> np.ndarray:
     """log_durations (T,) -> (T,) int64: exp, scaled, rounded up; at least one frame in all."""
     with np.errstate(over="ignore"):
         lengths = np.ceil(np.exp(log_durations.astype(np.float32)) * np.float32(length_scale))
-    if not np.isfinite(lengths).all() or lengths.max(initial=0) > LONGEST_SYMBOL:
-        raise TextError(
-            f"the voice makes a symbol last {lengths.max(initial=0):g} frames: its duration predictor is out of range"
-        )
-    durations = lengths.astype(np.int64)
+    durations = whole_durations(lengths)
     if not durations.sum():
         durations[-1] = 1
     return durations

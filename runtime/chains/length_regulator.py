@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from runtime.chains import LONGEST_SYMBOL, Request, Run, Utterance
-from runtime.text import TextError
+from runtime.chains import Request, Run, Utterance, whole_durations
 from runtime.voice import VoiceRecord
 
 
@@ -33,8 +32,4 @@ def whole_frames(log_durations: np.ndarray, length_scale: float) -> np.ndarray:
     """log of 1 + durations (T,) -> (T,) int64: scaled, at least one, rounded to the nearest, a half to the even."""
     with np.errstate(over="ignore"):
         lengths = (np.exp(log_durations.astype(np.float32)) - np.float32(1)) * np.float32(length_scale)
-    if not np.isfinite(lengths).all() or lengths.max(initial=0) > LONGEST_SYMBOL:
-        raise TextError(
-            f"the voice makes a symbol last {lengths.max(initial=0):g} frames: its duration predictor is out of range"
-        )
-    return np.round(np.maximum(lengths, 1)).astype(np.int64)
+    return whole_durations(np.round(np.maximum(lengths, 1)))
