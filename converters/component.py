@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from checkpoints.load import LoadedCheckpoint
 from converters.options import ConversionError, FormatOptions, PrecisionOptions, Shape
 from runtime.audio import MelSettings
+from runtime.sampling import Sampler
 from runtime.speaker import SpeakerSettings
 from runtime.spec import Dim, TensorSpec, TimeAxis
 from runtime.voice import VoiceRecord
@@ -30,7 +31,7 @@ class Component:
     that Core ML is to keep from call to call. `sizes`: fixed sizes of the flexible axes, each a function of its own
     where the format holds several over the same weights; with `padded` an input goes to the next larger one, masked,
     else its rows are dealt out. `cases`: real inputs of any length, for what is chosen by them. `shortest`: the fewest
-    frames that the module takes at once.
+    frames that the module takes at once. `sampler`: how samples are made of its output; `time.output` is their name.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Component:
     padded: bool = False
     cases: tuple[Mapping[str, np.ndarray], ...] = ()
     shortest: int = 2
+    sampler: Sampler | None = None
 
     def at_size(self, size: int) -> Component:
         """The same component with every flexible axis at one size."""
@@ -125,6 +127,7 @@ FAMILIES = {
     "tacotron": "converters.families.tacotron",
     "univnet": "converters.families.gan_vocoder",
     "vits": "converters.families.vits",
+    "wavernn": "converters.families.wavernn",
 }
 FORMATS = {
     "coreai": "converters.formats.coreai",

@@ -4,17 +4,16 @@ keeps what it was given and made."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
-import torch
 
 from converters.component import Component
+from converters.goldens import Recorder, heard
 from runtime.audio import require_same_spectrum
 from runtime.bundle import VOICE_GOLDENS, GoldenCase
 from runtime.chains import Request, utter
 from runtime.sentences import golden_sentences
-from runtime.speak import taken
 from runtime.text import TextError, read_symbols
 from runtime.voice import VoiceRecord
 
@@ -53,35 +52,13 @@ def voice_goldens(
     for number, (name, ids) in enumerate(golden_ids(record)):
         conditions = _conditions(record, tables)
         request = Request(ids, number, conditions.get("speaker"), conditions.get("language"))
-        run = _Recorder(known, name, cases)
+        run = Recorder(known, name, cases)
         utterance = utter(record, run, request)
-        time = known[record.last].time
-        assert time is not None
-        audio = run(record.last, {time.input: utterance.frames, **utterance.constants})[time.output]
+        audio = heard(run, known[record.last], {**utterance.constants}, utterance.frames)
         inputs = {"ids": ids, "seed": np.array(number), **conditions}
         outputs = {"audio": audio, "durations": utterance.durations}
         cases[VOICE_GOLDENS].append(GoldenCase(name, inputs, outputs, None))
     return cases
-
-
-@dataclass(frozen=True)
-class _Recorder:
-    """Runs the original components and keeps what they were given and made."""
-
-    components: Mapping[str, Component]
-    case: str
-    cases: Mapping[str, list[GoldenCase]]
-    calls: dict[str, int] = field(default_factory=dict)
-
-    def __call__(self, component: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        own = taken(self.components[component].inputs, inputs)
-        outputs = run_original(self.components[component], own)
-        call = self.calls.get(component, 0)
-        self.calls[component] = call + 1
-        if call & (call - 1) == 0:  # of the steps of a loop 0, 1, 2, 4, 8, …
-            name = self.case if call == 0 else f"{self.case}_step{call}"
-            self.cases[component].append(GoldenCase(name, own, outputs, None))
-        return outputs
 
 
 def golden_ids(record: VoiceRecord, count: int = GOLDEN_SENTENCES) -> list[tuple[str, np.ndarray]]:
@@ -95,13 +72,6 @@ def golden_ids(record: VoiceRecord, count: int = GOLDEN_SENTENCES) -> list[tuple
             drawn = np.random.default_rng(len(found)).choice(sorted(record.text.symbols), len(letters))
             found.append((name, np.array(read_symbols("".join(drawn), record.text).ids)))
     return found
-
-
-def run_original(component: Component, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    with torch.inference_mode():
-        results = component.module(*(torch.from_numpy(inputs[spec.name]) for spec in component.inputs))
-    values = results if isinstance(results, tuple) else (results,)
-    return {spec.name: value.numpy() for spec, value in zip(component.outputs, values)}
 
 
 def _conditions(record: VoiceRecord, tables: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

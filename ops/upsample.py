@@ -17,7 +17,7 @@ from ops.metal.fused import fuse, read_graph
 
 
 class PolyphaseConvTranspose1d(nn.Module):
-    """Equals a given `nn.ConvTranspose1d` (groups 1, dilation 1).
+    """Equals a given `nn.ConvTranspose1d` (dilation 1); the phases of a group's channels are its own.
 
     With stride S, padding P and kernel K, output sample S*u + v sums w[(v+P) % S + S*j] * x[u + (v+P)//S - j]
     over j < ceil(K/S). All S phases v read x[u - left .. u + right], so they are the S * C_out channels of one
@@ -28,14 +28,13 @@ class PolyphaseConvTranspose1d(nn.Module):
 
     def __init__(self, original: nn.ConvTranspose1d) -> None:
         super().__init__()
-        if original.groups != 1 or original.dilation != (1,):
+        if original.dilation != (1,):
             raise ValueError(
-                "the polyphase rewrite takes groups=1 and dilation=1, "
-                f"got groups={original.groups}, dilation={original.dilation[0]}: use upsampler=native"
+                f"the polyphase rewrite takes dilation=1, got {original.dilation[0]}: use upsampler=native"
             )
         kernel, stride, padding = original.kernel_size[0], original.stride[0], _first(original.padding)
-        weight = original.weight.detach()  # (C_in, C_out, K)
-        channels_in, channels_out, _ = weight.shape
+        weight = by_output(original.weight.detach(), original.groups)  # (C_out, C_in / groups, K)
+        channels_out, channels_in, _ = weight.shape
         taps = -(-kernel // stride)
         lookahead = (stride - 1 + padding) // stride
         phases = weight.new_zeros(channels_out, stride, channels_in, taps + lookahead)
@@ -45,7 +44,7 @@ class PolyphaseConvTranspose1d(nn.Module):
             for j in range(taps):
                 if remainder + stride * j < kernel:
                     tap = taps - 1 + shift - j
-                    phases[:, phase, :, tap] = weight[:, :, remainder + stride * j].T
+                    phases[:, phase, :, tap] = weight[:, :, remainder + stride * j]
                     used.add(tap)
         first, last = min(used), max(used)
 
@@ -57,9 +56,10 @@ class PolyphaseConvTranspose1d(nn.Module):
         self.left, self.right = taps - 1 - first, last - (taps - 1) + more_blocks
         symmetric = self.left == self.right >= 0
         self.conv = nn.Conv1d(
-            channels_in,
+            original.in_channels,
             channels_out * stride,
             last - first + 1,
+            groups=original.groups,
             padding=self.left if symmetric else 0,
             bias=original.bias is not None,
             dtype=weight.dtype,
@@ -81,6 +81,13 @@ class PolyphaseConvTranspose1d(nn.Module):
 
 
 UPSAMPLERS = ("native", "polyphase", "metal")
+
+
+def by_output(weight: Tensor, groups: int) -> Tensor:
+    """A transposed convolution's weight (C_in, C_out / groups, K) -> (C_out, C_in / groups, K)."""
+    inwards, outwards, kernel = weight.shape
+    own = weight.reshape(groups, inwards // groups, outwards, kernel)
+    return own.transpose(1, 2).reshape(groups * outwards, inwards // groups, kernel)
 
 
 def rewrite_upsampling(module: nn.Module, upsampler: str, example: Sequence[Tensor] = ()) -> nn.Module:

@@ -60,7 +60,10 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("--engine", default="auto", choices=["auto", *sorted(ENGINES)], help="[auto]")
         added.add_argument("--threads", type=int, help="threads of the engine [its own choice]")
         added.add_argument("--compute-unit", help="of Core ML: all, cpu, cpu_and_gpu, cpu_and_ne [cpu_and_gpu]")
-        added.add_argument("--mode", choices=OFFLINE_MODES, help="of an artefact that does not stream [overlap]")
+        modes = (*OFFLINE_MODES, "fold")
+        added.add_argument(
+            "--mode", choices=modes, help="of an artefact that does not stream [overlap]; or that samples"
+        )
         added.add_argument("--chunk", type=int, help="new frames per call [all that fit]")
         return added
 
@@ -99,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     speak.add_argument("--pace", type=float, default=1.0, help="2 is twice as fast [1]")
     speak.add_argument("--pitch", type=float, default=0.0, help="shift, in standard deviations of the speaker's [0]")
     speak.add_argument("--energy", type=float, default=0.0, help="as --pitch, where the voice predicts it [0]")
+    speak.add_argument("--fold", action="store_true", help="of a vocoder that samples: stretches of audio side by side")
     speak.add_argument("--seed", type=int, default=0, help="of the noise: the same seed, the same audio [0]")
     speak.add_argument("--engine", default="auto", choices=["auto", *sorted(ENGINES)], help="[auto]")
     speak.add_argument("--threads", type=int, help="threads of the engine [its own choice]")

@@ -25,7 +25,8 @@ class MelSettings:
     `framing`: `centered` is Coqui's STFT (reflect n_fft / 2, floor(N / hop) + 1 frames); `hifigan` is that of
     HiFi-GAN's own training (reflect (n_fft - hop) / 2, floor(N / hop) frames, shifted by hop / 2 samples).
     `magnitude_floor` is added under the square root, `amplitude_floor` bounds the logarithm's argument. `noise_rows`:
-    of standard normal noise below the bands, for a vocoder that starts from noise (`with_noise`).
+    of noise below the bands, for a vocoder that starts from noise or samples (`with_noise`), `noise` being its standard
+    distribution: `normal` or `logistic`.
     """
 
     sample_rate: int = 22050
@@ -51,6 +52,7 @@ class MelSettings:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     noise_rows: int = 0
+    noise: str = "normal"
 
     def __post_init__(self) -> None:
         if self.framing not in FRAMINGS:
@@ -209,7 +211,9 @@ def with_noise(mel: np.ndarray, settings: MelSettings, start: int = 0) -> np.nda
     if not rows:
         return mel
     first, last = start // _NOISE_BLOCK, (start + frames - 1) // _NOISE_BLOCK
-    blocks = [_noise_block(number, rows) for number in range(first, last + 1)] or [np.zeros((0, rows), np.float32)]
+    blocks = [_noise_block(number, rows, settings.noise) for number in range(first, last + 1)] or [
+        np.zeros((0, rows), np.float32)
+    ]
     noise = np.concatenate(blocks)[start - first * _NOISE_BLOCK :][:frames].T
     return np.concatenate([mel, np.broadcast_to(noise, (*mel.shape[:-2], *noise.shape))], axis=-2)
 
@@ -218,8 +222,11 @@ _NOISE_BLOCK = 64  # frames that are drawn at once
 
 
 @functools.lru_cache(maxsize=16)
-def _noise_block(number: int, rows: int) -> np.ndarray:
-    return np.random.default_rng([rows, number]).standard_normal((_NOISE_BLOCK, rows), np.float32)
+def _noise_block(number: int, rows: int, kind: str) -> np.ndarray:
+    random = np.random.default_rng([rows, number])
+    if kind == "logistic":
+        return random.logistic(size=(_NOISE_BLOCK, rows)).astype(np.float32)
+    return random.standard_normal((_NOISE_BLOCK, rows), np.float32)
 
 
 def require_same_spectrum(source: MelSettings, target: MelSettings) -> None:

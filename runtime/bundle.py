@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from ops.metal.layout import UpsampleShape
 from runtime.audio import MelSettings
 from runtime.form import StreamForm
+from runtime.sampling import Sampler
 from runtime.speaker import SpeakerSettings
 from runtime.spec import TensorSpec, TimeAxis
 from runtime.voice import VoiceRecord
@@ -92,7 +93,7 @@ class ComponentRecord(_Record):
     transposed convolutions in the order in which they run, at the default shape. `sizes`: of the flexible axes, and
     the functions that take them, without any they are free; `padded`: an input goes to the next larger one, else
     its rows are dealt out. `reference_size`: of the reference, where its axes are not free. `mixed`: by function;
-    `spared`: tensors that a compressed precision left as they were.
+    `spared`: tensors that a compressed precision left as they were. `sampler`: how samples are made of its output.
 
     `inputs` and `outputs` are those of the component; where `stream` is set, the artefact takes a chunk at a time.
     """
@@ -116,6 +117,7 @@ class ComponentRecord(_Record):
     reference_size: int = 0
     mixed: dict[str, MixedRecord] = {}
     spared: tuple[str, ...] | None = None
+    sampler: Sampler | None = None
 
 
 class Manifest(_Record):
@@ -170,8 +172,9 @@ class Bundle:
 
     @property
     def main(self) -> ComponentRecord:
-        """The only component, or the one that ends a voice's chain: what streams, and what makes the audio."""
-        return self.component(self.manifest.voice.last if self.manifest.voice else None)
+        """The only component, or the one that ends a voice's chain or is sampled from: what streams and is heard."""
+        sampled = next((component.name for component in self.manifest.components if component.sampler), None)
+        return self.component(self.manifest.voice.last if self.manifest.voice else sampled)
 
     @property
     def sound(self) -> MelSettings | None:

@@ -71,7 +71,7 @@ def evaluate(measurement: Measurement, limits: GateLimits) -> list[GateResult]:
 
     for component in dict.fromkeys(row.component for row in measurement.rows):
         rows = [row for row in measurement.rows if row.component == component]
-        stem = f"{component}." if measurement.spoken else ""
+        stem = f"{component}." if measurement.clips else ""
         least = limits.components.get(component, limits.snr_db)
         check(f"{stem}shape_ok", [(float(row.shape_ok), row.case) for row in rows], 1.0, at_least=True)
         if least is not None:

@@ -24,7 +24,7 @@ from runtime.files import write_json
 from runtime.metrics import Agreement, agreement, log_mel_l1, snr_db, stoi
 from runtime.options import MeasureOptions
 from runtime.sizes import Batched, Padded, open_sized
-from runtime.speak import Voice
+from runtime.speak import Voice, sampled_by
 from runtime.speaker import cosine
 from runtime.stream import StreamingArtefact
 from runtime.synthesis import mode_of, open_artefact, synthesise
@@ -139,14 +139,29 @@ def measure(bundle: Bundle, engine_name: str, options: MeasureOptions, keep_audi
         samples = synthesise(opened, time_axis, frames, chunk=options.chunk)
         output = np.moveaxis(samples, time_axis.output_axis, -1).reshape(-1)
         clips.append(_clip_result(bundle, case, output, engine.name, keep_audio))
-    finished = time.perf_counter()
     is_timed = options.bench_seconds > 0 and engine.name not in UNTIMED
+    rows, calls = _sampler_results(bundle, engine_name, options, is_timed)
+    finished = time.perf_counter()
     timing = chunk_latency(opened, time_axis, cases, options) if is_timed else None
     times = _Timing(started, loaded, finished)
     return _measurement(
         bundle, engine_name, options, engine, mode_of(opened), chunk_of(opened, options), times, clips=tuple(clips),
-        latency=timing,
+        latency=timing, rows=tuple(rows), calls=tuple(calls),
     )  # fmt: skip
+
+
+def _sampler_results(
+    bundle: Bundle, engine_name: str, options: MeasureOptions, is_timed: bool
+) -> tuple[list[RowsResult], list[CallTiming]]:
+    """Of what makes samples of the last component's output, on the reference's own inputs: at each of its sizes."""
+    name = sampled_by(bundle)
+    if name is None:
+        return [], []
+    component = bundle.component(name)
+    opened = open_sized(bundle.path, engine_name, name, options.threads, options.compute_unit)
+    cases = bundle.goldens(component)
+    timings = time_sizes(opened, component, cases, options.bench_seconds) if is_timed else []
+    return _rows_results(opened, name, cases), timings
 
 
 @dataclass(frozen=True)
@@ -236,6 +251,8 @@ def _measure_voice(bundle: Bundle, engine_name: str, options: MeasureOptions, ke
         rows += _rows_results(part, name, cases)
         if is_timed:
             calls.append(time_part(part, name, cases, options.bench_seconds / len(voice.parts)))
+    sampler_rows, sampler_calls = _sampler_results(bundle, engine_name, options, is_timed)
+    rows, calls = rows + sampler_rows, calls + sampler_calls
     clips, spoken = [], []
     for case in bundle.spoken():
         request = request_of(case)

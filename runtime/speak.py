@@ -15,7 +15,7 @@ from runtime.chains import Request, Utterance, utter
 from runtime.sizes import open_sized
 from runtime.spec import Dim, InputError, TensorSpec
 from runtime.stream import StreamingArtefact
-from runtime.synthesis import open_artefact, pieces
+from runtime.synthesis import mode_of, open_artefact, pieces
 from runtime.text import Reading, TextError, halves, read, sentences
 from runtime.voice import VOICE_TABLES, VoiceRecord
 
@@ -23,9 +23,9 @@ SENTENCE_PAUSE = 0.2  # seconds of silence between sentences, as Piper leaves
 
 
 class Voice:
-    """Every component opened in one engine; `vocoder`: a bundle whose vocoder plays the mel instead of the voice's own.
-    Other arguments and errors as `runtime.load`; BundleError for a bundle that does not speak, AudioError for a vocoder
-    of another mel."""
+    """Every component opened in one engine; `vocoder`: a bundle whose vocoder plays the mel instead of the voice's own;
+    `mode`: `fold` where that samples (runtime/synthesis.py). Other arguments and errors as `runtime.load`; BundleError
+    for a bundle that does not speak, AudioError for a vocoder of another mel, StreamError for a mode that it lacks."""
 
     def __init__(
         self,
@@ -34,6 +34,7 @@ class Voice:
         threads: int | None = None,
         compute_unit: str | None = None,
         vocoder: Path | None = None,
+        mode: str | None = None,
     ) -> None:
         self.bundle = open_bundle(path)
         record = self.bundle.manifest.voice
@@ -43,7 +44,7 @@ class Voice:
         self.parts = {
             component.name: open_sized(path, engine, component.name, threads, compute_unit)
             for component in self.bundle.manifest.components
-            if component.name != record.last
+            if component.name not in (record.last, sampled_by(self.bundle))
         }
         playing = self.bundle
         if vocoder is not None:
@@ -52,6 +53,7 @@ class Voice:
             playing = open_bundle(vocoder)
             self.record = _played_by(playing, record, record.acoustic)
         self.last = open_artefact(playing.path, engine, playing.main.name, threads, compute_unit)
+        self.mode = mode_of(self.last, mode)
         axis = playing.main.time
         if axis is None:
             raise BundleError(f"{playing.path.name}: its component {playing.main.name} has no time")
@@ -75,7 +77,7 @@ class Voice:
         """Samples (n,), as they become ready."""
         frames = self._long_enough(utterance.frames)
         left = utterance.frames.shape[self.time.input_axis] * self.time.samples_per_frame
-        for piece in pieces(self.last, self.time, frames, constants=utterance.constants):
+        for piece in pieces(self.last, self.time, frames, self.mode, constants=utterance.constants):
             yield piece.reshape(-1)[:left]
             left = max(left - piece.size, 0)
 
@@ -129,6 +131,11 @@ def _played_by(vocoder: Bundle, record: VoiceRecord, acoustic: MelSettings) -> V
         raise BundleError(f"{vocoder.path.name} is no vocoder: what `python -m convert model=hifigan` made is one")
     require_same_spectrum(acoustic, features)
     return replace(record, features=features)
+
+
+def sampled_by(bundle: Bundle) -> str | None:
+    """The component that makes samples of what the last one gives."""
+    return bundle.main.sampler.component if bundle.main.sampler else None
 
 
 def taken(specs: Sequence[TensorSpec], offered: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

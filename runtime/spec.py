@@ -62,7 +62,8 @@ class TimeAxis:
     """How a time-local component maps input frames to output samples.
 
     Output sample t depends on input frames floor(t / samples_per_frame) - left .. + right only,
-    and N input frames give exactly N * samples_per_frame samples.
+    and N input frames give exactly N * samples_per_frame samples. Where `output` is sampled from what the component
+    gives, that holds of what it gives, and a sample depends on all before it.
     """
 
     input: str

@@ -21,16 +21,21 @@ import numpy as np
 from runtime.engines import Engine
 from runtime.errors import StreamError
 from runtime.form import StreamForm, StreamPort
+from runtime.sampling import Block, Sampler, Sampling
 from runtime.spec import TensorSpec
 
 
 @dataclass(frozen=True)
 class StreamingArtefact:
-    """An artefact opened in an engine: function `edge`, and `steady` for calls away from the utterance's ends."""
+    """An artefact opened in an engine: function `edge`, and `steady` for calls away from the utterance's ends.
+
+    `sampled`: what makes samples of its output (runtime/sampling.py), how, and what those are called.
+    """
 
     form: StreamForm
     edge: Engine
     steady: Engine | None = None
+    sampled: tuple[Block, Sampler, str] | None = None
 
 
 def open_stream(
@@ -75,6 +80,7 @@ class Stream:
         self._queues = {port.name: FrameQueue(specs[port.name], port) for port in self.form.inputs}
         self._ends = {name: np.zeros(1, np.int32) for name in ("before", "after")}
         explicit = self.form.states if self.form.state == "explicit" else ()
+        self._sampling = Sampling(*artefact.sampled[:2]) if artefact.sampled else None
         self._zeros = {state.name: np.zeros(state.shape, specs[state.name].dtype) for state in explicit}
         self.reset()
 
@@ -82,6 +88,8 @@ class Stream:
         """As new: the next frame is the first of an utterance."""
         for queue in self._queues.values():
             queue.clear()
+        if self._sampling is not None:
+            self._sampling.reset()
         self._explicit = dict(self._zeros)
         self._held = self._artefact.edge.new_state() if self.form.state == "mlstate" else None
         self._start = 0  # of the next chunk, in frames
@@ -123,7 +131,15 @@ class Stream:
         while self._is_ready():
             for name, piece in self._call().items():
                 pieces[name].append(piece)
-        return {port.name: self._joined(port, pieces[port.name]) for port in self.form.outputs}
+        outputs = {port.name: self._joined(port, pieces[port.name]) for port in self.form.outputs}
+        if self._sampling is None:
+            return outputs
+        assert self._artefact.sampled is not None
+        _, how, name = self._artefact.sampled
+        samples = self._sampling.push(outputs[how.input])
+        if self._total is not None:
+            samples = np.concatenate([samples, self._sampling.flush()], axis=2)
+        return {name: samples}
 
     def _is_ready(self) -> bool:
         if self._total is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from runtime.engines import Engine, is_bundle
 from runtime.errors import StreamError
 from runtime.form import StreamForm
 from runtime.overlap import overlap
+from runtime.sampling import FOLD_SECONDS, SEAM_SECONDS, SampledEngine, folded
+from runtime.sizes import open_sized
 from runtime.spec import TimeAxis
 from runtime.stream import Stream, StreamingArtefact, open_stream
 
@@ -27,21 +30,34 @@ def open_artefact(
     threads: int | None = None,
     compute_unit: str | None = None,
 ) -> Engine | StreamingArtefact:
-    """What a bundle (or bare artefact) holds, opened; arguments and errors as `runtime.load`."""
-    if is_bundle(path) and engine != "torch":
-        record = open_bundle(path, verify=False).component(component)
-        if record.stream is not None:
-            return open_stream(path, engine, component, threads, compute_unit)
-    return runtime.load(path, engine, component, threads, compute_unit)
+    """What a bundle (or bare artefact) holds, opened, with what samples from it; arguments and errors as
+    `runtime.load`."""
+    if not is_bundle(path):
+        return runtime.load(path, engine, component, threads, compute_unit)
+    record = open_bundle(path, verify=False).component(component)
+    opened: Engine | StreamingArtefact
+    if record.stream is not None and engine != "torch":
+        opened = open_stream(path, engine, component, threads, compute_unit)
+    else:
+        opened = runtime.load(path, engine, component, threads, compute_unit)
+    if record.sampler is None or record.time is None:
+        return opened
+    block = open_sized(path, engine, record.sampler.component, threads, compute_unit).run
+    if isinstance(opened, StreamingArtefact):
+        return replace(opened, sampled=(block, record.sampler, record.time.output))
+    return SampledEngine(opened, block, record.sampler, record.time.output)
 
 
 def mode_of(opened: Engine | StreamingArtefact, asked: str | None = None) -> str:
-    """The mode to run in: `overlap` for an offline artefact, a streaming one has only its own.
+    """The mode to run in: `overlap` for an offline artefact, a streaming one has only its own; `fold` of either that
+    samples.
 
     Raises StreamError for a mode that the artefact does not have.
     """
-    modes = (opened.form.mode,) if isinstance(opened, StreamingArtefact) else OFFLINE_MODES
+    modes: tuple[str, ...] = (opened.form.mode,) if isinstance(opened, StreamingArtefact) else OFFLINE_MODES
     mode = asked or modes[-1]
+    sampled = opened.sampled is not None if isinstance(opened, StreamingArtefact) else isinstance(opened, SampledEngine)
+    modes += ("fold",) if sampled else ()
     if mode not in modes:
         raise StreamError(f"there is no mode {mode!r} of this artefact; there is: {', '.join(modes)}")
     return mode
@@ -73,6 +89,16 @@ def pieces(
 ) -> Iterator[np.ndarray]:
     """As `synthesise`, piece by piece as they become ready."""
     mode = mode_of(opened, mode)
+    if mode == "fold":
+        yield _folded(opened, time, frames, chunk, constants)
+        return
+    if isinstance(opened, SampledEngine):
+        sampling = opened.start()
+        own = replace(time, output=opened.how.input)
+        for piece in pieces(opened.inner, own, frames, mode, chunk, constants):
+            yield sampling.push(piece)
+        yield sampling.flush()
+        return
     if isinstance(opened, StreamingArtefact):
         if chunk not in (None, opened.form.chunk):
             raise StreamError(
@@ -88,6 +114,26 @@ def pieces(
     if problem:
         raise StreamError(f"mode offline: the utterance {problem}; use mode overlap")
     yield opened.run({time.input: frames, **(constants or {})})[time.output]
+
+
+def _folded(
+    opened: Engine | StreamingArtefact,
+    time: TimeAxis,
+    frames: np.ndarray,
+    chunk: int | None,
+    constants: Mapping[str, np.ndarray] | None,
+) -> np.ndarray:
+    """All samples, (1, 1, N), made side by side."""
+    inner: Engine | StreamingArtefact
+    if isinstance(opened, SampledEngine):
+        inner, block, how = opened.inner, opened.block, opened.how
+    else:
+        assert isinstance(opened, StreamingArtefact) and opened.sampled is not None
+        inner, (block, how, _) = replace(opened, sampled=None), opened.sampled
+    own = replace(time, output=how.input)
+    conditioning = np.concatenate(list(pieces(inner, own, frames, None, chunk, constants)), axis=2)
+    fold, seam = (round(seconds * time.sample_rate) for seconds in (FOLD_SECONDS, SEAM_SECONDS))
+    return folded(block, how, conditioning, fold, seam)
 
 
 def _streamed(stream: Stream, form: StreamForm, time: TimeAxis, frames: np.ndarray) -> Iterator[np.ndarray]:

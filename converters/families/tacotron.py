@@ -30,6 +30,7 @@ from converters.parts import (
     speaker_table,
     table_rows,
 )
+from converters.recurrent import both_ways, lstm_cell, one_way
 from converters.text import coqui_text
 from runtime.audio import MelSettings
 from runtime.spec import TensorSpec
@@ -245,32 +246,18 @@ class Encoder(nn.Module):
     def __init__(self, model: Tacotron2) -> None:
         super().__init__()
         self.embedding, self.convolutions = model.embedding, model.encoder.convolutions
-        self.ahead, self.back = (_one_way(model.encoder.lstm, suffix) for suffix in ("", "_reverse"))
+        self.ahead, self.back = (one_way(model.encoder.lstm, suffix) for suffix in ("", "_reverse"))
         self.keys = getattr(model.decoder.attention, "inputs_layer", None)
 
     def forward(self, ids: Tensor, text_mask: Tensor, backward: Tensor, speaker: Tensor | None = None) -> Tensor:
-        """ids (1, T), text_mask (1, 1, T), backward (1, T): T - 1 .. 0, speaker (1, D, 1) -> (1, T, E + D + keys).
-
-        The LSTM that reads backward reads the turned text forward: so zeros after the text do not come first.
-        """
+        """ids (1, T), text_mask (1, 1, T), backward (1, T): T - 1 .. 0, speaker (1, D, 1) -> (1, T, E + D + keys)."""
         x = self.embedding(ids).transpose(1, 2) * text_mask
         for layer in self.convolutions:
             x = layer(x) * text_mask
-        x, order = x.transpose(1, 2), backward.squeeze(0)
-        ahead = self.ahead(x)[0]
-        back = self.back(x.index_select(1, order))[0].index_select(1, order)
-        memory = torch.cat([ahead, back], 2)
+        memory = both_ways(self.ahead, self.back, x.transpose(1, 2), backward)
         if speaker is not None:
             memory = torch.cat([memory, speaker.transpose(1, 2).expand(1, memory.shape[1], speaker.shape[1])], 2)
         return memory if self.keys is None else torch.cat([memory, self.keys(memory)], 2)
-
-
-def _one_way(lstm: nn.LSTM, suffix: str) -> nn.LSTM:
-    """One direction of a bidirectional layer."""
-    single = nn.LSTM(lstm.input_size, lstm.hidden_size, batch_first=True)
-    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-    single.load_state_dict({name: getattr(lstm, name + suffix).detach() for name in names})
-    return single.requires_grad_(False)
 
 
 class DecoderStep(nn.Module):
@@ -303,7 +290,7 @@ class DecoderStep(nn.Module):
             x = F.relu(layer(x))
             if dropout is not None:
                 x = x * dropout[:, index]
-        query, query_cell = _lstm_cell(decoder.attention_rnn, torch.cat([x, context], 1), query, query_cell)
+        query, query_cell = lstm_cell(decoder.attention_rnn, torch.cat([x, context], 1), query, query_cell)
         encoded, keys = memory[..., : self.encoded], memory[..., self.encoded :]
         if settings.attention_type == "original":
             rows = self._location_sensitive(query, keys, text_mask.squeeze(1), alignment, transition)
@@ -313,7 +300,7 @@ class DecoderStep(nn.Module):
         context = (weights.unsqueeze(1) @ encoded).squeeze(1)
         if settings.use_forward_attn and settings.transition_agent:
             transition = [torch.sigmoid(decoder.attention.ta(torch.cat([context, query], 1)))]
-        hidden, cell = _lstm_cell(decoder.decoder_rnn, torch.cat([query, context], 1), hidden, cell)
+        hidden, cell = lstm_cell(decoder.decoder_rnn, torch.cat([query, context], 1), hidden, cell)
         made = decoder.linear_projection(torch.cat([hidden, context], 1))
         stop = decoder.stopnet(torch.cat([hidden, made], 1))
         frames = made[:, : settings.r * settings.out_channels].unflatten(1, (settings.r, settings.out_channels))
@@ -379,14 +366,6 @@ def _dynamic_convolution(attention: Any, query: Tensor, mask: Tensor, alignment:
     energies = attention.v(torch.tanh(attention.static_filter_layer(static) + attention.dynamic_filter_layer(dynamic)))
     energies = energies.squeeze(2) + torch.log(prior.clamp(min=1e-6)).squeeze(1)
     return [torch.softmax(energies.masked_fill(mask == 0, _LEAST), 1)]
-
-
-def _lstm_cell(cell: nn.LSTMCell, x: Tensor, hidden: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-    """nn.LSTMCell in plain operations. All (1, C)."""
-    gates = F.linear(x, cell.weight_ih, cell.bias_ih) + F.linear(hidden, cell.weight_hh, cell.bias_hh)
-    take, keep, new, give = gates.chunk(4, 1)
-    memory = torch.sigmoid(keep) * memory + torch.sigmoid(take) * torch.tanh(new)
-    return torch.sigmoid(give) * torch.tanh(memory), memory
 
 
 class Postnet(nn.Module):

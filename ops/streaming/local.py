@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx
 
 from ops.streaming.span import Axis, Reach
+from ops.upsample import by_output
 
 _WHOLE = "looks at the whole utterance"
 
@@ -227,17 +228,18 @@ def _polyphase(node: fx.Node, facts: Facts, stride: int, padding: int) -> Rule:
     """
     a = arguments(node)
     source, weight, bias = a["input"], a["weight"], a["bias"]
-    if a["groups"] != 1 or _each(a["dilation"], 1) != [1] or any(w and len(w.users) > 1 for w in (weight, bias)):
-        raise NotLocal(f"{where(node)}: has groups, dilation or shared weights: use upsampler=native")
-    channels_in, channels_out, kernel = facts.shapes[weight]
+    if _each(a["dilation"], 1) != [1] or any(w and len(w.users) > 1 for w in (weight, bias)):
+        raise NotLocal(f"{where(node)}: has dilation or shared weights: use upsampler=native")
+    groups, (channels_in, channels_out, kernel) = a["groups"], facts.shapes[weight]
+    channels_in, channels_out = channels_in // groups, channels_out * groups
     taps = -(-kernel // stride)
 
     def phases(w: Tensor) -> Tensor:
-        w = F.pad(w, (0, taps * stride - kernel)).reshape(channels_in, channels_out, taps, stride)
-        return w.flip(2).permute(1, 3, 0, 2).reshape(channels_out * stride, channels_in, taps).contiguous()
+        w = by_output(F.pad(w, (0, taps * stride - kernel)), groups).reshape(channels_out, channels_in, taps, stride)
+        return w.flip(2).permute(0, 3, 1, 2).reshape(channels_out * stride, channels_in, taps).contiguous()
 
     def run(get: Get) -> Tensor:
-        y = F.conv1d(get(source), get(weight), get(bias))
+        y = F.conv1d(get(source), get(weight), get(bias), groups=groups)
         y = y.reshape(y.shape[0], channels_out, stride, -1).transpose(2, 3)
         return y.reshape(y.shape[0], channels_out, -1)
 

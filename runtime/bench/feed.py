@@ -53,6 +53,8 @@ def feed(
     Raises StreamError for a mode, chunk or utterance that the artefact cannot stream.
     """
     mode, settles_in = mode_of(opened, mode), 0
+    if mode == "fold":
+        raise StreamError("mode fold makes a whole utterance at once: there are no chunks to time")
     if isinstance(opened, StreamingArtefact):
         if chunk not in (None, opened.form.chunk):
             raise StreamError(f"the artefact takes chunks of {opened.form.chunk} frames, not of {chunk}")

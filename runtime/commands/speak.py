@@ -27,7 +27,8 @@ def speak(options: argparse.Namespace) -> dict[str, Any]:
         raise FileNotFoundError(f"there is no folder {options.target.parent} to write {options.target.name} into")
     loading = time.perf_counter()
     _tell(f"loading {options.voice.name}; the first time of a machine takes longer")
-    voice = Voice(options.voice, options.engine, options.threads, options.compute_unit, options.vocoder)
+    mode = "fold" if options.fold else None
+    voice = Voice(options.voice, options.engine, options.threads, options.compute_unit, options.vocoder, mode)
     shifts = {kind: getattr(options, kind) for kind in ("pitch", "energy")}
     for kind, by in shifts.items():
         if by and kind not in voice.record.prosody:

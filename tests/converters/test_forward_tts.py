@@ -11,8 +11,8 @@ from checkpoints import CheckpointError
 from checkpoints.catalogue import ARCHITECTURES
 from checkpoints.load import LoadedCheckpoint, fold_weight_norm
 from converters.families import forward_tts
+from converters.goldens import run_original
 from converters.options import Shape
-from converters.voices import run_original
 from runtime.chains import Request, utter
 from runtime.chains.length_regulator import whole_frames
 from runtime.speak import taken

@@ -13,8 +13,8 @@ from checkpoints.catalogue import ARCHITECTURES, catalogue
 from checkpoints.load import LoadedCheckpoint, fold_weight_norm
 from converters.coqui import import_coqui
 from converters.families import gan_vocoder
+from converters.goldens import run_original
 from converters.options import Shape
-from converters.voices import run_original
 from runtime.audio import MelSettings, mel_spectrogram, with_noise
 from runtime.features import StreamingMel
 

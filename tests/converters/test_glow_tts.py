@@ -11,8 +11,8 @@ from checkpoints import CheckpointError
 from checkpoints.load import LoadedCheckpoint, fold_weight_norm
 from converters.coqui import import_coqui
 from converters.families import glow_tts
+from converters.goldens import run_original
 from converters.options import Shape
-from converters.voices import run_original
 from runtime.chains import Request, utter
 from runtime.chains.flow_mel import squeezed, unsqueezed, whole_frames
 from runtime.speak import taken

@@ -11,8 +11,8 @@ from checkpoints import CheckpointError
 from checkpoints.load import LoadedCheckpoint
 from converters.coqui import import_coqui
 from converters.families import tacotron
+from converters.goldens import run_original
 from converters.options import Shape
-from converters.voices import run_original
 from runtime.chains import Request, utter
 from runtime.speak import taken
 from runtime.text import TextError

@@ -14,8 +14,8 @@ from checkpoints.load import LoadedCheckpoint, load
 from checkpoints.locate import locate
 from checkpoints.options import CheckpointOptions
 from converters.families import vits
+from converters.goldens import run_original
 from converters.options import Shape
-from converters.voices import run_original
 from runtime.chains import Request, utter
 from runtime.speak import taken
 from tests.conftest import ROOT

@@ -8,7 +8,7 @@ import torch
 from onnx import helper, numpy_helper
 
 from converters.coqui import import_coqui
-from converters.voices import run_original
+from converters.goldens import run_original
 
 LETTERS = {
     "characters_class": "TTS.tts.models.vits.VitsCharacters",

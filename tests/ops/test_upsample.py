@@ -47,9 +47,16 @@ def test_the_whole_generator_is_rewritten_exactly_and_the_original_left_alone(ge
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("groups", [2, 4])
+def test_each_group_keeps_to_its_own_channels(groups):
+    layer = nn.ConvTranspose1d(8, 12, 7, 3, padding=2, output_padding=1, groups=groups)
+    x = torch.randn(1, 8, 11)
+    torch.testing.assert_close(PolyphaseConvTranspose1d(layer)(x), layer(x), rtol=0, atol=1e-6)
+
+
 def test_a_layer_that_cannot_be_rewritten_is_named():
-    model = nn.Sequential(nn.Conv1d(4, 4, 3), nn.ConvTranspose1d(4, 4, 4, 2, groups=2))
-    with pytest.raises(ValueError, match=r"layer 1: .*groups=2.*upsampler=native"):
+    model = nn.Sequential(nn.Conv1d(4, 4, 3), nn.ConvTranspose1d(4, 4, 4, 2, dilation=2))
+    with pytest.raises(ValueError, match=r"layer 1: .*got 2.*upsampler=native"):
         rewrite_upsampling(model, "polyphase")
 
 

@@ -1,0 +1,225 @@
+"""WaveRNN at its published width, random weights (parity only), against coqui-tts's own inference from the same noise;
+in folds; and through the job."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from checkpoints import CheckpointError
+from checkpoints.load import LoadedCheckpoint
+from converters.coqui import import_coqui
+from converters.families import wavernn
+from converters.goldens import run_original
+from converters.options import Shape
+from runtime.audio import MelSettings, with_noise
+from runtime.sampling import Sampling, fold_spans, folded
+
+AUDIO = {"sample_rate": 16000, "fft_size": 800, "win_length": 800, "hop_length": 200, "num_mels": 80}
+
+
+def coqui_wavernn(mode, **settings):
+    """coqui-tts's own model and its config, with statistics and weights that matter."""
+    config = import_coqui("TTS.vocoder.configs.wavernn_config").WavernnConfig()
+    config.audio.hop_length = 200
+    for name, value in {"upsample_factors": [5, 5, 8], "mode": mode, **settings}.items():
+        setattr(config.model_args, name, value)
+    torch.manual_seed(0)
+    model = import_coqui("TTS.vocoder.models.wavernn").Wavernn(config)
+    with torch.no_grad():
+        model.fc3.weight.mul_(6)  # so that a sample follows from what came before, not from its noise alone
+        for layer in model.modules():
+            if isinstance(layer, torch.nn.BatchNorm1d):
+                layer.running_mean.normal_(std=0.3)
+                layer.running_var.uniform_(0.5, 2.0)
+            if isinstance(layer, torch.nn.Conv2d):
+                layer.weight.normal_(std=0.3)
+    return model.eval(), {"model": "wavernn", "model_args": json.loads(config.model_args.to_json()), "audio": AUDIO}
+
+
+def loaded(checkpoint, model, config):
+    located = dataclasses.replace(checkpoint.located, name="mine", family="wavernn", config=config)
+    return LoadedCheckpoint(located, {key: value.detach() for key, value in model.state_dict().items()})
+
+
+def parts(checkpoint, model, config):
+    saved = loaded(checkpoint, model, config)
+    return wavernn.components(wavernn.load(saved), saved, Shape())
+
+
+def sampled(upsample, block, mel):
+    sampling = Sampling(lambda inputs: run_original(block, inputs), upsample.sampler)
+    conditioning = run_original(upsample, {"mel": mel})["conditioning"]
+    pieces = [sampling.push(part) for part in np.array_split(conditioning, 7, axis=2)] + [sampling.flush()]
+    return np.concatenate(pieces, axis=2).ravel()
+
+
+@pytest.mark.parametrize(
+    ("mode", "settings", "frames"),
+    [
+        (9, {}, 41),  # 8,200 samples
+        (10, {"mulaw": False, "use_aux_net": False}, 4),
+        ("mold", {}, 6),
+        ("gauss", {}, 6),
+    ],
+)
+def test_samples_equal_coqui_s_inference(checkpoint, mode, settings, frames, monkeypatch):
+    model, config = coqui_wavernn(mode, **settings)
+    upsample, block = parts(checkpoint, model, config)
+    mel = np.random.default_rng(0).standard_normal((1, 80, frames)).astype(np.float32)
+    given = with_noise(mel, upsample.features)
+    draws = upsample.features.noise_rows // 200
+    noise = given[0, 80:].reshape(draws, 200, frames).transpose(2, 1, 0).reshape(-1, draws)
+    left = [torch.from_numpy(row.copy()) for row in noise]
+    ours = sampled(upsample, block, given)
+
+    class Categorical:
+        def __init__(self, posterior):
+            self.posterior = posterior
+
+        def sample(self):
+            passed = torch.cumsum(self.posterior.double(), 1)[:, :-1] < torch.sigmoid(left.pop(0).double())
+            return passed.sum(1)
+
+    own = next(layer for layer in block.module.modules() if isinstance(layer, wavernn.Block))
+
+    def drawn(parameters):  # (1, C, 1), as upstream hands it over
+        row = left.pop(0)[None]
+        return own.drawn(parameters.reshape(1, -1), row)
+
+    module = import_coqui("TTS.vocoder.models.wavernn")
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.distributions, "Categorical", Categorical)
+        patched.setattr(module, "sample_from_discretized_mix_logistic", drawn)
+        patched.setattr(module, "sample_from_gaussian", drawn)
+        patched.setattr(model, "gen_display", lambda *_: None)
+        theirs = np.asarray(model.inference(torch.from_numpy(mel)[0]))
+    # upstream leaves out the last frame, and fades the last twenty out where there are more
+    count = len(theirs) if frames <= 21 else len(theirs) - 20 * 200
+    assert len(ours) == frames * 200 and ours[:count].std() > 0.05
+    np.testing.assert_allclose(ours[:count], theirs[:count], atol=2e-3)
+    if frames > 21:
+        fade = np.linspace(1, 0, 20 * 200)
+        np.testing.assert_allclose(ours[count : count + len(fade)] * fade, theirs[count:], atol=2e-3)
+
+
+@pytest.mark.parametrize("mode", ["mold", "gauss", 9])
+def test_draws_have_upstream_s_distribution(checkpoint, mode):
+    """By the greatest distance of two empirical distributions (Kolmogorov and Smirnov)."""
+    _, block = parts(checkpoint, *coqui_wavernn(mode))
+    random = np.random.default_rng(0)
+    parameters = torch.from_numpy(random.normal(0, 1, block.module.last.out_features).astype(np.float32))
+    if mode == "mold":
+        parameters[20:] -= 3  # narrow enough for the mixture to show
+    count = 20000
+    many = parameters.expand(count, -1)
+    kind = random.standard_normal if mode == "gauss" else lambda size: random.logistic(size=size)
+    ours = block.module.drawn(many, torch.from_numpy(kind((count, 2)).astype(np.float32))).ravel().numpy()
+    distribution = import_coqui("TTS.vocoder.utils.distribution")
+    torch.manual_seed(0)
+    if mode == "mold":
+        theirs = distribution.sample_from_discretized_mix_logistic(many.T[None])
+    elif mode == "gauss":
+        theirs = distribution.sample_from_gaussian(many[None])
+    else:
+        theirs = 2 * torch.distributions.Categorical(torch.softmax(many, 1)).sample() / 511 - 1
+    grid = np.linspace(-1, 1, 513)
+    below = [np.searchsorted(np.sort(np.asarray(values).ravel()), grid) / count for values in (ours, theirs)]
+    assert np.abs(below[0] - below[1]).max() < 1.95 * np.sqrt(2 / count)  # p = 0.001
+
+
+def test_emphasis_is_undone_across_blocks(checkpoint):
+    """Real-Time-Voice-Cloning has no config; its audio is filtered, which one recursion undoes."""
+    model, config = coqui_wavernn(9)
+    plain = parts(checkpoint, model, config)
+    saved = loaded(checkpoint, model, {"audio": {**AUDIO, "preemphasis": 0.97}})
+    filtered = wavernn.components(wavernn.load(saved), saved, Shape())
+    mel = with_noise(np.random.default_rng(0).standard_normal((1, 80, 3)).astype(np.float32), plain[0].features)
+    wanted, last = [], 0.0
+    for sample in sampled(*plain, mel):
+        last = sample + 0.97 * last
+        wanted.append(last)
+    np.testing.assert_allclose(sampled(*filtered, mel), wanted, atol=2e-4)
+
+
+@pytest.mark.parametrize("remembers", [False, True])
+def test_folds_meet_where_the_network_has_forgotten_how_it_began(checkpoint, remembers):
+    model, config = coqui_wavernn(9)
+    if remembers:
+        with torch.no_grad():
+            for rnn in (model.rnn1, model.rnn2):
+                rnn.weight_hh_l0.mul_(4)
+                rnn.bias_ih_l0[512:1024].add_(3)
+    upsample, block = parts(checkpoint, model, config)
+    mel = with_noise(np.random.default_rng(0).standard_normal((1, 80, 12)).astype(np.float32), upsample.features)
+    conditioning = run_original(upsample, {"mel": mel})["conditioning"]
+    whole = sampled(upsample, block, mel)
+    calls = []
+
+    def run(inputs):
+        calls.append(len(inputs["carried"]))
+        return run_original(block, inputs)
+
+    made = folded(run, upsample.sampler, conditioning, 500, 50).ravel()
+    starts, length = fold_spans(2400, 500, 50, 8)
+    assert starts == [index * 294 for index in range(8)] and starts[-1] + length >= 2400
+    assert made.shape == whole.shape and set(calls) == {8} and len(calls) == -(-length // upsample.sampler.samples)
+    apart = np.abs(made - whole)
+    assert apart[:294].max() < 1e-5 and (apart[294:].max() > 1e-3) == remembers
+    one = folded(run, upsample.sampler, conditioning[..., :150], 500, 50).ravel()
+    np.testing.assert_allclose(one, whole[:150], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"mode": "laplace"}, "no mode 'laplace'; there is: mold, gauss, a number of bits"),
+        ({"use_upsample_net": False}, "depends on the utterance's length"),
+        ({"upsample_factors": [4, 8, 8]}, "do not make the hop_length 200"),
+        ({"feat_dims": 40}, "feat_dims is 40, its audio config has 80 bands"),
+        ({"rnn_dims": 256}, "mine"),
+    ],
+)
+def test_a_config_that_does_not_fit_is_a_sentence(checkpoint, change, sentence):
+    model, config = coqui_wavernn(9)
+    with pytest.raises(CheckpointError, match=sentence):
+        parts(checkpoint, model, {**config, "model_args": {**config["model_args"], **change}})
+
+
+def test_the_job_converts_streams_and_folds_it(convert_job, tmp_path):
+    """9,600 samples a clip, in a runtime that knows nothing of coqui-tts; live, in chunks, and side by side."""
+    from runtime.stream import Stream
+    from runtime.synthesis import open_artefact, synthesise
+
+    outcome = convert_job(
+        "model=wavernn", "checkpoint.source=random", "precision=fp32", "measure.engines=[onnx]",
+        "measure.bench_seconds=0",
+    )  # fmt: skip
+    manifest, (measurement,) = outcome.bundle.manifest, outcome.measurements
+    assert outcome.passed and "random weights of rtvc_vocoder_random: parity only" in manifest.notes
+    assert measurement.worst.agreement.snr_db > 60 and min(clip.seconds for clip in measurement.clips) == 0.6
+    assert {row.component for row in measurement.rows} == {"block"}
+    record = outcome.bundle.main
+    opened = open_artefact(outcome.bundle.path, "onnx", record.name)
+    case = outcome.bundle.goldens(record)[0]
+    mel = case.inputs["mel"][..., :12]
+    whole = synthesise(opened, record.time, mel)
+    # the network sees two frames ahead, which there are no longer
+    np.testing.assert_allclose(whole.ravel()[:2000], case.outputs["audio"].ravel()[:2000], atol=1e-4)
+    stream = Stream(opened)
+    pieces = [stream.push({"mel": mel[..., :5]})["audio"], stream.push({"mel": mel[..., 5:]})["audio"]]
+    pieces.append(stream.flush()["audio"])
+    np.testing.assert_array_equal(np.concatenate(pieces, axis=2), whole)
+    stream.reset()
+    np.testing.assert_array_equal(stream.push({"mel": mel})["audio"], np.concatenate(pieces[:2], axis=2))
+    assert synthesise(opened, record.time, mel, mode="fold").shape == whole.shape
+    reference = open_artefact(outcome.bundle.path, "torch", record.name)
+    np.testing.assert_allclose(synthesise(reference, record.time, mel).ravel(), whole.ravel(), atol=1e-4)
+
+
+def test_noise_of_a_sampler_is_logistic():
+    given = with_noise(np.zeros((1, 80, 64), np.float32), MelSettings(noise_rows=200, noise="logistic"))[0, 80:]
+    uniform = 1 / (1 + np.exp(-given))
+    assert abs(uniform.mean() - 0.5) < 0.01 and abs(uniform.std() - 12**-0.5) < 0.01
