@@ -26,6 +26,7 @@ from runtime.measure import (
     UNTIMED,
     Measurement,
     engine_names,
+    engines_for,
     measure,
     measurement_key,
     measurement_path,
@@ -233,7 +234,7 @@ def _convert(
 def _known_measurements(job: Job, bundle: Bundle) -> list[Measurement] | None:
     """The measurements asked for, where every one of them is there and would come out of the same code."""
     known = []
-    for engine in engine_names(job.measure.engines, bundle.manifest.conversion.format):
+    for engine in engines_for(job.measure.engines, bundle):
         path = measurement_path(bundle, engine, job.measure.chunk)
         try:
             measurement = read_measurement(path)
@@ -252,7 +253,7 @@ def _measure(
     from convert.stages import shared_cores
 
     measurements = []
-    for engine in engine_names(job.measure.engines, bundle.manifest.conversion.format):
+    for engine in engines_for(job.measure.engines, bundle):
         is_timed = engine not in UNTIMED
         if is_timed:
             with stages.stage("wait for background work"):

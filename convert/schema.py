@@ -27,15 +27,17 @@ class PartOptions:
 @dataclass
 class ModelOptions:
     """`family` of converters/families; `default_checkpoint` is what it converts when no checkpoint is named. `vocoder`:
-    what makes audio of a voice's mel, where the family makes none."""
+    what makes audio of a voice's mel, where the family makes none; `speaker_encoder`: what embeds whom it speaks as."""
 
     family: str = "hifigan"
     default_checkpoint: str = ""
     vocoder: PartOptions = field(default_factory=PartOptions)
+    speaker_encoder: PartOptions = field(default_factory=PartOptions)
 
     def parts(self) -> dict[str, PartOptions]:
         """The models that speak together with it, by what they are to it."""
-        return {name: part for name, part in {"vocoder": self.vocoder}.items() if part.family}
+        parts = {"vocoder": self.vocoder, "speaker_encoder": self.speaker_encoder}
+        return {name: part for name, part in parts.items() if part.family}
 
 
 @dataclass

@@ -20,20 +20,18 @@ from convert.schema import Job
 from converters.chosen import Chosen, take_chosen
 from converters.component import Component, family, format_, voice_family
 from converters.export import export_reference, reference_size
-from converters.goldens import Recorder, heard
+from converters.goldens import clip_goldens
 from converters.options import CUSTOM_LAYER_FOLDER, TWIN_FOLDER, ConversionError
 from converters.streaming import streaming_component, truncation_db
 from converters.upsampling import upsampling_stages
-from converters.voices import voice_goldens, with_vocoder
+from converters.voices import voice_goldens, with_speaker_encoder, with_vocoder
 from ops.upsample import rewrite_upsampling
-from runtime.audio import mel_spectrogram, read_audio
 from runtime.bundle import (
     GOLDENS,
     Bundle,
     CheckpointRecord,
     ComponentRecord,
     ConversionRecord,
-    GoldenCase,
     Manifest,
     file_hashes,
     read_goldens,
@@ -42,15 +40,10 @@ from runtime.bundle import (
 )
 from runtime.form import StreamForm
 from runtime.inspect import custom_layers, op_histogram
-from runtime.speaker import partials
-from runtime.speech import clip_paths, read_clip
 from runtime.voice import VOICE_TABLES, VoiceRecord
 
 # What an artefact needs to run, by format.
 _TARGETS = {"onnx": "opset {0.opset}", "neuralnetwork": "macOS12", "coreai": "macOS27"}
-
-
-SAMPLED_FRAMES = 48  # of each clip: some ten thousand samples one after another
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +73,10 @@ def load_original(job: Job, located: LocatedCheckpoint, others: Mapping[str, Loc
         components, parameters = (*components, *playing), parameters + _parameters(vocoder)
     elif not voice.last:
         raise ConversionError(f"family {job.model.family} makes a mel: choose what plays it with model.vocoder.family")
+    if "speaker_encoder" in others:
+        encoder, (embedding,) = _components(job, others["speaker_encoder"])
+        voice, embedding = with_speaker_encoder(voice, embedding)
+        components, parameters = (*components, embedding), parameters + _parameters(encoder)
     _require_time(job, components)
     return Original(components, parameters, voice, tables)
 
@@ -185,11 +182,8 @@ def make_goldens(original: Original, folder: Path) -> None:
         if original.tables:
             np.savez(folder / VOICE_TABLES, **original.tables)  # type: ignore[arg-type]  # as in write_goldens
         return
-    if any(component.sampler for component in original.components):
-        with shared_cores():
-            write_goldens(folder / GOLDENS, _sampled_goldens(original.components))
-        return
-    write_goldens(folder / GOLDENS, {component.name: _clip_goldens(component) for component in original.components})
+    with shared_cores():
+        write_goldens(folder / GOLDENS, clip_goldens(original.components))
 
 
 def with_cases(original: Original, folder: Path) -> Original:
@@ -200,45 +194,6 @@ def with_cases(original: Original, folder: Path) -> Original:
         for one in original.components
     ]
     return dataclasses.replace(original, components=tuple(components))
-
-
-def _clip_goldens(component: Component) -> list[GoldenCase]:
-
-    cases = []
-    for path in clip_paths():
-        inputs, recording = _golden_inputs(component, path)
-        with torch.inference_mode(), shared_cores():
-            results = component.module(*(torch.from_numpy(inputs[spec.name]) for spec in component.inputs))
-        values = results if isinstance(results, tuple) else (results,)
-        outputs = {spec.name: value.numpy() for spec, value in zip(component.outputs, values)}
-        cases.append(GoldenCase(path.stem, inputs, outputs, recording))
-    return cases
-
-
-def _sampled_goldens(components: Sequence[Component]) -> dict[str, list[GoldenCase]]:
-    """Of a vocoder that samples: the beginning of each clip."""
-    (last,) = (component for component in components if component.sampler)
-    assert last.time is not None
-    cases: dict[str, list[GoldenCase]] = {component.name: [] for component in components}
-    for path in clip_paths():
-        inputs, recording = _golden_inputs(last, path)
-        frames = np.ascontiguousarray(inputs[last.time.input][..., :SAMPLED_FRAMES])
-        audio = heard(Recorder({one.name: one for one in components}, path.stem, cases), last, {}, frames)
-        assert recording is not None
-        own = recording[: audio.size]
-        cases[last.name][-1] = dataclasses.replace(cases[last.name][-1], recording=own)
-    return cases
-
-
-def _golden_inputs(component: Component, clip: Path) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
-    """A component's inputs from a clip of speech, and the recording where its output is to sound like it."""
-    if component.speaker is not None:
-        samples = read_audio(clip, component.speaker.sample_rate)
-        return {component.inputs[0].name: partials(samples, component.speaker)}, None
-    features, time_axis = component.features, component.time
-    assert features is not None and time_axis is not None
-    recording = read_clip(clip, features.sample_rate, features.hop_length)
-    return {time_axis.input: mel_spectrogram(recording, features)[None]}, recording
 
 
 @contextmanager

@@ -124,6 +124,7 @@ FAMILIES = {
     "hifigan": "converters.families.hifigan",
     "melgan": "converters.families.gan_vocoder",
     "parallel_wavegan": "converters.families.gan_vocoder",
+    "rtvc_tacotron": "converters.families.rtvc_tacotron",
     "tacotron": "converters.families.tacotron",
     "univnet": "converters.families.gan_vocoder",
     "vits": "converters.families.vits",

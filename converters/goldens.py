@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from converters.component import Component
+from runtime.audio import mel_spectrogram, read_audio
 from runtime.bundle import GoldenCase
 from runtime.sampling import Sampling
 from runtime.speak import taken
+from runtime.speaker import partials
+from runtime.speech import clip_paths, read_clip
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,37 @@ def heard(run: Recorder, last: Component, constants: Mapping[str, np.ndarray], f
     audio = np.concatenate([sampling.push(conditioning), sampling.flush()], axis=2)
     run.cases[last.name].append(GoldenCase(run.case, inputs, {time.output: audio}, None))
     return audio
+
+
+SAMPLED_FRAMES = 48  # of each clip or sentence: some ten thousand samples one after another
+
+
+def clip_goldens(components: Sequence[Component]) -> dict[str, list[GoldenCase]]:
+    """Of a vocoder or a speaker encoder: what each bundled clip gives; the beginning of it, where a vocoder samples."""
+    cases: dict[str, list[GoldenCase]] = {component.name: [] for component in components}
+    main = next((component for component in components if component.sampler), components[0])
+    known = {component.name: component for component in components}
+    for path in clip_paths():
+        inputs, recording = _of_clip(main, path)
+        if main.time is None or main.sampler is None:
+            cases[main.name].append(GoldenCase(path.stem, inputs, run_original(main, inputs), recording))
+            continue
+        frames = np.ascontiguousarray(inputs[main.time.input][..., :SAMPLED_FRAMES])
+        audio = heard(Recorder(known, path.stem, cases), main, {}, frames)
+        own = None if recording is None else recording[: audio.size]
+        cases[main.name][-1] = replace(cases[main.name][-1], recording=own)
+    return cases
+
+
+def _of_clip(component: Component, clip: Path) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """A component's inputs from a clip of speech, and the recording where its output is to sound like it."""
+    if component.speaker is not None:
+        samples = read_audio(clip, component.speaker.sample_rate)
+        return {component.inputs[0].name: partials(samples, component.speaker)}, None
+    features, time = component.features, component.time
+    assert features is not None and time is not None
+    recording = read_clip(clip, features.sample_rate, features.hop_length)
+    return {time.input: mel_spectrogram(recording, features)[None]}, recording
 
 
 def run_original(component: Component, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -88,6 +88,13 @@ def _vocabulary(config: Mapping[str, Any]) -> tuple[dict[str, int], dict[str, in
     return numbered, special
 
 
+def rtvc_text() -> TextSettings:
+    """Real-Time-Voice-Cloning's synthesizer/utils/symbols.py: letters in its own order, `~` at the end."""
+    rows = ["_", "~", *_LETTERS, *"!'\"(),-.:;? "]
+    symbols: dict[str, tuple[int, ...]] = {symbol: (row,) for row, symbol in enumerate(rows) if row > 1}
+    return TextSettings(symbols, end=(rows.index("~"),), cleaning=_CLEANERS["english_cleaners"])
+
+
 def piper_text(config: Mapping[str, Any]) -> TextSettings:
     """From a Piper voice's JSON: `^` and `_` before, `_` after each symbol, `$` at the end."""
     numbers = {str(symbol): tuple(map(int, ids)) for symbol, ids in (config.get("phoneme_id_map") or {}).items()}

@@ -9,15 +9,18 @@ from dataclasses import replace
 import numpy as np
 
 from converters.component import Component
-from converters.goldens import Recorder, heard
+from converters.goldens import SAMPLED_FRAMES, Recorder, clip_goldens, heard
+from converters.options import ConversionError
 from runtime.audio import require_same_spectrum
 from runtime.bundle import VOICE_GOLDENS, GoldenCase
 from runtime.chains import Request, utter
 from runtime.sentences import golden_sentences
+from runtime.speaker import utterance_embedding
 from runtime.text import TextError, read_symbols
 from runtime.voice import VoiceRecord
 
-GOLDEN_SENTENCES = 4
+GOLDEN_SENTENCES, SAMPLED_SENTENCES = 4, 2
+SPEAKER_ENCODER = "speaker_encoder"
 
 
 def with_vocoder(record: VoiceRecord, vocoder: Component) -> VoiceRecord:
@@ -38,6 +41,18 @@ def with_vocoder(record: VoiceRecord, vocoder: Component) -> VoiceRecord:
     )
 
 
+def with_speaker_encoder(record: VoiceRecord, encoder: Component) -> tuple[VoiceRecord, Component]:
+    """A voice that clones, with what embeds whom it is to speak as, under a name of its own.
+
+    Raises ConversionError where the voice takes no such embedding.
+    """
+    size, wanted = encoder.outputs[0].shape[-1], record.embedding_channels
+    if size != wanted:
+        takes = f"the voice takes {wanted}" if wanted else "the voice has speakers of its own"
+        raise ConversionError(f"the speaker encoder's embeddings have {size} values: {takes}")
+    return replace(record, speaker_encoder=SPEAKER_ENCODER), replace(encoder, name=SPEAKER_ENCODER)
+
+
 def voice_goldens(
     components: Sequence[Component], record: VoiceRecord, tables: Mapping[str, np.ndarray]
 ) -> dict[str, list[GoldenCase]]:
@@ -49,12 +64,19 @@ def voice_goldens(
     cases: dict[str, list[GoldenCase]] = {component.name: [] for component in components}
     cases[VOICE_GOLDENS] = []
     known = {component.name: component for component in components}
-    for number, (name, ids) in enumerate(golden_ids(record)):
-        conditions = _conditions(record, tables)
+    conditions = _conditions(record, tables)
+    if record.speaker_encoder:
+        cases |= clip_goldens([known[record.speaker_encoder]])
+        rows = cases[record.speaker_encoder][0].outputs[known[record.speaker_encoder].outputs[0].name]
+        conditions["speaker"] = utterance_embedding(rows)
+    last = known[record.last]
+    sentences = golden_ids(record, SAMPLED_SENTENCES if last.sampler else GOLDEN_SENTENCES)
+    for number, (name, ids) in enumerate(sentences):
         request = Request(ids, number, conditions.get("speaker"), conditions.get("language"))
         run = Recorder(known, name, cases)
         utterance = utter(record, run, request)
-        audio = heard(run, known[record.last], {**utterance.constants}, utterance.frames)
+        frames = utterance.frames[..., :SAMPLED_FRAMES] if last.sampler else utterance.frames
+        audio = heard(run, last, utterance.constants, np.ascontiguousarray(frames))
         inputs = {"ids": ids, "seed": np.array(number), **conditions}
         outputs = {"audio": audio, "durations": utterance.durations}
         cases[VOICE_GOLDENS].append(GoldenCase(name, inputs, outputs, None))

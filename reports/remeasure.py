@@ -18,7 +18,7 @@ from reports.tracking import track
 from runtime.bundle import Bundle, BundleError, open_bundle
 from runtime.child import output_of
 from runtime.gates import judge
-from runtime.measure import Measurement, engine_names, measurement_key, measurement_path, read_measurement
+from runtime.measure import Measurement, engines_for, measurement_key, measurement_path, read_measurement
 from runtime.options import GateLimits, MeasureOptions
 
 
@@ -32,7 +32,7 @@ def measured_here(target: str, tracking: TrackingOptions, output: Path) -> Bundl
     record = read_record(bundle)
     if record is None:
         raise BundleError(f"{bundle.measured / RECORD} is missing or cannot be read")
-    engines = engine_names(["auto"], bundle.manifest.conversion.format)
+    engines = engines_for(["auto"], bundle)
     if any(_known(bundle, engine) is None for engine in engines):
         _measure(bundle)
     found = [one for engine in engines if (one := _known(bundle, engine)) is not None]

@@ -25,7 +25,8 @@ class Embedded:
 
 
 class SpeakerEmbedder:
-    """Arguments and errors as `runtime.load`; BundleError for a bundle without a speaker encoder."""
+    """Of a bundle that is one, or of a voice that has one. Arguments and errors as `runtime.load`; BundleError for a
+    bundle without a speaker encoder."""
 
     def __init__(
         self, path: Path, engine: str = "auto", threads: int | None = None, compute_unit: str | None = None

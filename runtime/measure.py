@@ -140,7 +140,7 @@ def measure(bundle: Bundle, engine_name: str, options: MeasureOptions, keep_audi
         output = np.moveaxis(samples, time_axis.output_axis, -1).reshape(-1)
         clips.append(_clip_result(bundle, case, output, engine.name, keep_audio))
     is_timed = options.bench_seconds > 0 and engine.name not in UNTIMED
-    rows, calls = _sampler_results(bundle, engine_name, options, is_timed)
+    rows, calls = _other_results(bundle, engine_name, options, is_timed, [component.name])
     finished = time.perf_counter()
     timing = chunk_latency(opened, time_axis, cases, options) if is_timed else None
     times = _Timing(started, loaded, finished)
@@ -150,18 +150,21 @@ def measure(bundle: Bundle, engine_name: str, options: MeasureOptions, keep_audi
     )  # fmt: skip
 
 
-def _sampler_results(
-    bundle: Bundle, engine_name: str, options: MeasureOptions, is_timed: bool
+def _other_results(
+    bundle: Bundle, engine_name: str, options: MeasureOptions, is_timed: bool, done: Sequence[str]
 ) -> tuple[list[RowsResult], list[CallTiming]]:
-    """Of what makes samples of the last component's output, on the reference's own inputs: at each of its sizes."""
-    name = sampled_by(bundle)
-    if name is None:
-        return [], []
-    component = bundle.component(name)
-    opened = open_sized(bundle.path, engine_name, name, options.threads, options.compute_unit)
-    cases = bundle.goldens(component)
-    timings = time_sizes(opened, component, cases, options.bench_seconds) if is_timed else []
-    return _rows_results(opened, name, cases), timings
+    """Of the components that are not `done`, on the reference's own inputs: at each of their sizes."""
+    rows: list[RowsResult] = []
+    calls: list[CallTiming] = []
+    for component in bundle.manifest.components:
+        if component.name in done:
+            continue
+        opened = open_sized(bundle.path, engine_name, component.name, options.threads, options.compute_unit)
+        cases = bundle.goldens(component)
+        rows += _rows_results(opened, component.name, cases)
+        if is_timed:
+            calls += time_sizes(opened, component, cases, options.bench_seconds)
+    return rows, calls
 
 
 @dataclass(frozen=True)
@@ -251,12 +254,15 @@ def _measure_voice(bundle: Bundle, engine_name: str, options: MeasureOptions, ke
         rows += _rows_results(part, name, cases)
         if is_timed:
             calls.append(time_part(part, name, cases, options.bench_seconds / len(voice.parts)))
-    sampler_rows, sampler_calls = _sampler_results(bundle, engine_name, options, is_timed)
-    rows, calls = rows + sampler_rows, calls + sampler_calls
+    other_rows, other_calls = _other_results(bundle, engine_name, options, is_timed, [last.name, *voice.parts])
+    rows, calls = rows + other_rows, calls + other_calls
     clips, spoken = [], []
     for case in bundle.spoken():
         request = request_of(case)
         aligned = voice.utterance(dataclasses.replace(request, durations=case.outputs["durations"]))
+        if sampled_by(bundle) is not None:  # goldens of the beginning
+            count = case.outputs["audio"].size // voice.time.samples_per_frame
+            aligned = dataclasses.replace(aligned, frames=np.ascontiguousarray(aligned.frames[..., :count]))
         clips.append(_clip_result(bundle, case, voice.audio(aligned), opened.name, keep_audio))
         spoken.append(_spoken_result(voice, case, request, is_timed))
     finished = time.perf_counter()
@@ -370,6 +376,16 @@ def engine_names(asked: Sequence[str], artefact_format: str) -> list[str]:
         else:
             names += [*own, *(core_ml if platform.system() == "Darwin" else ())]
     return list(dict.fromkeys(names))
+
+
+def engines_for(asked: Sequence[str], bundle: Bundle) -> list[str]:
+    """As `engine_names`, `auto` without ONNX Runtime where a program has loops, which are not lowered to ONNX."""
+    artefact_format = bundle.manifest.conversion.format
+    names = engine_names(asked, artefact_format)
+    loops = any("while_loop" in component.ops for component in bundle.manifest.components)
+    if artefact_format == "mlprogram" and loops and "onnx" not in asked:
+        names.remove("onnx")
+    return names
 
 
 def measurement_key(bundle: Bundle, engine: str, options: MeasureOptions) -> str:

@@ -119,7 +119,7 @@ class SampledEngine:
         self.name, self.device = inner.name, inner.device
         self.inputs = inner.inputs
         self.outputs: tuple[TensorSpec, ...] = (
-            TensorSpec(output, (1, 1, Dim(0, LONGEST, 0)), "float32", "amplitude, full scale 1.0"),
+            TensorSpec(output, (1, 1, Dim(1, LONGEST, 1)), "float32", "amplitude, full scale 1.0"),
         )
 
     def new_state(self) -> State:

@@ -44,7 +44,7 @@ class Voice:
         self.parts = {
             component.name: open_sized(path, engine, component.name, threads, compute_unit)
             for component in self.bundle.manifest.components
-            if component.name not in (record.last, sampled_by(self.bundle))
+            if component.name not in (record.last, record.speaker_encoder, sampled_by(self.bundle))
         }
         playing = self.bundle
         if vocoder is not None:

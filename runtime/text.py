@@ -201,9 +201,11 @@ def _numbers(text: str, language: str) -> str:
         digits = match.group().replace(",", "") if tongue == "en" else match.group()
         number = float(digits) if "." in digits else int(digits)
         try:
-            return f" {num2words(number, lang=tongue)} ".replace("-", " ").replace(",", "")
+            words = num2words(number, lang=tongue).replace("-", " ").replace(",", "")
         except (NotImplementedError, OverflowError):
             return match.group()
+        before, after = text[: match.start()][-1:], text[match.end() :][:1]
+        return f"{' ' if before.isalnum() else ''}{words}{' ' if after.isalnum() else ''}"
 
     pattern = r"\d+(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?" if tongue == "en" else r"\d+(?:\.\d+)?"
     return re.sub(pattern, spoken, text)

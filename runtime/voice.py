@@ -16,8 +16,8 @@ class Attending:
 
     `rows` of each symbol that a step hands to the next begin with zeros, with 1 at the `first` symbol, or `ahead` there
     (and nearly 0 after it); `last_state`: what the last of `state_channels` begins with, else zero like all others.
-    `dropout`: channels of the prenet where it stays on. `window`: symbols before and after the last one that may be
-    attended to.
+    `dropout`: channels of the prenet where it stays on; `text_dropout`: of the encoder's. `window`: symbols before and
+    after the last one that may be attended to. `silence`: frames at the end without a band above it are cut off.
     """
 
     frames_per_step: int
@@ -28,7 +28,9 @@ class Attending:
     least_steps: int = 1
     most_steps: int = 10000
     dropout: int = 0
+    text_dropout: int = 0
     window: tuple[int, int] | None = None
+    silence: float | None = None
 
     @property
     def row(self) -> int:
@@ -44,7 +46,7 @@ class VoiceRecord:
     another scale. `prosody`: of pitch and energy, what can be shifted. `attending`: of a chain of steps. `squeeze`:
     frames that a flow takes as one column. `noise_scale`, `duration_noise_scale`, `length_scale` and `channels` are the
     chain's. `speakers` and `languages`: name -> row of the tables in voice.npz; `embedding_channels`: of the speaker
-    embedding that the voice takes instead.
+    embedding that the voice takes instead, `speaker_encoder`: the component that makes it of a recording.
     """
 
     chain: str
@@ -64,3 +66,4 @@ class VoiceRecord:
     acoustic: MelSettings | None = None
     squeeze: int = 1
     attending: Attending | None = None
+    speaker_encoder: str = ""

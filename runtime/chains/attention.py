@@ -28,9 +28,15 @@ def speak(record: VoiceRecord, run: Run, request: Request) -> Utterance:
     length = ids.shape[1]
     text_mask = np.ones((1, 1, length), np.float32)
     speaker = {} if request.speaker is None else {"speaker": request.speaker.astype(np.float32)[None, :, None]}
-    backward = np.arange(length - 1, -1, -1, dtype=np.int32)[None]
-    memory = run("encoder", {"ids": ids, "text_mask": text_mask, "backward": backward, **speaker})["memory"]
     random = np.random.default_rng(request.seed)
+
+    def dropped(*shape: int) -> np.ndarray:
+        return 2.0 * random.integers(0, 2, (1, 2, *shape)).astype(np.float32)
+
+    given = {"ids": ids, "text_mask": text_mask, "backward": from_the_end(length), **speaker}
+    if how.text_dropout:
+        given["dropout"] = dropped(length, how.text_dropout)
+    memory = run("encoder", given)["memory"]
     wanted = None if request.durations is None else -(-int(request.durations.sum()) // how.frames_per_step)
     frame, (state, alignment) = np.zeros((1, record.channels), np.float32), begin(how, length)
     made: list[np.ndarray] = []
@@ -38,7 +44,7 @@ def speak(record: VoiceRecord, run: Run, request: Request) -> Utterance:
     while not made or len(made) < (how.most_steps if wanted is None else wanted):
         offered = {"frame": frame, "memory": memory, "carried": state, "alignment": alignment}
         offered["text_mask"] = window(how, alignment) if how.window else text_mask
-        offered["dropout"] = 2.0 * random.integers(0, 2, (1, 2, max(how.dropout, 1))).astype(np.float32)
+        offered["dropout"] = dropped(max(how.dropout, 1))
         results = run("decoder_step", offered)
         state, alignment = results["next_carried"], results["next_alignment"]
         made.append(results["frames"])
@@ -48,8 +54,18 @@ def speak(record: VoiceRecord, run: Run, request: Request) -> Utterance:
         if wanted is None and stops and len(made) >= how.least_steps:
             break
     frames = np.ascontiguousarray(np.concatenate(made, axis=1).transpose(0, 2, 1))
-    mel = run("postnet", {"frames": frames, "frame_mask": np.ones((1, 1, frames.shape[2]), np.float32)})["mel"]
+    count = frames.shape[2]
+    offered = {"frames": frames, "frame_mask": np.ones((1, 1, count), np.float32), "backward": from_the_end(count)}
+    mel = run("postnet", offered)["mel"]
+    if how.silence is not None:
+        sounding = np.flatnonzero(mel[0].max(0) >= how.silence)
+        mel = np.ascontiguousarray(mel[..., : sounding[-1] + 1 if len(sounding) else 1])
     return Utterance(mel, {}, durations)
+
+
+def from_the_end(length: int) -> np.ndarray:
+    """Positions (1, length) from the last to the first."""
+    return np.arange(length - 1, -1, -1, dtype=np.int32)[None]
 
 
 def begin(how: Attending, length: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from runtime.commands import is_artefact
 from runtime.engines import EngineError
 from runtime.measure import (
     Measurement,
-    engine_names,
+    engines_for,
     measure,
     measurement_path,
     tool_versions,
@@ -33,7 +33,7 @@ def measure_bundle(options: argparse.Namespace) -> dict[str, Any]:
     )
     folder = bundle.measured if options.out is None else options.out
     written: dict[str, Any] = {}
-    for engine in engine_names(asked.engines, bundle.manifest.conversion.format):
+    for engine in engines_for(asked.engines, bundle):
         for number in range(options.repeat):
             found = measure(bundle, engine, asked, keep_audio=None if options.out else folder / "audio")
             path = folder / _name(bundle, found, number if options.repeat > 1 else None)

@@ -83,13 +83,14 @@ def _speaker(voice: Voice, options: argparse.Namespace) -> np.ndarray | None:
     if recording is None or options.speaker in voice.record.speakers or not recording.is_file():
         vector = voice.speaker(options.speaker)
         if vector is None and voice.record.embedding_channels:
-            raise BundleError("this voice speaks as a recording: pass --speaker REF.wav and --encoder BUNDLE")
+            also = "" if voice.record.speaker_encoder else " and --encoder BUNDLE"
+            raise BundleError(f"this voice speaks as a recording: pass --speaker REF.wav{also}")
         return vector
     if not voice.record.embedding_channels:
         raise BundleError(f"{options.voice.name} has voices of its own and clones none: --speaker takes their names")
-    if options.encoder is None:
+    if options.encoder is None and not voice.record.speaker_encoder:
         raise BundleError("to speak as a recording pass --encoder BUNDLE, what `python -m convert model=ge2e` made")
-    embedder = SpeakerEmbedder(options.encoder, options.engine, options.threads, options.compute_unit)
+    embedder = SpeakerEmbedder(options.encoder or options.voice, options.engine, options.threads, options.compute_unit)
     vector = embedder.embed_file(recording).vector
     if len(vector) != voice.record.embedding_channels:
         raise BundleError(
