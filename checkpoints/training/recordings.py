@@ -69,6 +69,20 @@ def joined(folder: Path) -> Tensor:
     return torch.from_numpy(np.concatenate([_read(file) for file in sorted(folder.glob("train-*.flac"))]))
 
 
+def clips_of(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """Every clip of a packed folder, held ones last: its name and samples (N,) int16."""
+    lengths: dict[str, dict[str, int]] = json.loads((folder / "clips.json").read_text())
+    for file, clips in lengths.items():
+        samples, start = _read(folder / f"{file}.flac"), 0
+        for name, length in clips.items():
+            yield name, samples[start : start + length]
+            start += length
+
+
+def held_names(folder: Path) -> set[str]:
+    return set(json.loads((folder / "clips.json").read_text()).get("held", ()))
+
+
 def held_clips(folder: Path) -> list[Tensor]:
     """Each held clip (N,) float32, cut to whole frames."""
     samples = torch.from_numpy(_read(folder / "held.flac")).float() / 32768
