@@ -55,7 +55,7 @@ class Speech:
 def read_speech(folder: Path, most_frames: int, device: str) -> Speech:
     """Clips of up to `most_frames` frames; longer ones are left out."""
     texts, held, spectrum = json.loads((folder / "texts.json").read_text()), held_names(folder), LogMel().to(device)
-    rows = []
+    rows: list[tuple[Tensor, Tensor, Tensor, bool]] = []
     with np.load(folder / "pitch.npz", allow_pickle=False) as pitches:
         for name, samples in clips_of(folder):
             whole = torch.from_numpy(samples[: len(samples) // HOP * HOP]).float() / 32768
@@ -63,7 +63,9 @@ def read_speech(folder: Path, most_frames: int, device: str) -> Speech:
                 ids = torch.tensor(texts[name]["ids"])
                 mel = spectrum(whole[None].to(device))[0].cpu()
                 rows.append((ids, mel, torch.from_numpy(pitches[name]).float(), name in held))
-    symbols, frames = (torch.tensor([row[part].shape[-1] for row in rows]) for part in (0, 1))
+    symbols, frames = (
+        torch.tensor([size(row) for row in rows]) for size in (lambda row: len(row[0]), lambda row: row[1].shape[1])
+    )
 
     def padded(parts: list[Tensor], length: int) -> Tensor:
         return torch.stack([F.pad(part, (0, length - part.shape[-1])) for part in parts]).to(device)
@@ -196,7 +198,7 @@ class Training:
             for given, value in zip((log_durations, pitch, energy), wanted)
         ]
         parts = [off, *others]
-        return off + PREDICTIONS * sum(others), [part.detach() for part in parts], mel  # type: ignore[return-value]
+        return off + PREDICTIONS * torch.stack(others).sum(), [part.detach() for part in parts], mel
 
     def _half(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_cuda, cache_enabled=False)

@@ -38,7 +38,8 @@ class Aligner(nn.Module):
 
 
 def forward_sum(scores: Tensor, symbols: Tensor, frames: Tensor) -> Tensor:
-    """Minus the log probability of all alignments that go through the symbols in order: scores (B, F, T), counts (B,)."""
+    """Minus the log probability of all alignments that go through the symbols in order; scores (B, F, T), counts of
+    symbols and frames (B,)."""
     padded = F.log_softmax(F.pad(scores, (1, 0), value=BLANK), 2).transpose(0, 1)
     targets = torch.arange(1, scores.shape[2] + 1, device=scores.device).expand(len(scores), -1)
     losses = F.ctc_loss(padded, targets, frames, symbols, reduction="none", zero_infinity=True)

@@ -1,6 +1,7 @@
-"""A trained generator as a checkpoint in Coqui's layout, `model.safetensors` (float16) and `config.json`.
+"""A trained network as a checkpoint in Coqui's layout, `model.safetensors` (float16) and `config.json`.
 
 python -m checkpoints.training.export generator.pt FOLDER
+python -m checkpoints.training.export forward.pt FOLDER
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from checkpoints.load import fold_weight_norm
+from checkpoints.training.forward import DROPOUT, HIDDEN, INNER, LAYERS, LONGEST, PREDICTOR, SYMBOLS, TEXT, sines
 from checkpoints.training.mel import FMAX, HOP, N_FFT, N_MELS, SAMPLE_RATE
 from checkpoints.training.networks import DILATIONS, KERNELS, UPSAMPLING
 
@@ -50,12 +52,42 @@ def export_generator(source: Path, folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
 
 
+def export_forward(source: Path, folder: Path) -> None:
+    """As `export_generator`, of FastSpeech 2."""
+    from safetensors.torch import save_file
+
+    saved: dict[str, Tensor] = torch.load(source, map_location="cpu", weights_only=True)
+    layers = {"hidden_channels_ffn": INNER, "num_heads": 1, "num_layers": LAYERS, "dropout_p": DROPOUT}
+    config: dict[str, Any] = {
+        "model": "fastspeech2",
+        **TEXT,
+        "model_args": {
+            "num_chars": SYMBOLS,
+            "out_channels": N_MELS,
+            "hidden_channels": HIDDEN,
+            "use_aligner": False,
+            "use_pitch": True,
+            "use_energy": True,
+            **{f"{kind}_predictor_hidden_channels": PREDICTOR for kind in ("duration", "pitch", "energy")},
+            "encoder_type": "fftransformer",
+            "encoder_params": layers,
+            "decoder_type": "fftransformer",
+            "decoder_params": layers,
+        },
+        "audio": AUDIO,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {**saved, "pos_encoder.pe": sines(LONGEST).T[None]}
+    save_file({name: value.half().contiguous() for name, value in weights.items()}, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="checkpoints.training.export", description=__doc__)
-    parser.add_argument("generator", type=Path, help="what checkpoints.training.vocoder left")
+    parser.add_argument("network", type=Path, help="what checkpoints.training.vocoder or .acoustic left")
     parser.add_argument("folder", type=Path)
     options = parser.parse_args()
-    export_generator(options.generator, options.folder)
+    (export_forward if options.network.name == "forward.pt" else export_generator)(options.network, options.folder)
     print(f"wrote {options.folder}: {(options.folder / 'model.safetensors').stat().st_size / 1e6:.2f} MB")
 
 

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from checkpoints.training.mel import N_MELS
 
-HIDDEN, INNER, LAYERS, PREDICTOR, DROPOUT = 192, 576, 4, 256, 0.1
+HIDDEN, INNER, LAYERS, PREDICTOR, DROPOUT = 192, 512, 4, 256, 0.1
 # How the voice reads, in Coqui's terms (converters/text.py): the phonemes are its default ones.
 TEXT: dict[str, Any] = {
     "use_phonemes": True, "phonemizer": "espeak", "phoneme_language": "en-us", "text_cleaner": "phoneme_cleaners",
     "add_blank": False, "enable_eos_bos_chars": True, "characters": None,
 }  # fmt: skip
 SYMBOLS = 132
-LONGEST = 2000  # frames that positions are known of
+LONGEST = 5000  # frames that positions are known of, as in coqui-tts
 
 
 class Layer(nn.Module):

@@ -27,7 +27,7 @@ LOWEST, HIGHEST = 65.0, 500.0  # hertz
 
 def transcripts(paths: Sequence[Path]) -> dict[str, str]:
     """Clip -> text."""
-    found = {}
+    found: dict[str, str] = {}
     for path in paths:
         if path.suffix == ".csv":
             lines = path.read_text().splitlines()

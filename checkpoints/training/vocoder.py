@@ -48,6 +48,8 @@ class Training:
             )
             for network in (self.generator, self.discriminators)
         )  # fmt: skip
+        if options.begin is not None:
+            begin_from(self.generator, options.begin)
         self.average = {name: value.detach().clone() for name, value in self.generator.state_dict().items()}
         self.steps, self.spent, self.losses = 0, 0.0, torch.zeros(4, device=device)
 
@@ -169,6 +171,18 @@ class Training:
         return sum(errors) / len(errors)
 
 
+def begin_from(generator: Generator, folder: Path) -> None:
+    """Sets its weights to those of an exported checkpoint; weight norm takes what its product is."""
+    from safetensors.torch import load_file
+
+    weights = load_file(folder / "model.safetensors")
+    with torch.no_grad():
+        for name, layer in generator.named_modules():
+            if f"{name}.weight" in weights:
+                layer.weight = weights[f"{name}.weight"].float().to(layer.bias.device)  # type: ignore[union-attr]
+                layer.bias.copy_(weights[f"{name}.bias"])  # type: ignore[operator, union-attr]
+
+
 def captured(training: Training, step: Callable[[], None]) -> Callable[[], None]:
     """The step as a CUDA graph: launched at once, not operation by operation. On a CPU as it is."""
     if not training.is_cuda:
@@ -251,6 +265,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=9.0, help="this call takes [%(default)s]")
     parser.add_argument("--total", type=float, default=27.0, help="of the whole schedule [%(default)s]")
     parser.add_argument("--alone", type=float, default=3.0, help="minutes without discriminators [%(default)s]")
+    parser.add_argument("--begin", type=Path, metavar="CHECKPOINT", help="weights to go on from [none]")
     parser.add_argument("--steps", type=int, default=10**9, help="at most [no limit]")
     parser.add_argument("--channels", type=int, default=256, help="of the generator [%(default)s]")
     parser.add_argument("--batch", type=int, default=8, help="[%(default)s]")

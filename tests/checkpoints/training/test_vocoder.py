@@ -8,7 +8,7 @@ import soundfile
 import torch
 
 from checkpoints.load import fold_weight_norm
-from checkpoints.training import recordings, vocoder
+from checkpoints.training import export, recordings, vocoder
 from checkpoints.training.mel import LogMel, mel_filters
 from checkpoints.training.networks import Generator
 from checkpoints.training.state import load_state, save_state
@@ -81,6 +81,17 @@ def test_a_training_goes_on_where_it_stopped(packed, tmp_path, monkeypatch, caps
     assert "begun at step 0" in said and "resumed at step 3" in said and "saved at step 5" in said
     weights = torch.load(out / "generator.pt", weights_only=True)
     assert weights["conv_pre.bias"].dtype == torch.float16 and set(weights) == set(Generator(16).state_dict())
+
+
+def test_a_training_goes_on_from_an_exported_generator(tmp_path):
+    torch.manual_seed(0)
+    first, second = Generator(16), Generator(16)
+    torch.save(first.state_dict(), tmp_path / "generator.pt")
+    export.export_generator(tmp_path / "generator.pt", tmp_path / "voice")
+    vocoder.begin_from(second, tmp_path / "voice")
+    mel = torch.randn(1, 80, 12)
+    with torch.no_grad():
+        torch.testing.assert_close(second(mel), first(mel), atol=1e-3, rtol=1e-2)
 
 
 def test_a_state_travels_in_small_files_and_a_torn_one_is_refused(tmp_path, monkeypatch):
