@@ -17,7 +17,7 @@ def main(target: Path) -> None:
     from safetensors.torch import load_file
 
     logging.getLogger("coremltools").setLevel(logging.ERROR)
-    folder = Path(__file__).parent.parent / "checkpoints" / "bundled" / "kathleen_hifigan_v2"
+    folder = Path(__file__).parent.parent / "checkpoints" / "bundled" / "kathleen_hifigan"
     settings = json.loads((folder / "config.json").read_text())["generator_model_params"]
     generator = import_coqui("TTS.vocoder.models.hifigan_generator").HifiganGenerator(**settings)
     generator.remove_weight_norm()

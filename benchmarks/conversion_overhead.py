@@ -25,7 +25,7 @@ from converters.formats.mlprogram import _tensor_types
 from converters.options import FormatOptions, PrecisionOptions, Shape
 from runtime.coreml_tools import coremltools
 
-MODELS = {"hifigan": "kathleen_hifigan_v2", "ge2e": "rtvc_encoder", "vits": "joe_vits"}
+MODELS = {"hifigan": "kathleen_hifigan", "ge2e": "rtvc_encoder", "vits": "joe_vits"}
 
 
 def bare(component: Component, folder: Path) -> float:

@@ -23,7 +23,7 @@ from runtime.measure import Measurement
 
 SECONDS = 600  # for a job
 MATRIX = {
-    "hifigan": ["checkpoint=kathleen_hifigan_v2"],
+    "hifigan": ["checkpoint=kathleen_hifigan"],
     "ge2e": ["checkpoint=rtvc_encoder"],
     "vits": ["checkpoint=joe_vits"],
     **{

@@ -17,7 +17,7 @@ from checkpoints.files import read_config, sha256_of
 from checkpoints.options import CheckpointOptions
 
 # The only weights that may stand in for others, and only where nobody named any.
-FALLBACK = {"hifigan": "kathleen_hifigan_v2"}
+FALLBACK = {"hifigan": "kathleen_hifigan"}
 
 # The file that Coqui takes from an unpacked model, in its order (coqui-tts TTS/utils/manage.py); else the only one.
 _WEIGHT_FILES = ("model.safetensors", "model_file.pth", "model_file.pth.tar", "model.pth", "checkpoint.pth")

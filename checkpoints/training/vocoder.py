@@ -179,8 +179,8 @@ def begin_from(generator: Generator, folder: Path) -> None:
     with torch.no_grad():
         for name, layer in generator.named_modules():
             if f"{name}.weight" in weights:
-                layer.weight = weights[f"{name}.weight"].float().to(layer.bias.device)  # type: ignore[union-attr]
-                layer.bias.copy_(weights[f"{name}.bias"])  # type: ignore[operator, union-attr]
+                layer.weight = weights[f"{name}.weight"].float().to(layer.bias.device)
+                layer.bias.copy_(weights[f"{name}.bias"])
 
 
 def captured(training: Training, step: Callable[[], None]) -> Callable[[], None]:

@@ -70,7 +70,7 @@ def test_the_bundle_is_a_registered_model_that_downloads_as_it_was(copy, store, 
 
     tracking.track(copy.path, store)
     mlflow.set_tracking_uri(store.uri)
-    series = "kathleen_hifigan_v2-mlprogram-fp16-polyphase-offline"
+    series = "kathleen_hifigan-mlprogram-fp16-polyphase-offline"
     folder = mlflow.artifacts.download_artifacts(f"models:/{series}/1", dst_path=str(tmp_path / "down"))
     assert file_hashes(Path(folder)) == copy.manifest.files
 
@@ -156,6 +156,5 @@ def test_checkpoints_can_be_told_apart_in_mlflows_plots():
     """Its parallel coordinates show the first ten characters of a parameter's values, and merge equal ones."""
     from checkpoints.catalogue import catalogue
 
-    # the provisional vocoder goes when nothing is measured with it any more
-    shown = [name[:10] for name in catalogue() if name != "kathleen_hifigan_v2"]
+    shown = [name[:10] for name in catalogue()]
     assert len(shown) == len(set(shown))

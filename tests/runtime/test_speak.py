@@ -165,7 +165,7 @@ def mel_voice(tmp_path_factory, convert_job):
 def test_a_voice_that_makes_a_mel_is_played_by_the_vocoder_in_its_bundle(mel_voice, fp32, plain, tmp_path, capsys):
     manifest = mel_voice.bundle.manifest
     assert [part.name for part in manifest.components] == ["encoder", "decoder", "generator"]
-    assert manifest.parts["vocoder"].name == "kathleen_hifigan_v2" and not manifest.parts["vocoder"].fallback
+    assert manifest.parts["vocoder"].name == "kathleen_hifigan" and not manifest.parts["vocoder"].fallback
     assert (manifest.voice.last, manifest.voice.features.framing) == ("generator", "hifigan")
     audio = {}
     other = ["--vocoder", str(fp32.bundle.path)]
