@@ -32,7 +32,7 @@ def test_a_floor_imports_only_the_floors_below_it(floor):
     ours = {*ALLOWED, "conf", "voxport"}
     for path in (ROOT / floor).rglob("*.py"):
         # recipes stand above what they train for
-        allowed = ALLOWED[floor] | ({"converters"} if path.is_relative_to(RECIPES) else set())
+        allowed = ALLOWED[floor] | ({"converters", "ops"} if path.is_relative_to(RECIPES) else set())
         foreign = set(imports(path)) & ours - {floor} - allowed
         assert not foreign, f"{path.relative_to(ROOT)} imports {foreign}"
 

@@ -13,7 +13,7 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -205,7 +205,8 @@ class Training:
 
     def after_step(self) -> None:
         self.steps += 1
-        names, current = list(self.average), self.network.state_dict()
+        current = self.network.state_dict()
+        names = [name for name, value in current.items() if value.is_floating_point()]
         share = 0.001 if self.steps > 3000 else 0.02
         torch._foreach_lerp_([self.average[name] for name in names], [current[name] for name in names], share)
 
@@ -230,7 +231,7 @@ class Training:
             unpack_optimiser(optimiser, state[name])
             for group in optimiser.param_groups:
                 group["lr"] = self.rate
-        self.average = {name: value.float() for name, value in state["average"].items()}
+        self.average = {name: value.to(self.average[name].dtype) for name, value in state["average"].items()}
         self.steps, self.spent = state["steps"], state["spent"]
         torch.manual_seed(self.options.seed + self.steps)  # not the same clips again
 
@@ -243,15 +244,20 @@ class Training:
                 "judges": self.judges.state_dict(),
                 "optimiser": packed_optimiser(self.optimiser),
                 "judges_optimiser": packed_optimiser(self.judges_optimiser),
-                "average": {name: value.half() for name, value in self.average.items()},
+                "average": halved(self.average),
                 "durations": self.durations.short(),
                 "steps": self.steps,
                 "spent": self.spent,
             },
         )
         aside = self.options.out / ".forward.pt.partial"
-        torch.save({name: value.half().cpu() for name, value in self.average.items()}, aside)
+        torch.save({name: value.cpu() for name, value in halved(self.average).items()}, aside)
         aside.rename(self.options.out / "forward.pt")
+
+
+def halved(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What are not counts in half precision."""
+    return {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
 
 
 def captured(training: Training, is_judged: bool) -> Callable[[], None]:
@@ -338,7 +344,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10**9, help="at most [no limit]")
     parser.add_argument("--frames", type=int, default=448, help="longer clips are left out [%(default)s]")
     parser.add_argument("--batch", type=int, default=32, help="clips [%(default)s]")
-    parser.add_argument("--rate", type=float, default=1e-3, help="learning rate [%(default)s]")
+    parser.add_argument("--rate", type=float, default=2e-4, help="learning rate [%(default)s]")
     parser.add_argument("--seed", type=int, default=0, help="[%(default)s]")
     parser.add_argument("--tell", type=float, default=30.0, help="seconds between lines [%(default)s]")
     train(parser.parse_args())

@@ -15,7 +15,20 @@ import torch
 from torch import Tensor
 
 from checkpoints.load import fold_weight_norm
-from checkpoints.training.forward import DROPOUT, HIDDEN, INNER, LAYERS, LONGEST, PREDICTOR, SYMBOLS, TEXT, sines
+from checkpoints.training.forward import (
+    DROPOUT,
+    HEADS,
+    HIDDEN,
+    INNER,
+    LAYERS,
+    NEAR,
+    PREDICTOR,
+    SYMBOLS,
+    TEXT,
+    WAVE_DROPOUT,
+    WAVE_LAYERS,
+    WAVES,
+)
 from checkpoints.training.mel import FMAX, HOP, N_FFT, N_MELS, SAMPLE_RATE
 from checkpoints.training.networks import DILATIONS, KERNELS, UPSAMPLING
 
@@ -57,7 +70,6 @@ def export_forward(source: Path, folder: Path) -> None:
     from safetensors.torch import save_file
 
     saved: dict[str, Tensor] = torch.load(source, map_location="cpu", weights_only=True)
-    layers = {"hidden_channels_ffn": INNER, "num_heads": 1, "num_layers": LAYERS, "dropout_p": DROPOUT}
     config: dict[str, Any] = {
         "model": "fastspeech2",
         **TEXT,
@@ -69,16 +81,32 @@ def export_forward(source: Path, folder: Path) -> None:
             "use_pitch": True,
             "use_energy": True,
             **{f"{kind}_predictor_hidden_channels": PREDICTOR for kind in ("duration", "pitch", "energy")},
-            "encoder_type": "fftransformer",
-            "encoder_params": layers,
-            "decoder_type": "fftransformer",
-            "decoder_params": layers,
+            "positional_encoding": False,
+            "encoder_type": "relative_position_transformer",
+            "encoder_params": {
+                "hidden_channels_ffn": INNER,
+                "num_heads": HEADS,
+                "num_layers": LAYERS,
+                "kernel_size": 3,
+                "dropout_p": DROPOUT,
+                "rel_attn_window_size": NEAR,
+                "input_length": None,
+            },
+            "decoder_type": "wavenet",
+            "decoder_params": {
+                "num_blocks": WAVES,
+                "hidden_channels": HIDDEN,
+                "kernel_size": 5,
+                "dilation_rate": 2,
+                "num_layers": WAVE_LAYERS,
+                "dropout_p": WAVE_DROPOUT,
+            },
         },
         "audio": AUDIO,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {**saved, "pos_encoder.pe": sines(LONGEST).T[None]}
-    save_file({name: value.half().contiguous() for name, value in weights.items()}, folder / "model.safetensors")
+    weights = {name: value.half().contiguous() if value.is_floating_point() else value for name, value in saved.items()}
+    save_file(weights, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
 
 

@@ -3,52 +3,178 @@ what a mel is judged by while it learns to be sharp."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from checkpoints.training.mel import N_MELS
+from ops.attention import to_absolute, to_relative
 
-HIDDEN, INNER, LAYERS, PREDICTOR, DROPOUT = 192, 512, 4, 256, 0.1
+HIDDEN, PREDICTOR, DROPOUT = 192, 256, 0.1
+HEADS, NEAR, INNER, LAYERS = 2, 4, 448, 4  # of the encoder: heads, positions to each side, channels, layers
+WAVES, WAVE_LAYERS, WAVE_DROPOUT = 2, 4, 0.05  # of the decoder: blocks, layers of each
 # How the voice reads, in Coqui's terms (converters/text.py): the phonemes are its default ones.
 TEXT: dict[str, Any] = {
     "use_phonemes": True, "phonemizer": "espeak", "phoneme_language": "en-us", "text_cleaner": "phoneme_cleaners",
     "add_blank": False, "enable_eos_bos_chars": True, "characters": None,
 }  # fmt: skip
 SYMBOLS = 132
-LONGEST = 5000  # frames that positions are known of, as in coqui-tts
 
 
-class Layer(nn.Module):
-    """FFTransformer of coqui-tts, which adds what attention gives twice."""
+class Attention(nn.Module):
+    """RelativePositionMultiHeadAttention of coqui-tts (Shaw et al. 2018, arXiv 1803.02155)."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.self_attn = nn.MultiheadAttention(HIDDEN, 1, dropout=DROPOUT, batch_first=True)
-        self.conv1, self.conv2 = nn.Conv1d(HIDDEN, INNER, 3, padding=1), nn.Conv1d(INNER, HIDDEN, 3, padding=1)
-        self.norm1, self.norm2 = nn.LayerNorm(HIDDEN), nn.LayerNorm(HIDDEN)
+        size = HIDDEN // HEADS
+        self.conv_q, self.conv_k, self.conv_v, self.conv_o = (nn.Conv1d(HIDDEN, HIDDEN, 1) for _ in range(4))
+        self.emb_rel_k, self.emb_rel_v = (
+            nn.Parameter(torch.randn(1, 2 * NEAR + 1, size) / size**0.5) for _ in range(2)
+        )
+        self.dropout = nn.Dropout(DROPOUT)
+
+    def forward(self, x: Tensor, both: Tensor) -> Tensor:
+        """x (B, H, T), both (B, 1, T, T): 1 where there are symbols -> (B, H, T)."""
+        size = HIDDEN // HEADS
+        query, key, value = (
+            conv(x).unflatten(1, (HEADS, size)).transpose(2, 3) for conv in (self.conv_q, self.conv_k, self.conv_v)
+        )
+        scores = query @ key.transpose(2, 3) + to_absolute(query @ self.emb_rel_k.transpose(1, 2), NEAR)
+        weights = self.dropout(F.softmax((scores / size**0.5).masked_fill(both == 0, -1e4), dim=-1))
+        heads = weights @ value + to_relative(weights, NEAR) @ self.emb_rel_v
+        made: Tensor = self.conv_o(heads.transpose(2, 3).flatten(1, 2))
+        return made
+
+
+class FeedForward(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv_1, self.conv_2 = nn.Conv1d(HIDDEN, INNER, 3, padding=1), nn.Conv1d(INNER, HIDDEN, 3, padding=1)
         self.dropout = nn.Dropout(DROPOUT)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """x (B, T, H), mask (B, T) -> (B, T, H)."""
-        attended, _ = self.self_attn(x, x, x, key_padding_mask=mask == 0, need_weights=False)
-        x = self.norm1(x + self.dropout(attended) + attended) * mask[..., None]
-        made = self.conv2(F.relu(self.conv1(x.transpose(1, 2))) * mask[:, None])
-        return self.norm2(x + self.dropout(made).transpose(1, 2))
+        """x (B, H, T), mask (B, 1, T) -> (B, H, T)."""
+        return self.conv_2(self.dropout(F.relu(self.conv_1(x * mask))) * mask) * mask
 
 
-class Layers(nn.Module):
+class Transformer(nn.Module):
+    """RelativePositionTransformer of coqui-tts."""
+
     def __init__(self) -> None:
         super().__init__()
-        self.fft_layers = nn.ModuleList(Layer() for _ in range(LAYERS))
+        self.attn_layers = nn.ModuleList(Attention() for _ in range(LAYERS))
+        self.norm_layers_1, self.norm_layers_2 = (
+            nn.ModuleList(ChannelNorm(HIDDEN) for _ in range(LAYERS)) for _ in range(2)
+        )
+        self.ffn_layers, self.dropout = nn.ModuleList(FeedForward() for _ in range(LAYERS)), nn.Dropout(DROPOUT)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        for layer in self.fft_layers:
-            x = layer(x, mask)
-        return x * mask[..., None]
+        """x (B, H, T), mask (B, 1, T) -> (B, H, T)."""
+        both = (mask.unsqueeze(2) * mask.unsqueeze(3)).detach()
+        layers = zip(self.attn_layers, self.norm_layers_1, self.ffn_layers, self.norm_layers_2)
+        for attention, norm_1, feed_forward, norm_2 in layers:
+            x = x * mask
+            x = norm_1(x + self.dropout(attention(x, both)))
+            x = norm_2(x + self.dropout(feed_forward(x, mask)))
+        return x * mask
+
+
+class ConvNorm(nn.Module):
+    """Conv1dBN of coqui-tts: no padding, zeros instead where a window reaches beyond the text, ReLU, batch norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1d, self.norm = nn.Conv1d(HIDDEN, HIDDEN, 5), nn.BatchNorm1d(HIDDEN)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x (B, H, T), mask (B, 1, T) -> (B, H, T)."""
+        inside = F.pad(mask, (2, 0))[..., : mask.shape[2]] * F.pad(mask, (0, 2))[..., 2:]
+        made: Tensor = self.norm(F.relu(self.conv1d(F.pad(x, (2, 2))) * inside))
+        return made
+
+
+class ConvNorms(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv_bn_blocks = nn.ModuleList([ConvNorm()])
+
+
+class Prenet(nn.Module):
+    """ResidualConv1dBNBlock of coqui-tts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.res_blocks = nn.ModuleList(ConvNorms() for _ in range(3))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        for block in self.res_blocks:
+            x = (x + block.conv_bn_blocks[0](x, mask)) * mask  # type: ignore[index, operator]
+        return x
+
+
+class Encoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.prenet, self.rel_pos_transformer = Prenet(), Transformer()
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        made: Tensor = self.rel_pos_transformer(self.prenet(x * mask, mask), mask)
+        return made
+
+
+class WaveNet(nn.Module):
+    """WN of coqui-tts (van den Oord et al. 2016, arXiv 1609.03499, without causality)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.in_layers, self.res_skip_layers = nn.ModuleList(), nn.ModuleList()
+        for index in range(WAVE_LAYERS):
+            dilation, made = 2**index, HIDDEN * (1 if index == WAVE_LAYERS - 1 else 2)
+            self.in_layers.append(
+                weight_norm(nn.Conv1d(HIDDEN, 2 * HIDDEN, 5, dilation=dilation, padding=2 * dilation))
+            )
+            self.res_skip_layers.append(weight_norm(nn.Conv1d(HIDDEN, made, 1)))
+        self.dropout = nn.Dropout(WAVE_DROPOUT)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x (B, H, F), mask (B, 1, F) -> (B, H, F)."""
+        skipped: Tensor | None = None
+        for inner, outer in zip(self.in_layers, self.res_skip_layers):
+            gates = self.dropout(inner(x))
+            made = outer(torch.tanh(gates[:, :HIDDEN]) * torch.sigmoid(gates[:, HIDDEN:]))
+            if made.shape[1] > HIDDEN:
+                x, made = (x + made[:, :HIDDEN]) * mask, made[:, HIDDEN:]
+            skipped = made if skipped is None else skipped + made
+        assert skipped is not None
+        return skipped * mask
+
+
+class WaveNets(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.wn_blocks = nn.ModuleList(WaveNet() for _ in range(WAVES))
+
+
+class Decoder(nn.Module):
+    """WaveNetDecoder of coqui-tts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prenet, self.wn = nn.Conv1d(HIDDEN, HIDDEN, 1), WaveNets()
+        layers: list[nn.Module] = []
+        for _ in range(3):
+            layers += [nn.Conv1d(HIDDEN, HIDDEN, 1), nn.ReLU()]
+        self.postnet = nn.Sequential(*layers, nn.Conv1d(HIDDEN, N_MELS, 1))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x (B, H, F), mask (B, 1, F) -> mel (B, n_mels, F)."""
+        x = self.prenet(x) * mask
+        for block in self.wn.wn_blocks:
+            x = block(x, mask)
+        return self.postnet(x) * mask
 
 
 class Predictor(nn.Module):
@@ -86,31 +212,23 @@ class ChannelNorm(nn.Module):
 class Forward(nn.Module):
     """Its state dict is ForwardTTS's."""
 
-    positions: Tensor
-
     def __init__(self) -> None:
         super().__init__()
         self.emb = nn.Embedding(SYMBOLS, HIDDEN)
         self.encoder, self.decoder = nn.Module(), nn.Module()
-        self.encoder.encoder = Layers()
-        self.decoder.decoder = nn.Module()
-        self.decoder.decoder.transformer_block, self.decoder.decoder.postnet = Layers(), nn.Conv1d(HIDDEN, N_MELS, 1)
+        self.encoder.encoder, self.decoder.decoder = Encoder(), Decoder()
         self.duration_predictor, self.pitch_predictor, self.energy_predictor = (Predictor() for _ in range(3))
         self.pitch_emb, self.energy_emb = (nn.Conv1d(1, HIDDEN, 3, padding=1) for _ in range(2))
-        self.register_buffer("positions", sines(LONGEST), persistent=False)
 
     def encoded(self, ids: Tensor, mask: Tensor) -> Tensor:
         """ids (B, T), mask (B, T) -> (B, H, T)."""
-        encoder: Any = self.encoder.encoder
-        hidden: Tensor = encoder(self.emb(ids) * mask[..., None], mask)
-        return hidden.transpose(1, 2)
+        hidden: Tensor = self.encoder.encoder(self.emb(ids).transpose(1, 2), mask[:, None])  # type: ignore[operator]
+        return hidden
 
     def decoded(self, expanded: Tensor, mask: Tensor) -> Tensor:
         """expanded (B, H, F), mask (B, F) -> mel (B, n_mels, F)."""
-        decoder: Any = self.decoder.decoder
-        x = expanded.transpose(1, 2) * math.sqrt(HIDDEN) + self.positions[: expanded.shape[2]] * mask[..., None]
-        mel: Tensor = decoder.postnet(decoder.transformer_block(x, mask).transpose(1, 2))
-        return mel * mask[:, None]
+        mel: Tensor = self.decoder.decoder(expanded, mask[:, None])  # type: ignore[operator]
+        return mel
 
     def forward(
         self, ids: Tensor, text_mask: Tensor, durations: Tensor, pitch: Tensor, energy: Tensor, frame_mask: Tensor
@@ -143,13 +261,6 @@ def spread(durations: Tensor, frames: int) -> Tensor:
     ends = durations.cumsum(1)[..., None]
     at = torch.arange(frames, device=durations.device)
     return ((at < ends) & (at >= ends - durations[..., None])).float()
-
-
-def sines(length: int) -> Tensor:
-    """(T, H): Vaswani et al. 2017, arXiv 1706.03762, section 3.5; sine and cosine interleaved."""
-    rates = torch.exp(torch.arange(0, HIDDEN, 2).float() * -(math.log(10000.0) / HIDDEN))
-    angles = torch.arange(length).float()[:, None] * rates
-    return torch.stack([torch.sin(angles), torch.cos(angles)], 2).reshape(length, HIDDEN)
 
 
 class Judges(nn.Module):
