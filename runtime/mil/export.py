@@ -31,8 +31,11 @@ def export(package: Package, path: Path) -> None:
     interface = package.interface
     if interface.labels:
         raise NotLowered(f"{package.path.name} gives class labels, which are not lowered to ONNX")
+    function = package.program.functions[package.function]
+    if any(op.op_type == "while_loop" for op in function.operations):
+        raise NotLowered(f"{package.path.name} has loops, which are not lowered to ONNX")
     specs = {spec.name: spec for spec in [*interface.inputs, *interface.states]}
-    taken = [specs[name] for name in package.program.functions[package.function].inputs]
+    taken = [specs[name] for name in function.inputs]
     examples = tuple(
         torch.zeros(spec.default_shape, dtype=getattr(torch, spec.dtype.replace("float16", "float32")))
         for spec in taken

@@ -1,12 +1,16 @@
 """What more than one op makes: blocks, states, computed parameters, several outputs, compressed weights."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from runtime.coreml_tools import coremltools
+from runtime.engines import NotLowered
 from runtime.engines.mil import MilEngine
 from runtime.engines.onnx import OnnxEngine
+from runtime.measure import engines_for
 
 ct = coremltools()
 from coremltools.converters.mil import Builder as mb  # noqa: E402
@@ -22,11 +26,24 @@ def test_a_loop_captures_values_from_outside(saved):
             loop_vars=(x,),
         )
 
-    engine = MilEngine(saved(program))
+    path = saved(program)
+    engine = MilEngine(path)
     for start, step, expected in ((0.0, 3.0, 12.0), (11.0, 3.0, 11.0)):
         inputs = {"x": np.array([start], np.float32), "step": np.array([step], np.float32)}
         (result,) = engine.run(inputs).values()
         assert result == expected
+    with pytest.raises(NotLowered, match="has loops, which are not lowered to ONNX"):
+        OnnxEngine(path)
+
+
+def test_auto_measures_a_program_with_loops_in_mil_alone(fp16):
+    (component,) = fp16.bundle.manifest.components
+    looping = component.model_copy(update={"ops": {"while_loop": 1}})
+    manifest = fp16.bundle.manifest.model_copy(update={"components": (looping,)})
+    bundle = dataclasses.replace(fp16.bundle, manifest=manifest)
+    assert engines_for(["auto"], fp16.bundle)[:2] == ["mil", "onnx"]
+    assert engines_for(["auto"], bundle)[:1] == ["mil"] and "onnx" not in engines_for(["auto"], bundle)
+    assert engines_for(["onnx"], bundle) == ["onnx"], "who asks for it is told why"
 
 
 def test_both_branches_of_a_choice(saved):
