@@ -15,12 +15,14 @@ QUICK = MeasureOptions(bench_seconds=0)
 
 
 def worsened(bundle: Bundle, folder: Path, name: str, flip: int | None = 0x10, **manifest) -> Bundle:
-    """A copy whose weights have another bit in the middle, and whose manifest says so: a whole bundle of its own."""
+    """A copy of which 64 weights in the middle have another bit, and whose manifest says so: a bundle of its own."""
     path = Path(shutil.copytree(bundle.path, folder / name))
     if flip is not None:
         blob = next(path.rglob("weight.bin"))
         raw = bytearray(blob.read_bytes())
-        raw[len(raw) // 2 + 1] ^= flip
+        middle = len(raw) // 4 * 2 + 1
+        for at in range(middle, middle + 128, 2):  # the upper byte of half precision
+            raw[at] ^= flip
         blob.write_bytes(raw)
     row = json.loads((path / MANIFEST).read_text()) | {"files": file_hashes(path), "name": name, **manifest}
     row["key"] = hashlib.sha256(name.encode()).hexdigest()
