@@ -57,7 +57,7 @@ SAMPLED_FRAMES = 48  # of a clip or sentence: some ten thousand samples one afte
 
 
 def clip_goldens(components: Sequence[Component]) -> dict[str, list[GoldenCase]]:
-    """Of a vocoder or a speaker encoder: what each bundled clip gives; where a vocoder samples, one clip's beginning."""
+    """Of a vocoder or a speaker encoder: what each bundled clip gives; of one that samples, a clip's beginning."""
     cases: dict[str, list[GoldenCase]] = {component.name: [] for component in components}
     main = next((component for component in components if component.sampler), components[0])
     known = {component.name: component for component in components}

@@ -211,10 +211,8 @@ def with_noise(mel: np.ndarray, settings: MelSettings, start: int = 0) -> np.nda
     if not rows:
         return mel
     first, last = start // _NOISE_BLOCK, (start + frames - 1) // _NOISE_BLOCK
-    blocks = [_noise_block(number, rows, settings.noise) for number in range(first, last + 1)] or [
-        np.zeros((0, rows), np.float32)
-    ]
-    noise = np.concatenate(blocks)[start - first * _NOISE_BLOCK :][:frames].T
+    blocks = [_noise_block(number, rows, settings.noise) for number in range(first, last + 1)]
+    noise = np.concatenate([np.zeros((0, rows), np.float32), *blocks])[start - first * _NOISE_BLOCK :][:frames].T
     return np.concatenate([mel, np.broadcast_to(noise, (*mel.shape[:-2], *noise.shape))], axis=-2)
 
 

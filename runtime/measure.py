@@ -383,9 +383,8 @@ def engines_for(asked: Sequence[str], bundle: Bundle) -> list[str]:
     artefact_format = bundle.manifest.conversion.format
     names = engine_names(asked, artefact_format)
     loops = any("while_loop" in component.ops for component in bundle.manifest.components)
-    if artefact_format == "mlprogram" and loops and "onnx" not in asked:
-        names.remove("onnx")
-    return names
+    is_left_out = artefact_format == "mlprogram" and loops and "onnx" not in asked
+    return [name for name in names if name != "onnx" or not is_left_out]
 
 
 def measurement_key(bundle: Bundle, engine: str, options: MeasureOptions) -> str:

@@ -97,9 +97,15 @@ class ConvNorm(nn.Module):
 
 
 class ConvNorms(nn.Module):
+    """Conv1dBNBlock of coqui-tts, of one layer."""
+
     def __init__(self) -> None:
         super().__init__()
         self.conv_bn_blocks = nn.ModuleList([ConvNorm()])
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        made: Tensor = self.conv_bn_blocks[0](x, mask)
+        return made
 
 
 class Prenet(nn.Module):
@@ -111,7 +117,7 @@ class Prenet(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         for block in self.res_blocks:
-            x = (x + block.conv_bn_blocks[0](x, mask)) * mask  # type: ignore[index, operator]
+            x = (x + block(x, mask)) * mask
         return x
 
 
@@ -212,6 +218,9 @@ class ChannelNorm(nn.Module):
 class Forward(nn.Module):
     """Its state dict is ForwardTTS's."""
 
+    encoder: Any
+    decoder: Any
+
     def __init__(self) -> None:
         super().__init__()
         self.emb = nn.Embedding(SYMBOLS, HIDDEN)
@@ -222,12 +231,12 @@ class Forward(nn.Module):
 
     def encoded(self, ids: Tensor, mask: Tensor) -> Tensor:
         """ids (B, T), mask (B, T) -> (B, H, T)."""
-        hidden: Tensor = self.encoder.encoder(self.emb(ids).transpose(1, 2), mask[:, None])  # type: ignore[operator]
+        hidden: Tensor = self.encoder.encoder(self.emb(ids).transpose(1, 2), mask[:, None])
         return hidden
 
     def decoded(self, expanded: Tensor, mask: Tensor) -> Tensor:
         """expanded (B, H, F), mask (B, F) -> mel (B, n_mels, F)."""
-        mel: Tensor = self.decoder.decoder(expanded, mask[:, None])  # type: ignore[operator]
+        mel: Tensor = self.decoder.decoder(expanded, mask[:, None])
         return mel
 
     def forward(

@@ -13,6 +13,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,10 +38,10 @@ def transcripts(paths: Sequence[Path]) -> dict[str, str]:
     return found
 
 
-def pitch(samples: np.ndarray, detector: object) -> np.ndarray:
+def pitch(samples: np.ndarray, detector: Any) -> np.ndarray:
     """samples (N,) float32 -> fundamental frequency in hertz at the middle of each frame of HOP samples, 0 without
     voice."""
-    result = detector.detect(samples, SAMPLE_RATE, fmin=LOWEST, fmax=HIGHEST)  # type: ignore[attr-defined]
+    result = detector.detect(samples, SAMPLE_RATE, fmin=LOWEST, fmax=HIGHEST)
     middles = (np.arange(len(samples) // HOP) + 0.5) * HOP / SAMPLE_RATE
     nearest = np.abs(middles[:, None] - result.timestamps[None]).argmin(1)
     voiced = result.confidence[nearest] >= 0.5
@@ -55,7 +56,7 @@ def main() -> None:
     parser.add_argument("transcripts", type=Path, nargs="+", metavar="TRANSCRIPT")
     options = parser.parse_args()
     said, settings, detector = transcripts(options.transcripts), coqui_text(TEXT), SwiftF0()
-    texts: dict[str, dict[str, object]] = {}
+    texts: dict[str, dict[str, Any]] = {}
     pitches = {}
     for name, samples in clips_of(options.data):
         if name not in said:
@@ -64,7 +65,7 @@ def main() -> None:
         pitches[name] = pitch(samples.astype(np.float32) / 32768, detector).astype(np.float16)
     (options.data / "texts.json").write_text(json.dumps(texts, indent=1))
     np.savez_compressed(options.data / "pitch.npz", **pitches)  # type: ignore[arg-type]  # its stub takes options
-    print(f"{len(texts)} clips, {max(len(row['ids']) for row in texts.values())} symbols at most")  # type: ignore[arg-type]
+    print(f"{len(texts)} clips, {max(len(row['ids']) for row in texts.values())} symbols at most")
 
 
 if __name__ == "__main__":

@@ -98,8 +98,9 @@ class UpsampleNetwork(nn.Module):
             self.resnet = MelResNet(settings)
         layers: list[nn.Module] = []
         for scale in settings.upsample_factors:
-            layers += [nn.Identity(), nn.Conv2d(1, 1, (1, 2 * scale + 1), padding=(0, scale), bias=False)]
-            nn.init.constant_(layers[-1].weight, 1 / (2 * scale + 1))  # type: ignore[arg-type]
+            smoothing = nn.Conv2d(1, 1, (1, 2 * scale + 1), padding=(0, scale), bias=False)
+            nn.init.constant_(smoothing.weight, 1 / (2 * scale + 1))
+            layers += [nn.Identity(), smoothing]
         self.up_layers = nn.ModuleList(layers)
 
 

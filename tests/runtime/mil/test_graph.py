@@ -43,6 +43,7 @@ def test_auto_measures_a_program_with_loops_in_mil_alone(fp16):
     bundle = dataclasses.replace(fp16.bundle, manifest=manifest)
     assert engines_for(["auto"], fp16.bundle)[:2] == ["mil", "onnx"]
     assert engines_for(["auto"], bundle)[:1] == ["mil"] and "onnx" not in engines_for(["auto"], bundle)
+    assert engines_for(["mil"], bundle) == ["mil"]
     assert engines_for(["onnx"], bundle) == ["onnx"], "who asks for it is told why"
 
 
