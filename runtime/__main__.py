@@ -61,9 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("--threads", type=int, help="threads of the engine [its own choice]")
         added.add_argument("--compute-unit", help="of Core ML: all, cpu, cpu_and_gpu, cpu_and_ne [cpu_and_gpu]")
         modes = (*OFFLINE_MODES, "fold")
-        added.add_argument(
-            "--mode", choices=modes, help="of an artefact that does not stream [overlap]; or that samples"
-        )
+        added.add_argument("--mode", choices=modes, help="where it does not stream [overlap]; fold: where it samples")
         added.add_argument("--chunk", type=int, help="new frames per call [all that fit]")
         return added
 

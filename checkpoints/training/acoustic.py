@@ -10,10 +10,10 @@ schedule, over all calls), and the network's moving average, `forward.pt`.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from checkpoints.training.forward import Forward, Judges, spread
 from checkpoints.training.mel import HOP, LogMel
 from checkpoints.training.recordings import clips_of, held_names
 from checkpoints.training.state import load_state, packed_optimiser, save_state, unpack_optimiser
-from checkpoints.training.vocoder import LAST_RATE, SAVE_SECONDS
+from checkpoints.training.steps import SAVE_SECONDS, adam, average_into, captured, halved, rate_at
 
 PREDICTIONS, JUDGED = 0.1, 0.1  # weights of the losses beside that of the mel
 WARM_UP = 1000
@@ -128,12 +128,9 @@ class Training:
         self.network, self.judges = Forward().to(self.device), Judges().to(self.device)
         self.rate = torch.tensor(options.rate, device=self.device)
         self.optimiser, self.judges_optimiser = (
-            torch.optim.AdamW(
-                network.parameters(), self.rate, betas=betas, weight_decay=0.01, fused=self.is_cuda,
-                capturable=self.is_cuda, foreach=None if self.is_cuda else False,
-            )
+            adam(network, self.rate, betas)
             for network, betas in ((self.network, (0.9, 0.98)), (self.judges, (0.5, 0.9)))
-        )  # fmt: skip
+        )
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.rows = torch.nonzero(~speech.is_held).ravel()
         self.pitch, self.energy = self._by_symbol()
@@ -205,14 +202,10 @@ class Training:
 
     def after_step(self) -> None:
         self.steps += 1
-        current = self.network.state_dict()
-        names = [name for name, value in current.items() if value.is_floating_point()]
-        share = 0.001 if self.steps > 3000 else 0.02
-        torch._foreach_lerp_([self.average[name] for name in names], [current[name] for name in names], share)
+        average_into(self.average, self.network.state_dict(), self.steps)
 
     def set_rate(self) -> float:
-        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, self.spent / 60 / self.options.total)))
-        rate = self.options.rate * min(1.0, (self.steps + 1) / WARM_UP) * (LAST_RATE + (1 - LAST_RATE) * cosine)
+        rate = rate_at(self.options.rate, self.steps, WARM_UP, self.spent / 60 / self.options.total)
         self.rate.fill_(rate)
         return rate
 
@@ -255,30 +248,6 @@ class Training:
         aside.rename(self.options.out / "forward.pt")
 
 
-def halved(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What are not counts in half precision."""
-    return {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
-
-
-def captured(training: Training, is_judged: bool) -> Callable[[], None]:
-    """The step as a CUDA graph: launched at once, not operation by operation. On a CPU as it is."""
-    if not training.is_cuda:
-        return lambda: training.step(is_judged)
-    aside = torch.cuda.Stream()
-    aside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(aside):
-        for _ in range(3):
-            training.step(is_judged)
-            training.after_step()
-    torch.cuda.current_stream().wait_stream(aside)
-    for optimiser in (training.optimiser, training.judges_optimiser):
-        optimiser.zero_grad(set_to_none=True)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        training.step(is_judged)
-    return graph.replay
-
-
 def train(options: argparse.Namespace) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
@@ -304,7 +273,9 @@ def train(options: argparse.Namespace) -> None:
         if run is None or wants != is_judged:
             is_judged = wants
             training.set_rate()
-            run = captured(training, wants)
+            step = functools.partial(training.step, wants)
+            optimisers = (training.optimiser, training.judges_optimiser)
+            run = captured(step, training.after_step, optimisers, device)
             training.losses.zero_()
             told, since = time.time(), training.steps
         rate = training.set_rate()

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -22,12 +21,11 @@ from checkpoints.training.mel import LogMel, MelLoss
 from checkpoints.training.networks import Discriminators, Generator
 from checkpoints.training.recordings import held_clips, joined
 from checkpoints.training.state import load_state, packed_optimiser, save_state, unpack_optimiser
+from checkpoints.training.steps import SAVE_SECONDS, adam, average_into, captured, halved, rate_at
 
 MEL_WEIGHT, FEATURE_WEIGHT = 45.0, 2.0  # HiFi-GAN's
 GAIN_DB = (-8.0, 4.0)  # of a piece, so that other levels are heard in training too
-SAVE_SECONDS = 240.0
 WARM_UP = 200  # steps to the full learning rate
-LAST_RATE = 0.02  # the last learning rate, as a share of the first
 
 
 class Training:
@@ -42,12 +40,8 @@ class Training:
         self.mel, self.mel_loss = LogMel().to(device), MelLoss().to(device)
         self.rate = torch.tensor(options.rate, device=device)
         self.generator_optimiser, self.discriminator_optimiser = (
-            torch.optim.AdamW(
-                network.parameters(), self.rate, betas=(0.8, 0.99), weight_decay=0.01, fused=self.is_cuda,
-                capturable=self.is_cuda, foreach=None if self.is_cuda else False,
-            )
-            for network in (self.generator, self.discriminators)
-        )  # fmt: skip
+            adam(network, self.rate, (0.8, 0.99)) for network in (self.generator, self.discriminators)
+        )
         if options.begin is not None:
             begin_from(self.generator, options.begin)
         self.average = {name: value.detach().clone() for name, value in self.generator.state_dict().items()}
@@ -78,13 +72,13 @@ class Training:
                 "discriminators": self.discriminators.state_dict(),
                 "generator_optimiser": packed_optimiser(self.generator_optimiser),
                 "discriminator_optimiser": packed_optimiser(self.discriminator_optimiser),
-                "average": {name: value.half() for name, value in self.average.items()},
+                "average": halved(self.average),
                 "steps": self.steps,
                 "spent": self.spent,
             },
         )
         aside = self.options.out / ".generator.pt.partial"
-        torch.save({name: value.half().cpu() for name, value in self.average.items()}, aside)
+        torch.save({name: value.cpu() for name, value in halved(self.average).items()}, aside)
         aside.rename(self.options.out / "generator.pt")
 
     def pieces(self) -> Tensor:
@@ -147,15 +141,10 @@ class Training:
 
     def after_step(self) -> None:
         self.steps += 1
-        names = list(self.average)
-        current = self.generator.state_dict()
-        share = 0.001 if self.steps > 3000 else 0.02
-        torch._foreach_lerp_([self.average[name] for name in names], [current[name] for name in names], share)
+        average_into(self.average, self.generator.state_dict(), self.steps)
 
     def set_rate(self, spent: float) -> float:
-        progress = min(1.0, spent / 60 / self.options.total)
-        cosine = 0.5 * (1 + math.cos(math.pi * progress))
-        rate = self.options.rate * min(1.0, (self.steps + 1) / WARM_UP) * (LAST_RATE + (1 - LAST_RATE) * cosine)
+        rate = rate_at(self.options.rate, self.steps, WARM_UP, spent / 60 / self.options.total)
         self.rate.fill_(rate)
         return rate
 
@@ -183,25 +172,6 @@ def begin_from(generator: Generator, folder: Path) -> None:
                 layer.bias.copy_(weights[f"{name}.bias"])
 
 
-def captured(training: Training, step: Callable[[], None]) -> Callable[[], None]:
-    """The step as a CUDA graph: launched at once, not operation by operation. On a CPU as it is."""
-    if not training.is_cuda:
-        return step
-    aside = torch.cuda.Stream()
-    aside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(aside):
-        for _ in range(3):
-            step()
-            training.after_step()
-    torch.cuda.current_stream().wait_stream(aside)
-    for optimiser in (training.generator_optimiser, training.discriminator_optimiser):
-        optimiser.zero_grad(set_to_none=True)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        step()
-    return graph.replay
-
-
 def train(options: argparse.Namespace) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.backends.cudnn.benchmark = False  # trying takes minutes: every layer is a size of its own
@@ -221,7 +191,9 @@ def train(options: argparse.Namespace) -> None:
         if run is None or wants != is_adversarial:
             is_adversarial = wants
             training.set_rate(training.spent)
-            run = captured(training, training.adversarial_step if wants else training.mel_step)
+            step = training.adversarial_step if wants else training.mel_step
+            optimisers = (training.generator_optimiser, training.discriminator_optimiser)
+            run = captured(step, training.after_step, optimisers, device)
             training.losses.zero_()
             told, since = time.time(), training.steps
         rate = training.set_rate(training.spent)

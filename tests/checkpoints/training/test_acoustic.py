@@ -15,6 +15,7 @@ from checkpoints.options import CheckpointOptions
 from checkpoints.training import acoustic, export, recordings
 from checkpoints.training.alignment import Aligner, best_durations, diagonal_prior, forward_sum
 from checkpoints.training.forward import Forward, Judges, spread
+from checkpoints.training.steps import halved
 from converters.coqui import import_coqui
 from converters.families import forward_tts
 from converters.goldens import run_original
@@ -37,7 +38,7 @@ def trained(tmp_path):
             layer.running_mean.normal_(std=0.3)
             layer.running_var.uniform_(0.5, 2.0)
     torch.nn.init.constant_(network.duration_predictor.proj.bias, 1.5)
-    rounded = acoustic.halved(network.state_dict())
+    rounded = halved(network.state_dict())
     torch.save(rounded, tmp_path / "forward.pt")
     network.load_state_dict(rounded)
     export.export_forward(tmp_path / "forward.pt", tmp_path / "voice")
