@@ -81,6 +81,8 @@ def _speaker(voice: Voice, options: argparse.Namespace) -> np.ndarray | None:
     """By name, or as an embedding of a recording."""
     recording = Path(options.speaker) if options.speaker else None
     if recording is None or options.speaker in voice.record.speakers or not recording.is_file():
+        if recording is not None and voice.record.embedding_channels and not voice.record.speakers:
+            raise FileNotFoundError(f"there is no recording {options.speaker}")
         vector = voice.speaker(options.speaker)
         if vector is None and voice.record.embedding_channels:
             also = "" if voice.record.speaker_encoder else " and --encoder BUNDLE"

@@ -164,6 +164,40 @@ def test_it_reads_letters():
     assert read("Hi, it's 5!", rtvc_text()).ids == (35, 36, 59, 65, 36, 47, 55, 46, 65, 33, 36, 49, 32, 54, 1)
 
 
+def test_an_encoder_of_another_size_is_refused(made, checkpoint):
+    from converters.families import ge2e
+    from converters.options import ConversionError
+    from converters.voices import with_speaker_encoder
+
+    located = dataclasses.replace(checkpoint.located, name="mine", family="ge2e", weights=None, config={"audio": {}})
+    saved = LoadedCheckpoint(located, {})
+    (encoder,) = ge2e.components(ge2e.load(saved), saved, Shape())
+    record = rtvc_tacotron.voice(made[1])
+    voice, renamed = with_speaker_encoder(record, encoder)
+    assert voice.speaker_encoder == renamed.name == "speaker_encoder"
+    with pytest.raises(ConversionError, match="have 256 values: the voice takes 512"):
+        with_speaker_encoder(dataclasses.replace(record, embedding_channels=512), encoder)
+    with pytest.raises(ConversionError, match="the voice has speakers of its own"):
+        with_speaker_encoder(dataclasses.replace(record, embedding_channels=0), encoder)
+
+
+@pytest.mark.proof
+def test_three_models_are_one_voice_that_speaks_as_a_recording(convert_job, tmp_path):
+    from runtime.__main__ import main
+    from runtime.speech import clip_paths
+
+    drawn = [f"{part}checkpoint.source=random" for part in ("", "model.vocoder.", "model.speaker_encoder.")]
+    outcome = convert_job("model=sv2tts", *drawn, "precision=fp32", "format=onnx", "measure.bench_seconds=0")
+    assert outcome.passed and outcome.bundle.manifest.voice.speaker_encoder == "speaker_encoder"
+    assert {row.component for row in outcome.measurements[0].rows} == {
+        "encoder", "decoder_step", "postnet", "upsample", "block", "speaker_encoder",
+    }  # fmt: skip
+    given = ["speak", "Hello.", str(tmp_path / "said.wav"), "--voice", str(outcome.bundle.path), "--fold"]
+    assert main([*given, "--speaker", str(clip_paths()[0])]) == 0 and (tmp_path / "said.wav").stat().st_size > 100_000
+    assert main(given) == 1
+    assert main([*given, "--speaker", "nobody.wav"]) == 1
+
+
 def test_a_checkpoint_that_does_not_fit_is_a_sentence(checkpoint):
     model = drawn()
     with pytest.raises(CheckpointError, match=r"decoder\.r is 21, not 1 to 20"):
