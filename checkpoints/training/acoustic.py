@@ -1,9 +1,9 @@
-"""Trains FastSpeech 2 on packed recordings and their texts (recordings.py, texts.py) with one GPU, for a given time.
+"""Trains FastSpeech 2 on packed recordings and their texts (recordings.py, texts.py, alignment.py), for a given time.
 
     python -m checkpoints.training.acoustic DATA OUT --minutes 9 --total 18
 
-First an aligner learns which symbol is said when; then the network learns durations, pitch, energy and mels, in the end
-against judges of how sharp a mel is. OUT holds the state, from which the same command goes on (`--total` is the whole
+The network learns durations, pitch, energy and mels, in the end against judges of how sharp a mel is; on a GPU, or on a
+CPU whose bfloat16 is fast (AMX). OUT holds the state, from which the same command goes on (`--total` is the whole
 schedule, over all calls), and the network's moving average, `forward.pt`.
 """
 
@@ -22,147 +22,124 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from checkpoints.training.alignment import Aligner, best_durations, diagonal_prior, forward_sum
-from checkpoints.training.forward import Forward, Judges, spread
+from checkpoints.training.forward import Forward, Judges
 from checkpoints.training.mel import HOP, LogMel
 from checkpoints.training.recordings import clips_of, held_names
 from checkpoints.training.state import load_state, packed_optimiser, save_state, unpack_optimiser
 from checkpoints.training.steps import SAVE_SECONDS, adam, average_into, captured, halved, rate_at
 
 PREDICTIONS, JUDGED = 0.1, 0.1  # weights of the losses beside that of the mel
-WARM_UP = 1000
-ALIGNER_RATE = 1e-3
 
 
 @dataclass
 class Speech:
-    """Clips side by side, padded: ids (N, T), mel (N, n_mels, F), pitch (N, F) with zeros where there is none."""
+    """Clips side by side, padded: ids and durations (N, T), pitch and energy of every symbol (N, 1, T), mel
+    (N, n_mels, F), how many symbols and frames of each clip are its own, whether no training may see it (N,)."""
 
     ids: Tensor
+    durations: Tensor
+    pitch: Tensor
+    energy: Tensor
     symbols: Tensor
     mel: Tensor
     frames: Tensor
-    pitch: Tensor
     is_held: Tensor
 
-    def text_mask(self, rows: Tensor) -> Tensor:
-        return (torch.arange(self.ids.shape[1], device=rows.device) < self.symbols[rows, None]).float()
+    @property
+    def text_mask(self) -> Tensor:
+        return (torch.arange(self.ids.shape[1], device=self.ids.device) < self.symbols[:, None]).float()
 
-    def frame_mask(self, rows: Tensor) -> Tensor:
-        return (torch.arange(self.mel.shape[2], device=rows.device) < self.frames[rows, None]).float()
+    @property
+    def frame_mask(self) -> Tensor:
+        return (torch.arange(self.mel.shape[2], device=self.ids.device) < self.frames[:, None]).float()
+
+    def of(self, rows: Tensor) -> Speech:
+        """Some of the clips; on a CPU no longer than the longest of them (a CUDA graph wants shapes that stay)."""
+        picked = {name: value[rows] for name, value in vars(self).items()}
+        if self.ids.device.type == "cpu":
+            symbols, frames = int(picked["symbols"].max()), int(picked["frames"].max())
+            picked |= {name: picked[name][..., :symbols] for name in ("ids", "durations", "pitch", "energy")}
+            picked["mel"] = picked["mel"][..., :frames]
+        return Speech(**picked)
 
 
 def read_speech(folder: Path, most_frames: int, device: str) -> Speech:
     """Clips of up to `most_frames` frames; longer ones are left out."""
-    texts, held, spectrum = json.loads((folder / "texts.json").read_text()), held_names(folder), LogMel().to(device)
-    rows: list[tuple[Tensor, Tensor, Tensor, bool]] = []
-    with np.load(folder / "pitch.npz", allow_pickle=False) as pitches:
+    texts, held, spectrum = json.loads((folder / "texts.json").read_text()), held_names(folder), LogMel()
+    rows: list[dict[str, np.ndarray]] = []
+    with np.load(folder / "pitch.npz") as pitches, np.load(folder / "durations.npz") as durations:
         for name, samples in clips_of(folder):
             whole = torch.from_numpy(samples[: len(samples) // HOP * HOP]).float() / 32768
             if len(whole) // HOP <= most_frames:
-                ids = torch.tensor(texts[name]["ids"])
-                mel = spectrum(whole[None].to(device))[0].cpu()
-                rows.append((ids, mel, torch.from_numpy(pitches[name]).float(), name in held))
-    symbols, frames = (
-        torch.tensor([size(row) for row in rows]) for size in (lambda row: len(row[0]), lambda row: row[1].shape[1])
-    )
+                rows.append({
+                    "ids": np.array(texts[name]["ids"]), "durations": durations[name],
+                    "pitch": pitches[name].astype(np.float32), "mel": spectrum(whole[None])[0].numpy(),
+                    "is_held": np.array(name in held),
+                })  # fmt: skip
+    voiced = np.log(np.concatenate([row["pitch"][row["pitch"] > 0] for row in rows]))
+    levels = np.concatenate([row["mel"].mean(0) for row in rows])
+    for row in rows:
+        is_voiced = row["pitch"] > 0
+        pitch = np.where(is_voiced, (np.log(np.maximum(row["pitch"], 1)) - voiced.mean()) / voiced.std(), 0)
+        energy = (row["mel"].mean(0) - levels.mean()) / levels.std()
+        starts = np.cumsum(row["durations"]) - row["durations"]
+        row["pitch"] = np.add.reduceat(pitch, starts) / np.maximum(1, np.add.reduceat(is_voiced, starts, dtype=int))
+        row["energy"] = np.add.reduceat(energy, starts) / row["durations"]
 
-    def padded(parts: list[Tensor], length: int) -> Tensor:
-        return torch.stack([F.pad(part, (0, length - part.shape[-1])) for part in parts]).to(device)
+    def padded(name: str) -> Tensor:
+        parts = [torch.from_numpy(row[name]) for row in rows]
+        longest = max(part.shape[-1] for part in parts)
+        return torch.stack([F.pad(part, (0, longest - part.shape[-1])) for part in parts])
 
-    length = int(frames.max())
-    voiced = torch.cat([row[2] for row in rows])
-    logs = torch.log(voiced[voiced > 0])
-    pitch = [torch.where(row[2] > 0, (row[2].clamp(min=1).log() - logs.mean()) / logs.std(), 0.0) for row in rows]
-    return Speech(
-        padded([row[0] for row in rows], int(symbols.max())), symbols.to(device),
-        padded([row[1] for row in rows], length), frames.to(device),
-        padded([values[: row[1].shape[1]] for values, row in zip(pitch, rows)], length),
-        torch.tensor([row[3] for row in rows], device=device),
+    speech = Speech(
+        padded("ids"), padded("durations").float(), padded("pitch").float()[:, None], padded("energy").float()[:, None],
+        torch.tensor([len(row["ids"]) for row in rows]), padded("mel"),
+        torch.tensor([row["mel"].shape[1] for row in rows]), torch.tensor([bool(row["is_held"]) for row in rows]),
     )  # fmt: skip
+    return Speech(**{name: value.to(device) for name, value in vars(speech).items()})
 
 
-def aligned(speech: Speech, minutes: float, steps: int, batch: int) -> Tensor:
-    """Durations (N, T) of every clip, held ones too: an aligner learns from all pairs of text and sound there are."""
-    device = speech.ids.device
-    aligner = Aligner().to(device)
-    optimiser = torch.optim.AdamW(aligner.parameters(), ALIGNER_RATE)
-    priors = torch.full((len(speech.ids), speech.mel.shape[2], speech.ids.shape[1]), -20.0, device=device).half()
-    for row, (symbols, frames) in enumerate(zip(speech.symbols.tolist(), speech.frames.tolist())):
-        priors[row, :frames, :symbols] = torch.from_numpy(diagonal_prior(symbols, frames)).to(device).half()
-    begun, told = time.time(), time.time()
-    step = 0
-    while step < steps and (step < 10 or time.time() - begun < minutes * 60):
-        rows = torch.randint(0, len(speech.ids), (min(batch, len(speech.ids)),), device=device)
-        loss = _sum_of(aligner, speech, priors, rows)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(aligner.parameters(), 1.0)
-        optimiser.step()
-        step += 1
-        if time.time() - told > 15:
-            print(f"aligner: step {step}, loss {loss.item():.4f}", flush=True)
-            told = time.time()
-    found = []
-    with torch.no_grad():
-        for rows in torch.arange(len(speech.ids), device=device).split(128):
-            scores = aligner(speech.ids[rows], speech.text_mask(rows), speech.mel[rows], priors[rows].float())
-            found.append(best_durations(scores, speech.symbols[rows], speech.frames[rows]))
-    print(f"aligner: {step} steps, loss {loss.item():.4f}", flush=True)
-    return torch.cat(found)
-
-
-def _sum_of(aligner: Aligner, speech: Speech, priors: Tensor, rows: Tensor) -> Tensor:
-    scores = aligner(speech.ids[rows], speech.text_mask(rows), speech.mel[rows], priors[rows].float())
-    return forward_sum(scores, speech.symbols[rows], speech.frames[rows])
+def _mean_mel(speech: Speech) -> Tensor:
+    return (speech.mel * speech.frame_mask[:, None]).sum((0, 2)) / speech.frames.sum()
 
 
 class Training:
     """The network and its judges with their optimisers, a step of either phase, and the network's moving average."""
 
-    def __init__(self, options: argparse.Namespace, speech: Speech, durations: Tensor) -> None:
-        self.options, self.speech, self.durations = options, speech, durations
+    def __init__(self, options: argparse.Namespace, speech: Speech) -> None:
+        self.options, self.speech = options, speech
         self.device = speech.ids.device
         self.is_cuda = self.device.type == "cuda"
         torch.manual_seed(options.seed)
         self.network, self.judges = Forward().to(self.device), Judges().to(self.device)
+        rows = torch.nonzero(~speech.is_held).ravel()
+        self.rows = rows[speech.frames[rows].argsort()]
+        with torch.no_grad():  # from silence it would take a thousand steps to the mean
+            self.network.decoder.decoder.postnet[-1].bias.copy_(_mean_mel(speech.of(self.rows)))
         self.rate = torch.tensor(options.rate, device=self.device)
         self.optimiser, self.judges_optimiser = (
             adam(network, self.rate, betas)
             for network, betas in ((self.network, (0.9, 0.98)), (self.judges, (0.5, 0.9)))
         )
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
-        self.rows = torch.nonzero(~speech.is_held).ravel()
-        self.pitch, self.energy = self._by_symbol()
         self.steps, self.spent, self.losses = 0, 0.0, torch.zeros(6, device=self.device)
 
-    def _by_symbol(self) -> tuple[Tensor, Tensor]:
-        """Means of pitch (where there is voice) and energy over the frames of each symbol, (N, 1, T)."""
-        speech = self.speech
-        every = torch.arange(len(speech.ids), device=self.device)
-        mask = speech.frame_mask(every)
-        level = speech.mel.mean(1)
-        mean = (level * mask).sum() / mask.sum()
-        deviation = (((level - mean).square() * mask).sum() / mask.sum()).sqrt()
-        energy, pitch = [], []
-        for rows in every.split(64):
-            where = spread(self.durations[rows].float(), speech.mel.shape[2])
-            own = ((level[rows] - mean) / deviation * mask[rows])[:, :, None]
-            energy.append((where @ own)[..., 0] / self.durations[rows].clamp(min=1))
-            voiced = (speech.pitch[rows] != 0).float()[:, :, None]
-            pitch.append((where @ speech.pitch[rows][:, :, None])[..., 0] / (where @ voiced)[..., 0].clamp(min=1))
-        return torch.cat(pitch)[:, None], torch.cat(energy)[:, None]
+    def _picked(self) -> Tensor:
+        """Clips of a step: any on a GPU, some of about the same length on a CPU, where padding costs time."""
+        if self.is_cuda:
+            return self.rows[torch.randint(0, len(self.rows), (self.options.batch,), device=self.device)]
+        first = int(torch.randint(1 - 2 * self.options.batch, len(self.rows), ()))
+        near = self.rows[max(0, first) : first + 4 * self.options.batch]
+        return near[torch.randperm(len(near))[: self.options.batch]]
 
     def step(self, is_judged: bool) -> None:
-        speech = self.speech
-        rows = self.rows[torch.randint(0, len(self.rows), (self.options.batch,), device=self.device)]
-        loss, parts, made = self._losses(self.network, rows)
-        real, frames = speech.mel[rows], speech.frames[rows]
-        where = torch.rand(len(rows), device=self.device)
+        speech = self.speech.of(self._picked())
+        loss, parts, made = self._losses(self.network, speech)
+        where = torch.rand(len(made), device=self.device)
         judging = fooling = loss.new_zeros(())
         if is_judged:
             with self._half():
-                scores = self.judges(made, frames, where)
+                scores = self.judges(made, speech.frames, where)
             fooling = torch.stack([(1 - score.float()).square().mean() for score in scores]).mean()
         self.optimiser.zero_grad(set_to_none=True)
         (loss + JUDGED * fooling).backward()
@@ -171,7 +148,8 @@ class Training:
         if is_judged:
             self.judges_optimiser.zero_grad(set_to_none=True)
             with self._half():
-                of_real, of_made = self.judges(real, frames, where), self.judges(made.detach(), frames, where)
+                of_real = self.judges(speech.mel, speech.frames, where)
+                of_made = self.judges(made.detach(), speech.frames, where)
             judging = torch.stack(
                 [(1 - yes.float()).square().mean() + no.float().square().mean() for yes, no in zip(of_real, of_made)]
             ).mean()
@@ -179,17 +157,16 @@ class Training:
             self.judges_optimiser.step()
         self.losses.add_(torch.stack([*parts, fooling.detach(), judging.detach()]))
 
-    def _losses(self, network: nn.Module, rows: Tensor) -> tuple[Tensor, list[Tensor], Tensor]:
+    def _losses(self, network: nn.Module, speech: Speech) -> tuple[Tensor, list[Tensor], Tensor]:
         """The loss, what it is made of (mel, durations, pitch, energy), the mel."""
-        speech, durations = self.speech, self.durations[rows].float()
-        text_mask, frame_mask = speech.text_mask(rows), speech.frame_mask(rows)
+        text_mask, frame_mask = speech.text_mask, speech.frame_mask
         with self._half():
             mel, log_durations, pitch, energy = network(
-                speech.ids[rows], text_mask, durations, self.pitch[rows], self.energy[rows], frame_mask
+                speech.ids, text_mask, speech.durations, speech.pitch, speech.energy, frame_mask
             )
         mel = mel.float()
-        off = ((mel - speech.mel[rows]).abs().mean(1) * frame_mask).sum() / frame_mask.sum()
-        wanted = (torch.log(1 + durations)[:, None], self.pitch[rows], self.energy[rows])
+        off = ((mel - speech.mel).abs().mean(1) * frame_mask).sum() / frame_mask.sum()
+        wanted = (torch.log(1 + speech.durations)[:, None], speech.pitch, speech.energy)
         others = [
             ((given.float() - value).square()[:, 0] * text_mask).sum() / text_mask.sum()
             for given, value in zip((log_durations, pitch, energy), wanted)
@@ -198,14 +175,14 @@ class Training:
         return off + PREDICTIONS * torch.stack(others).sum(), [part.detach() for part in parts], mel
 
     def _half(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_cuda, cache_enabled=False)
+        return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
 
     def after_step(self) -> None:
         self.steps += 1
         average_into(self.average, self.network.state_dict(), self.steps)
 
     def set_rate(self) -> float:
-        rate = rate_at(self.options.rate, self.steps, WARM_UP, self.spent / 60 / self.options.total)
+        rate = rate_at(self.options.rate, self.steps, self.options.warm_up, self.spent / 60 / self.options.total)
         self.rate.fill_(rate)
         return rate
 
@@ -215,7 +192,7 @@ class Training:
         network = Forward().to(self.device).eval()
         network.load_state_dict(self.average)
         rows = torch.nonzero(self.speech.is_held).ravel()
-        return [part.item() for part in self._losses(network, rows)[1]] if len(rows) else [math.nan] * 4
+        return [part.item() for part in self._losses(network, self.speech.of(rows))[1]] if len(rows) else [math.nan] * 4
 
     def resume(self, state: dict) -> None:
         self.network.load_state_dict(state["network"])
@@ -238,7 +215,6 @@ class Training:
                 "optimiser": packed_optimiser(self.optimiser),
                 "judges_optimiser": packed_optimiser(self.judges_optimiser),
                 "average": halved(self.average),
-                "durations": self.durations.short(),
                 "steps": self.steps,
                 "spent": self.spent,
             },
@@ -254,12 +230,7 @@ def train(options: argparse.Namespace) -> None:
     begun = time.time()
     speech = read_speech(options.data, options.frames, device)
     state = load_state(options.out / "state", device)
-    if state is None:
-        torch.manual_seed(options.seed)
-        durations = aligned(speech, options.align, options.align_steps, options.batch)
-    else:
-        durations = state["durations"].long()
-    training = Training(options, speech, durations)
+    training = Training(options, speech)
     if state is not None:
         training.resume(state)
     print(f"{'begun' if state is None else 'resumed'} at step {training.steps}, {training.spent / 60:.2f} min; "
@@ -309,13 +280,12 @@ def main() -> None:
     parser.add_argument("out", type=Path, metavar="OUT", help="of the state and the network")
     parser.add_argument("--minutes", type=float, default=9.0, help="this call takes [%(default)s]")
     parser.add_argument("--total", type=float, default=18.0, help="of the whole schedule [%(default)s]")
-    parser.add_argument("--align", type=float, default=2.0, help="minutes of the aligner [%(default)s]")
-    parser.add_argument("--align-steps", type=int, default=10**9, help="at most [no limit]")
     parser.add_argument("--alone", type=float, default=6.0, help="minutes without judges [%(default)s]")
     parser.add_argument("--steps", type=int, default=10**9, help="at most [no limit]")
     parser.add_argument("--frames", type=int, default=448, help="longer clips are left out [%(default)s]")
     parser.add_argument("--batch", type=int, default=32, help="clips [%(default)s]")
     parser.add_argument("--rate", type=float, default=2e-4, help="learning rate [%(default)s]")
+    parser.add_argument("--warm-up", type=int, default=1000, help="steps until that rate [%(default)s]")
     parser.add_argument("--seed", type=int, default=0, help="[%(default)s]")
     parser.add_argument("--tell", type=float, default=30.0, help="seconds between lines [%(default)s]")
     train(parser.parse_args())

@@ -149,8 +149,8 @@ class WaveNet(nn.Module):
         """x (B, H, F), mask (B, 1, F) -> (B, H, F)."""
         skipped: Tensor | None = None
         for inner, outer in zip(self.in_layers, self.res_skip_layers):
-            gates = self.dropout(inner(x))
-            made = outer(torch.tanh(gates[:, :HIDDEN]) * torch.sigmoid(gates[:, HIDDEN:]))
+            gates = inner(x)
+            made = outer(self.dropout(torch.tanh(gates[:, :HIDDEN]) * torch.sigmoid(gates[:, HIDDEN:])))
             if made.shape[1] > HIDDEN:
                 x, made = (x + made[:, :HIDDEN]) * mask, made[:, HIDDEN:]
             skipped = made if skipped is None else skipped + made
