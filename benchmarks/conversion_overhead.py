@@ -1,84 +1,149 @@
-"""What the job's conversion costs over bare trace + convert + save of the same components, by family, at full size.
+"""What the job's conversion costs over bare trace + convert + save of the same components: seconds and memory.
 
     python -m benchmarks.conversion_overhead [MODEL ...]
 
-Interleaved in one process, the second of two rounds counts. `bare` converts each component once; the job makes every
-size of it, so that `bare, all sizes` is what a script that wants the same functions would pay.
+A process each for the two, which take turns component by component; the second of two rounds counts. `once` converts
+each component once; the job makes every size of it, so that `bare` is what a script that wants the same functions pays.
+Memory is the most that either process held. Weights that are not bundled are random.
 """
 
 from __future__ import annotations
 
+import multiprocessing
+import resource
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from checkpoints.load import load
+import conf
+from benchmarks.models import MATRIX
 from checkpoints.locate import locate
-from convert.schema import Choice, Job, ModelOptions
-from convert.stages import convert_artefact
-from converters.component import Component, family
+from convert.schema import Job, register
+from convert.stages import convert_artefact, load_original
+from converters.component import Component
 from converters.formats.mlprogram import _tensor_types
-from converters.options import FormatOptions, PrecisionOptions, Shape
 from runtime.coreml_tools import coremltools
 
-MODELS = {"hifigan": "kathleen_hifigan", "ge2e": "rtvc_encoder", "vits": "joe_vits"}
+HEAD = (
+    "| model | components | once s | bare s | job s | job / bare | bare GB | job GB | memory, job / bare |\n"
+    + "|---" * 9
+    + "|"
+)
 
 
-def bare(component: Component, folder: Path) -> float:
-    """Seconds of torch.jit.trace, coremltools.convert and save."""
+def bare(_: Job, component: Component, folder: Path) -> list[float]:
+    """Seconds of torch.jit.trace, coremltools.convert and save, size by size."""
     ct: Any = coremltools()
-    example = component.example()
-    started = time.perf_counter()
-    with torch.no_grad():
-        traced = torch.jit.trace(component.module, [example[spec.name] for spec in component.inputs], check_trace=False)
-    model = ct.convert(
-        traced,
-        inputs=_tensor_types(ct, component.inputs),
-        outputs=[ct.TensorType(spec.name) for spec in component.outputs],
-        convert_to="mlprogram",
-        minimum_deployment_target=ct.target.macOS15,
-        compute_precision=ct.precision.FLOAT16,
-        skip_model_load=True,
-    )
-    model.save(str(folder / f"bare-{component.name}.mlpackage"))
-    return time.perf_counter() - started
-
-
-def main(names: list[str]) -> None:
-    print("family | component | bare s | bare, all sizes s | job s | job / bare | job / bare, all sizes")
-    for name in names or list(MODELS):
-        from checkpoints.options import CheckpointOptions
-
-        checkpoint = load(locate(CheckpointOptions(name=MODELS[name]), name, "", print))
-        architecture = family(name)
-        components = architecture.components(architecture.load(checkpoint), checkpoint, Shape())
-        job = Job(
-            model=ModelOptions(name),
-            precision=PrecisionOptions("fp16"),
-            upsampler=Choice("polyphase"),
-            format=FormatOptions(),
+    seconds = []
+    for one in [component.at_size(size) for size in component.sizes] or [component]:
+        example = one.example()
+        started = time.perf_counter()
+        with torch.no_grad():
+            given = [example[spec.name] for spec in one.inputs]
+            traced = torch.jit.trace(one.module, given, check_trace=False)
+        model = ct.convert(
+            traced,
+            inputs=_tensor_types(ct, one.inputs),
+            outputs=[ct.TensorType(spec.name) for spec in one.outputs],
+            convert_to="mlprogram",
+            minimum_deployment_target=ct.target.macOS15,
+            compute_precision=ct.precision.FLOAT16,
+            skip_model_load=True,
         )
-        total = [0.0, 0.0, 0.0]
-        for component in components:
-            sized = [component.at_size(size) for size in component.sizes] or [component]
-            for _ in range(2):
-                with tempfile.TemporaryDirectory() as folder:
-                    seconds = [bare(one, Path(folder)) for one in sized]
-                    started = time.perf_counter()
-                    convert_artefact(job, component, Path(folder))
-                    row = [seconds[0], sum(seconds), time.perf_counter() - started]
-            total = [a + b for a, b in zip(total, row)]
-            show(name, component.name, row)
-        show(name, "all", total)
+        model.save(str(folder / f"bare-{one.name}.mlpackage"))
+        seconds.append(time.perf_counter() - started)
+    return seconds
 
 
-def show(name: str, component: str, row: list[float]) -> None:
-    once, every, job = row
-    print(f"{name} | {component} | {once:.2f} | {every:.2f} | {job:.2f} | {job / once:.2f} | {job / every:.2f}")
+def ours(job: Job, component: Component, folder: Path) -> list[float]:
+    started = time.perf_counter()
+    convert_artefact(job, component, folder)
+    return [time.perf_counter() - started]
+
+
+CONVERTERS = {"bare": bare, "job": ours}
+
+
+def serve(kind: str, model: str, asked: Connection) -> None:
+    """Answers a number with the seconds of that component's conversion, or with why it fails; at the beginning says how
+    many components there are, at the end (None) how many GB this process held at most."""
+    job = composed([f"model={model}", *MATRIX[model]])
+    own = locate(job.checkpoint, job.model.family, job.model.default_checkpoint, print)
+    parts = {
+        name: locate(part.checkpoint, part.family, part.default_checkpoint, print)
+        for name, part in job.model.parts().items()
+    }
+    components = load_original(job, own, parts).components
+    asked.send(len(components))
+    while (number := asked.recv()) is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                asked.send(CONVERTERS[kind](job, components[number], Path(folder)))
+            except Exception as error:  # of the bare one: what upstream's converter does not take
+                asked.send(" ".join(str(error).split())[:80])
+    asked.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+
+
+def composed(overrides: Sequence[str]) -> Job:
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    register()
+    with initialize_config_dir(config_dir=str(Path(conf.__file__).parent), version_base="1.3"):
+        job: Any = OmegaConf.to_object(compose("config", overrides=["precision=fp16", "stream=offline", *overrides]))
+    return job
+
+
+def row(model: str) -> str:
+    """One line of the table."""
+    context = multiprocessing.get_context("spawn")
+    asking: dict[str, Connection] = {}
+    processes = []
+    for kind in CONVERTERS:
+        asking[kind], theirs = context.Pipe()
+        processes.append(context.Process(target=serve, args=(kind, model, theirs), daemon=True))
+        processes[-1].start()
+    counts = {kind: pipe.recv() for kind, pipe in asking.items()}
+    total = {"once": 0.0, "bare": 0.0, "job": 0.0}
+    failed = ""
+    for number in range(counts["job"]):
+        found: dict[str, list[float] | str] = {}
+        for kind in [*CONVERTERS, *CONVERTERS]:
+            asking[kind].send(number)
+            found[kind] = asking[kind].recv()
+        bare_seconds, seconds = found["bare"], found["job"]
+        if isinstance(bare_seconds, str) or isinstance(seconds, str):
+            failed = f" ({number} fails: {bare_seconds if isinstance(bare_seconds, str) else seconds})"
+            continue
+        total = {
+            "once": total["once"] + bare_seconds[0],
+            "bare": total["bare"] + sum(bare_seconds),
+            "job": total["job"] + sum(seconds),
+        }
+    held = {}
+    for kind, pipe in asking.items():
+        pipe.send(None)
+        held[kind] = pipe.recv()
+    for process in processes:
+        process.join()
+    cells = [
+        model, f"{counts['job']}{failed}", *(f"{value:.1f}" for value in total.values()),
+        f"{total['job'] / max(total['bare'], 1e-9):.2f}", f"{held['bare']:.2f}", f"{held['job']:.2f}",
+        f"{held['job'] / held['bare']:.2f}",
+    ]  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def main(names: Sequence[str]) -> None:
+    print(HEAD)
+    for name in names or list(MATRIX):
+        print(row(name), flush=True)
 
 
 if __name__ == "__main__":

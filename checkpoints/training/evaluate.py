@@ -25,8 +25,8 @@ from checkpoints.training.networks import Generator
 GRIFFIN_LIM_ROUNDS = 60
 
 
-def copies(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """samples (N,) -> the generator's copy of their mel, (N,)."""
+def vocoder(folder: Path) -> Callable[[torch.Tensor], np.ndarray]:
+    """mel (1, n_mels, F) -> samples (N,)."""
     from safetensors.torch import load_file
 
     weights = load_file(folder / "model.safetensors")
@@ -35,13 +35,19 @@ def copies(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
         if torch.nn.utils.parametrize.is_parametrized(layer, "weight"):
             torch.nn.utils.parametrize.remove_parametrizations(layer, "weight")
     network.load_state_dict({name: value.float() for name, value in weights.items()})
-    mel = LogMel()
+    network.eval()
 
-    def copy(samples: np.ndarray) -> np.ndarray:
+    def samples_of(mel: torch.Tensor) -> np.ndarray:
         with torch.inference_mode():
-            return network.eval()(mel(torch.from_numpy(samples)[None]))[0, 0].numpy()
+            return network(mel)[0, 0].numpy()
 
-    return copy
+    return samples_of
+
+
+def copies(folder: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """samples (N,) -> the generator's copy of their mel, (N,)."""
+    mel, samples_of = LogMel(), vocoder(folder)
+    return lambda samples: samples_of(mel(torch.from_numpy(samples)[None]))
 
 
 def griffin_lim(samples: np.ndarray) -> np.ndarray:
