@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ops.attention import to_absolute, to_relative
+from ops.shift import shifted
 
 
 def transformer(encoder: Any, x: Tensor, mask: Tensor) -> Tensor:
@@ -107,8 +108,7 @@ def convolution_norm(layer: Any, x: Tensor, mask: Tensor) -> Tensor:
     Here the input is padded, and where a window reaches over either end of the mask zeros are put: any length will do.
     """
     left, right = layer.pad.padding[:2]
-    reaches_back, reaches_ahead = F.pad(F.pad(mask, (left, 0)), (0, -left)), F.pad(F.pad(mask, (0, right)), (-right, 0))
-    made = layer.conv1d(F.pad(x, (left, right))) * reaches_back * reaches_ahead
+    made = layer.conv1d(F.pad(x, (left, right))) * shifted(mask, left) * shifted(mask, -right)
     return layer.norm(F.relu(made))
 
 

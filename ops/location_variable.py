@@ -7,8 +7,9 @@ five. Here the samples that each tap reads are a row of a matrix, and a frame is
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from ops.shift import shifted
 
 
 def location_variable_conv(x: Tensor, kernels: Tensor, bias: Tensor, hop: int) -> Tensor:
@@ -16,9 +17,7 @@ def location_variable_conv(x: Tensor, kernels: Tensor, bias: Tensor, hop: int) -
     channels, out, taps, _ = kernels.shape
     rows = []
     for tap in range(taps):
-        by = taps // 2 - tap  # samples to the right
-        shifted = F.pad(x, (by, -by)) if by else x
-        rows.append(shifted.reshape(channels, -1, hop))
+        rows.append(shifted(x, taps // 2 - tap).reshape(channels, -1, hop))
     seen = torch.cat(rows).transpose(0, 1)  # (L, K * C, hop)
     matrices = kernels.permute(3, 1, 2, 0).flatten(2)  # (L, D, K * C)
     made = matrices @ seen + bias.transpose(0, 1).unsqueeze(2)

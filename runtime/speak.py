@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from runtime.audio import MelSettings, require_same_spectrum
-from runtime.bundle import Bundle, BundleError, open_bundle
+from runtime.bundle import MANIFEST, Bundle, BundleError, open_bundle
 from runtime.chains import Request, Utterance, utter
 from runtime.sizes import open_sized
 from runtime.spec import Dim, InputError, TensorSpec
@@ -20,6 +21,24 @@ from runtime.text import Reading, TextError, halves, read, sentences
 from runtime.voice import VOICE_TABLES, VoiceRecord
 
 SENTENCE_PAUSE = 0.2  # seconds of silence between sentences, as Piper leaves
+
+
+def newest_voice(folder: Path) -> Path:
+    """Of the bundles in a folder the one that speaks and was converted last.
+
+    Raises BundleError where none speaks.
+    """
+    found: list[tuple[str, Path]] = []
+    for manifest in folder.glob(f"*/{MANIFEST}"):
+        with suppress(BundleError):
+            bundle = open_bundle(manifest.parent, verify=False)
+            if bundle.manifest.voice is not None:
+                found.append((bundle.manifest.created, bundle.path))
+    if not found:
+        raise BundleError(
+            f"{folder}/ holds no voice: `python -m convert model=fastspeech2` makes one, --voice names one"
+        )
+    return max(found)[1]
 
 
 class Voice:

@@ -14,8 +14,10 @@ from runtime.audio import write_wav
 from runtime.bundle import BundleError
 from runtime.chains import Request
 from runtime.embed import SpeakerEmbedder
-from runtime.speak import SENTENCE_PAUSE, Voice, said
+from runtime.speak import SENTENCE_PAUSE, Voice, newest_voice, said
 from runtime.text import TextError
+
+BUNDLES = Path("bundles")  # where `python -m convert` puts them
 
 
 def speak(options: argparse.Namespace) -> dict[str, Any]:
@@ -25,6 +27,7 @@ def speak(options: argparse.Namespace) -> dict[str, Any]:
         raise TextError(f"--pace takes 0.1 to 10, got {options.pace:g}")
     if not options.target.absolute().parent.is_dir():
         raise FileNotFoundError(f"there is no folder {options.target.parent} to write {options.target.name} into")
+    options.voice = options.voice or newest_voice(BUNDLES)
     loading = time.perf_counter()
     _tell(f"loading {options.voice.name}; the first time of a machine takes longer")
     mode = "fold" if options.fold else None

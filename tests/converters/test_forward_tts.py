@@ -17,7 +17,7 @@ from runtime.chains import Request, utter
 from runtime.chains.length_regulator import whole_frames
 from runtime.speak import taken
 from runtime.text import TextError
-from tests.converters.voices import ATTENTION, coqui_forward, padded_equals_unpadded
+from tests.converters.voices import ATTENTION, coqui_forward, core_ml_computes_the_same, padded_equals_unpadded
 
 CONVOLUTIONS = {"kernel_size": 4, "dilations": [1, 2, 4], "num_conv_blocks": 2, "num_res_blocks": 3}
 RELATIVE = {**ATTENTION, "kernel_size": 3, "rel_attn_window_size": 4, "input_length": None}
@@ -42,9 +42,13 @@ PUBLISHED = ("ljspeech_fast_pitch", "fastspeech2", "ljspeech_speedy_speech")
 
 @pytest.fixture(scope="module", params=[*KINDS, *PUBLISHED])
 def both(request, checkpoint):
+    return components_of(checkpoint, request.param)
+
+
+def components_of(checkpoint, kind):
     """(upstream's model, our module, our components by name)"""
-    known = KINDS.get(request.param)
-    known = known or json.loads((ARCHITECTURES / f"{request.param}.json").read_text())["model_args"]
+    known = KINDS.get(kind)
+    known = known or json.loads((ARCHITECTURES / f"{kind}.json").read_text())["model_args"]
     model, config = coqui_forward(**known)
     located = dataclasses.replace(checkpoint.located, name="random", family="forward_tts", config=config)
     weights = fold_weight_norm({key: value.detach() for key, value in model.state_dict().items()})
@@ -85,6 +89,12 @@ def test_padded_and_unpadded_results_are_equal(both):
     _, _, components = both
     for component in components.values():
         padded_equals_unpadded(component, 7, 40)  # upstream takes no less than 25
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_core_ml_computes_the_same(checkpoint, kind, tmp_path):
+    for component in components_of(checkpoint, kind)[2].values():
+        core_ml_computes_the_same(component, 40, tmp_path)
 
 
 def test_pitch_and_energy_can_be_shifted(both):

@@ -17,7 +17,7 @@ from runtime.chains import Request, utter
 from runtime.chains.flow_mel import squeezed, unsqueezed, whole_frames
 from runtime.speak import taken
 from runtime.text import TextError
-from tests.converters.voices import LJSPEECH_MEL, padded_equals_unpadded
+from tests.converters.voices import LJSPEECH_MEL, core_ml_computes_the_same, padded_equals_unpadded
 
 SMALL = {
     "hidden_channels_enc": 16, "hidden_channels_dec": 16, "hidden_channels_dp": 8, "num_flow_blocks_dec": 3,
@@ -66,8 +66,12 @@ def loaded(checkpoint, model, config):
 
 @pytest.fixture(scope="module", params=KINDS)
 def both(request, checkpoint):
+    return components_of(checkpoint, request.param)
+
+
+def components_of(checkpoint, kind):
     """(upstream's model, our module, our components by name)"""
-    model, config = coqui_glow(**KINDS[request.param])
+    model, config = coqui_glow(**KINDS[kind])
     saved = loaded(checkpoint, model, config)
     module = glow_tts.load(saved)
     return model, module, {part.name: part for part in glow_tts.components(module, saved, Shape())}
@@ -105,6 +109,12 @@ def test_padded_and_unpadded_results_are_equal(both):
     _, _, components = both
     for component in components.values():
         padded_equals_unpadded(component, 30, 60)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "published"])
+def test_core_ml_computes_the_same(checkpoint, kind, tmp_path):
+    for component in components_of(checkpoint, kind)[2].values():
+        core_ml_computes_the_same(component, 40, tmp_path)
 
 
 def test_frames_fill_columns_and_the_odd_one_is_left_out():

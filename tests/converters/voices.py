@@ -8,7 +8,11 @@ import torch
 from onnx import helper, numpy_helper
 
 from converters.coqui import import_coqui
+from converters.formats import mlprogram
 from converters.goldens import run_original
+from converters.options import FormatOptions, PrecisionOptions
+from runtime.engines.mil import MilEngine
+from runtime.metrics import snr_db
 
 LETTERS = {
     "characters_class": "TTS.tts.models.vits.VitsCharacters",
@@ -178,3 +182,20 @@ def padded_equals_unpadded(component, length, padded_length, known=None):
         kept = tuple(slice(None) if isinstance(axis, int) else slice(length) for axis in spec.shape)
         wanted, got = results[0][spec.name], results[1][spec.name][kept]
         np.testing.assert_allclose(got, wanted, atol=3e-5, rtol=1e-4, err_msg=f"{component.name} {spec.name}")
+
+
+def core_ml_computes_the_same(component, length, folder):
+    """A component of flexible length as an ML program in the reference engine."""
+    sized = component.at_size(length)
+    path = mlprogram.convert(sized, PrecisionOptions("fp32"), FormatOptions(), folder)
+    generator = torch.Generator().manual_seed(0)
+    given = {
+        name: torch.randn(value.shape, generator=generator)
+        if value.is_floating_point() and "mask" not in name
+        else value
+        for name, value in sized.example().items()
+    }
+    wanted = run_original(sized, {name: value.numpy() for name, value in given.items()})
+    got = MilEngine(path).run({name: value.numpy() for name, value in given.items()})
+    for name, value in wanted.items():
+        assert snr_db(value.ravel(), got[name].ravel()) > 90, f"{component.name} {name}"

@@ -99,6 +99,18 @@ def test_what_cannot_be_done_is_a_sentence(plain, tmp_path, monkeypatch, capsys,
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_newest_voice_speaks_where_none_is_named(plain, fp32, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["speak", "a"]) == 1 and "bundles/ holds no voice" in capsys.readouterr().err
+    (tmp_path / "bundles").mkdir()
+    for path in (fp32.bundle.path, plain):
+        (tmp_path / "bundles" / path.name).symlink_to(path)
+    (tmp_path / "bundles" / "damaged").mkdir()
+    (tmp_path / "bundles" / "damaged" / "manifest.json").write_text("{")
+    assert main(["speak", "a"]) == 0 and plain.name in capsys.readouterr().out
+    assert (tmp_path / "speech.wav").is_file()
+
+
 def test_a_vocoder_does_not_speak(fp32, tmp_path, capsys):
     assert main(["speak", "a", str(tmp_path / "o.wav"), "--voice", str(fp32.bundle.path)]) == 1
     assert "does not speak: convert a voice" in capsys.readouterr().err
