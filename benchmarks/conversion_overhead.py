@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 import conf
-from benchmarks.models import MATRIX
+from benchmarks.families import MODELS
 from checkpoints.locate import locate
 from convert.schema import Job, register
 from convert.stages import convert_artefact, load_original
@@ -73,7 +73,7 @@ CONVERTERS = {"bare": bare, "job": ours}
 def serve(kind: str, model: str, asked: Connection) -> None:
     """Answers a number with the seconds of that component's conversion, or with why it fails; at the beginning says how
     many components there are, at the end (None) how many GB this process held at most."""
-    job = composed([f"model={model}", *MATRIX[model]])
+    job = composed([f"model={model}", *MODELS[model]])
     own = locate(job.checkpoint, job.model.family, job.model.default_checkpoint, print)
     parts = {
         name: locate(part.checkpoint, part.family, part.default_checkpoint, print)
@@ -142,7 +142,7 @@ def row(model: str) -> str:
 
 def main(names: Sequence[str]) -> None:
     print(HEAD)
-    for name in names or list(MATRIX):
+    for name in names or list(MODELS):
         print(row(name), flush=True)
 
 

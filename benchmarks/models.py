@@ -1,48 +1,38 @@
 """Every family in every format and precision, converted and executed here: the table docs/models.md.
 
-    python -m benchmarks.models docs/models.md [--output FOLDER]
+    python -m benchmarks.models docs/models.md [--output FOLDER] [--models MODEL ...]
 
-A job each, one after another; bundles that exist are reused, and so are the rows of an interrupted run, which lie in
-the folder. What cannot be done stands there with its reason.
+A job each, one after another, measured by the engine that computes as the artefact declares; bundles that exist are
+reused, and so are the rows of an interrupted run, which lie in the folder. The page is written when all rows are there:
+two processes may make some of the models each. What cannot be done stands there with its reason.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import conversion_overhead
+from benchmarks.families import MODELS
 from reports.record import read_job
 from runtime.engines import cpu_name
+from runtime.files import write_text
 from runtime.measure import Measurement
 
 SECONDS = 600  # for a job
-MATRIX = {
-    "hifigan": ["checkpoint=kathleen_hifigan"],
-    "ge2e": ["checkpoint=rtvc_encoder"],
-    "vits": ["checkpoint=joe_vits"],
-    **{
-        model: ["checkpoint.source=random"]
-        for model in ("melgan", "multiband_melgan", "fullband_melgan", "parallel_wavegan", "univnet", "wavernn")
-    },
-    **{
-        model: ["checkpoint.source=random", "model.vocoder.checkpoint.source=bundled"]
-        for model in ("fastspeech2", "fast_pitch", "speedy_speech", "glow_tts", "tacotron2", "tacotron2_dca")
-    },
-    "sv2tts": ["checkpoint.source=random", "model.vocoder.checkpoint.source=random"],
-}
 FORMS = {
-    "mlprogram fp32": ["precision=fp32", "stream=offline"],
-    "mlprogram fp16": ["precision=fp16", "stream=offline"],
-    "mlprogram fp16, stateful8": ["precision=fp16", "stream=stateful"],
+    "mlprogram fp32": ["precision=fp32", "stream=offline", "measure.engines=[mil]"],
+    "mlprogram fp16": ["precision=fp16", "stream=offline", "measure.engines=[mil]"],
+    "mlprogram fp16, stateful8": ["precision=fp16", "stream=stateful", "measure.engines=[mil]"],
     "neuralnetwork fp16": ["precision=fp16", "format=neuralnetwork", "stream=offline"],
     "coreai fp16": ["precision=fp16", "format=coreai", "stream=offline"],
-    "onnx fp32": ["precision=fp32", "format=onnx", "stream=offline"],
+    "onnx fp32": ["precision=fp32", "format=onnx", "stream=offline", "measure.bench_seconds=0"],
 }
 HEAD = """# Families, formats, precisions
 
@@ -53,10 +43,19 @@ parity only.
 
 SNR in dB of what makes audio end to end, of a speaker encoder that of its embeddings; of each component in brackets.
 Conversion is trace, rewrite, convert and save of all components at all their sizes; memory is the most that the job's
-process held, measurements included. Times are of one pass on a shared machine: an order of magnitude, not a comparison.
+process held, measurements included. Times are of one pass on a shared machine: an order of magnitude, not a comparison;
+what conversion costs over coremltools alone is below.
 
-| model | form | verdict | SNR | log-mel L1 | cosine | size MB | ops | conversion s | memory GB | RTF in ONNX Runtime |
-|---|---|---|---|---|---|---|---|---|---|---|
+| model | form | verdict | SNR | log-mel L1 | cosine | size MB | ops | conversion s | memory GB |
+|---|---|---|---|---|---|---|---|---|---|
+"""
+COST = """
+## What conversion costs
+
+Over `torch.jit.trace`, `coremltools.convert` and `save` of the same components to fp16 ML programs
+(`python -m benchmarks.conversion_overhead`; a process each for the two, which take turns component by component; the
+second of two rounds). `once` is every component at one size, `bare` at every size that the job makes.
+
 """
 
 
@@ -93,11 +92,10 @@ def convert(overrides: list[str], output: Path) -> Done:
 
 def row(model: str, form: str, done: Done) -> str:
     if done.bundle is None:
-        return f"| {model} | {form} | not here: {done.reason} | | | | | | | | |"
+        return f"| {model} | {form} | not here: {done.reason} | | | | | | | |"
     bundle, record, measurements = read_job(done.bundle)
     judge = record.gates[0].engine if record.gates else measurements[0].engine
     judged = next(m for m in measurements if m.engine == judge)
-    timed = [m.latency.rtf for m in measurements if m.latency is not None]
     seconds = sum(value for name, value in record.seconds.items() if name.startswith("convert "))
     cells = [
         bundle.manifest.checkpoint.name,
@@ -110,7 +108,6 @@ def row(model: str, form: str, done: Done) -> str:
         str(sum(sum(component.ops.values()) for component in bundle.manifest.components)),
         f"{seconds:.1f}",
         f"{done.memory_gb:.1f}",
-        f"{min(timed):.3f}" if timed else "",
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -130,21 +127,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.models", description=__doc__)
     parser.add_argument("page", type=Path)
     parser.add_argument("--output", type=Path, default=Path("build/models"), help="folder of the bundles [%(default)s]")
+    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS), metavar="MODEL")
     options = parser.parse_args()
-    options.output.mkdir(parents=True, exist_ok=True)
-    kept = options.output / "rows.json"
-    rows: dict[str, str] = json.loads(kept.read_text()) if kept.is_file() else {}
-    for model, own in MATRIX.items():
-        for form, overrides in FORMS.items():
-            if model == "ge2e" and "stream=stateful" in overrides:
-                continue  # windows of a fixed length do not stream
-            job = " ".join([f"model={model}", *own, *overrides])
-            if job not in rows:
-                rows[job] = row(model, form, convert(job.split(), options.output))
-                kept.write_text(json.dumps(rows, indent=1))
-            print(rows[job], flush=True)
-    machine = f"{cpu_name()}, {platform.system()} {platform.machine()}"
-    options.page.write_text(HEAD.format(machine=machine) + "\n".join(rows.values()) + "\n")
+    kept = options.output / "rows"
+    kept.mkdir(parents=True, exist_ok=True)
+    for model in options.models:
+        for form, job in jobs(model):
+            file = kept / f"{model} {form}.md"
+            if not file.is_file():
+                write_text(file, row(model, form, convert(job, options.output)))
+            print(file.read_text(), flush=True)
+        if not (cost := kept / f"{model}.md").is_file():
+            write_text(cost, conversion_overhead.row(model))
+    files = [kept / f"{model} {form}.md" for model in MODELS for form, _ in jobs(model)]
+    costs = [kept / f"{model}.md" for model in MODELS]
+    if all(file.is_file() for file in (*files, *costs)):
+        lines = [HEAD.format(machine=f"{cpu_name()}, {platform.system()} {platform.machine()}").rstrip()]
+        lines += [file.read_text() for file in files] + ["", COST.rstrip(), conversion_overhead.HEAD]
+        write_text(options.page, "\n".join([*lines, *(file.read_text() for file in costs)]) + "\n")
+
+
+def jobs(model: str) -> Iterator[tuple[str, list[str]]]:
+    """Form, overrides."""
+    for form, overrides in FORMS.items():
+        if model != "ge2e" or "stream=stateful" not in overrides:  # windows of a fixed length do not stream
+            yield form, [f"model={model}", *MODELS[model], *overrides]
 
 
 if __name__ == "__main__":

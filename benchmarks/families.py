@@ -1,0 +1,17 @@
+"""Every model that voxport converts, with the checkpoint that benchmarks take: trained where it can be had here."""
+
+MODELS = {
+    "hifigan": ["checkpoint=kathleen_hifigan"],
+    "ge2e": ["checkpoint=rtvc_encoder"],
+    "vits": ["checkpoint=joe_vits"],
+    **{
+        model: ["checkpoint.source=random"]
+        for model in ("melgan", "multiband_melgan", "fullband_melgan", "parallel_wavegan", "univnet", "wavernn")
+    },
+    **{
+        model: ["checkpoint.source=random", "model.vocoder.checkpoint.source=bundled"]
+        for model in ("fast_pitch", "speedy_speech", "glow_tts", "tacotron2", "tacotron2_dca")
+    },
+    "fastspeech2": ["checkpoint=kathleen_fastspeech2"],
+    "sv2tts": ["checkpoint.source=random", "model.vocoder.checkpoint.source=random"],
+}
