@@ -20,6 +20,8 @@ def end_with_parent() -> None:
     def watch() -> None:
         while os.read(source, 1):  # not through Python's buffer, whose lock nobody could take at the end
             pass
-        os.kill(os.getpid(), signal.SIGINT)
+        # what a shell without job control starts in the background ignores SIGINT
+        is_ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+        os.kill(os.getpid(), signal.SIGTERM if is_ignored else signal.SIGINT)
 
     threading.Thread(target=watch, daemon=True).start()

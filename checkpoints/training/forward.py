@@ -286,9 +286,10 @@ class Judges(nn.Module):
         """mel (B, n_mels, F), frames (B,): how many are sound; where (B,) in 0..1 picks the stretches."""
         scores = []
         for network, width in zip(self.networks, self.WINDOWS):
+            longer = F.pad(mel, (0, max(0, width - mel.shape[2])))
             starts = (where * (frames - width).clamp(min=0)).long()
             at = starts[:, None] + torch.arange(width, device=mel.device)
-            stretch = torch.gather(mel, 2, at[:, None].expand(-1, mel.shape[1], -1))
+            stretch = torch.gather(longer, 2, at[:, None].expand(-1, mel.shape[1], -1))
             scores.append(network(stretch.unsqueeze(1) / 3 + 1.5))
         return scores
 

@@ -80,11 +80,13 @@ def test_jobs_keep_to_cores_of_their_own(program):
     assert execute(spec(threads=1), slot=4096).reason == str(sorted(os.sched_getaffinity(0)))
 
 
-def test_a_job_ends_with_whoever_started_it():
+@pytest.mark.parametrize("handler", ["SIG_DFL", "SIG_IGN"])
+def test_a_job_ends_with_whoever_started_it(handler):
     """Killed, so that it cannot say so."""
     child = "from runtime.tether import end_with_parent; end_with_parent(); import time; time.sleep(60)"
     parent = (
-        "import os, subprocess, sys\n"
+        "import os, signal, subprocess, sys\n"
+        f"signal.signal(signal.SIGINT, signal.{handler})\n"
         f"child = subprocess.Popen([sys.executable, '-c', {child!r}], stdin=subprocess.PIPE,"
         " env={**os.environ, 'VOXPORT_TETHER': '1'})\n"
         "print(child.pid, flush=True); import time; time.sleep(60)"

@@ -65,13 +65,13 @@ def test_a_stage_is_one_custom_layer_with_its_parameters_and_half_weights(metal,
     first = custom[0]
     sizes = {name: value.intValue for name, value in first.parameters.items() if name != "slope"}
     assert sizes == {
-        "channels_in": 128, "channels_out": 64, "kernel_size": 16, "stride": 8, "padding": 4, "output_padding": 0
+        "channels_in": 256, "channels_out": 128, "kernel_size": 16, "stride": 8, "padding": 4, "output_padding": 0
     }  # fmt: skip
     assert first.parameters["slope"].doubleValue == pytest.approx(0.1)
     original = next(m for m in generator.module.modules() if isinstance(m, nn.ConvTranspose1d))
     stored = np.frombuffer(first.weights[0].float16Value, np.float16).reshape(original.weight.shape)
     np.testing.assert_array_equal(stored, original.weight.detach().half().numpy())
-    assert len(first.weights[1].float16Value) == 2 * 64
+    assert len(first.weights[1].float16Value) == 2 * 128
     # every layer its own weights
     assert custom[1].weights[0].float16Value != first.weights[0].float16Value
 
@@ -151,7 +151,7 @@ DAMAGE = {
     "parameter slope is a intValue": lambda spec: setattr(custom_of(spec).custom.parameters["slope"], "intValue", 1),
     "impossible sizes": lambda spec: setattr(custom_of(spec).custom.parameters["stride"], "intValue", 0),
     "it has 1 arrays of weights": lambda spec: custom_of(spec).custom.weights.pop(),
-    "bias hold 63 numbers, not 64": lambda spec: setattr(
+    "bias hold 63 numbers, not 128": lambda spec: setattr(
         custom_of(spec).custom.weights[1], "float16Value", b"\0" * 126
     ),
     "weights must be stored once": lambda spec: custom_of(spec).custom.weights[0].floatValue.append(1.0),

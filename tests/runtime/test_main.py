@@ -25,7 +25,7 @@ def test_info_says_what_a_bundle_and_a_bare_artefact_hold(bundle, mlpackage, cap
     facts = result(capsys, "info", bundle)
     assert facts["conversion"]["precision"] == "fp32"
     assert facts["inputs"] == ["mel (1, 80, 64) float32"]
-    assert facts["parameters"] == 925_985
+    assert facts["parameters"] == 3_555_649
     assert result(capsys, "info", str(mlpackage))["ops"]["conv"] == 78
     assert main(["info", bundle]) == 0
     assert "receptive field" in capsys.readouterr().out

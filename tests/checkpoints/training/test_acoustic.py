@@ -154,6 +154,9 @@ def test_judges_look_at_sound_alone():
         *(judges(each, torch.tensor([150, 140]), torch.tensor([1.0, 0.5])) for each in (mel, changed))
     ):
         assert torch.equal(one, other)
+    short = torch.nn.functional.pad(mel[:, :, :50], (0, 150))
+    at = torch.tensor([50, 50]), torch.tensor([0.3, 1.0])
+    assert all(map(torch.equal, judges(mel[:, :, :50], *at), judges(short, *at)))
 
 
 @pytest.fixture
