@@ -25,7 +25,6 @@ from runtime.engines import cpu_name
 from runtime.files import write_text
 from runtime.measure import Measurement
 
-SECONDS = 600  # for a job
 FORMS = {
     "mlprogram fp32": ["precision=fp32", "stream=offline", "measure.engines=[mil]"],
     "mlprogram fp16": ["precision=fp16", "stream=offline", "measure.engines=[mil]"],
@@ -68,11 +67,11 @@ class Done:
     memory_gb: float = 0.0
 
 
-def convert(overrides: list[str], output: Path) -> Done:
+def convert(overrides: list[str], output: Path, limit: int) -> Done:
     # a small process between, whose only child is the job: so the most that a child held is the job's
     program = (
         "import resource, subprocess, sys\n"
-        f"try: code = subprocess.run(sys.argv[1:], timeout={SECONDS}).returncode\n"
+        f"try: code = subprocess.run(sys.argv[1:], timeout={limit}).returncode\n"
         "except subprocess.TimeoutExpired: code = 124\n"
         "print('memory:', resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"
         "sys.exit(code)\n"
@@ -80,7 +79,7 @@ def convert(overrides: list[str], output: Path) -> Done:
     command = [sys.executable, "-m", "convert", *overrides, "tracking=off", f"output={output}"]
     result = subprocess.run([sys.executable, "-c", program, *command], capture_output=True, text=True, check=False)
     if result.returncode == 124:
-        return Done(None, f"not finished in {SECONDS // 60} minutes")
+        return Done(None, f"not finished in {limit // 60} minutes")
     found = re.search(r"^bundle: (.+)$", result.stdout, re.MULTILINE)
     memory = re.search(r"^memory: (\d+)$", result.stdout, re.MULTILINE)
     if found and memory:
@@ -128,17 +127,20 @@ def main() -> None:
     parser.add_argument("page", type=Path)
     parser.add_argument("--output", type=Path, default=Path("build/models"), help="folder of the bundles [%(default)s]")
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS), metavar="MODEL")
+    parser.add_argument("--limit", type=int, default=600, metavar="SECONDS", help="for a job [%(default)s]")
     options = parser.parse_args()
     kept = options.output / "rows"
     kept.mkdir(parents=True, exist_ok=True)
+    wanted = [(model, form, job) for model in options.models for form, job in jobs(model)]
+    for model, form, job in sorted(wanted, key=lambda one: "coreai" in one[1]):  # whose engine is slow: last
+        file = kept / f"{model} {form}.md"
+        if not file.is_file():
+            write_text(file, row(model, form, convert(job, options.output, options.limit)))
+        print(file.read_text(), flush=True)
     for model in options.models:
-        for form, job in jobs(model):
-            file = kept / f"{model} {form}.md"
-            if not file.is_file():
-                write_text(file, row(model, form, convert(job, options.output)))
-            print(file.read_text(), flush=True)
         if not (cost := kept / f"{model}.md").is_file():
             write_text(cost, conversion_overhead.row(model))
+        print(cost.read_text(), flush=True)
     files = [kept / f"{model} {form}.md" for model in MODELS for form, _ in jobs(model)]
     costs = [kept / f"{model}.md" for model in MODELS]
     if all(file.is_file() for file in (*files, *costs)):
