@@ -60,7 +60,7 @@ def locate(
     if options.source not in ("auto", "required", "bundled"):
         return _own(options, family)
     if options.source == "bundled":
-        return _locate_entry(_bundled_entry(options.name, family), family)
+        return _locate_entry(_bundled_entry(options.name, default, family), family)
     entry = find(options.name or default)
     _require_family(entry, family)
     try:
@@ -79,15 +79,15 @@ def locate(
     return _locate(entry, folder)
 
 
-def _bundled_entry(name: str | None, family: str) -> Entry:
+def _bundled_entry(name: str | None, default: str, family: str) -> Entry:
     if name is None:
-        name = FALLBACK.get(family)
+        name = default if default and find(default).bundled else FALLBACK.get(family)
         if name is None:
             raise CheckpointError(f"no weights of family {family} ship with voxport: pass checkpoint=NAME")
     entry = find(name)
     if entry.bundled is None:
         ours = ", ".join(entry.name for entry in catalogue().values() if entry.bundled)
-        raise CheckpointError(f"checkpoint {name} does not ship with voxport; what does: {ours}")
+        raise CheckpointError(f"checkpoint {entry.name} does not ship with voxport; what does: {ours}")
     return entry
 
 

@@ -37,6 +37,7 @@ def test_the_wheel_holds_code_configuration_weights_and_clips_and_no_tests(wheel
         "checkpoints/lock.yaml",
         "checkpoints/bundled/kathleen_hifigan/model.safetensors",
         "checkpoints/bundled/kathleen_hifigan/README.md",
+        "checkpoints/bundled/kathleen_fastspeech2/model.safetensors",
         "reports/templates/report.html",
         "runtime/clips/kathleen_b0015.flac",
         "runtime/clips/LICENCES.md",
