@@ -185,6 +185,14 @@ def test_the_bundled_files_are_those_of_the_catalogue():
             assert (entry.bundled / "README.md").is_file(), "a model card ships with the weights"
 
 
+def test_a_model_s_own_weights_ship_or_those_of_its_family():
+    shipped = CheckpointOptions(source="bundled")
+    assert locate.locate(shipped, "forward_tts", "kathleen_fastspeech2", print).name == "kathleen_fastspeech2"
+    assert locate.locate(shipped, "hifigan", "vctk_hifigan_v2", print).name == "kathleen_hifigan"
+    with pytest.raises(CheckpointError, match="no weights of family forward_tts ship with voxport"):
+        locate.locate(shipped, "forward_tts", "ljspeech_fast_pitch", print)
+
+
 def test_weights_are_drawn_where_somebody_asks_for_it():
     located = locate.locate(CheckpointOptions(source="random"), "forward_tts", "fastspeech2", print)
     assert located.is_random and located.weights is None and located.name == "fastspeech2_random"
