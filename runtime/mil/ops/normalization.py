@@ -21,7 +21,12 @@ def batch_norm(
     beta: Tensor | None = None,
     epsilon: float = 1e-5,
 ) -> Tensor:
-    return F.batch_norm(x, mean, variance, gamma, beta, training=False, eps=epsilon)
+    if not (mean.requires_grad or variance.requires_grad):
+        return F.batch_norm(x, mean, variance, gamma, beta, training=False, eps=epsilon)
+    # PyTorch's own has no derivative with respect to these, which an audit asks for
+    y = (x - _per_channel(mean, x)) / torch.sqrt(_per_channel(variance, x) + epsilon)
+    y = y if gamma is None else y * _per_channel(gamma, x)
+    return y if beta is None else y + _per_channel(beta, x)
 
 
 def instance_norm(x: Tensor, gamma: Tensor | None = None, beta: Tensor | None = None, epsilon: float = 1e-5) -> Tensor:

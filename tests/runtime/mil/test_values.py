@@ -69,3 +69,16 @@ def test_suppression_keeps_the_best_boxes_that_do_not_overlap():
     assert 3 < len(wanted) < 20
     assert counts.tolist() == [len(wanted)]
     assert indices[0, : len(wanted)].tolist() == wanted
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 8), (2, 3, 4, 5)])
+def test_batch_norm_is_the_same_where_an_audit_asks_for_the_derivative_of_its_statistics(shape):
+    x, mean, variance, gamma, beta = drawn(*shape), *(drawn(3, seed=seed) for seed in (1, 2, 3, 4))
+    variance = variance.square()
+    for rest in ((), (gamma, beta)):
+        wanted = OPS["batch_norm"](x, mean, variance, *rest)
+        tracked = [part.clone().requires_grad_() for part in (mean, variance)]
+        given = OPS["batch_norm"](x, *tracked, *rest)
+        torch.testing.assert_close(given.detach(), wanted)
+        given.square().sum().backward()
+        assert all(part.grad.abs().min() > 0 for part in tracked)
