@@ -3,8 +3,8 @@
     python -m benchmarks.models docs/models.md [--output FOLDER] [--models MODEL ...]
 
 A job each, one after another, measured by the engine that computes as the artefact declares; bundles that exist are
-reused, and so are the rows of an interrupted run, which lie in the folder. The page is written when all rows are there:
-two processes may make some of the models each. What cannot be done stands there with its reason.
+reused, and so are the rows that the page has: take out those that are to be made anew. Two processes may make some of
+the models each. What cannot be done stands there with its reason.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks import conversion_overhead
@@ -25,6 +26,7 @@ from runtime.engines import cpu_name
 from runtime.files import write_text
 from runtime.measure import Measurement
 
+COST = "cost"
 FORMS = {
     "mlprogram fp32": ["precision=fp32", "stream=offline", "measure.engines=[mil]"],
     "mlprogram fp16": ["precision=fp16", "stream=offline", "measure.engines=[mil]"],
@@ -37,8 +39,9 @@ HEAD = """# Families, formats, precisions
 
 Made by `make models`: every row was converted and executed on one machine ({machine}), one job each. Quality is
 that of the engine that computes as the artefact declares (`mil` for ML programs), against PyTorch, on the worst of the
-goldens. Nothing here was run on a Mac. Checkpoints called `…_random` are weights drawn at the published architecture:
-parity only.
+goldens. Nothing here was run on a Mac. hifigan, ge2e, vits and fastspeech2 are trained, the others drawn at the
+published architecture: parity only. What a drawn MelGAN makes is next to silence in most bands, so that its log-mel L1
+compares rounding with nothing and misses the gate. wavernn and sv2tts are streaming forms throughout.
 
 SNR in dB of what makes audio end to end, of a speaker encoder that of its embeddings; of each component in brackets.
 Conversion is trace, rewrite, convert and save of all components at all their sizes; memory is the most that the job's
@@ -48,7 +51,7 @@ what conversion costs over coremltools alone is below.
 | model | form | verdict | SNR | log-mel L1 | cosine | size MB | ops | conversion s | memory GB |
 |---|---|---|---|---|---|---|---|---|---|
 """
-COST = """
+COSTS = """
 ## What conversion costs
 
 Over `torch.jit.trace`, `coremltools.convert` and `save` of the same components to fp16 ML programs
@@ -97,7 +100,7 @@ def row(model: str, form: str, done: Done) -> str:
     judged = next(m for m in measurements if m.engine == judge)
     seconds = sum(value for name, value in record.seconds.items() if name.startswith("convert "))
     cells = [
-        bundle.manifest.checkpoint.name,
+        model,
         form,
         "passed" if record.passed else "rejected",
         _snr(judged),
@@ -129,31 +132,69 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS), metavar="MODEL")
     parser.add_argument("--limit", type=int, default=600, metavar="SECONDS", help="for a job [%(default)s]")
     options = parser.parse_args()
-    kept = options.output / "rows"
-    kept.mkdir(parents=True, exist_ok=True)
+
+    def made(model: str, form: str, job: list[str]) -> str:
+        return row(model, form, convert(job, options.output, options.limit))
+
+    rows = Rows(options.page, options.output / "rows")
     wanted = [(model, form, job) for model in options.models for form, job in jobs(model)]
-    for model, form, job in sorted(wanted, key=lambda one: "coreai" in one[1]):  # whose engine is slow: last
-        file = kept / f"{model} {form}.md"
-        if not file.is_file():
-            write_text(file, row(model, form, convert(job, options.output, options.limit)))
-        print(file.read_text(), flush=True)
+    for model, form, job in wanted:
+        if "coreai" not in form:
+            rows.keep(model, form, partial(made, model, form, job))
     for model in options.models:
-        if not (cost := kept / f"{model}.md").is_file():
-            write_text(cost, conversion_overhead.row(model))
-        print(cost.read_text(), flush=True)
-    files = [kept / f"{model} {form}.md" for model in MODELS for form, _ in jobs(model)]
-    costs = [kept / f"{model}.md" for model in MODELS]
-    if all(file.is_file() for file in (*files, *costs)):
+        rows.keep(model, COST, partial(conversion_overhead.row, model))
+    for model, form, job in wanted:  # its engine is the slowest, so it comes last
+        rows.keep(model, form, partial(made, model, form, job))
+    rows.write()
+
+
+class Rows:
+    """A file each, so that processes may share the folder; those that the page has count as made."""
+
+    def __init__(self, page: Path, folder: Path) -> None:
+        self.page, self.folder = page, folder
+        for line in page.read_text().splitlines() if page.is_file() else ():
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            form = cells[1] if len(cells) > 1 and cells[1] in FORMS else COST
+            if cells[0] in MODELS and not (file := self._file(cells[0], form)).is_file():
+                write_text(file, line)
+
+    def keep(self, model: str, form: str, make: Callable[[], str]) -> None:
+        file = self._file(model, form)
+        if not file.is_file():
+            write_text(file, make())
+            self.write()
+        print(file.read_text(), flush=True)
+
+    def write(self) -> None:
+        """The page with the rows that there are, and which there are not."""
+        wanted = [(model, form) for model in MODELS for form, _ in jobs(model)]
         lines = [HEAD.format(machine=f"{cpu_name()}, {platform.system()} {platform.machine()}").rstrip()]
-        lines += [file.read_text() for file in files] + ["", COST.rstrip(), conversion_overhead.HEAD]
-        write_text(options.page, "\n".join([*lines, *(file.read_text() for file in costs)]) + "\n")
+        lines += self._known(wanted)
+        missing = [f"{model} {form}" for model, form in wanted if not self._file(model, form).is_file()]
+        if missing:
+            lines += ["", f"Not run yet (`make models` goes on with these): {', '.join(missing)}."]
+        lines += ["", COSTS.rstrip(), conversion_overhead.HEAD, *self._known([(model, COST) for model in MODELS])]
+        write_text(self.page, "\n".join(lines) + "\n")
+
+    def _known(self, wanted: Sequence[tuple[str, str]]) -> list[str]:
+        files = (self._file(model, form) for model, form in wanted)
+        return [file.read_text() for file in files if file.is_file()]
+
+    def _file(self, model: str, form: str) -> Path:
+        return self.folder / f"{model} {form}.md"
 
 
 def jobs(model: str) -> Iterator[tuple[str, list[str]]]:
     """Form, overrides."""
     for form, overrides in FORMS.items():
-        if model != "ge2e" or "stream=stateful" not in overrides:  # windows of a fixed length do not stream
-            yield form, [f"model={model}", *MODELS[model], *overrides]
+        if model == "ge2e" and "stateful" in form:
+            continue  # windows of a fixed length do not stream
+        if model in ("wavernn", "sv2tts"):  # whose samples come one after another: their goldens are short
+            if "stateful" in form:
+                continue
+            overrides = ["stream=stateful" if one == "stream=offline" else one for one in overrides]
+        yield form, [f"model={model}", *MODELS[model], *overrides]
 
 
 if __name__ == "__main__":
