@@ -174,7 +174,7 @@ class Rows:
         missing = [f"{model} {form}" for model, form in wanted if not self._file(model, form).is_file()]
         if missing:
             lines += ["", f"Not run yet (`make models` goes on with these): {', '.join(missing)}."]
-        lines += ["", COSTS.rstrip(), conversion_overhead.HEAD, *self._known([(model, COST) for model in MODELS])]
+        lines += ["", COSTS.strip(), "", conversion_overhead.HEAD, *self._known([(model, COST) for model in MODELS])]
         write_text(self.page, "\n".join(lines) + "\n")
 
     def _known(self, wanted: Sequence[tuple[str, str]]) -> list[str]:

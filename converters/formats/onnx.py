@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -42,9 +43,19 @@ def convert(component: Component, precision: PrecisionOptions, options: FormatOp
             opset_version=options.opset,
         )
     assert exported is not None
+    _rename_within(exported.model.graph)
     path = folder / f"{component.name}.onnx"
     exported.save(str(path), external_data=False)
     return path
+
+
+def _rename_within(graph: Any) -> None:
+    """The exporter names inputs and outputs last, as it may have named values between them."""
+    ends = {id(value): value.name for value in (*graph.inputs, *graph.outputs)}
+    for node in graph.all_nodes():
+        for value in node.outputs:
+            if id(value) not in ends and value.name in ends.values():
+                value.name = f"{value.name}_within"
 
 
 def holds_functions(options: FormatOptions) -> bool:

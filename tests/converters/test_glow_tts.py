@@ -9,10 +9,11 @@ import torch
 
 from checkpoints import CheckpointError
 from checkpoints.load import LoadedCheckpoint, fold_weight_norm
+from converters.component import format_
 from converters.coqui import import_coqui
 from converters.families import glow_tts
 from converters.goldens import run_original
-from converters.options import Shape
+from converters.options import FormatOptions, PrecisionOptions, Shape
 from runtime.chains import Request, utter
 from runtime.chains.flow_mel import squeezed, unsqueezed, whole_frames
 from runtime.speak import taken
@@ -115,6 +116,16 @@ def test_padded_and_unpadded_results_are_equal(both):
 def test_core_ml_computes_the_same(checkpoint, kind, tmp_path):
     for component in components_of(checkpoint, kind)[2].values():
         core_ml_computes_the_same(component, 40, tmp_path)
+
+
+def test_an_onnx_file_has_each_name_once(checkpoint, tmp_path):
+    """The encoder's output is called as the exporter calls what its norms compute."""
+    import onnx
+
+    encoder = components_of(checkpoint, "convolutions, many speakers")[2]["encoder"].at_size(40)
+    path = format_("onnx").convert(encoder, PrecisionOptions("fp32"), FormatOptions("onnx"), tmp_path)
+    names = [name for node in onnx.load(path).graph.node for name in node.output]
+    assert len(set(names)) == len(names) and {"mean", "log_durations"} <= set(names)
 
 
 def test_frames_fill_columns_and_the_odd_one_is_left_out():
