@@ -26,7 +26,7 @@ conformance: $(STAMP)
 	$(VENV)/bin/python -m runtime.mil.conformance
 	$(VENV)/bin/python -m runtime.mil.conformance --engine onnx --per-class 2 --report docs/conformance.md
 
-# docs/models.md: every family, format and precision, converted and executed here (some two hours on two cores; goes on where it was interrupted).
+# docs/models.md: every family, format and precision, converted and executed here (hours on two cores; goes on with the rows that the page lacks).
 models: $(STAMP)
 	$(VENV)/bin/python -m benchmarks.models docs/models.md
 
