@@ -201,7 +201,8 @@ class Training:
             unpack_optimiser(optimiser, state[name])
             for group in optimiser.param_groups:
                 group["lr"] = self.rate
-        self.average = {name: value.to(self.average[name].dtype) for name, value in state["average"].items()}
+        average = torch.load(self.options.out / "forward.pt", map_location=self.device, weights_only=True)
+        self.average = {name: value.to(self.average[name].dtype) for name, value in average.items()}
         self.steps, self.spent = state["steps"], state["spent"]
         torch.manual_seed(self.options.seed + self.steps)  # not the same clips again
 
@@ -210,11 +211,10 @@ class Training:
         save_state(
             self.options.out / "state",
             {
-                "network": self.network.state_dict(),
+                "network": halved(self.network.state_dict()),  # as a borrowed machine gives back 64 MiB
                 "judges": self.judges.state_dict(),
                 "optimiser": packed_optimiser(self.optimiser),
                 "judges_optimiser": packed_optimiser(self.judges_optimiser),
-                "average": halved(self.average),
                 "steps": self.steps,
                 "spent": self.spent,
             },
