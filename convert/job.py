@@ -209,7 +209,7 @@ def _convert(
         original = steps.load_original(job, located, parts)
     if job.precision.needs_cases:
         with stages.stage("goldens of real speech"):
-            original = steps.with_cases(original, folder)
+            original = steps.with_cases(job, original, folder)
     form = f"{job.precision.name}, upsampler {job.upsampler.name}, {job.mode}"
     artefacts = []
     for component in original.components:
@@ -223,7 +223,7 @@ def _convert(
         steps.write_references(original, folder)
     if not (folder / GOLDENS).exists():
         with stages.stage("goldens of real speech"):
-            steps.make_goldens(original, folder)
+            steps.make_goldens(job, original, folder)
     if job.stream.mode == "lowlat":
         with stages.stage("what the bounded lookahead costs"):
             pairs = zip(original.components, artefacts)

@@ -20,7 +20,7 @@ from convert.schema import Job
 from converters.chosen import Chosen, take_chosen
 from converters.component import Component, family, format_, voice_family
 from converters.export import export_reference, reference_size
-from converters.goldens import clip_goldens
+from converters.goldens import SAMPLED_FRAMES, clip_goldens
 from converters.options import CUSTOM_LAYER_FOLDER, TWIN_FOLDER, ConversionError
 from converters.streaming import streaming_component, truncation_db
 from converters.upsampling import upsampling_stages
@@ -174,21 +174,24 @@ def write_references(original: Original, folder: Path) -> None:
         export_reference(component, folder / "reference")
 
 
-def make_goldens(original: Original, folder: Path) -> None:
+def make_goldens(job: Job, original: Original, folder: Path) -> None:
     """`goldens.npz`: what each bundled clip or sentence gives as input, and what the original makes of it."""
+    window = 0 if job.stream.mode != "offline" or job.shape.flexible else job.shape.frames
+    sampled_frames = max(SAMPLED_FRAMES, window)  # a whole window, at least, of what an artefact takes at once
     if original.voice is not None:
         with shared_cores():
-            write_goldens(folder / GOLDENS, voice_goldens(original.components, original.voice, original.tables))
+            cases = voice_goldens(original.components, original.voice, original.tables, sampled_frames)
+            write_goldens(folder / GOLDENS, cases)
         if original.tables:
             np.savez(folder / VOICE_TABLES, **original.tables)  # type: ignore[arg-type]  # as in write_goldens
         return
     with shared_cores():
-        write_goldens(folder / GOLDENS, clip_goldens(original.components))
+        write_goldens(folder / GOLDENS, clip_goldens(original.components, sampled_frames))
 
 
-def with_cases(original: Original, folder: Path) -> Original:
+def with_cases(job: Job, original: Original, folder: Path) -> Original:
     """The goldens, made first where a conversion chooses something by real inputs, and known to the components."""
-    make_goldens(original, folder)
+    make_goldens(job, original, folder)
     components = [
         dataclasses.replace(one, cases=tuple(case.inputs for case in read_goldens(folder / GOLDENS, one.name)))
         for one in original.components

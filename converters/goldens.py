@@ -56,7 +56,7 @@ def heard(run: Recorder, last: Component, constants: Mapping[str, np.ndarray], f
 SAMPLED_FRAMES = 48  # of a clip or sentence: some ten thousand samples one after another
 
 
-def clip_goldens(components: Sequence[Component]) -> dict[str, list[GoldenCase]]:
+def clip_goldens(components: Sequence[Component], sampled_frames: int = SAMPLED_FRAMES) -> dict[str, list[GoldenCase]]:
     """Of a vocoder or a speaker encoder: what each bundled clip gives; of one that samples, a clip's beginning."""
     cases: dict[str, list[GoldenCase]] = {component.name: [] for component in components}
     main = next((component for component in components if component.sampler), components[0])
@@ -66,7 +66,7 @@ def clip_goldens(components: Sequence[Component]) -> dict[str, list[GoldenCase]]
         if main.time is None or main.sampler is None:
             cases[main.name].append(GoldenCase(path.stem, inputs, run_original(main, inputs), recording))
             continue
-        frames = np.ascontiguousarray(inputs[main.time.input][..., :SAMPLED_FRAMES])
+        frames = np.ascontiguousarray(inputs[main.time.input][..., :sampled_frames])
         audio = heard(Recorder(known, path.stem, cases), main, {}, frames)
         own = None if recording is None else recording[: audio.size]
         cases[main.name][-1] = replace(cases[main.name][-1], recording=own)

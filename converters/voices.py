@@ -54,7 +54,10 @@ def with_speaker_encoder(record: VoiceRecord, encoder: Component) -> tuple[Voice
 
 
 def voice_goldens(
-    components: Sequence[Component], record: VoiceRecord, tables: Mapping[str, np.ndarray]
+    components: Sequence[Component],
+    record: VoiceRecord,
+    tables: Mapping[str, np.ndarray],
+    sampled_frames: int = SAMPLED_FRAMES,
 ) -> dict[str, list[GoldenCase]]:
     """By component: its inputs and outputs within each sentence; and the sentences end to end.
 
@@ -75,7 +78,7 @@ def voice_goldens(
         request = Request(ids, number, conditions.get("speaker"), conditions.get("language"))
         run = Recorder(known, name, cases)
         utterance = utter(record, run, request)
-        frames = utterance.frames[..., :SAMPLED_FRAMES] if last.sampler else utterance.frames
+        frames = utterance.frames[..., :sampled_frames] if last.sampler else utterance.frames
         audio = heard(run, last, utterance.constants, np.ascontiguousarray(frames))
         inputs = {"ids": ids, "seed": np.array(number), **conditions}
         outputs = {"audio": audio, "durations": utterance.durations}

@@ -219,6 +219,28 @@ def test_the_job_converts_streams_and_folds_it(convert_job, tmp_path):
     np.testing.assert_allclose(synthesise(reference, record.time, mel).ravel(), whole.ravel(), atol=1e-4)
 
 
+def test_an_offline_artefact_is_judged_by_a_whole_window_of_samples(convert_job, tmp_path):
+    """Narrow and with two samples a call, to be quick: from somebody's own files to the verdict."""
+    config = import_coqui("TTS.vocoder.configs.wavernn_config").WavernnConfig()
+    config.audio.hop_length = 74
+    small = {"rnn_dims": 16, "fc_dims": 16, "compute_dims": 8, "res_out_dims": 8, "num_res_blocks": 1}
+    for name, value in {"upsample_factors": [2, 37], "mode": 9, **small}.items():
+        setattr(config.model_args, name, value)
+    torch.manual_seed(0)
+    model = import_coqui("TTS.vocoder.models.wavernn").Wavernn(config)
+    torch.save({"model": model.state_dict()}, tmp_path / "narrow.pth")
+    audio = {**AUDIO, "hop_length": 74}
+    args = json.loads(config.model_args.to_json())
+    (tmp_path / "config.json").write_text(json.dumps({"model": "wavernn", "model_args": args, "audio": audio}))
+    outcome = convert_job(
+        "model=wavernn", f"checkpoint.source={tmp_path}", "stream=offline", "precision=fp32", "measure.engines=[onnx]",
+        "measure.bench_seconds=0",
+    )  # fmt: skip
+    assert outcome.passed
+    for case in outcome.bundle.goldens(outcome.bundle.main):
+        assert case.outputs["audio"].shape == (1, 1, 64 * 74) and case.inputs["mel"].shape[2] == 64
+
+
 def test_noise_of_a_sampler_is_logistic():
     given = with_noise(np.zeros((1, 80, 64), np.float32), MelSettings(noise_rows=200, noise="logistic"))[0, 80:]
     uniform = 1 / (1 + np.exp(-given))
