@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
 from tqdm import tqdm
 
@@ -46,6 +47,30 @@ def optimizer() -> ModuleType:
         bars = importlib.import_module(f"coremltools.optimize.coreml.{name}")
         bars.tqdm = functools.partial(tqdm, disable=True)  # type: ignore[attr-defined]
     return module
+
+
+@contextmanager
+def validated_once() -> Iterator[None]:
+    """Within it coremltools validates a program at the end of a pipeline of passes, not after every pass as well, which
+    takes a third of the time of converting a large one and changes nothing in it."""
+    coremltools()
+    manager = importlib.import_module("coremltools.converters.mil.mil.passes.pass_pipeline").PassPipelineManager
+    program = importlib.import_module("coremltools.converters.mil").Program
+    apply, validate = manager.apply_pipeline, program.validate
+
+    def apply_and_validate(prog: Any, pass_pipeline: Any) -> None:
+        program.validate = lambda *_, **__: None
+        try:
+            apply(prog, pass_pipeline)
+        finally:
+            program.validate = validate
+        prog.validate()
+
+    manager.apply_pipeline = staticmethod(apply_and_validate)
+    try:
+        yield
+    finally:
+        manager.apply_pipeline = staticmethod(apply)
 
 
 @contextmanager

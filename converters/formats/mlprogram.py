@@ -19,11 +19,12 @@ from converters.compression import check_compression, compressed, spared
 from converters.mixed import Kept, mil_name, search
 from converters.options import COMPUTE, ConversionError, FormatOptions, PrecisionOptions
 from runtime.bundle import PLACES, MixedRecord
-from runtime.coreml_tools import coremltools
+from runtime.coreml_tools import coremltools, validated_once
 from runtime.mil.cases import real_inputs
 from runtime.spec import Dim, TensorSpec
 
 
+@validated_once()
 def convert(component: Component, precision: PrecisionOptions, options: FormatOptions, folder: Path) -> Path:
     """Writes `folder/<component>.mlpackage`. Inputs and outputs stay float32."""
     found = _Findings()
@@ -151,6 +152,7 @@ def holds_functions(options: FormatOptions) -> bool:
     return target is not None and target >= ct.target.macOS15
 
 
+@validated_once()
 def convert_functions(
     functions: Mapping[str, Component], precision: PrecisionOptions, options: FormatOptions, folder: Path
 ) -> Path:

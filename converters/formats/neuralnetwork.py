@@ -21,13 +21,14 @@ from ops.metal.fused import read_graph, stages
 from ops.metal.layout import TEXTURE_WIDTH, fits_a_texture
 from ops.metal.package import write_package
 from ops.planar import Planar
-from runtime.coreml_tools import coremltools
+from runtime.coreml_tools import coremltools, validated_once
 from runtime.neuralnetwork import CUSTOM_CLASS, CUSTOM_PARAMETERS, problems
 
 PRECISIONS = ("fp32", "fp16")
 _FP16_VERSION = 2  # of the specification: the first with half-precision weights
 
 
+@validated_once()
 def convert(component: Component, precision: PrecisionOptions, options: FormatOptions, folder: Path) -> Path:
     """Writes `folder/<component>.mlmodel`; with custom layers also `folder/custom_layer/`, which an app adds.
 
