@@ -23,7 +23,7 @@ def load(
     a Mac, elsewhere the format's own, ONNX Runtime first, and `mil` where an op cannot be lowered. `component` picks
     one of a bundle with several;
     `compute_unit` (`all`, `cpu`, `cpu_and_gpu`, `cpu_and_ne`) is Core ML's; `function` picks one of an `.mlpackage`
-    with several.
+    or `.aimodel` with several.
     Raises BundleError, ArtefactError or EngineError; their messages say what was wrong.
     """
     from runtime.engines import NotLowered, is_bundle, open_engine, preferred
@@ -40,7 +40,7 @@ def load(
         if engine == "torch":
             path = bundle.reference(record)
             options["output_names"] = [spec.name for spec in record.outputs]
-    if function is not None and path.suffix == ".mlpackage":
+    if function is not None and path.suffix in (".mlpackage", ".aimodel"):
         options["function"] = function
     name = preferred(path) if engine == "auto" else engine
     if name == "coreml" and compute_unit is not None:

@@ -14,6 +14,7 @@ import io
 import warnings
 from collections.abc import Mapping
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -39,81 +40,95 @@ def convert(component: Component, precision: PrecisionOptions, options: FormatOp
 
     Inputs and outputs stay float32; `precision` is that of weights and ops.
     """
+    return convert_functions({"main": component}, precision, options, folder)
+
+
+def holds_functions(options: FormatOptions) -> bool:
+    return True
+
+
+def convert_functions(
+    functions: Mapping[str, Component], precision: PrecisionOptions, options: FormatOptions, folder: Path
+) -> Path:
+    """As `convert`, an entry point a function; Apple's packages store weights that are equal in several once."""
     coreai_torch = _coreai_torch()
     if precision.compute not in DTYPES:
         raise ConversionError(
             f"format coreai has no precision {precision.compute!r}; it has: {', '.join(DTYPES)}, and of compressed "
             "weights int8, palette6 and palette4"
         )
-    if component.states:
+    if any(component.states for component in functions.values()):
         raise ConversionError("stream.state=mlstate is Core ML's: format coreai takes stream.state=explicit")
-    if any(component.dynamic_axes(spec) for spec in component.inputs):
+    if any(component.dynamic_axes(spec) for component in functions.values() for spec in component.inputs):
         raise ConversionError("format coreai is converted at a fixed shape: leave out shape=flexible")
-    example = component.example()
-    arguments = tuple(example[spec.name] for spec in component.inputs)
-    graph = read_graph(component.module, arguments)
-    if precision.weights and stages(graph):
+    graphs = {name: read_graph(component.module, _arguments(component)) for name, component in functions.items()}
+    has_kernels = any(stages(graph) for graph in graphs.values())
+    if precision.weights and has_kernels:
         raise ConversionError(
             f"upsampler=metal keeps its weights in a kernel: precision={precision.name} takes polyphase"
         )
-    path = folder / f"{component.name}.aimodel"
-    if not stages(graph):
-        return _written(coreai_torch, component, component.module, arguments, precision, path)
+    (name,) = {component.name for component in functions.values()}
+    path = folder / f"{name}.aimodel"
+    if not has_kernels:
+        return _written(coreai_torch, functions, precision, path)
     twin = folder / TWIN_FOLDER / path.name
     twin.parent.mkdir()
-    _written(coreai_torch, component, _with_stages(graph, Reference), arguments, precision, twin)
-    return _written(coreai_torch, component, _with_stages(graph, Kernel), arguments, precision, path)
+    for form, place in ((Reference, twin), (Kernel, path)):
+        formed = {name: replace(one, module=_with_stages(graphs[name], form)) for name, one in functions.items()}
+        _written(coreai_torch, formed, precision, place)
+    return path
 
 
-def holds_functions(options: FormatOptions) -> bool:
-    return False
-
-
-def convert_functions(
-    functions: Mapping[str, Component], precision: PrecisionOptions, options: FormatOptions, folder: Path
-) -> Path:
-    raise ConversionError(f"format coreai holds one function, got {', '.join(functions)}")
+def _arguments(component: Component) -> tuple[Tensor, ...]:
+    example = component.example()
+    return tuple(example[spec.name] for spec in component.inputs)
 
 
 def _written(
-    coreai_torch: ModuleType,
-    component: Component,
-    module: nn.Module,
-    arguments: tuple[Tensor, ...],
-    precision: PrecisionOptions,
-    path: Path,
+    coreai_torch: ModuleType, functions: Mapping[str, Component], precision: PrecisionOptions, path: Path
 ) -> Path:
     from coreai.runtime import AIModelAssetMetadata
 
+    first = next(iter(functions.values()))
+    made: dict[nn.Module, nn.Module] = {}  # what several functions share is made once, and so stored once
+    for component in functions.values():
+        if component.module not in made:
+            made[component.module] = _in_precision(component, precision, path.parent)
+    # coreai-torch writes its progress to stdout
+    with torch.inference_mode(), warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        converter = coreai_torch.TorchConverter()
+        kernels = [kernel_of(part.shape) for one in made.values() for part in one.modules() if isinstance(part, Kernel)]
+        converter.register_custom_kernels(list(dict.fromkeys(kernels)))
+        for name, component in functions.items():
+            exported = torch.export.export(made[component.module].eval(), _arguments(component), strict=False)
+            converter.add_exported_program(
+                exported.run_decompositions(coreai_torch.get_decomp_table()),
+                input_names=[spec.name for spec in component.inputs],
+                output_names=[spec.name for spec in component.outputs],
+                entrypoint_name=name,
+            )
+        metadata = AIModelAssetMetadata()
+        metadata.model_description = first.computes
+        metadata.set_custom("voxport.precision", precision.name)
+        for spec in (*first.inputs, *first.outputs):
+            metadata.set_custom(f"voxport.unit.{spec.name}", spec.unit)
+        converter.to_coreai().save_asset(path, metadata)
+    return path
+
+
+def _in_precision(component: Component, precision: PrecisionOptions, folder: Path) -> nn.Module:
+    module, arguments = component.module, _arguments(component)
     left: list[str] = []
     if precision.weights:
         left = spared(module.eval(), precision, _cases(component, arguments))
-        write_chosen({}, left, component.name, path.parent)
+        write_chosen({}, left, component.name, folder)
     if precision.compute != "fp32":
         module = InPrecision(module, DTYPES[precision.compute])
         left = [f"module.{name}" for name in left]
     if precision.weights:
         module = compressed(module.eval(), precision, arguments, left)
-    # coreai-torch writes its progress to stdout
-    with torch.inference_mode(), warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        exported = torch.export.export(module.eval(), arguments, strict=False)
-        exported = exported.run_decompositions(coreai_torch.get_decomp_table())
-        converter = coreai_torch.TorchConverter()
-        kernels = [kernel_of(part.shape) for part in module.modules() if isinstance(part, Kernel)]
-        converter.register_custom_kernels(list(dict.fromkeys(kernels)))
-        converter.add_exported_program(
-            exported,
-            input_names=[spec.name for spec in component.inputs],
-            output_names=[spec.name for spec in component.outputs],
-        )
-        metadata = AIModelAssetMetadata()
-        metadata.model_description = component.computes
-        metadata.set_custom("voxport.precision", precision.name)
-        for spec in (*component.inputs, *component.outputs):
-            metadata.set_custom(f"voxport.unit.{spec.name}", spec.unit)
-        converter.to_coreai().save_asset(path, metadata)
-    return path
+    return module
 
 
 def _cases(component: Component, arguments: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:

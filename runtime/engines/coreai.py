@@ -27,12 +27,12 @@ _SETTLE_SECONDS = 0.2
 
 
 class CoreAIEngine:
-    """`threads` is not Core AI's to choose and is not used. `trial`: whether another process loads the model first, for
-    a damaged one takes the process down; a bundle's files were hashed."""
+    """`threads` is not Core AI's to choose and is not used. `function`: by default the first. `trial`: whether another
+    process loads the model first, for a damaged one takes the process down; a bundle's files were hashed."""
 
     name = "coreai"
 
-    def __init__(self, path: Path, threads: int | None = None, trial: bool = True) -> None:
+    def __init__(self, path: Path, threads: int | None = None, trial: bool = True, function: str | None = None) -> None:
         if path.suffix != ".aimodel":
             raise ArtefactError(f"the coreai engine executes an .aimodel, not {path.name}")
         asset = open_asset(path)
@@ -48,8 +48,7 @@ class CoreAIEngine:
         try:
             with _without_messages():
                 model = self._loop.run_until_complete(stack.enter_async_context(asset.executable()))
-                (name,) = model.function_names
-                self._function = model.load_function(name)
+                self._function = model.load_function(function or model.function_names[0])
         except Exception as error:  # whatever Apple's runtime raises
             _close(self._loop, stack)
             raise EngineError(f"Core AI cannot load {path.name}: {error}") from error
