@@ -164,6 +164,40 @@ def test_a_bundle_s_kernels_are_executed_by_their_twin(convert_job):
     assert any("Metal kernels run on a Mac only" in note for note in outcome.bundle.manifest.notes)
 
 
+@pytest.mark.parametrize("upsampler", ["polyphase", "metal"])
+def test_functions_share_their_weights(upsampler, tmp_path):
+    """By size of the input; with Metal kernels in the twin too."""
+
+    def sized(frames):
+        x = X[..., :frames]
+        module = rewrite_upsampling(net, upsampler, [x])
+        shapes = TensorSpec("x", tuple(x.shape)), TensorSpec("y", (1, 64, frames * 2))
+        return Component("net", module, (shapes[0],), (shapes[1],), lambda: {"x": x}, "a test")
+
+    def size(path):
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+
+    net = layer(nn.ConvTranspose1d(64, 64, 16, 2, 7)).eval()
+    functions = {f"size{frames}": sized(frames) for frames in (24, 48)}
+    for name, chosen in (("both", functions), ("one", {"size24": functions["size24"]})):
+        (tmp_path / name).mkdir()
+        coreai.convert_functions(chosen, PrecisionOptions("fp32"), FormatOptions(), tmp_path / name)
+    path = tmp_path / "both" / "net.aimodel"
+    assert size(path) < size(tmp_path / "one" / "net.aimodel") + 40_000 < 2 * 64 * 64 * 16 * 4
+    if upsampler == "metal":
+        assert op_histogram(path)["metal4_kernel"] == 2
+        path = tmp_path / "both" / "twin" / "net.aimodel"
+    for frames in (24, 48):
+        x = X[..., :frames]
+        with torch.inference_mode():
+            wanted = net(x).numpy()
+        output = runtime.load(path, function=f"size{frames}").run({"x": x.numpy()})["y"]
+        np.testing.assert_allclose(output, wanted, atol=1e-5)
+    assert runtime.load(path).inputs[0].shape == (1, 64, 24), "the first, where none is named"
+    with pytest.raises(EngineError, match=r"net\.aimodel: .*size3"):
+        runtime.load(path, function="size3")
+
+
 def test_damage_and_bad_choices_are_sentences(short, tmp_path):
     with pytest.raises(ArtefactError, match="missing or no Core AI model"):
         open_engine("coreai", tmp_path / "none.aimodel")
