@@ -11,7 +11,7 @@ from .networks import CHANNELS, Recurrent, frame, networks
 from .player import artefact, example, lively, play, streaming
 
 LAW = settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     derandomize=True,
     phases=[Phase.explicit, Phase.generate],  # a smaller example is not worth the minutes that it takes
@@ -59,8 +59,8 @@ def test_of_any_local_network(network, mode, chunk, frames, polyphase):
     check(network, mode, chunk, frames, polyphase)
 
 
-@settings(LAW, max_examples=8)
-@given(networks(with_recurrence=True), st.integers(1, 6), st.integers(1, 30))
+@settings(LAW, max_examples=6)
+@given(networks(with_recurrence=True), st.integers(1, 6), st.integers(1, 16))
 def test_of_any_local_network_with_a_recurrent_layer(network, chunk, frames):
     check(network, "stateful", chunk, frames, True)
 
