@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from reports import verdict
 from reports.options import CompareOptions
 from reports.verdict import compare
 from runtime.mil.difference import first_difference
@@ -61,6 +62,12 @@ def test_what_became_better_is_no_regression(fp16, fp32):
     assert found.headline.endswith("(+93.05 %)") or "the artefact larger" in found.headline
 
 
+@pytest.fixture
+def equal_quality(monkeypatch):
+    """What other tests find out, for those that only compare latency: it takes a measurement of the champion."""
+    monkeypatch.setattr(verdict, "_quality", lambda *_: [verdict.Finding("quality", "same", "not looked at")])
+
+
 def timer_of(factors):
     """A clock: the champion takes 1000 µs, the candidate as much times what comes next."""
     steps = itertools.cycle(factors)
@@ -72,7 +79,7 @@ def timer_of(factors):
 
 
 @pytest.mark.parametrize(
-    ("factors", "verdict", "what"),
+    ("factors", "expected", "what"),
     [
         ([1.24, 1.25, 1.26], "regressed", "worse"),
         ([0.79, 0.8, 0.81], "passed", "better"),
@@ -80,18 +87,18 @@ def timer_of(factors):
         ([0.5, 1.9, 1.1], "noisy", "noisy"),
     ],
 )
-def test_latency_has_a_verdict_of_its_own(fp16, tmp_path, factors, verdict, what):
+def test_latency_has_a_verdict_of_its_own(fp16, tmp_path, equal_quality, factors, expected, what):
     candidate = worsened(fp16.bundle, tmp_path, "candidate", flip=1)
     timed = [one for one in fp16.measurements if one.engine == "onnx"]
     options = CompareOptions(minutes=0.0005)
     found = compare(fp16.bundle, "1", candidate, timed, options, timer=timer_of(factors))
-    assert found.verdict == verdict
+    assert found.verdict == expected
     assert findings(found, "latency").keys() == {what}
     test = found.latency["onnx chunk"]
     assert math.isclose(test.ratio, math.prod(factors) ** (1 / len(factors)), rel_tol=0.2) or what == "noisy"
 
 
-def test_a_device_has_its_own_champion_of_latency(fp16, tmp_path):
+def test_a_device_has_its_own_champion_of_latency(fp16, tmp_path, equal_quality):
     candidate = worsened(fp16.bundle, tmp_path, "candidate", flip=1)
     slow = worsened(fp16.bundle, tmp_path, "slow", flip=None)
     asked = []
@@ -107,7 +114,6 @@ def test_a_device_has_its_own_champion_of_latency(fp16, tmp_path):
 def test_an_op_that_leaves_the_neural_engine_is_worse(fp16, tmp_path, monkeypatch):
     import dataclasses
 
-    from reports import verdict
     from runtime.mac_check import Placement
 
     candidate = worsened(fp16.bundle, tmp_path, "candidate", flip=None)
