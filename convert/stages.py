@@ -176,7 +176,7 @@ def write_references(original: Original, folder: Path) -> None:
 
 def make_goldens(job: Job, original: Original, folder: Path) -> None:
     """`goldens.npz`: what each bundled clip or sentence gives as input, and what the original makes of it."""
-    window = 0 if job.stream.mode != "offline" or job.shape.flexible else job.shape.frames
+    window = job.shape.frames if job.mode == "offline" else 0
     sampled_frames = max(SAMPLED_FRAMES, window)  # a whole window, at least, of what an artefact takes at once
     if original.voice is not None:
         with shared_cores():

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from converters.component import Component
-from converters.goldens import SAMPLED_FRAMES, Recorder, clip_goldens, heard
+from converters.goldens import Recorder, clip_goldens, heard
 from converters.options import ConversionError
 from runtime.audio import require_same_spectrum
 from runtime.bundle import VOICE_GOLDENS, GoldenCase
@@ -57,7 +57,7 @@ def voice_goldens(
     components: Sequence[Component],
     record: VoiceRecord,
     tables: Mapping[str, np.ndarray],
-    sampled_frames: int = SAMPLED_FRAMES,
+    sampled_frames: int,
 ) -> dict[str, list[GoldenCase]]:
     """By component: its inputs and outputs within each sentence; and the sentences end to end.
 
