@@ -7,6 +7,7 @@ kernels are written beside the model. The network has four axes throughout (ops/
 from __future__ import annotations
 
 import functools
+import hashlib
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +23,7 @@ from ops.metal.layout import TEXTURE_WIDTH, fits_a_texture
 from ops.metal.package import write_package
 from ops.planar import Planar
 from runtime.coreml_tools import coremltools, validated_once
-from runtime.neuralnetwork import CUSTOM_CLASS, CUSTOM_PARAMETERS, problems
+from runtime.neuralnetwork import CUSTOM_CLASS, CUSTOM_PARAMETERS, every_layer, problems, values, weights_of
 
 PRECISIONS = ("fp32", "fp16")
 _FP16_VERSION = 2  # of the specification: the first with half-precision weights
@@ -71,6 +72,7 @@ def convert(component: Component, precision: PrecisionOptions, options: FormatOp
     for tensor, description in zip(component.outputs, spec.description.output):
         description.shortDescription = tensor.unit
         description.type.multiArrayType.shape[:] = tensor.default_shape
+    share_weights(spec)
     if precision.name == "fp16":
         halve_weights(spec)
     found = problems(spec)
@@ -93,30 +95,68 @@ def convert_functions(
     raise ConversionError(f"format neuralnetwork holds one function, got {', '.join(functions)}")
 
 
+def share_weights(spec: Any) -> None:
+    """Stores once what several inner products multiply by, as the steps of a WaveRNN's block do.
+
+    The format has no weights that layers share: a constant is loaded, and the inner products become products with it.
+    """
+    network = spec.neuralNetwork
+    readers: dict[bytes, list[Any]] = {}
+    for layer in network.layers:
+        if layer.WhichOneof("layer") == "innerProduct":
+            weights = layer.innerProduct.SerializeToString(deterministic=True)
+            readers.setdefault(hashlib.sha256(weights).digest(), []).append(layer)
+    shared = {layer.name: same[0] for same in readers.values() if len(same) > 1 for layer in same}
+    if not shared:
+        return
+    layers = list(network.layers)
+    network.ClearField("layers")
+    for layer in layers:
+        if layer.name not in shared:
+            network.layers.append(layer)
+            continue
+        first, own = shared[layer.name], layer.innerProduct
+        if layer.name == first.name:
+            _load(network, f"{first.name}_weights", own.weights, (own.outputChannels, own.inputChannels))
+            if own.hasBias:
+                _load(network, f"{first.name}_bias", own.bias, (own.outputChannels,))
+        product = network.layers.add(
+            name=layer.name, input=[*layer.input, f"{first.name}_weights"], output=layer.output
+        )
+        product.batchedMatmul.transposeB = True
+        if own.hasBias:
+            product.name = product.output[0] = f"{layer.name}_product"
+            inputs = [product.name, f"{first.name}_bias"]
+            network.layers.add(name=layer.name, input=inputs, output=layer.output).addBroadcastable.SetInParent()
+
+
+def _load(network: Any, name: str, held: Any, shape: tuple[int, ...]) -> None:
+    constant = network.layers.add(name=name, output=[name]).loadConstantND
+    constant.data.CopyFrom(held)
+    constant.shape.extend(shape)
+
+
 def halve_weights(spec: Any) -> None:
-    """Stores the weights of convolutions and custom layers in half precision.
+    """Stores weights in half precision, those of custom layers and of what loops hold included.
 
     coremltools' own pass leaves those of custom layers in single (quantization_utils.py says "converted manually").
+    Constants stay where half precision would not hold what they say: indices, and the -1e9 of a mask.
     Raises ConversionError for a weight beyond half precision.
     """
-    for layer in spec.neuralNetwork.layers:
-        kind = layer.WhichOneof("layer")
-        if kind == "convolution":
-            held = [layer.convolution.weights, *([layer.convolution.bias] if layer.convolution.hasBias else [])]
-        elif kind == "custom":
-            held = list(layer.custom.weights)
-        else:
-            continue
-        for weights in held:
-            if not weights.floatValue:
+    for layer in every_layer(spec.neuralNetwork.layers):
+        for _, held, _ in weights_of(layer):
+            if not held.floatValue:
                 continue
-            values = np.asarray(weights.floatValue, np.float32)
-            if np.abs(values).max() > np.finfo(np.float16).max:
+            numbers = values(held)
+            fits = np.abs(numbers).max() <= np.finfo(np.float16).max
+            if layer.WhichOneof("layer") == "loadConstantND" and (not fits or (numbers == np.round(numbers)).all()):
+                continue
+            if not fits:
                 raise ConversionError(
-                    f"layer {layer.name} has a weight of {np.abs(values).max():g}: use precision=fp32"
+                    f"layer {layer.name} has a weight of {np.abs(numbers).max():g}: use precision=fp32"
                 )
-            weights.float16Value = values.astype(np.float16).tobytes()
-            weights.ClearField("floatValue")
+            held.float16Value = numbers.astype(np.float16).tobytes()
+            held.ClearField("floatValue")
     spec.specificationVersion = max(spec.specificationVersion, _FP16_VERSION)
 
 

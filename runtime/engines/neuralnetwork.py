@@ -6,13 +6,12 @@ correctness, not speed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ops.metal.host import NoCompiler, library, upsample
@@ -22,10 +21,12 @@ from ops.metal.twin import evaluate
 from runtime.cache import cache_folder
 from runtime.engines import EngineError, State, cpu_name
 from runtime.errors import ArtefactError
-from runtime.neuralnetwork import interface, read_network, values
+from runtime.neuralnetwork import every_layer, interface, read_network, values
+from runtime.neuralnetwork.layers import LAYERS, Function
 from runtime.spec import checked_inputs
 
-Layer = Callable[[Any, Sequence[Tensor]], Tensor]
+Scope = dict[str, Tensor]
+Step = Callable[[Scope], None]
 
 
 class NeuralNetworkEngine:
@@ -40,7 +41,8 @@ class NeuralNetworkEngine:
         spec = read_network(path)
         self.device = cpu_name()
         self.inputs, self.outputs = interface(spec)
-        self._layers = [(layer, *_prepared(layer, path)) for layer in spec.neuralNetwork.layers]
+        layers = spec.neuralNetwork.layers
+        self._steps = list(zip(_steps(layers, path), _last_read(layers, {output.name for output in self.outputs})))
         if threads:
             torch.set_num_threads(threads)
 
@@ -51,64 +53,71 @@ class NeuralNetworkEngine:
         arrays = checked_inputs(self.inputs, inputs)
         held = {name: torch.from_numpy(array).float() for name, array in arrays.items()}
         with torch.inference_mode():
-            for layer, compute, parameters in self._layers:
-                held[layer.output[0]] = compute(parameters, [held[name] for name in layer.input])
+            for step, done in self._steps:
+                step(held)
+                for name in done:
+                    del held[name]
         return {spec.name: held[spec.name].numpy().astype(spec.dtype, copy=False) for spec in self.outputs}
 
 
-def _prepared(layer: Any, path: Path) -> tuple[Layer, Any]:
-    """The function of a layer and its parameters; weights become tensors here, once."""
+def _last_read(layers: Iterable[Any], kept: set[str]) -> list[list[str]]:
+    """The tensors that nobody reads after each layer: what a network has computed would fill gigabytes."""
+    last: dict[str, int] = {}
+    for number, layer in enumerate(layers):
+        for inner in every_layer([layer]):
+            last |= dict.fromkeys((*inner.input, *inner.output), number)
+        if layer.WhichOneof("layer") == "loop":
+            last[layer.loop.conditionVar] = number
+    done: list[list[str]] = [[] for _ in layers]
+    for name, number in last.items():
+        if name not in kept:
+            done[number].append(name)
+    return done
+
+
+def _steps(layers: Iterable[Any], path: Path) -> list[Step]:
+    return [_step(layer, path) for layer in layers]
+
+
+def _step(layer: Any, path: Path) -> Step:
+    """What a layer does to the tensors that are there. Raises EngineError for what is not executed, with its name."""
     kind = layer.WhichOneof("layer")
     where = f"{path.name}: layer {layer.name!r}"
-    if kind not in LAYERS:
+    if kind == "loop":
+        return _loop(layer.loop, path)
+    if kind != "custom" and kind not in LAYERS:
         raise EngineError(f"{where} is a {kind}, which the neuralnetwork engine does not know; it knows {_known()}")
-    if len(layer.output) != 1:
-        raise EngineError(f"{where} gives {len(layer.output)} tensors; one is executed")
-    parameters = getattr(layer, kind)
-    if kind == "activation":
-        kind = parameters.WhichOneof("NonlinearityType")
-        if kind not in ACTIVATIONS:
-            raise EngineError(f"{where} is an activation {kind}, which the neuralnetwork engine does not know")
-        return ACTIVATIONS[kind], getattr(parameters, kind)
-    if kind == "convolution":
-        return _convolution, _Convolution(parameters)
-    if kind == "custom":
-        return _custom, _Custom(parameters, path)
-    return LAYERS[kind], parameters
+    try:
+        function = _Custom(layer.custom, path) if kind == "custom" else LAYERS[kind](getattr(layer, kind))
+    except EngineError as error:
+        raise EngineError(f"{where}: {error}") from error
+    return _called(function, tuple(layer.input), tuple(layer.output))
 
 
-class _Convolution:
-    """Weights: (C_out, C_in / groups, H, W), or (C_in, C_out / groups, H, W) of a transposed one."""
+def _called(function: Function, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Step:
+    def step(held: Scope) -> None:
+        given = function(*(held[name] for name in inputs))
+        held.update(zip(outputs, (given,) if isinstance(given, Tensor) else given))
 
-    def __init__(self, layer: Any) -> None:
-        self.groups, self.transposed = max(layer.nGroups, 1), layer.isDeconvolution
-        kernel = tuple(layer.kernelSize)
-        if self.transposed:
-            shape = (layer.kernelChannels, layer.outputChannels // self.groups, *kernel)
-        else:
-            shape = (layer.outputChannels, layer.kernelChannels, *kernel)
-        self.weight = torch.from_numpy(values(layer.weights).astype(np.float32).reshape(shape))
-        self.bias = torch.from_numpy(values(layer.bias).astype(np.float32)) if layer.hasBias else None
-        self.stride = tuple(layer.stride) or (1, 1)
-        self.dilation = tuple(layer.dilationFactor) or (1, 1)
-        if layer.WhichOneof("ConvolutionPaddingType") == "same":
-            raise EngineError("a convolution with padding `same` is not executed; ours are padded by numbers")
-        amounts = [(edge.startEdgeSize, edge.endEdgeSize) for edge in layer.valid.paddingAmounts.borderAmounts]
-        self.padding = amounts or [(0, 0), (0, 0)]
-        self.output_shape = tuple(layer.outputShape)
+    return step
 
 
-def _convolution(layer: _Convolution, inputs: Sequence[Tensor]) -> Tensor:
-    (x,) = inputs
-    (top, bottom), (left, right) = layer.padding
-    if not layer.transposed:
-        x = F.pad(x, (left, right, top, bottom))
-        return F.conv2d(x, layer.weight, layer.bias, layer.stride, 0, layer.dilation, layer.groups)
-    y = F.conv_transpose2d(x, layer.weight, layer.bias, layer.stride, 0, 0, layer.groups, layer.dilation)
-    height, width = layer.output_shape or (y.shape[2] - top - bottom, y.shape[3] - left - right)
-    missing = top + height - y.shape[2], left + width - y.shape[3]  # output_padding reads beyond the full output
-    y = F.pad(y, (0, max(missing[1], 0), 0, max(missing[0], 0)))
-    return y[:, :, top : top + height, left : left + width]
+def _loop(layer: Any, path: Path) -> Step:
+    """Its networks read and write the tensors of the network around them; `maxLoopIterations` 0 sets no limit."""
+    condition, body = (_steps(network.layers, path) for network in (layer.conditionNetwork, layer.bodyNetwork))
+
+    def step(held: Scope) -> None:
+        turns = 0
+        while not layer.maxLoopIterations or turns < layer.maxLoopIterations:
+            for inner in condition:
+                inner(held)
+            if layer.conditionVar and not held[layer.conditionVar].any():
+                return
+            for inner in body:
+                inner(held)
+            turns += 1
+
+    return step
 
 
 class _Custom:
@@ -132,98 +141,17 @@ class _Custom:
     def shape(self, frames: int, has_condition: bool) -> UpsampleShape:
         return UpsampleShape(**self.sizes, frames=frames, slope=self.slope, has_condition=has_condition)
 
-
-def _custom(layer: _Custom, inputs: Sequence[Tensor]) -> Tensor:
-    """x (1, C, 1, T), conditioning (1, C, 1, 1) -> (1, D, 1, samples)."""
-    shape = layer.shape(inputs[0].shape[3], len(inputs) > 1)
-    arrays = [given[0, :, 0].numpy().astype(layer.weight.dtype) for given in inputs]
-    condition = arrays[1][:, 0] if len(arrays) > 1 else None
-    if layer.kernels is None:
-        y = evaluate(shape, arrays[0], layer.weight, layer.bias, condition)
-    else:
-        y = upsample(layer.kernels, "texture", shape, arrays[0], layer.weight, layer.bias, condition)
-    return torch.from_numpy(y.astype(np.float32))[None, :, None]
-
-
-def _add(layer: Any, inputs: Sequence[Tensor]) -> Tensor:
-    return sum(inputs[1:], inputs[0]) if len(inputs) > 1 else inputs[0] + layer.alpha
-
-
-def _multiply(layer: Any, inputs: Sequence[Tensor]) -> Tensor:
-    if len(inputs) == 1:
-        return inputs[0] * layer.alpha
-    product = inputs[0]
-    for factor in inputs[1:]:
-        product = product * factor
-    return product
-
-
-def _slice(layer: Any, inputs: Sequence[Tensor]) -> Tensor:
-    """Of channels, height or width: the last three axes."""
-    dim = inputs[0].dim() - 3 + layer.axis
-    index = [slice(None)] * inputs[0].dim()
-    index[dim] = slice(layer.startIndex, layer.endIndex, layer.stride)
-    return inputs[0][tuple(index)]
-
-
-def _expand_dims(layer: Any, inputs: Sequence[Tensor]) -> Tensor:
-    rank = inputs[0].dim() + len(layer.axes)
-    y = inputs[0]
-    for axis in sorted(axis % rank for axis in layer.axes):
-        y = y.unsqueeze(axis)
-    return y
-
-
-def _squeeze(layer: Any, inputs: Sequence[Tensor]) -> Tensor:
-    return inputs[0].squeeze() if layer.squeezeAll else inputs[0].squeeze(tuple(layer.axes))
-
-
-def _rank_preserving_reshape(layer: Any, inputs: Sequence[Tensor]) -> Tensor:
-    """0 keeps the size of its axis."""
-    sizes = [size or inputs[0].shape[axis] for axis, size in enumerate(layer.targetShape)]
-    return inputs[0].reshape(sizes)
-
-
-def _load_constant(layer: Any, inputs: Sequence[Tensor]) -> Tensor:
-    return torch.from_numpy(values(layer.data).astype(np.float32).reshape(tuple(layer.shape)))
-
-
-def _compared(relation: Callable[[Tensor, Any], Tensor]) -> Layer:
-    def compute(layer: Any, inputs: Sequence[Tensor]) -> Tensor:
-        return relation(inputs[0], inputs[1] if len(inputs) > 1 else layer.alpha).float()
-
-    return compute
-
-
-ACTIVATIONS: dict[str, Layer] = {
-    "leakyReLU": lambda layer, inputs: F.leaky_relu(inputs[0], layer.alpha),
-    "ReLU": lambda layer, inputs: F.relu(inputs[0]),
-    "tanh": lambda layer, inputs: torch.tanh(inputs[0]),
-    "sigmoid": lambda layer, inputs: torch.sigmoid(inputs[0]),
-    "linear": lambda layer, inputs: layer.alpha * inputs[0] + layer.beta,
-}
-LAYERS: dict[str, Layer] = {
-    "activation": lambda layer, inputs: inputs[0],  # by its own kind: ACTIVATIONS
-    "add": _add,
-    "addBroadcastable": lambda layer, inputs: inputs[0] + inputs[1],
-    "concatND": lambda layer, inputs: torch.cat(list(inputs), layer.axis),
-    "convolution": _convolution,
-    "copy": lambda layer, inputs: inputs[0],
-    "custom": _custom,
-    "expandDims": _expand_dims,
-    "greaterEqual": _compared(torch.ge),
-    "lessThan": _compared(torch.lt),
-    "loadConstantND": _load_constant,
-    "logicalAnd": lambda layer, inputs: ((inputs[0] != 0) & (inputs[1] != 0)).float(),
-    "multiply": _multiply,
-    "multiplyBroadcastable": lambda layer, inputs: inputs[0] * inputs[1],
-    "rankPreservingReshape": _rank_preserving_reshape,
-    "reshapeStatic": lambda layer, inputs: inputs[0].reshape(tuple(layer.targetShape)),
-    "slice": _slice,
-    "squeeze": _squeeze,
-    "transpose": lambda layer, inputs: inputs[0].permute(tuple(layer.axes)),
-}
+    def __call__(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """x (1, C, 1, T), conditioning (1, C, 1, 1) -> (1, D, 1, samples)."""
+        shape = self.shape(x.shape[3], condition is not None)
+        frames = x[0, :, 0].numpy().astype(self.weight.dtype)
+        added = None if condition is None else condition[0, :, 0, 0].numpy().astype(self.weight.dtype)
+        if self.kernels is None:
+            y = evaluate(shape, frames, self.weight, self.bias, added)
+        else:
+            y = upsample(self.kernels, "texture", shape, frames, self.weight, self.bias, added)
+        return torch.from_numpy(y.astype(np.float32))[None, :, None]
 
 
 def _known() -> str:
-    return ", ".join(sorted(LAYERS))
+    return ", ".join(sorted({*LAYERS, "custom", "loop"}))

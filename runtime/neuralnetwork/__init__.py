@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ CUSTOM_PARAMETERS = {
     "output_padding": "intValue",
     "slope": "doubleValue",
 }
+LSTM_GATES = ("inputGate", "forgetGate", "blockInput", "outputGate")
 _FP16_VERSION = 2
 _ENCODINGS = ("floatValue", "float16Value", "rawValue", "int8RawValue")
 
@@ -56,46 +57,100 @@ def problems(spec: Any) -> list[str]:
 
     Wiring, kinds of layers, sizes of weights and their encodings; class, parameters and weights of custom layers.
     """
-    found: list[str] = []
     known = {tensor.name for tensor in spec.description.input}
-    names: set[str] = set()
-    for layer in spec.neuralNetwork.layers:
-        kind = layer.WhichOneof("layer")
-        if kind is None:
-            found.append(f"layer {layer.name!r} has no kind")
-            continue
-        if layer.name in names:
-            found.append(f"two layers are called {layer.name!r}")
-        names.add(layer.name)
-        for name in layer.input:
-            if name not in known:
-                found.append(f"layer {layer.name!r} reads {name!r}, which nothing before it gives")
-        for name in layer.output:
-            if name in known:
-                found.append(f"layer {layer.name!r} gives {name!r}, which is there already")
-            known.add(name)
-        if kind == "convolution":
-            found += [f"convolution {layer.name!r}: {problem}" for problem in _convolution(layer.convolution)]
-        elif kind == "custom":
-            found += [f"custom layer {layer.name!r}: {problem}" for problem in _custom(layer)]
+    found = list(_wrong(spec.neuralNetwork.layers, known))
     found += [
         f"output {tensor.name!r} is given by no layer" for tensor in spec.description.output if tensor.name not in known
     ]
-    if spec.specificationVersion < _FP16_VERSION and any(held.float16Value for held in _held(spec)):
+    halves = (held.float16Value for layer in every_layer(spec.neuralNetwork.layers) for _, held, _ in weights_of(layer))
+    if spec.specificationVersion < _FP16_VERSION and any(halves):
         found.append(f"half-precision weights need specification version {_FP16_VERSION}")
     return found
 
 
-def _convolution(layer: Any) -> Iterator[str]:
-    groups = max(layer.nGroups, 1)
-    area = int(np.prod(layer.kernelSize))
-    if layer.isDeconvolution:
-        wanted = layer.kernelChannels * (layer.outputChannels // groups) * area
-    else:
-        wanted = layer.outputChannels * layer.kernelChannels * area
-    yield from _sized("weights", layer.weights, wanted)
+def _wrong(layers: Iterable[Any], known: set[str], within: frozenset[str] = frozenset()) -> Iterator[str]:
+    """Of one network; `known` are the tensors before it and grow with it, `within` those of the network around, which
+    the body of a loop may give anew."""
+    names: set[str] = set()
+    for layer in layers:
+        kind = layer.WhichOneof("layer")
+        if kind is None:
+            yield f"layer {layer.name!r} has no kind"
+            continue
+        if layer.name in names:
+            yield f"two layers are called {layer.name!r}"
+        names.add(layer.name)
+        for name in layer.input:
+            if name not in known:
+                yield f"layer {layer.name!r} reads {name!r}, which nothing before it gives"
+        for name in layer.output:
+            if name in known and name not in within:
+                yield f"layer {layer.name!r} gives {name!r}, which is there already"
+            known.add(name)
+        if kind == "loop":
+            around = frozenset(known)
+            yield from _wrong(layer.loop.conditionNetwork.layers, known, around)
+            if layer.loop.conditionVar and layer.loop.conditionVar not in known:
+                yield f"loop {layer.name!r} asks {layer.loop.conditionVar!r}, which nothing gives"
+            yield from _wrong(layer.loop.bodyNetwork.layers, known, around)
+        elif kind == "custom":
+            yield from (f"custom layer {layer.name!r}: {problem}" for problem in _custom(layer))
+        else:
+            for name, held, wanted in weights_of(layer):
+                yield from (f"{kind} {layer.name!r}: {problem}" for problem in _sized(name, held, wanted))
+
+
+def every_layer(layers: Iterable[Any]) -> Iterator[Any]:
+    """Those within loops included, after the loop."""
+    for layer in layers:
+        yield layer
+        if layer.WhichOneof("layer") == "loop":
+            yield from every_layer(layer.loop.conditionNetwork.layers)
+            yield from every_layer(layer.loop.bodyNetwork.layers)
+
+
+def weights_of(layer: Any) -> Iterator[tuple[str, Any, int]]:
+    """Every array of a layer: its name, the WeightParams that hold it, and how many numbers its sizes want."""
+    kind = layer.WhichOneof("layer")
+    own = getattr(layer, kind)
+    if kind == "custom":
+        for number, held in enumerate(own.weights):
+            yield f"weights {number}", held, 0
+    elif kind == "convolution":
+        groups, area = max(own.nGroups, 1), int(np.prod(own.kernelSize))
+        channels = own.outputChannels // groups if own.isDeconvolution else own.outputChannels
+        yield "weights", own.weights, own.kernelChannels * channels * area
+        yield from _bias(own, own.outputChannels)
+    elif kind == "innerProduct":
+        yield "weights", own.weights, own.outputChannels * own.inputChannels
+        yield from _bias(own, own.outputChannels)
+    elif kind == "batchedMatmul" and own.weightMatrixFirstDimension:
+        yield "weights", own.weights, own.weightMatrixFirstDimension * own.weightMatrixSecondDimension
+        yield from _bias(own, own.weightMatrixSecondDimension)
+    elif kind == "embeddingND":
+        yield "weights", own.weights, own.vocabSize * own.embeddingSize
+        yield from _bias(own, own.embeddingSize)
+    elif kind == "batchnorm":
+        for name in ("gamma", "beta", "mean", "variance"):
+            yield name, getattr(own, name), own.channels
+    elif kind == "scale":
+        yield "scale", own.scale, int(np.prod(own.shapeScale))
+        yield from _bias(own, int(np.prod(own.shapeBias)))
+    elif kind == "loadConstantND":
+        yield "data", own.data, int(np.prod(own.shape))
+    elif kind == "uniDirectionalLSTM":
+        size = own.outputVectorSize
+        wanted = {"WeightMatrix": size * own.inputVectorSize, "RecursionMatrix": size * size}
+        if own.params.hasBiasVectors:
+            wanted["BiasVector"] = size
+        for gate in LSTM_GATES:
+            for name, numbers in wanted.items():
+                yield gate + name, getattr(own.weightParams, gate + name), numbers
+
+
+def _bias(layer: Any, channels: int) -> Iterator[tuple[str, Any, int]]:
     if layer.hasBias:
-        yield from _sized("bias", layer.bias, layer.outputChannels)
+        yield "bias", layer.bias, channels
 
 
 def _custom(layer: Any) -> Iterator[str]:
@@ -132,15 +187,6 @@ def _sized(name: str, held: Any, wanted: int) -> Iterator[str]:
     count = len(held.floatValue) or len(held.float16Value) / 2
     if count != wanted:
         yield f"{name} hold {count:g} numbers, not {wanted}"
-
-
-def _held(spec: Any) -> Iterator[Any]:
-    for layer in spec.neuralNetwork.layers:
-        kind = layer.WhichOneof("layer")
-        if kind == "convolution":
-            yield from (layer.convolution.weights, layer.convolution.bias)
-        elif kind == "custom":
-            yield from layer.custom.weights
 
 
 def has_custom_layers(spec: Any) -> bool:

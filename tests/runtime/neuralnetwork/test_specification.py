@@ -1,0 +1,161 @@
+"""What the validator finds in networks of every kind of weights, loops included, and what half precision stores."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from converters.formats.neuralnetwork import halve_weights, share_weights
+from converters.options import ConversionError
+from runtime.coreml_tools import coremltools
+from runtime.engines import EngineError, open_engine
+from runtime.metrics import snr_db
+from runtime.neuralnetwork import every_layer, problems, read_network, weights_of
+from tests.runtime.neuralnetwork.test_layers import Of, varied, written
+
+
+class Reader(nn.Module):
+    """Ids -> an embedding, normalised twice, read by an LSTM and a GRU (a loop), what is masked left out."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.table, self.norm = nn.Embedding(12, 8), varied(nn.LayerNorm(8))
+        self.batch, self.mix = varied(nn.BatchNorm1d(8)), nn.Conv1d(8, 8, 3, padding=1)
+        self.lstm, self.gru = nn.LSTM(8, 6, batch_first=True), nn.GRU(6, 5, batch_first=True)
+        self.out = nn.Linear(5, 4)
+
+    def forward(self, ids):
+        x = self.batch(torch.relu(self.mix(self.norm(self.table(ids)).transpose(1, 2)))).transpose(1, 2)
+        y = self.out(self.gru(self.lstm(x)[0])[0])
+        return torch.where((ids > 2)[:, :, None], y, torch.full_like(y, -1e9))
+
+
+IDS = np.array([[3, 11, 2, 7, 5, 0, 9]], np.int32)
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory):
+    path = tmp_path_factory.mktemp("reader") / "reader.mlmodel"
+    wanted = written(Reader().eval(), (torch.from_numpy(IDS),), path)
+    return path, wanted
+
+
+def layer_of(spec, kind):
+    return next(one for one in every_layer(spec.neuralNetwork.layers) if one.WhichOneof("layer") == kind)
+
+
+@pytest.mark.parametrize(
+    "kind", ["embeddingND", "scale", "batchnorm", "convolution", "uniDirectionalLSTM", "innerProduct", "loadConstantND"]
+)
+def test_an_array_of_another_size_is_found_by_name(reader, kind):
+    spec = read_network(reader[0])
+    layer = layer_of(spec, kind)
+    for name, held, wanted in list(weights_of(layer)):
+        kept = list(held.floatValue)
+        assert len(kept) == wanted
+        held.floatValue.append(0.0)
+        assert problems(spec) == [f"{kind} {layer.name!r}: {name} hold {wanted + 1} numbers, not {wanted}"]
+        del held.floatValue[-1]
+    assert problems(spec) == []
+
+
+def test_a_loop_is_looked_into(reader):
+    spec = read_network(reader[0])
+    loop = layer_of(spec, "loop")
+    inner = next(one for one in loop.loop.bodyNetwork.layers if one.WhichOneof("layer") == "innerProduct")
+    inner.input[0] = "nobody"
+    assert any("reads 'nobody'" in problem for problem in problems(spec))
+    spec = read_network(reader[0])
+    layer_of(spec, "loop").loop.conditionVar = "nothing"
+    assert problems(spec) == [f"loop {loop.name!r} asks 'nothing', which nothing gives"]
+
+
+def test_half_precision_reaches_every_weight_but_indices_and_masks(reader, tmp_path):
+    path, wanted = reader
+    spec = read_network(path)
+    halve_weights(spec)
+    for layer in every_layer(spec.neuralNetwork.layers):
+        for name, held, _ in weights_of(layer):
+            if layer.WhichOneof("layer") != "loadConstantND":
+                assert held.float16Value and not held.floatValue, (layer.name, name)
+    constants = [
+        np.asarray(layer.loadConstantND.data.floatValue)
+        for layer in every_layer(spec.neuralNetwork.layers)
+        if layer.WhichOneof("layer") == "loadConstantND"
+    ]
+    assert any((numbers == -1e9).any() for numbers in constants if numbers.size)
+    halved = tmp_path / "halved.mlmodel"
+    coremltools().utils.save_spec(spec, str(halved))
+    (single,) = open_engine("neuralnetwork", path).run({"x0": IDS}).values()
+    (half,) = open_engine("neuralnetwork", halved).run({"x0": IDS}).values()
+    spoken = IDS[0] > 2
+    assert snr_db(wanted[:, spoken], single[:, spoken]) > 115
+    assert 50 < snr_db(wanted[:, spoken], half[:, spoken]) < 90
+    assert (half[:, ~spoken] == np.float32(-1e9)).all()
+
+
+def test_a_weight_beyond_half_precision_is_refused_by_its_layer(reader):
+    spec = read_network(reader[0])
+    table = layer_of(spec, "embeddingND")
+    table.embeddingND.weights.floatValue[0] = 1e5
+    with pytest.raises(ConversionError, match=f"layer {table.name} has a weight of 100000: use precision=fp32"):
+        halve_weights(spec)
+
+
+def test_what_is_not_executed_is_refused_with_the_layer_s_name(reader, tmp_path):
+    spec = read_network(reader[0])
+    layer = layer_of(spec, "uniDirectionalLSTM")
+    layer.uniDirectionalLSTM.reverseInput = True
+    path = tmp_path / "backward.mlmodel"
+    coremltools().utils.save_spec(spec, str(path))
+    with pytest.raises(EngineError, match=rf"backward\.mlmodel: layer '{layer.name}': an LSTM that reads backward"):
+        open_engine("neuralnetwork", path)
+
+
+def test_tensors_are_let_go_after_their_last_reader(tmp_path):
+    """A chain of wide layers holds two of them, not all."""
+    path = tmp_path / "chain.mlmodel"
+    written(Of(_chain).eval(), (torch.randn(1, 1, 4),), path)
+    engine = open_engine("neuralnetwork", path)
+    held_at_most = 0
+    steps = engine._steps
+
+    def watched(step):
+        def run(held):
+            nonlocal held_at_most
+            step(held)
+            held_at_most = max(held_at_most, len(held))
+
+        return run
+
+    engine._steps = [(watched(step), done) for step, done in steps]
+    engine.run({"x0": np.zeros((1, 1, 4), np.float32)})
+    assert len(steps) > 10
+    assert held_at_most <= 3
+
+
+def _chain(x):
+    for _ in range(12):
+        x = torch.tanh(x)
+    return x
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_weights_that_several_layers_read_are_stored_once(tmp_path, bias):
+    """As the steps of a WaveRNN's block do: 25 copies of its weights would be 20 times its size."""
+    linear, other = nn.Linear(40, 40, bias=bias), nn.Linear(40, 40)
+    path, x = tmp_path / "turns.mlmodel", torch.randn(1, 40)
+    wanted = written(Of(lambda a, b, x: b(torch.tanh(a(torch.tanh(a(torch.tanh(a(x))))))), linear, other), (x,), path)
+    spec = read_network(path)
+    before = spec.ByteSize()
+    share_weights(spec)
+    assert problems(spec) == []
+    assert spec.ByteSize() < before - 2 * 40 * 40 * 4 + 2000
+    assert sum(layer.WhichOneof("layer") == "innerProduct" for layer in spec.neuralNetwork.layers) == 1
+    shared = tmp_path / "shared.mlmodel"
+    coremltools().utils.save_spec(spec, str(shared))
+    (output,) = open_engine("neuralnetwork", shared).run({"x0": x.numpy()}).values()
+    assert snr_db(wanted, output) > 110
+    share_weights(spec)  # nothing is left to do
+    assert spec.ByteSize() == coremltools().utils.load_spec(str(shared)).ByteSize()
