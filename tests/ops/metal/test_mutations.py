@@ -117,6 +117,7 @@ def test_a_step_beyond_a_buffer_shows(clang, tmp_path, name):
     assert guarded(library, form).returncode == -11, "a segmentation fault"
 
 
+@pytest.mark.proof  # the sanitizer itself is compiled first: most of a minute
 @pytest.mark.parametrize("races", [False, True])
 def test_thread_sanitizer_finds_the_race_of_a_missing_barrier_and_none_otherwise(clang, tmp_path, races):
     sources = layout.FOLDER
