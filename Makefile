@@ -16,7 +16,8 @@ test: $(STAMP)
 		--ignore tests/runtime/mil/test_conformance.py
 	$(VENV)/bin/python -m pytest -q tests/runtime/mil/test_conformance.py
 
-# Streaming of every vocoder at its published width, in float64 and through converted artefacts.
+# What takes too long for every push: streaming of every vocoder at its published width, in float64 and through converted
+# artefacts, whole voices, the kernels under ThreadSanitizer.
 proof: $(STAMP)
 	$(VENV)/bin/python -m pytest -q -m proof
 
