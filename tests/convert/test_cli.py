@@ -57,13 +57,13 @@ def test_multirun_runs_every_combination_and_a_missed_gate_stops_none(tmp_path):
 
 def test_a_sweep_leaves_out_impossible_pairs_and_compares_the_rest(tmp_path):
     quick = [argument for argument in QUICK if not argument.startswith("measure.engines")]
-    result = run(tmp_path, "-m", "format=mlprogram,neuralnetwork", "upsampler=native,metal", *quick)
+    result = run(tmp_path, "-m", "format=onnx,neuralnetwork", "upsampler=native,metal", *quick)
     assert result.returncode == 0, result.stderr
-    assert " ".join(result.stderr.split()).count("skipped: upsampler=metal with format=mlprogram") == 1
+    assert " ".join(result.stderr.split()).count("skipped: upsampler=metal with format=onnx") == 1
     assert len([line for line in result.stdout.splitlines() if line.startswith("bundle: ")]) == 3
     (page,) = (line.removeprefix("compared: ") for line in result.stdout.splitlines() if line.startswith("compared: "))
     text = Path(page).read_text()
-    for part in ("custom 4", "conv_transpose 4", "not measured", "estimate, not measured", "M3 Max"):
+    for part in ("custom 4", "ConvTranspose 4", "not measured", "estimate, not measured", "M3 Max"):
         assert part in text
 
 

@@ -87,7 +87,7 @@ def test_a_conversion_that_went_wrong_is_rejected_and_keeps_its_report(tmp_path,
         return rewritten
 
     monkeypatch.setattr(stages, "rewrite_upsampling", damaged)
-    outcome = run_job(quick(tmp_path, "precision=fp32"))
+    outcome = run_job(quick(tmp_path, "precision=fp32", "measure.engines=[mil]"))
     assert not outcome.passed
     assert outcome.bundle.path.parent == tmp_path / "rejected"
     assert {gate.gate for gate in outcome.gates if not gate.passed} >= {"snr_db"}
