@@ -6,7 +6,7 @@ correctness, not speed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +56,11 @@ class NeuralNetworkEngine:
             for step, done in self._steps:
                 step(held)
                 for name in done:
-                    del held[name]
+                    held.pop(name, None)  # what a loop of no turns would have given is not there
         return {spec.name: held[spec.name].numpy().astype(spec.dtype, copy=False) for spec in self.outputs}
 
 
-def _last_read(layers: Iterable[Any], kept: set[str]) -> list[list[str]]:
+def _last_read(layers: Sequence[Any], kept: set[str]) -> list[list[str]]:
     """The tensors that nobody reads after each layer: what a network has computed would fill gigabytes."""
     last: dict[str, int] = {}
     for number, layer in enumerate(layers):
@@ -75,7 +75,7 @@ def _last_read(layers: Iterable[Any], kept: set[str]) -> list[list[str]]:
     return done
 
 
-def _steps(layers: Iterable[Any], path: Path) -> list[Step]:
+def _steps(layers: Sequence[Any], path: Path) -> list[Step]:
     return [_step(layer, path) for layer in layers]
 
 

@@ -90,6 +90,8 @@ def _wrong(layers: Iterable[Any], known: set[str], within: frozenset[str] = froz
         if kind == "loop":
             around = frozenset(known)
             yield from _wrong(layer.loop.conditionNetwork.layers, known, around)
+            if not layer.loop.conditionVar and not layer.loop.maxLoopIterations:
+                yield f"loop {layer.name!r} has neither a condition nor a limit"
             if layer.loop.conditionVar and layer.loop.conditionVar not in known:
                 yield f"loop {layer.name!r} asks {layer.loop.conditionVar!r}, which nothing gives"
             yield from _wrong(layer.loop.bodyNetwork.layers, known, around)

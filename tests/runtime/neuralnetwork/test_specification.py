@@ -69,6 +69,23 @@ def test_a_loop_is_looked_into(reader):
     spec = read_network(reader[0])
     layer_of(spec, "loop").loop.conditionVar = "nothing"
     assert problems(spec) == [f"loop {loop.name!r} asks 'nothing', which nothing gives"]
+    layer_of(spec, "loop").loop.conditionVar = ""
+    assert problems(spec) == [f"loop {loop.name!r} has neither a condition nor a limit"]
+
+
+def test_a_loop_ends_at_its_limit(reader, tmp_path):
+    """After one turn, two and all of them: so many of the GRU's outputs are there, the others as they began."""
+    path, wanted = reader
+    results = []
+    for turns in (1, 2, 100):
+        spec = read_network(path)
+        layer_of(spec, "loop").loop.maxLoopIterations = turns
+        limited = tmp_path / f"{turns}.mlmodel"
+        coremltools().utils.save_spec(spec, str(limited))
+        (output,) = open_engine("neuralnetwork", limited).run({"x0": IDS}).values()
+        results.append(snr_db(wanted[:, :turns][:, IDS[0, :turns] > 2], output[:, :turns][:, IDS[0, :turns] > 2]))
+        assert turns == 100 or snr_db(wanted[:, 4:5], output[:, 4:5]) < 60
+    assert min(results) > 115
 
 
 def test_half_precision_reaches_every_weight_but_indices_and_masks(reader, tmp_path):
