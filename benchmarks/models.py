@@ -50,7 +50,7 @@ compares rounding with nothing and misses the gate; drawn weights are not compre
 quality. wavernn and sv2tts are streaming forms throughout. Apple's Linux runtime of Core AI sums products in half
 precision ([upsampling.md](upsampling.md)), the other engines in single: up to 18 dB, by which fast_pitch misses gates.
 A neural network declares no precision for its arithmetic: it is computed in single, fp16 is that of its weights, which
-of hifigan and fastspeech2 are published in half.
+of hifigan and fastspeech2 are stored in half as they ship.
 
 SNR in dB of what makes audio end to end, of a speaker encoder that of its embeddings; of each component in brackets.
 Conversion is trace, rewrite, convert and save of all components at all their sizes; memory is the most that the job's

@@ -23,10 +23,17 @@ from ops.metal.layout import TEXTURE_WIDTH, fits_a_texture
 from ops.metal.package import write_package
 from ops.planar import Planar
 from runtime.coreml_tools import coremltools, validated_once
-from runtime.neuralnetwork import CUSTOM_CLASS, CUSTOM_PARAMETERS, every_layer, problems, values, weights_of
+from runtime.neuralnetwork import (
+    CUSTOM_CLASS,
+    CUSTOM_PARAMETERS,
+    FP16_VERSION,
+    every_layer,
+    problems,
+    values,
+    weights_of,
+)
 
 PRECISIONS = ("fp32", "fp16")
-_FP16_VERSION = 2  # of the specification: the first with half-precision weights
 
 
 @validated_once()
@@ -157,7 +164,7 @@ def halve_weights(spec: Any) -> None:
                 )
             held.float16Value = numbers.astype(np.float16).tobytes()
             held.ClearField("floatValue")
-    spec.specificationVersion = max(spec.specificationVersion, _FP16_VERSION)
+    spec.specificationVersion = max(spec.specificationVersion, FP16_VERSION)
 
 
 @functools.cache

@@ -24,7 +24,7 @@ CUSTOM_PARAMETERS = {
     "slope": "doubleValue",
 }
 LSTM_GATES = ("inputGate", "forgetGate", "blockInput", "outputGate")
-_FP16_VERSION = 2
+FP16_VERSION = 2  # of the specification: the first with half-precision weights
 _ENCODINGS = ("floatValue", "float16Value", "rawValue", "int8RawValue")
 
 
@@ -63,8 +63,8 @@ def problems(spec: Any) -> list[str]:
         f"output {tensor.name!r} is given by no layer" for tensor in spec.description.output if tensor.name not in known
     ]
     halves = (held.float16Value for layer in every_layer(spec.neuralNetwork.layers) for _, held, _ in weights_of(layer))
-    if spec.specificationVersion < _FP16_VERSION and any(halves):
-        found.append(f"half-precision weights need specification version {_FP16_VERSION}")
+    if spec.specificationVersion < FP16_VERSION and any(halves):
+        found.append(f"half-precision weights need specification version {FP16_VERSION}")
     return found
 
 
@@ -112,8 +112,11 @@ def every_layer(layers: Iterable[Any]) -> Iterator[Any]:
 
 
 def weights_of(layer: Any) -> Iterator[tuple[str, Any, int]]:
-    """Every array of a layer: its name, the WeightParams that hold it, and how many numbers its sizes want."""
+    """Every array of a layer: its name, the WeightParams that hold it, and how many numbers its sizes want (0 of a
+    custom layer's, which `_custom` counts by its parameters)."""
     kind = layer.WhichOneof("layer")
+    if kind is None:
+        return
     own = getattr(layer, kind)
     if kind == "custom":
         for number, held in enumerate(own.weights):

@@ -67,13 +67,11 @@ def _borders(amounts: Any) -> list[tuple[int, int]]:
 
 
 def _padding(layer: Any) -> Function:
-    """Of height and width. torch mirrors and repeats the last axis of three, or the last two of four."""
+    """Of height and width. torch mirrors and repeats two axes of four only: the others become one."""
     (top, bottom), (left, right) = _borders(layer.paddingAmounts)
     kind = layer.WhichOneof("PaddingType") or "constant"
     if kind == "constant":
-        return lambda x: F.pad(
-            x, (left, right, top, bottom) if x.dim() > 1 else (left, right), value=layer.constant.value
-        )
+        return lambda x: F.pad(x, (left, right, top, bottom), value=layer.constant.value)
     mode = {"reflection": "reflect", "replication": "replicate"}[kind]
 
     def padded(x: Tensor) -> Tensor:
@@ -116,6 +114,7 @@ def _inner_product(layer: Any) -> Function:
 
 
 def _batched_matmul(layer: Any) -> Function:
+    """Of two tensors, or of one and weights: then coremltools turns the input in a layer before it."""
     if layer.weightMatrixFirstDimension:
         weight = _weights(layer.weights, layer.weightMatrixSecondDimension, layer.weightMatrixFirstDimension)
         bias = _bias(layer, layer.weightMatrixSecondDimension)
@@ -319,12 +318,12 @@ def _load_constant(layer: Any) -> Function:
 # ----------------------------------------------------------------------------------------------------------- arithmetic
 
 
-def _folded(relation: Callable[[Tensor, Any], Tensor], *, neutral: bool = True) -> Layer:
-    """Of any number of tensors; with one, of it and `alpha`."""
+def _folded(relation: Callable[[Tensor, Any], Tensor], *, has_alpha: bool = True) -> Layer:
+    """Of any number of tensors; with one, of it and `alpha`, where the layer has one."""
 
     def prepared(layer: Any) -> Function:
         def compute(first: Tensor, *others: Tensor) -> Tensor:
-            for other in others or ([layer.alpha] if neutral else []):
+            for other in others or ([layer.alpha] if has_alpha else []):
                 first = relation(first, other)
             return first
 
@@ -434,9 +433,9 @@ LAYERS: dict[str, Layer] = {
     "logicalAnd": _logical(torch.logical_and),
     "logicalNot": _logical(torch.logical_not),
     "logicalOr": _logical(torch.logical_or),
-    "max": _folded(torch.maximum, neutral=False),
+    "max": _folded(torch.maximum, has_alpha=False),
     "maxBroadcastable": _plain(torch.maximum),
-    "min": _folded(torch.minimum, neutral=False),
+    "min": _folded(torch.minimum, has_alpha=False),
     "minBroadcastable": _plain(torch.minimum),
     "multiply": _folded(operator.mul),
     "multiplyBroadcastable": _plain(operator.mul),

@@ -60,6 +60,16 @@ def test_an_array_of_another_size_is_found_by_name(reader, kind):
     assert problems(spec) == []
 
 
+def test_a_layer_without_a_kind_is_found_in_any_version(reader):
+    spec = read_network(reader[0])
+    spec.specificationVersion = 1
+    layer = layer_of(spec, "scale")
+    layer.ClearField("scale")
+    assert problems(spec) == [f"layer {layer.name!r} has no kind"] + [
+        problem for problem in problems(spec) if "which nothing before it gives" in problem
+    ]
+
+
 def test_a_loop_is_looked_into(reader):
     spec = read_network(reader[0])
     loop = layer_of(spec, "loop")
