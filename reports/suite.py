@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from reports import figures
 from reports.options import TrackingOptions
 from reports.record import read_job
-from reports.tracked import tracked_runs
+from reports.tracked import conversion_key, tracked_runs
 from reports.verdict import Comparison
 from runtime.bundle import BundleError
 from runtime.files import write_json, write_text
@@ -113,7 +113,7 @@ def facts_of(path: Path, tracking: TrackingOptions) -> JobFacts:
     bundle, _, measurements = read_job(path)
     manifest = bundle.manifest
     runs = tracked_runs(bundle, tracking)
-    named = {"convert": runs.get(f"convert {manifest.created}")}
+    named = {"convert": runs.get(conversion_key(manifest))}
     named |= {one.engine: runs.get(one.key) for one in measurements}
     return JobFacts(
         series=manifest.series,
