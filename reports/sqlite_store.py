@@ -31,6 +31,10 @@ class StoreError(RuntimeError):
     """A file that cannot be used as a store; the message says why, and what to do."""
 
 
+class StoreBusy(StoreError):
+    """A store that another process does not let go of."""
+
+
 def file_of(uri: str) -> Path | None:
     """The file of a sqlite address; None for other addresses, and for a store in memory."""
     if not uri.startswith("sqlite"):
@@ -48,14 +52,14 @@ def artifacts_of(file: Path) -> Path:
 def alone(file: Path, seconds: float) -> Iterator[None]:
     """One writer at a time; re-entrant. The kernel releases the lock of a process that dies.
 
-    Raises StoreError where another process holds it for that long.
+    Raises StoreBusy where another process holds it for that long.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(file.with_name(f".{file.name}.lock"), is_singleton=True)
     try:
         lock.acquire(timeout=seconds)
     except filelock.Timeout as error:
-        raise StoreError(f"another process has been writing for {seconds:g} s") from error
+        raise StoreBusy(f"another process has been writing for {seconds:g} s") from error
     try:
         yield
     finally:

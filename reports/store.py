@@ -5,12 +5,14 @@ from __future__ import annotations
 import getpass
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from reports.options import TrackingOptions
-from reports.sqlite_store import StoreError, alone, artifacts_of, ensure, file_of
+from reports.sqlite_store import StoreBusy, StoreError, alone, artifacts_of, ensure, file_of
+from runtime.errors import MachineError, VoxportError
 
 _LOCK_SECONDS = 600.0  # a dozen jobs that end together log one after another
 ABOUT = """Conversions and measurements of speech models by voxport.
@@ -23,7 +25,11 @@ ABOUT = """Conversions and measurements of speech models by voxport.
 """
 
 
-class TrackingError(RuntimeError):
+class TrackingError(VoxportError, RuntimeError):
+    """Something asked of a store that is not there; the message says what."""
+
+
+class StoreAway(MachineError, TrackingError):
     """A store that cannot be used; the message says why. Nothing is lost: see `tracked.mark_untracked`."""
 
 
@@ -106,7 +112,25 @@ def as_tracking_error(options: TrackingOptions) -> Iterator[None]:
     try:
         yield
     except (MlflowException, RequestException, SQLAlchemyError, StoreError, OSError, ImportError) as error:
-        said = options.address.scrubbed(str(error)).splitlines() or [type(error).__name__]
-        is_away = "Max retries exceeded" in said[0]  # its own sentence goes on for lines
-        sentence = f"MLflow at {options.uri}: {'it does not answer' if is_away else said[0]}"
-        raise TrackingError(sentence) from (None if options.address.has_secret else error)
+        kind = TrackingError if _is_of_the_input(error) else StoreAway
+        raise kind(_sentence(options, error)) from (None if options.address.has_secret else error)
+
+
+def _is_of_the_input(error: Exception) -> bool:
+    """Whether something else should have been asked for, in place of a store that is away."""
+    if isinstance(error, (StoreError, ImportError)):
+        return not isinstance(error, StoreBusy)
+    return getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST" or _is_refused(error)
+
+
+def _is_refused(error: Exception) -> bool:
+    return bool(re.search(r"error code 40[13]\b", str(error)))
+
+
+def _sentence(options: TrackingOptions, error: Exception) -> str:
+    said = (options.address.scrubbed(str(error)).splitlines() or [type(error).__name__])[0]
+    if "Max retries exceeded" in said:  # its own sentence goes on for lines
+        said = "it does not answer"
+    elif _is_refused(error):
+        said = "it refuses this user or password (MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD)"
+    return f"MLflow at {options.uri}: {said}"
