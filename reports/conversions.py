@@ -18,6 +18,7 @@ from reports.runs import NOTE, discard_model, log_once
 from reports.tracked import conversion_key
 from runtime.audio import write_wav
 from runtime.bundle import MANIFEST, Bundle, Manifest
+from runtime.files import write_text
 from runtime.measure import AUDIT, Measurement
 
 
@@ -41,7 +42,7 @@ class BundleRuns:
                     shutil.copy(file, folder)
             if (bundle.measured / "plots").is_dir():
                 shutil.copytree(bundle.measured / "plots", folder / "plots")
-            (folder / "config.yaml").write_text(yaml.safe_dump(record.config, sort_keys=False))
+            write_text(folder / "config.yaml", yaml.safe_dump(record.config, sort_keys=False), is_private=True)
 
         tags = {**self._tags(record, "convert"), NOTE: _conversion_note(bundle, record), **self.extra}
         name = f"convert {_label(manifest)}"

@@ -15,12 +15,11 @@ from reports.runs import end_strays
 from reports.sqlite_store import file_of
 from reports.store import TrackingError, prepared
 from reports.suite import FILE as SUITE
-from reports.tracked import UNTRACKED, read_marker, stores_of
+from reports.tracked import CREDENTIALS, UNTRACKED, read_marker, stores_of
 from runtime.address import Address
 from runtime.bundle import BundleError
 
 Result = dict[str, str] | TrackingError | BundleError
-_CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 _TOKEN = "MLFLOW_TRACKING_TOKEN"
 
 
@@ -85,8 +84,8 @@ def _with_secret(kept: Address, uri: str) -> Address:
         named = Address(os.environ.get(name[1], ""), kept.expression)
         if str(named) == str(kept):
             return named
-    if kept.startswith("http") and (all(map(os.environ.get, _CREDENTIALS)) or os.environ.get(_TOKEN)):
+    if kept.startswith("http") and (all(map(os.environ.get, CREDENTIALS)) or os.environ.get(_TOKEN)):
         return Address(kept.place)
     came = f", which came from {kept.expression}," if kept.expression else ""
-    how = f"set {' and '.join(_CREDENTIALS)}, or " if kept.startswith("http") else ""
+    how = f"set {' and '.join(CREDENTIALS)}, or " if kept.startswith("http") else ""
     raise TrackingError(f"MLflow at {kept}: the secret of the address{came} is not kept: {how}pass --uri ADDRESS")

@@ -11,10 +11,11 @@ from pydantic import TypeAdapter, ValidationError
 from reports.options import TrackingOptions
 from runtime.address import Address
 from runtime.bundle import Bundle, BundleError, Manifest
-from runtime.files import write_json
+from runtime.files import first_problem, write_json
 from runtime.measure import Measurement
 
 TRACKED, UNTRACKED = "mlflow.json", "untracked.json"
+CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 BEGUN = "delivery was begun and not finished"
 
 
@@ -59,13 +60,20 @@ def mark_untracked(folder: Path, options: TrackingOptions, reason: str = BEGUN) 
     return folder / UNTRACKED
 
 
+def sync_hint(options: TrackingOptions) -> str:
+    """How to send later what is marked now."""
+    how = "send it later with: python -m reports sync"
+    if not options.address.has_secret:
+        return how
+    return f"{how} (the secret of the address is not kept: set {' and '.join(CREDENTIALS)}, or add --uri ADDRESS)"
+
+
 def read_marker(path: Path) -> Marker:
     """Raises BundleError for a file that is none."""
     try:
         return TypeAdapter(Marker).validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        said = "; ".join(row["msg"] for row in error.errors()) if isinstance(error, ValidationError) else error
-        raise BundleError(f"{path} cannot be read ({said}): run the job again, or delete it") from error
+        raise BundleError(f"{path} cannot be read ({first_problem(error)}): run the job again, or delete it") from error
 
 
 def tracked_runs(bundle: Bundle, options: TrackingOptions) -> dict[str, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 
 def write_text(path: Path, text: str, *, is_private: bool = False) -> None:
@@ -50,6 +51,15 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except RecursionError:
         raise ValueError("its brackets are nested too deeply") from None
+
+
+def first_problem(error: OSError | ValidationError) -> str:
+    """Why a file of JSON could not be read, in one line."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    (first, *_) = error.errors(include_url=False, include_input=False)
+    place = ".".join(map(str, first["loc"]))
+    return f"{place}: {first['msg']}" if place else first["msg"]
 
 
 def read_arrays(path: Path, beginning: str = "") -> dict[str, np.ndarray]:
