@@ -107,6 +107,8 @@ def _reuse(
     record = read_record(bundle)
     is_stale = _audit(job, bundle, stages) or record is None or record.gates != tuple(gates)
     is_unlogged = job.tracking.enabled and not is_tracked(bundle, measurements, job.tracking)
+    if is_unlogged:
+        mark_untracked(bundle.measured, job.tracking)
     if is_stale or is_unlogged:
         with ReportWorker(job.tracking) as worker:
             if is_stale:
