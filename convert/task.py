@@ -59,7 +59,7 @@ class JobSpec:
     limit_s: float = 1800.0
     memory_gb: float = 0.0
     threads: int = 0
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict, repr=False)
     is_pinned: bool = False
     schema_version: int = SCHEMA_VERSION
 

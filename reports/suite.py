@@ -197,11 +197,11 @@ def _drift(drift: dict[str, str]) -> str:
 
 def plain(text: str) -> str:
     """A text as Markdown that shows it as it is: nothing in it is markup, HTML or a control."""
-    return " ".join(re.sub(r"[\\`*\[\]|<>&]", _escaped, _visible(text)).splitlines())
+    return " ".join(re.sub(r"[\\`*\[\]|<&]", _escaped, _visible(text)).splitlines())
 
 
 def _escaped(sign: re.Match[str]) -> str:
-    return html.escape(sign[0]) if sign[0] in "<>&" else f"\\{sign[0]}"
+    return html.escape(sign[0]) if sign[0] in "<&" else f"\\{sign[0]}"
 
 
 def _visible(text: str) -> str:

@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote
 
 HIDDEN = "***"
 _ADDRESS = re.compile(r"[A-Za-z][\w+.-]*://[^\s'\"<>]+")
+_INNER = re.compile(r"(?:pwd|password)=([^;]+)", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$\{oc\.env:(\w+)\}")
 # Of a database's address; every other value of a query is hidden.
 _HARMLESS = {"cache", "charset", "connect_timeout", "host", "mode", "port", "sslmode", "timeout", "uri"}
@@ -141,6 +142,7 @@ class _Parts:
         found = {password} if colon else {user} if self.is_web else set()
         pairs = [pair.partition("=") for pair in self.query.split("&")]
         found |= {value or name for name, _, value in pairs if self._is_hidden(name)} | {self.fragment}
+        found |= {inner for secret in found for inner in _INNER.findall(unquote(secret))}  # of ODBC
         found.discard(HIDDEN)
         forms: list[Callable[[str], str]] = [str, unquote, quote, partial(quote, safe="")]
         found = {form(secret) for secret in found for form in forms}
