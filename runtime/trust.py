@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import platformdirs
 
+from runtime.cache import NoHome, folder_of_user
 from runtime.errors import VoxportError
 
 TRUST_REFERENCE = "VOXPORT_TRUST_REFERENCE"  # in the environment of this process and of those that it starts
@@ -26,8 +28,8 @@ class UntrustedError(VoxportError, RuntimeError):
 
 
 def state_folder() -> Path:
-    """`VOXPORT_STATE`, or the platform's folder for what a program remembers of its user."""
-    return Path(os.environ.get(STATE) or platformdirs.user_state_dir("voxport"))
+    """`VOXPORT_STATE`, or the platform's folder for what a program remembers of its user. Raises NoHome."""
+    return folder_of_user(STATE, platformdirs.user_state_dir)
 
 
 def trust_references() -> None:
@@ -39,12 +41,18 @@ def vouch_for(program: bytes) -> None:
     """Remembers a program as written by this machine; for this process alone where there is no state folder."""
     digest = hashlib.sha256(program).hexdigest()
     _written_here.add(digest)
-    folder = state_folder() / "references"
     try:
+        folder = state_folder() / "references"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         (folder / digest).touch(mode=0o600)
-    except OSError:  # a read-only home: measuring this reference later takes the user's word
+    except OSError:  # a read-only home, or none: measuring this reference later takes the user's word
         pass
+
+
+def _is_vouched_for(digest: str) -> bool:
+    with suppress(NoHome):
+        return (state_folder() / "references" / digest).is_file()
+    return False
 
 
 def require_trust(program: bytes, path: Path) -> None:
@@ -52,7 +60,7 @@ def require_trust(program: bytes, path: Path) -> None:
     if os.environ.get(TRUST_REFERENCE) == "1":
         return
     digest = hashlib.sha256(program).hexdigest()
-    if digest not in _written_here and not (state_folder() / "references" / digest).is_file():
+    if digest not in _written_here and not _is_vouched_for(digest):
         raise UntrustedError(
             f"{path} is a PyTorch program that this machine did not write, and executing it can run any code: take "
             "another engine (a bundle's goldens are all that measuring needs), or say that you trust whoever made it: "

@@ -83,3 +83,24 @@ def test_a_user_without_a_name_logs_as_a_number(fp16, tmp_path, monkeypatch):
     from reports.champions import promote
 
     promote(str(one.path), "it is good", options)
+
+
+def test_a_user_without_a_home_keeps_what_they_made_to_themselves_or_says_where(monkeypatch, tmp_path):
+    import platformdirs
+
+    from runtime import trust
+    from runtime.cache import NoHome, cache_folder
+
+    def homeless(name):
+        raise RuntimeError("could not determine the home directory")
+
+    for folder in ("user_cache_dir", "user_state_dir"):
+        monkeypatch.setattr(platformdirs, folder, homeless)
+    for name in ("VOXPORT_CACHE", "VOXPORT_STATE"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(NoHome, match="set HOME, or VOXPORT_CACHE"):
+        cache_folder()
+    trust.vouch_for(b"of this process")
+    trust.require_trust(b"of this process", tmp_path)
+    with pytest.raises(trust.UntrustedError):
+        trust.require_trust(b"of another", tmp_path)
