@@ -11,6 +11,9 @@ from typing import Any
 from checkpoints import CheckpointError
 
 
+# Of Coqui's configs, Piper's and Mimic 3's.
+_SECTIONS = ("audio", "characters", "encoder_params", "decoder_params", "espeak", "generator_model_params", "inference",
+             "model_args", "model_params", "phoneme_id_map", "phonemes", "speaker_id_map")  # fmt: skip
 _LFS = b"version https://git-lfs.github.com/spec/"
 
 
@@ -46,6 +49,9 @@ def read_config(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} cannot be read as a JSON config: {error}") from error
     if not isinstance(config, dict):
         raise CheckpointError(f"{path} holds a {type(config).__name__}, not a config")
+    for section in _SECTIONS:
+        if not isinstance(config.get(section) or {}, dict):
+            raise CheckpointError(f"{path}: {section} is {_shown(config[section])}, it should be a section of settings")
     return config
 
 
@@ -54,3 +60,8 @@ def _json(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return json.loads(re.sub(r"(^|[\s,\[{])//[^\n]*", r"\1", text))
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) < 80 else f"{text[:80]}…"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from checkpoints import CheckpointError
+from checkpoints.files import refuse_pointer
 
 _LAYERS = ("Conv", "ConvTranspose")
 
@@ -34,6 +35,7 @@ def read_onnx(path: Path) -> OnnxWeights:
     from google.protobuf.message import DecodeError
     from onnx import numpy_helper
 
+    refuse_pointer(path)
     try:
         graph = onnx.load(path, load_external_data=False).graph
     except (DecodeError, ValueError, OSError) as error:
@@ -45,22 +47,24 @@ def read_onnx(path: Path) -> OnnxWeights:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             raise CheckpointError(f"{path} keeps {tensor.name} in another file: voxport reads single-file ONNX voices")
         try:
-            array = numpy_helper.to_array(tensor)
-        except (ValueError, TypeError) as error:
+            tensors[tensor.name] = torch.from_numpy(numpy_helper.to_array(tensor).copy())
+        except Exception as error:  # its dimensions, its type and its bytes can disagree in many ways
             raise CheckpointError(f"{path} is damaged: {tensor.name}: {error}") from error
-        tensors[tensor.name] = torch.from_numpy(array.copy())
     weights = {name.strip("/"): value for name, value in tensors.items() if not name.startswith("onnx::")}
     layers: dict[str, dict[str, Any]] = {}
     for node in graph.node:
         module = ".".join(node.name.strip("/").split("/")[:-1])
-        if node.op_type in _LAYERS and node.input[1] in tensors:
+        if node.op_type in _LAYERS and len(node.input) > 1 and node.input[1] in tensors:
             # a second use of the layer has a counter at the end of its node's name and another path, or the same
             bias = node.input[2] if len(node.input) > 2 else ""
             module = bias.removesuffix(".bias") if bias.endswith(".bias") else module
             weights[f"{module}.weight"] = tensors[node.input[1]]
             if bias in tensors:
                 weights[f"{module}.bias"] = tensors[bias]
-            layers[module] = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
-        elif node.op_type == "Gather" and module and node.input[0] in tensors:
+            try:
+                layers[module] = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
+            except ValueError as error:
+                raise CheckpointError(f"{path} is damaged: {node.name}: {error}") from error
+        elif node.op_type == "Gather" and module and node.input and node.input[0] in tensors:
             weights.setdefault(f"{module}.weight", tensors[node.input[0]])
     return OnnxWeights(weights, layers)

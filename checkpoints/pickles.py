@@ -90,7 +90,6 @@ def _npy_header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
 
 def _short(error: Exception) -> str:
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
-    text = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text[:400])
     return text if len(text) <= 300 else f"{text[:300]}…"
 
 
