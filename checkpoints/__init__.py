@@ -10,4 +10,6 @@ class CheckpointError(VoxportError, RuntimeError):
         """What a stranger's file said is in it: no control characters, and not without end."""
         text = str(message)
         text = text if len(text) <= 2000 else f"{text[:2000]}…"
-        super().__init__("".join(one if one.isprintable() or one == "\n" else "\N{REPLACEMENT CHARACTER}" for one in text))
+        super().__init__(
+            "".join(one if one.isprintable() or one == "\n" else "\N{REPLACEMENT CHARACTER}" for one in text)
+        )

@@ -16,7 +16,8 @@ from checkpoints import CheckpointError
 from checkpoints.companions import read_companions
 from checkpoints.files import refuse_pointer
 from checkpoints.locate import LocatedCheckpoint
-from checkpoints.pickles import StandIn, load_npy_object, load_pickle
+from checkpoints.pickle_values import StandIn
+from checkpoints.pickles import load_npy_object, load_pickle
 
 # Where training programs put the state dict: Coqui and RTVC; jik876's HiFi-GAN; fairseq-like; RTVC's encoder.
 _STATE_KEYS = ("model", "generator", "state_dict", "model_state")

@@ -157,7 +157,8 @@ class _Program:
         self._fill(pickle.APPENDS, pickle.TUPLE)
 
     def set_item(self, _: None) -> None:
-        _, key = self.pop(), self.pop()
+        self.pop()
+        key = self.pop()
         self._fill(pickle.SETITEM, pickle.TUPLE2, [key])
 
     def set_items(self, _: None) -> None:
@@ -170,7 +171,9 @@ class _Program:
         if isinstance(target, Made) and target.by == STAND_IN:  # of a kind of list or dict: forgotten, as its state is
             self.write(gather + pickle.BUILD)
             return
-        if not all(key is PLAIN or isinstance(key, Text) for key in keys):  # hashing a tuple of tuples can take for ever
+        if not all(
+            key is PLAIN or isinstance(key, Text) for key in keys
+        ):  # hashing a tuple of tuples can take for ever
             raise Unreadable("its pickle has a key that is neither text nor a number")
         self.write(code)
 

@@ -27,7 +27,17 @@ _ALWAYS = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.
            "socket.connect", "socket.bind", "ctypes.dlopen", "ctypes.cdata", "code.__new__", "function.__new__",
            "import", "pickle.find_class", "webbrowser.open", "os.kill", "sys.addaudithook",
            "object.__setattr__")  # fmt: skip
-_WITH_PATHS = ("open", "os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.chmod", "os.symlink", "os.link", "shutil.rmtree")
+_WITH_PATHS = (
+    "open",
+    "os.remove",
+    "os.rename",
+    "os.mkdir",
+    "os.rmdir",
+    "os.chmod",
+    "os.symlink",
+    "os.link",
+    "shutil.rmtree",
+)
 
 
 def main(kind: str, first: int, count: int, folder: Path) -> dict:

@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import save
 
 
-
 class Config:
     """As Coqui's trainer keeps one beside the weights."""
 

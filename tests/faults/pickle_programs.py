@@ -44,6 +44,7 @@ HONEST = [
 ]  # fmt: skip
 _ATTRIBUTES = ("__class__", "__dict__", "__code__", "__setstate__", "__reduce__", "__getattr__", "cache", "items",
                "_metadata", "__call__", "default_factory", "objects", "code", "dtype", "__defaults__")  # fmt: skip
+_TEXTS = ("w", "latin1", "storage", "0", "cpu", "model", "O8", "f4", "\u20ac", *_ATTRIBUTES)
 CARRIERS = ("zip", "nested zip", "legacy", "legacy header", "tar", "npy")
 
 
@@ -101,10 +102,7 @@ class Program:
         self.out += pickle.LONG_BINGET + struct.pack("<I", self.draw.randrange(self.remembered))
 
     def text(self, _: int = 0, value: str | None = None) -> None:
-        value = value if value is not None else self.draw.choice(
-            (f"touch {self.target}", f"open({str(self.target)!r}, 'w')", str(self.target), "w", "latin1", "storage", "0",
-             "cpu", "model", "O8", "f4", "\u20ac", *_ATTRIBUTES)
-        )  # fmt: skip
+        value = self.draw.choice((f"touch {self.target}", str(self.target), *_TEXTS)) if value is None else value
         encoded = value.encode()
         if self.protocol == 0:
             self.out += b"V" + value.encode("raw-unicode-escape") + b"\n"
@@ -170,7 +168,9 @@ class Program:
         function = self.draw.choice(HARMFUL)
         self.name(of=function)
         self.out += pickle.MARK
-        self.text(value=self.draw.choice((f"touch {self.target}", f"open({str(self.target)!r}, 'w')", str(self.target))))
+        self.text(
+            value=self.draw.choice((f"touch {self.target}", f"open({str(self.target)!r}, 'w')", str(self.target)))
+        )
         if function[1] in ("open", "memmap"):
             self.text(value="w")
         self.out += pickle.TUPLE + self.draw.choice((pickle.REDUCE, pickle.REDUCE, pickle.NEWOBJ))
