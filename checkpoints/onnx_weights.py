@@ -32,24 +32,30 @@ def read_onnx(path: Path) -> OnnxWeights:
     Raises CheckpointError for a file that is damaged or keeps its weights elsewhere.
     """
     import onnx
-    from google.protobuf.message import DecodeError
-    from onnx import numpy_helper
 
     refuse_pointer(path)
     try:
-        graph = onnx.load(path, load_external_data=False).graph
-    except (DecodeError, ValueError, OSError) as error:
+        return _weights(onnx.load(path, load_external_data=False).graph)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} {error}") from error.__cause__
+    except Exception as error:  # what a message says of itself can be wrong in many ways, its text no text
         raise CheckpointError(f"{path} cannot be read as ONNX: {error}") from error
+
+
+def _weights(graph: Any) -> OnnxWeights:
+    import onnx
+    from onnx import numpy_helper
+
     if not graph.node:
-        raise CheckpointError(f"{path} holds no ONNX graph")
+        raise CheckpointError("holds no ONNX graph")
     tensors = {}
     for tensor in graph.initializer:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            raise CheckpointError(f"{path} keeps {tensor.name} in another file: voxport reads single-file ONNX voices")
+            raise CheckpointError(f"keeps {tensor.name} in another file: voxport reads single-file ONNX voices")
         try:
             tensors[tensor.name] = torch.from_numpy(numpy_helper.to_array(tensor).copy())
-        except Exception as error:  # its dimensions, its type and its bytes can disagree in many ways
-            raise CheckpointError(f"{path} is damaged: {tensor.name}: {error}") from error
+        except Exception as error:  # its dimensions, its type and its bytes disagree
+            raise CheckpointError(f"is damaged: {tensor.name}: {error}") from error
     weights = {name.strip("/"): value for name, value in tensors.items() if not name.startswith("onnx::")}
     layers: dict[str, dict[str, Any]] = {}
     for node in graph.node:
@@ -61,10 +67,7 @@ def read_onnx(path: Path) -> OnnxWeights:
             weights[f"{module}.weight"] = tensors[node.input[1]]
             if bias in tensors:
                 weights[f"{module}.bias"] = tensors[bias]
-            try:
-                layers[module] = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
-            except ValueError as error:
-                raise CheckpointError(f"{path} is damaged: {node.name}: {error}") from error
+            layers[module] = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
         elif node.op_type == "Gather" and module and node.input and node.input[0] in tensors:
             weights.setdefault(f"{module}.weight", tensors[node.input[0]])
     return OnnxWeights(weights, layers)

@@ -163,6 +163,12 @@ class Values:
             raise WantsToRun("numpy's scalar of an object")
         return kind.numbers(raw, 1)[0].item()
 
+    def array_of(self, raw: Any, kind: Any, shape: Any, order: Any = "C") -> np.ndarray:
+        """A whole numpy array, as protocol 5 writes them."""
+        if type(kind) is not NumberType or not are_sizes(shape) or order not in ("C", "F"):
+            raise Unreadable("it holds a numpy array without a shape or a type")
+        return kind.numbers(raw, math.prod(shape)).reshape(shape, order=order).copy(order="K")
+
     def forgotten(self, *_: Any) -> Any:
         return object.__new__(StandIn)
 

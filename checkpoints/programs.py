@@ -19,7 +19,7 @@ from torch._utils import IMPORT_MAPPING, NAME_MAPPING
 
 from checkpoints.pickle_machine import DICT, MARK, OTHER, PLAIN, Kind, Machine, Made, Name, Text, Unreadable, spelled
 
-MOST_OPCODES = 50_000_000  # a table of 40,000 speaker embeddings has about 25 million
+MOST_OPCODES = 30_000_000  # a table of 40,000 speaker embeddings has about 25 million
 _LONGEST_LINE = 1 << 16
 
 # What a pickle may call, and which of our functions (checkpoints/pickles.py) answers to the name.
@@ -43,6 +43,7 @@ CALLABLE = {
     "numpy.dtype": "NumberType",
     **{f"numpy.{core}.multiarray.scalar": "scalar" for core in ("core", "_core")},
     **{f"numpy.{core}.multiarray._reconstruct": "Array" for core in ("core", "_core")},
+    **{f"numpy.{core}.numeric._frombuffer": "array_of" for core in ("core", "_core")},
 }
 STAND_IN = "StandIn"
 ALIASES = sorted({STAND_IN, *CALLABLE.values()})

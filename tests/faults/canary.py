@@ -17,7 +17,10 @@ from pathlib import Path
 import torch
 
 from checkpoints import CheckpointError
+from checkpoints.companions import read_companions
+from checkpoints.files import read_config
 from checkpoints.load import read_weights
+from checkpoints.onnx_weights import read_onnx
 from checkpoints.pickles import load_npy_object, load_pickle
 from tests.faults.damaged import write_damaged
 from tests.faults.pickle_programs import write_program
@@ -89,12 +92,14 @@ def main(kind: str, first: int, count: int, folder: Path) -> dict:
 
 
 def _outcome(path: Path) -> str:
+    readers = {".npy": load_npy_object, ".onnx": read_onnx, ".json": read_config, ".pth": load_pickle}
     try:
-        if path.suffix == ".npy":
-            load_npy_object(path)
-        elif path.suffix == ".pth":
-            load_pickle(path)
-        read_weights(path) if path.suffix != ".npy" else None
+        if path.name == "speakers.json":
+            read_companions(path.parent)
+        elif path.suffix in readers:
+            readers[path.suffix](path)
+        if path.suffix in (".pth", ".safetensors"):
+            read_weights(path)
     except CheckpointError as error:
         if not str(error).isprintable():
             return f"a sentence with control characters: {str(error)!r:.100}"

@@ -3,11 +3,13 @@
 import collections
 import functools
 import io
+import json
 import random
 from pathlib import Path
 
 import numpy as np
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save
 
 
@@ -42,6 +44,16 @@ def honest() -> dict[str, bytes]:
     buffer = io.BytesIO()
     np.save(buffer, np.arange(24.0).reshape(4, 6))
     made["plain.npy"] = buffer.getvalue()
+    for name in ("config.json", "speakers.json"):
+        made[name] = json.dumps({"audio": {"sample_rate": 22050}, "a": {"name": "b", "embedding": [0.5, 1.0]}}).encode()
+    conv = helper.make_node("Conv", ["x", "w", "b"], ["y"], "/dec/conv/Conv", dilations=[2])
+    weights = [
+        numpy_helper.from_array(np.ones(shape, np.float32), name) for name, shape in (("w", (2, 1, 3)), ("b", 2))
+    ]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("x", "y")]
+    made["c.onnx"] = helper.make_model(
+        helper.make_graph([conv], "g", values[:1], values[1:], weights)
+    ).SerializeToString()
     return made
 
 
