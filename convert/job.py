@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from convert.schema import Job
 from reports.record import JobRecord, read_record, write_record
 from reports.tracked import is_tracked, mark_untracked
 from reports.worker import ReportWorker, WorkerError
-from runtime.bundle import GOLDENS, Bundle, BundleError, open_bundle, publish, staging
+from runtime.bundle import GOLDENS, Bundle, BundleError, open_bundle
 from runtime.files import write_json
 from runtime.gates import GateResult, judge, kind_of
 from runtime.measure import (
@@ -33,6 +32,7 @@ from runtime.measure import (
     read_measurement,
     write_measurement,
 )
+from runtime.staging import REJECTED, publish, staging, sweep
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ def run_job(job: Job) -> Outcome:
         }
     key = bundle_key(job, located, parts)
     name = bundle_name(job, located, key)
+    sweep(output)
     existing = None if job.force else _existing(output, name, key)
     if existing is not None:
         known = _known_measurements(job, existing)
@@ -78,9 +79,8 @@ def run_job(job: Job) -> Outcome:
         _audit(job, bundle, stages)
         with stages.stage("report"):
             _report(job, bundle, measurements, gates, stages.seconds, worker)
-        if job.force:
-            _discard(output, name)
-        bundle = publish(bundle, _place(output, gates))
+        replaces = job.force or existing is not None
+        bundle = publish(bundle, output, is_rejected=_is_rejected(gates), replaces=replaces)
         if job.tracking.enabled:
             _track(job, bundle, worker, stages)
     return Outcome(bundle, tuple(measurements), tuple(gates), False, stages.seconds)
@@ -89,7 +89,7 @@ def run_job(job: Job) -> Outcome:
 def _reuse(job: Job, bundle: Bundle, measurements: list[Measurement], output: Path, stages: console.Stages) -> Outcome:
     """A job whose bundle and measurements are there: only thresholds may have changed, or MLflow may lack it."""
     gates = _judge(job, bundle, measurements)
-    bundle = publish(bundle, _place(output, gates))
+    bundle = publish(bundle, output, is_rejected=_is_rejected(gates), replaces=True)
     record = read_record(bundle)
     is_stale = _audit(job, bundle, stages) or record is None or record.gates != tuple(gates)
     is_unlogged = job.tracking.enabled and not is_tracked(bundle, measurements, job.tracking)
@@ -114,8 +114,8 @@ def _audit(job: Job, bundle: Bundle, stages: console.Stages) -> bool:
     return True
 
 
-def _place(output: Path, gates: list[GateResult]) -> Path:
-    return output if all(gate.passed for gate in gates) else output / "rejected"
+def _is_rejected(gates: list[GateResult]) -> bool:
+    return not all(gate.passed for gate in gates)
 
 
 def _report(
@@ -146,24 +146,17 @@ def _track(job: Job, bundle: Bundle, worker: ReportWorker, stages: console.Stage
 
 
 def _existing(output: Path, name: str, key: str) -> Bundle | None:
-    """A finished bundle of this key, accepted or rejected; a damaged one is converted anew."""
-    for parent in (output, output / "rejected"):
+    """A finished bundle of this key, accepted or rejected; a damaged one is converted anew, and replaced then."""
+    for parent in (output, output / REJECTED):
         if (parent / name).is_dir():
             try:
                 bundle = open_bundle(parent / name)
             except BundleError as error:
                 console.warn(f"{error}: it is converted anew")
-                _discard(output, name)
-                return None
+                continue
             if bundle.manifest.key == key:
                 return bundle
     return None
-
-
-def _discard(output: Path, name: str) -> None:
-    for parent in (output, output / "rejected"):
-        for path in (parent / name, parent / f"{name}.measured"):
-            shutil.rmtree(path, ignore_errors=True)
 
 
 class Lowering:
