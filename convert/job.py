@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -33,6 +34,7 @@ from runtime.measure import (
     write_measurement,
 )
 from runtime.staging import REJECTED, publish, staging, sweep
+from runtime.tether import TETHER, tethered
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,14 @@ class Lowering:
     def start(self, artefacts: Sequence[Path]) -> None:
         command = [sys.executable, "-m", "runtime", "lower", *map(str, artefacts)]
         quiet = subprocess.DEVNULL
-        self._process = subprocess.Popen(command, stdout=quiet, stderr=quiet, start_new_session=True)
+        self._process = subprocess.Popen(
+            tethered(command),
+            stdin=subprocess.PIPE,
+            stdout=quiet,
+            stderr=quiet,
+            env={**os.environ, TETHER: "1"},
+            start_new_session=True,
+        )
 
     def wait(self) -> None:
         if self._process is not None:
@@ -184,6 +193,8 @@ class Lowering:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+            assert self._process.stdin is not None
+            self._process.stdin.close()
 
 
 def _convert(

@@ -21,6 +21,7 @@ from pydantic import TypeAdapter
 
 from reports.options import CompareOptions, TrackingOptions
 from runtime.files import as_json
+from runtime.tether import tethered
 
 if TYPE_CHECKING:
     from reports.judge import Judgement
@@ -36,7 +37,7 @@ class ReportWorker:
     def __init__(self, options: TrackingOptions) -> None:
         self._options = options
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "reports.worker"],
+            tethered([sys.executable, "-m", "reports.worker"]),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

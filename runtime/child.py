@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Sequence
 
 from runtime.engines import EngineError
+from runtime.tether import TETHER, tether, tethered
 
 
 def output_of(command: Sequence[str], what: str, limit: float | None = None) -> str:
@@ -14,7 +16,16 @@ def output_of(command: Sequence[str], what: str, limit: float | None = None) -> 
     Raises EngineError where it takes longer, ends by a signal, or fails; a failure's reason is its last line on stderr.
     """
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
+        with tether() as end:
+            done = subprocess.run(
+                tethered(command),
+                stdin=end,
+                env={**os.environ, TETHER: "1"},
+                capture_output=True,
+                text=True,
+                timeout=limit,
+                check=False,
+            )
     except subprocess.TimeoutExpired as error:
         raise EngineError(f"{what} did not end within {limit:g} s") from error
     if done.returncode < 0:
