@@ -6,6 +6,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from reports.record import JobRecord, read_record, write_record
 from reports.tracked import is_tracked, mark_untracked
 from reports.worker import ReportWorker, WorkerError
 from runtime.bundle import GOLDENS, Bundle, BundleError, open_bundle
+from runtime.cache import cache_folder
+from runtime.disk import full_disk_named
 from runtime.files import write_json
 from runtime.gates import GateResult, judge, kind_of
 from runtime.measure import (
@@ -74,7 +77,13 @@ def run_job(job: Job) -> Outcome:
         known = _known_measurements(job, existing)
         if known is not None:
             return _reuse(job, existing, known, output, stages)
-    with ReportWorker(job.tracking) as worker, staging(output, name) as scratch, Lowering() as lowering:
+    places = (output, cache_folder(), Path(tempfile.gettempdir()))
+    with (
+        ReportWorker(job.tracking) as worker,
+        staging(output, name) as scratch,
+        Lowering() as lowering,
+        full_disk_named(*places),  # innermost: while the disk is full still
+    ):
         bundle = existing or _convert(job, located, parts, scratch / name, key, stages, lowering)
         measurements = _measure(job, bundle, stages, worker, lowering)
         gates = _judge(job, bundle, measurements)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 
@@ -33,7 +34,9 @@ def export_reference(component: Component, folder: Path) -> Path:
     program.example_inputs = None  # they would be stored as a pickle
     path = folder / f"{component.name}.pt2"
     folder.mkdir(parents=True, exist_ok=True)
-    torch.export.save(program, path)
+    stored = io.BytesIO()  # PyTorch's own writer of files aborts the process where the disk is full
+    torch.export.save(program, stored)
+    path.write_bytes(stored.getbuffer())
     return path
 
 

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from reports.options import CompareOptions, TrackingOptions
+from runtime.disk import DiskFull, full_disk_named
+from runtime.errors import MachineError
 from runtime.files import as_json
 from runtime.tether import tethered
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from reports.judge import Judgement
 
 
-class WorkerError(RuntimeError):
+class WorkerError(MachineError, RuntimeError):
     """A request that the worker could not fulfil; the message says why."""
 
 
@@ -55,7 +57,7 @@ class ReportWorker:
             self._store_problem = self._answer().get("error")
 
     def report(self, bundle: Path) -> Path:
-        """Writes the HTML report beside the bundle. Raises WorkerError."""
+        """Writes the HTML report beside the bundle. Raises WorkerError, DiskFull."""
         return Path(self._checked("report", str(bundle)))
 
     def track(self, bundle: Path) -> dict[str, str]:
@@ -89,7 +91,7 @@ class ReportWorker:
         self.wait_until_warm()
         answer = self._ask(what, argument, compare=compare)
         if "error" in answer:
-            raise WorkerError(answer["error"])
+            raise (DiskFull if answer.get("is_full") else WorkerError)(answer["error"])
         return answer["ok"]
 
     def _ask(
@@ -135,7 +137,7 @@ def _serve() -> None:
             compare = CompareOptions(**request["compare"])
             answer = {"ok": as_json(_do(request["what"], Path(request["argument"]), options, compare))}
         except Exception as error:  # whatever it is, the job goes on without it and says so
-            answer = {"error": str(error) or repr(error)}
+            answer = {"error": str(error) or repr(error), "is_full": isinstance(error, DiskFull)}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
@@ -144,7 +146,8 @@ def _do(what: str, path: Path, options: TrackingOptions, compare: CompareOptions
     if what == "report":
         from reports.html import write_report
 
-        return str(write_report(path))
+        with full_disk_named(path.parent):
+            return str(write_report(path))
     from reports import nights, tracking
     from reports.suite import FILE as SUITE
     from reports.suite import read_suite

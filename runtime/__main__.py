@@ -11,31 +11,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from runtime.audio import AudioError
-from runtime.bundle import BundleError
-from runtime.engines import ENGINES, EngineError
-from runtime.errors import ArtefactError, StreamError
+from runtime.command_line import answered, run
+from runtime.engines import ENGINES
 from runtime.files import as_json
-from runtime.spec import InputError
+from runtime.staging import sweep_around
 from runtime.synthesis import OFFLINE_MODES
-from runtime.text import TextError
-
-_ERRORS = (ArtefactError, AudioError, BundleError, EngineError, InputError, StreamError, TextError, OSError)
 
 
+@answered
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 when it did what was asked, 1 with a sentence on stderr when it could not."""
+    """Prints what a command gives: 0. What it could not do is a sentence on stderr and a code of runtime.errors."""
     options = _parser().parse_args(arguments)
     warnings.showwarning = lambda message, *_, **__: print(f"note: {message}", file=sys.stderr)
+    sweep_around(vars(options).values())
     module, _, name = options.run.partition(":")
-    try:
-        result = getattr(importlib.import_module(f"runtime.commands.{module}"), name)(options)
-    except _ERRORS as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    result = getattr(importlib.import_module(f"runtime.commands.{module}"), name)(options)
     print(json.dumps(as_json(result), indent=1) if options.json else _as_text(result))
     return 0
 
@@ -76,9 +66,9 @@ def _parser() -> argparse.ArgumentParser:
         "lower", "artefact:lower", "lower .mlpackages to ONNX into the cache: the onnx engine opens them at once"
     )
     lower.add_argument("artefacts", type=Path, nargs="+", metavar="ARTEFACT", help="bundles or .mlpackages")
-    run = executing("run", "artefact:run", "arrays in, arrays out")
-    run.add_argument("inputs", type=Path, metavar="IN.npz", help="one array per input, by name")
-    run.add_argument("outputs", type=Path, metavar="OUT.npz")
+    ran = executing("run", "artefact:run", "arrays in, arrays out")
+    ran.add_argument("inputs", type=Path, metavar="IN.npz", help="one array per input, by name")
+    ran.add_argument("outputs", type=Path, metavar="OUT.npz")
     vocode = executing("vocode", "artefact:vocode", "audio -> mel -> artefact -> audio")
     vocode.add_argument("source", type=Path, metavar="IN.wav", help="any sample rate and format that libsndfile reads")
     vocode.add_argument("target", type=Path, metavar="OUT.wav")
@@ -168,4 +158,4 @@ def _as_text(result: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

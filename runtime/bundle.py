@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from ops.metal.layout import UpsampleShape
 from runtime.audio import MelSettings
+from runtime.errors import VoxportError
 from runtime.form import StreamForm
 from runtime.sampling import Sampler
 from runtime.speaker import SpeakerSettings
@@ -31,7 +32,7 @@ PLACES = ".places.json"  # behind a component's name: function -> output of an o
 VOICE_GOLDENS = "voice"  # in the place of a component's name
 
 
-class BundleError(ValueError):
+class BundleError(VoxportError, ValueError):
     """A bundle that is missing, incomplete, damaged or of another schema."""
 
 

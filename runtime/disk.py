@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from runtime.errors import MachineError
+from runtime.errors import MachineError, VoxportError
 
 _PROBLEMS = {
     errno.ENOSPC: "the disk holding {} is full",
@@ -38,7 +38,7 @@ def full_disk_named(*folders: Path) -> Iterator[None]:
     except Exception as error:
         place = min(folders, key=_free_bytes)
         code = _reason(error)
-        if code is None and _free_bytes(place) >= _NOTHING_LEFT:
+        if code is None and (isinstance(error, VoxportError) or _free_bytes(place) >= _NOTHING_LEFT):
             raise
         sentence = _PROBLEMS[code or errno.ENOSPC].format(place)
         raise DiskFull(f"{sentence}: make room there, then repeat the command; nothing unfinished was kept") from error

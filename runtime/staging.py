@@ -1,8 +1,9 @@
 """How a bundle comes into being: made in a folder that a lock guards, then moved to its name in steps that can be
 finished by whoever comes next.
 
-`.NAME.partial-XXXXXXXX/` holds `.lock`, which its owner keeps locked, and what is being made. To publish, a note of
-the move is written there first (`.move`): from then on a next start finishes the move, before it the folder is deleted.
+`.NAME.partial-XXXXXXXX/` holds `.voxport-lock`, which its owner keeps locked, and what is being made. To publish, a
+note of the move is written there first (`.move`): before it a next start deletes the folder, after it the next start
+finishes the move.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from runtime.files import write_json
 from runtime.locks import NoLocks, acquire, locked
 
 REJECTED = "rejected"  # the folder, below that of the bundles, of those that missed a gate
-_LOCK, _MOVE, _REPLACED = ".lock", ".move", ".replaced"
+_LOCK, _MOVE, _REPLACED = ".voxport-lock", ".move", ".replaced"
 
 
 @contextmanager
@@ -135,6 +136,15 @@ def sweep(folder: Path) -> None:
             if descriptor is not None:
                 lock.unlink()
                 os.close(descriptor)
+
+
+def sweep_around(arguments: Iterable[object]) -> None:
+    """Sweeps the folders that a command's arguments name or lie in, as far as those are paths or lists of paths."""
+    given = [one for value in arguments for one in (value if isinstance(value, list) else [value])]
+    folders = {folder.absolute() for path in given if isinstance(path, Path) for folder in (path, path.parent)}
+    for folder in folders | {folder.parent for folder in folders if folder.name == REJECTED}:
+        with suppress(OSError):
+            sweep(folder)
 
 
 def _sweep(leaving: Path) -> None:

@@ -43,7 +43,7 @@ def end_with_parent() -> None:
 
 @contextmanager
 def tether() -> Iterator[int]:
-    """The end of a pipe for a child's standard input: it reads to its end when this process, or the block, has ended."""
+    """The end of a pipe for a child's standard input, which ends when this process or the block has ended."""
     reading, writing = os.pipe()
     try:
         yield reading
