@@ -16,6 +16,7 @@ from runtime.engines import ENGINES
 from runtime.files import as_json
 from runtime.staging import sweep_around
 from runtime.synthesis import OFFLINE_MODES
+from runtime.trust import trust_references
 
 
 @answered
@@ -24,6 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     warnings.showwarning = lambda message, *_, **__: print(f"note: {message}", file=sys.stderr)
     sweep_around(vars(options).values())
+    if getattr(options, "trust_reference", False):
+        trust_references()
     module, _, name = options.run.partition(":")
     result = getattr(importlib.import_module(f"runtime.commands.{module}"), name)(options)
     print(json.dumps(as_json(result), indent=1) if options.json else _as_text(result))
@@ -45,11 +48,17 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("artefact", type=Path, help="a bundle, or an .mlpackage, .mlmodel, .aimodel or .onnx")
         return added
 
-    def executing(name: str, run: str, text: str) -> argparse.ArgumentParser:
-        added = command(name, run, text)
+    def with_engine(added: argparse.ArgumentParser) -> argparse.ArgumentParser:
         added.add_argument("--engine", default="auto", choices=["auto", *sorted(ENGINES)], help="[auto]")
         added.add_argument("--threads", type=int, help="threads of the engine [its own choice]")
         added.add_argument("--compute-unit", help="of Core ML: all, cpu, cpu_and_gpu, cpu_and_ne [cpu_and_gpu]")
+        added.add_argument(
+            "--trust-reference", action="store_true", help="engine torch executes the program that another machine made"
+        )
+        return added
+
+    def executing(name: str, run: str, text: str) -> argparse.ArgumentParser:
+        added = with_engine(command(name, run, text))
         modes = (*OFFLINE_MODES, "fold")
         added.add_argument("--mode", choices=modes, help="where it does not stream [overlap]; fold: where it samples")
         added.add_argument("--chunk", type=int, help="new frames per call [all that fit]")
@@ -76,9 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     embed.add_argument("recordings", type=Path, nargs="+", metavar="REF.wav", help="with several: how alike they are")
     embed.add_argument("--bundle", type=Path, required=True, help="what `python -m convert model=ge2e` made")
     embed.add_argument("--out", type=Path, metavar="FILE.npy", help="the embeddings, (recordings, D)")
-    embed.add_argument("--engine", default="auto", choices=["auto", *sorted(ENGINES)], help="[auto]")
-    embed.add_argument("--threads", type=int, help="threads of the engine [its own choice]")
-    embed.add_argument("--compute-unit", help="of Core ML: all, cpu, cpu_and_gpu, cpu_and_ne [cpu_and_gpu]")
+    with_engine(embed)
     speak = bare("speak", "speak:speak", "text -> a voice's bundle -> audio, sentence by sentence")
     speak.add_argument("text", help="what to say; - reads it from standard input")
     speak.add_argument("target", type=Path, metavar="OUT.wav", nargs="?", default="speech.wav", help="[%(default)s]")
@@ -92,9 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     speak.add_argument("--energy", type=float, default=0.0, help="as --pitch, where the voice predicts it [0]")
     speak.add_argument("--fold", action="store_true", help="of a vocoder that samples: stretches of audio side by side")
     speak.add_argument("--seed", type=int, default=0, help="of the noise: the same seed, the same audio [0]")
-    speak.add_argument("--engine", default="auto", choices=["auto", *sorted(ENGINES)], help="[auto]")
-    speak.add_argument("--threads", type=int, help="threads of the engine [its own choice]")
-    speak.add_argument("--compute-unit", help="of Core ML: all, cpu, cpu_and_gpu, cpu_and_ne [cpu_and_gpu]")
+    with_engine(speak)
     live = executing("live", "live:live", "microphone -> features -> a streaming bundle -> speakers, as it comes")
     live.add_argument("--in", dest="source", type=Path, metavar="FILE", help="instead of the microphone")
     live.add_argument(

@@ -1,10 +1,15 @@
-"""Files that are whole or absent: written aside, then renamed."""
+"""Files that are whole or absent, written aside and then renamed; and the reading of those that come from elsewhere."""
 
 from __future__ import annotations
 
 import json
 import math
+import zipfile
+import zlib
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 
 def write_text(path: Path, text: str) -> None:
@@ -26,3 +31,34 @@ def as_json(value: object) -> object:
     if isinstance(value, (list, tuple)):
         return [as_json(item) for item in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+_LARGEST_JSON = 256 << 20  # bytes; a measurement with all its samples has some megabytes
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file of anybody's. Raises OSError, and ValueError where it is none or absurdly large."""
+    size = path.stat().st_size
+    if size > _LARGEST_JSON:
+        raise ValueError(f"{size} bytes are too many")
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except RecursionError:
+        raise ValueError("its brackets are nested too deeply") from None
+
+
+def read_arrays(path: Path, beginning: str = "") -> dict[str, np.ndarray]:
+    """The arrays of an `.npz` file of anybody's whose names begin so; nothing is unpickled.
+
+    Raises OSError, and ValueError where it is no such file.
+    """
+    try:
+        stored = np.load(path, allow_pickle=False)
+        if not isinstance(stored, np.lib.npyio.NpzFile):
+            raise ValueError("it holds one array, not arrays by name")
+        with stored:
+            return {name: stored[name] for name in stored.files if name.startswith(beginning)}
+    except (EOFError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(str(error) or type(error).__name__) from error
+    except MemoryError:
+        raise ValueError("an array claims more than this machine's memory") from None
