@@ -71,13 +71,14 @@ def run_job(job: Job) -> Outcome:
         }
     key = bundle_key(job, located, parts)
     name = bundle_name(job, located, key)
+    places = (output, cache_folder(), Path(tempfile.gettempdir()))
     sweep(output)
     existing = None if job.force else _existing(output, name, key)
     if existing is not None:
         known = _known_measurements(job, existing)
         if known is not None:
-            return _reuse(job, existing, known, output, stages)
-    places = (output, cache_folder(), Path(tempfile.gettempdir()))
+            with full_disk_named(*places):
+                return _reuse(job, existing, known, output, stages)
     with (
         ReportWorker(job.tracking) as worker,
         staging(output, name) as scratch,
@@ -143,6 +144,8 @@ def _report(
     try:
         worker.report(bundle.path)
     except WorkerError as error:
+        if error.full is not None:
+            raise OSError(error.full, os.strerror(error.full)) from error
         console.warn(f"the report could not be written: {error}")
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from reports.options import CompareOptions, TrackingOptions
-from runtime.disk import DiskFull, full_disk_named
+from runtime.disk import full_disk
 from runtime.errors import MachineError
 from runtime.files import as_json
 from runtime.tether import tethered
@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 
 
 class WorkerError(MachineError, RuntimeError):
-    """A request that the worker could not fulfil; the message says why."""
+    """A request that the worker could not fulfil; the message says why, `full` the error's number where a disk is."""
+
+    def __init__(self, message: str, full: int | None = None) -> None:
+        super().__init__(message)
+        self.full = full
 
 
 class ReportWorker:
@@ -57,7 +61,7 @@ class ReportWorker:
             self._store_problem = self._answer().get("error")
 
     def report(self, bundle: Path) -> Path:
-        """Writes the HTML report beside the bundle. Raises WorkerError, DiskFull."""
+        """Writes the HTML report beside the bundle. Raises WorkerError."""
         return Path(self._checked("report", str(bundle)))
 
     def track(self, bundle: Path) -> dict[str, str]:
@@ -91,7 +95,7 @@ class ReportWorker:
         self.wait_until_warm()
         answer = self._ask(what, argument, compare=compare)
         if "error" in answer:
-            raise (DiskFull if answer.get("is_full") else WorkerError)(answer["error"])
+            raise WorkerError(answer["error"], answer.get("full"))
         return answer["ok"]
 
     def _ask(
@@ -137,7 +141,7 @@ def _serve() -> None:
             compare = CompareOptions(**request["compare"])
             answer = {"ok": as_json(_do(request["what"], Path(request["argument"]), options, compare))}
         except Exception as error:  # whatever it is, the job goes on without it and says so
-            answer = {"error": str(error) or repr(error), "is_full": isinstance(error, DiskFull)}
+            answer = {"error": str(error) or repr(error), "full": full_disk(error)}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
@@ -146,8 +150,7 @@ def _do(what: str, path: Path, options: TrackingOptions, compare: CompareOptions
     if what == "report":
         from reports.html import write_report
 
-        with full_disk_named(path.parent):
-            return str(write_report(path))
+        return str(write_report(path))
     from reports import nights, tracking
     from reports.suite import FILE as SUITE
     from reports.suite import read_suite

@@ -16,7 +16,11 @@ _PROBLEMS = {
     errno.EDQUOT: "the quota on the disk holding {} is used up",
     errno.EFBIG: "a file in {} may not become any larger (ulimit -f shows the limit)",
 }
-_WORDS = {os.strerror(code): code for code in _PROBLEMS} | {"database or disk is full": errno.ENOSPC}
+_WORDS = {
+    **{os.strerror(code): code for code in _PROBLEMS},
+    "database or disk is full": errno.ENOSPC,  # sqlite
+    "[MIL FileWriter]": errno.ENOSPC,  # coremltools, which does not say why it could not write
+}
 _NOTHING_LEFT = 64 * 1024  # bytes: where less is free, whatever failed to write failed for that
 
 
@@ -37,15 +41,15 @@ def full_disk_named(*folders: Path) -> Iterator[None]:
         raise
     except Exception as error:
         place = min(folders, key=_free_bytes)
-        code = _reason(error)
+        code = full_disk(error)
         if code is None and (isinstance(error, VoxportError) or _free_bytes(place) >= _NOTHING_LEFT):
             raise
         sentence = _PROBLEMS[code or errno.ENOSPC].format(place)
         raise DiskFull(f"{sentence}: make room there, then repeat the command; nothing unfinished was kept") from error
 
 
-def _reason(error: BaseException | None) -> int | None:
-    """The number of the system's error that this one, or one of those that led to it, stands for."""
+def full_disk(error: BaseException | None) -> int | None:
+    """ENOSPC, EDQUOT or EFBIG where this error, or one of those that led to it, stands for that; else None."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _PROBLEMS:
             return error.errno
