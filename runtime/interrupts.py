@@ -26,6 +26,11 @@ def catch_interrupts() -> None:
     sys.unraisablehook = _quiet_about_interrupts
 
 
+def was_interrupted() -> bool:
+    """Whether one came: what is raised afterwards may be no more than its trace (an ImportError of a module in C)."""
+    return _interrupted.is_set()
+
+
 def stop_if_interrupted() -> None:
     """Raises KeyboardInterrupt where one came before and was lost."""
     if _interrupted.is_set():
