@@ -18,6 +18,7 @@ from pathlib import Path
 
 from runtime.bundle import Bundle, BundleError, open_bundle
 from runtime.files import write_json
+from runtime.interrupts import postponed
 from runtime.locks import NoLocks, acquire, locked
 
 REJECTED = "rejected"  # the folder, below that of the bundles, of those that missed a gate
@@ -36,11 +37,12 @@ def staging(parent: Path, name: str) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        _delete(folder)
-        if lock is not None:
-            os.close(lock)
-        with suppress(OSError):
-            folder.rmdir()  # NFS keeps a deleted file under another name for as long as it is open
+        with postponed():
+            _delete(folder)
+            if lock is not None:
+                os.close(lock)
+            with suppress(OSError):
+                folder.rmdir()  # NFS keeps a deleted file under another name for as long as it is open
 
 
 def _locked_folder(parent: Path, name: str) -> tuple[Path, int | None]:
@@ -82,7 +84,7 @@ def publish(bundle: Bundle, output: Path, *, is_rejected: bool = False, replaces
 def _publish(bundle: Bundle, scratch: Path, output: Path, place: str, replaces: bool, *, is_staged: bool) -> Bundle:
     name = bundle.path.name
     target = output / place / name
-    with locked(output / f".{name}.publishing"):
+    with postponed(), locked(output / f".{name}.publishing"):
         if target.exists() and not replaces:
             with suppress(BundleError):
                 return open_bundle(target)

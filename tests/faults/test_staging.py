@@ -52,6 +52,17 @@ def test_a_staging_folder_is_gone_however_its_block_ends(tmp_path):
         assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda sent: sent.name)
+def test_an_interrupt_while_the_folder_is_deleted_waits_until_it_is(tmp_path, sent):
+    code = "import os, shutil; from pathlib import Path; from runtime.interrupts import catch_interrupts\n"
+    code += "from runtime.staging import staging; catch_interrupts(); rmtree = shutil.rmtree\n"
+    code += f"shutil.rmtree = lambda *a, **o: (os.kill(os.getpid(), {int(sent)}), rmtree(*a, **o))\n"
+    code += f"with staging(Path({str(tmp_path)!r}), 'x') as folder: (folder / 'half').mkdir()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.strip().endswith("KeyboardInterrupt")
+    assert hidden(tmp_path) == []
+
+
 @pytest.mark.parametrize("before", ["nothing", "old", "old rejected"])
 @pytest.mark.parametrize("is_rejected", [False, True])
 def test_killed_before_any_file_operation_a_job_leaves_the_old_bundle_or_the_new_one(tmp_path, before, is_rejected):
