@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import subprocess
-import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from checkpoints.locate import LocatedCheckpoint, locate
 from convert import console
 from convert.key import bundle_key, bundle_name
+from convert.lowering import Lowering
+from convert.recorded import Expressions, recorded
 from convert.schema import Job
 from reports.record import JobRecord, read_record, write_record
-from reports.tracked import is_tracked, mark_untracked
+from reports.tracked import is_tracked, mark_untracked, sync_hint
 from reports.worker import ReportWorker, WorkerError
 from runtime.bundle import GOLDENS, Bundle, BundleError, open_bundle
-from runtime.cache import cache_folder
+from runtime.cache import NoHome, cache_folder
 from runtime.disk import full_disk_named
 from runtime.files import write_json
 from runtime.gates import GateResult, judge, kind_of
@@ -37,7 +39,6 @@ from runtime.measure import (
     write_measurement,
 )
 from runtime.staging import REJECTED, publish, staging, sweep
-from runtime.tether import TETHER, tethered
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,10 @@ class Outcome:
         return all(gate.passed for gate in self.gates)
 
 
-def run_job(job: Job) -> Outcome:
+def run_job(job: Job, expressions: Expressions = MappingProxyType({})) -> Outcome:
     """Converts (or reuses), measures, gates, reports and logs. A bundle that misses a gate goes to `rejected/`.
+
+    expressions: of the settings that came from the environment, which are kept in place of their values.
 
     Raises the errors of the floors below; nothing that looks finished is left behind by any of them.
     """
@@ -71,14 +74,14 @@ def run_job(job: Job) -> Outcome:
         }
     key = bundle_key(job, located, parts)
     name = bundle_name(job, located, key)
-    places = (output, cache_folder(), Path(tempfile.gettempdir()))
+    places = _places(output)
     sweep(output)
     existing = None if job.force else _existing(output, name, key)
     if existing is not None:
         known = _known_measurements(job, existing)
         if known is not None:
             with full_disk_named(*places):
-                return _reuse(job, existing, known, output, stages)
+                return _reuse(job, expressions, existing, known, output, stages)
     with (
         ReportWorker(job.tracking) as worker,
         staging(output, name) as scratch,
@@ -90,7 +93,9 @@ def run_job(job: Job) -> Outcome:
         gates = _judge(job, bundle, measurements)
         _audit(job, bundle, stages)
         with stages.stage("report"):
-            _report(job, bundle, measurements, gates, stages.seconds, worker)
+            _report(recorded(job, expressions), bundle, measurements, gates, stages.seconds, worker)
+        if job.tracking.enabled:
+            mark_untracked(bundle.measured, job.tracking)  # killed from here on, `sync` delivers it
         replaces = job.force or existing is not None
         bundle = publish(bundle, output, is_rejected=_is_rejected(gates), replaces=replaces)
         if job.tracking.enabled:
@@ -98,18 +103,36 @@ def run_job(job: Job) -> Outcome:
     return Outcome(bundle, tuple(measurements), tuple(gates), False, stages.seconds)
 
 
-def _reuse(job: Job, bundle: Bundle, measurements: list[Measurement], output: Path, stages: console.Stages) -> Outcome:
+def _places(output: Path) -> list[Path]:
+    """Where a job writes: one of their disks is meant where a library says no more than that one is full."""
+    places = [output, Path(tempfile.gettempdir())]
+    with suppress(NoHome):
+        places.append(cache_folder())
+    return places
+
+
+def _reuse(
+    job: Job,
+    expressions: Expressions,
+    bundle: Bundle,
+    measurements: list[Measurement],
+    output: Path,
+    stages: console.Stages,
+) -> Outcome:
     """A job whose bundle and measurements are there: only thresholds may have changed, or MLflow may lack it."""
     gates = _judge(job, bundle, measurements)
     bundle = publish(bundle, output, is_rejected=_is_rejected(gates), replaces=True)
     record = read_record(bundle)
     is_stale = _audit(job, bundle, stages) or record is None or record.gates != tuple(gates)
     is_unlogged = job.tracking.enabled and not is_tracked(bundle, measurements, job.tracking)
+    if is_unlogged:
+        mark_untracked(bundle.measured, job.tracking)
     if is_stale or is_unlogged:
         with ReportWorker(job.tracking) as worker:
             if is_stale:
                 with stages.stage("report"):
-                    _report(job, bundle, measurements, gates, record.seconds if record else {}, worker)
+                    seconds = record.seconds if record else {}
+                    _report(recorded(job, expressions), bundle, measurements, gates, seconds, worker)
             if is_unlogged:
                 _track(job, bundle, worker, stages)
     return Outcome(bundle, tuple(measurements), tuple(gates), True, stages.seconds)
@@ -131,7 +154,7 @@ def _is_rejected(gates: list[GateResult]) -> bool:
 
 
 def _report(
-    job: Job,
+    config: dict[str, Any],
     bundle: Bundle,
     measurements: list[Measurement],
     gates: list[GateResult],
@@ -139,7 +162,7 @@ def _report(
     worker: ReportWorker,
 ) -> None:
     names = tuple(measurement_path(bundle, m.engine, m.chunk_frames).name for m in measurements)
-    record = JobRecord(dataclasses.asdict(job), tuple(gates), dict(seconds), names)
+    record = JobRecord(config, tuple(gates), dict(seconds), names)
     write_record(bundle.measured, record)
     try:
         worker.report(bundle.path)
@@ -156,7 +179,7 @@ def _track(job: Job, bundle: Bundle, worker: ReportWorker, stages: console.Stage
             worker.track(bundle.path)
     except WorkerError as error:
         mark_untracked(bundle.measured, job.tracking, str(error))
-        console.warn(f"{error}\nThe result is kept beside the bundle; send it later with: python -m reports sync")
+        console.warn(f"{error}\nThe result is kept beside the bundle; {sync_hint(job.tracking)}")
 
 
 def _existing(output: Path, name: str, key: str) -> Bundle | None:
@@ -171,42 +194,6 @@ def _existing(output: Path, name: str, key: str) -> Bundle | None:
             if bundle.manifest.key == key:
                 return bundle
     return None
-
-
-class Lowering:
-    """`python -m runtime lower` beside the job: the ONNX engine then finds the program in the cache.
-
-    Nothing depends on it: what it did not do, or could not, the engine does itself and says why.
-    """
-
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self, artefacts: Sequence[Path]) -> None:
-        command = [sys.executable, "-m", "runtime", "lower", *map(str, artefacts)]
-        quiet = subprocess.DEVNULL
-        self._process = subprocess.Popen(
-            tethered(command),
-            stdin=subprocess.PIPE,
-            stdout=quiet,
-            stderr=quiet,
-            env={**os.environ, TETHER: "1"},
-            start_new_session=True,
-        )
-
-    def wait(self) -> None:
-        if self._process is not None:
-            self._process.wait()
-
-    def __enter__(self) -> Lowering:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            assert self._process.stdin is not None
-            self._process.stdin.close()
 
 
 def _convert(

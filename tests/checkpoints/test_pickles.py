@@ -52,7 +52,7 @@ def test_what_coquis_trainer_writes_is_read(tmp_path, gone):
     assert loaded["optimizer"][0]["param_groups"][0]["betas"] == (0.8, 0.99)
     assert loaded["dtype"] == torch.float16
     np.testing.assert_array_equal(loaded["mean"], np.arange(5))
-    assert repr(loaded["config"]) == "<stand-in for trainer_of_upstream.Config>"
+    assert repr(loaded["config"]) == "<stand-in for an object of an unknown class>"
     assert "trainer_of_upstream" not in sys.modules
 
 

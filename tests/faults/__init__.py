@@ -11,6 +11,7 @@ from pathlib import Path
 from runtime.bundle import (
     Bundle,
     CheckpointRecord,
+    ComponentRecord,
     ConversionRecord,
     Manifest,
     file_hashes,
@@ -23,7 +24,7 @@ _TO_FILES = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link"
 
 
 def small_bundle(folder: Path, content: str) -> Bundle:
-    """A bundle of one file without components, and a file measured of it; both hold `content`."""
+    """A bundle of one file, and a file measured of it; both hold `content`."""
     folder.mkdir()
     (folder / "weights").write_text(content)
     manifest = Manifest(
@@ -31,8 +32,12 @@ def small_bundle(folder: Path, content: str) -> Bundle:
         key="key",
         created=content,
         checkpoint=CheckpointRecord(name="a", family="b", licence="c", source="d", sha256="e"),
-        conversion=ConversionRecord(format="f", precision="g", upsampler="h", mode="i", target="j"),
-        components=(),
+        conversion=ConversionRecord(format="onnx", precision="g", upsampler="h", mode="i", target="j"),
+        components=(
+            ComponentRecord(
+                name="only", artefact="weights", reference="weights", inputs=(), outputs=(), computes="", ops={}
+            ),
+        ),
         versions={},
         git_commit=None,
         parameters=0,

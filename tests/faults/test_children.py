@@ -78,7 +78,8 @@ def test_a_tethered_command_keeps_its_id_its_code_and_its_signal():
 WORKS = """
 import os, sys, time, types
 from pathlib import Path
-import runtime.child, runtime.bench.strain, convert.job, reports.worker
+import runtime.child, runtime.bench.strain, reports.worker
+from convert import lowering
 from reports.options import TrackingOptions
 slow = types.SimpleNamespace(executable=sys.argv[1], path=sys.path)
 {body}
@@ -91,7 +92,7 @@ time.sleep(60)
     [
         "with runtime.bench.strain.busy_cores(1): print('begun', flush=True); time.sleep(60)",
         "reports.worker.sys = slow; one = reports.worker.ReportWorker(TrackingOptions()); print('begun', flush=True)",
-        "convert.job.sys = slow; one = convert.job.Lowering(); one.start([Path('a')]); print('begun', flush=True)",
+        "lowering.sys = slow; one = lowering.Lowering(); one.start([Path('a')]); print('begun', flush=True)",
         "print('begun', flush=True); runtime.child.output_of([slow.executable], 'sleeping')",
     ],
     ids=["a bench's spinning process", "report worker", "lowering", "an engine's trial"],
