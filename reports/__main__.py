@@ -14,6 +14,7 @@ from reports.options import CompareOptions, TrackingOptions
 from runtime.address import Address
 from runtime.command_line import answered, run
 from runtime.errors import ExitCode
+from runtime.staging import sweep_around
 
 
 @answered
@@ -68,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_argument("--uri", type=_address, default=kept, help="MLflow's; empty: not logged [%(default)s]")
         command.add_argument("--experiment", default=TrackingOptions().experiment, help="[%(default)s]")
     options = parser.parse_args(arguments)
+    sweep_around(vars(options).values())
     if options.command in ("bench", "mac-check"):
         tracking = TrackingOptions(uri=options.uri, experiment=options.experiment)
         return (_bench if options.command == "bench" else _mac_check)(options.file, tracking)

@@ -44,7 +44,7 @@ def mlflow_module() -> Any:
     import mlflow
 
     for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what fails is raised, too, and told in a sentence
     return mlflow
 
 
