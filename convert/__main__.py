@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import conf
 from convert import console
 from convert.overrides import OverrideError, check
+from runtime.address import Address
 from runtime.command_line import answered, run
 from runtime.errors import ExitCode
 
@@ -44,6 +45,7 @@ def _run_hydra(arguments: list[str]) -> int:
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    from convert.recorded import expressions_of
     from convert.schema import Job, register
     from converters.options import ConversionError, Impossible
 
@@ -72,6 +74,8 @@ def _run_hydra(arguments: list[str]) -> int:
             codes.append(ExitCode.USAGE)
             return
         assert isinstance(job, Job)
+        expressions = expressions_of(config)
+        job.tracking.uri = Address(job.tracking.uri, expressions.get(("tracking", "uri"), ""))
         if job.suite.name:
             from hydra.core.hydra_config import HydraConfig
 
@@ -79,7 +83,7 @@ def _run_hydra(arguments: list[str]) -> int:
 
             codes.append(run_suite(job, list(HydraConfig.get().overrides.task)))
             return
-        outcome = show(job)
+        outcome = show(job, expressions)
         if isinstance(outcome, ExitCode):
             codes.append(outcome)
             return

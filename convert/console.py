@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from runtime.address import scrubbed
 from runtime.interrupts import stop_if_interrupted
 
 progress_console = Console(stderr=True, highlight=False)
@@ -17,11 +18,11 @@ result_console = Console(highlight=False)
 
 
 def warn(message: str) -> None:
-    progress_console.print(f"[bold yellow]warning[/] {escape(message)}")
+    progress_console.print(f"[bold yellow]warning[/] {escape(scrubbed(message))}")
 
 
 def error(message: str) -> None:
-    progress_console.print(f"[bold red]error[/] {escape(message)}")
+    progress_console.print(f"[bold red]error[/] {escape(scrubbed(message))}")
 
 
 class Stages:

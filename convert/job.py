@@ -10,13 +10,16 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from checkpoints.locate import LocatedCheckpoint, locate
 from convert import console
 from convert.key import bundle_key, bundle_name
+from convert.recorded import Expressions, recorded
 from convert.schema import Job
 from reports.record import JobRecord, read_record, write_record
-from reports.tracked import is_tracked, mark_untracked
+from reports.tracked import is_tracked, mark_untracked, sync_hint
 from reports.worker import ReportWorker, WorkerError
 from runtime.bundle import GOLDENS, Bundle, BundleError, open_bundle, publish, staging
 from runtime.files import write_json
@@ -50,8 +53,10 @@ class Outcome:
         return all(gate.passed for gate in self.gates)
 
 
-def run_job(job: Job) -> Outcome:
+def run_job(job: Job, expressions: Expressions = MappingProxyType({})) -> Outcome:
     """Converts (or reuses), measures, gates, reports and logs. A bundle that misses a gate goes to `rejected/`.
+
+    expressions: of the settings that came from the environment, which are kept in place of their values.
 
     Raises the errors of the floors below; nothing that looks finished is left behind by any of them.
     """
@@ -70,14 +75,16 @@ def run_job(job: Job) -> Outcome:
     if existing is not None:
         known = _known_measurements(job, existing)
         if known is not None:
-            return _reuse(job, existing, known, output, stages)
+            return _reuse(job, expressions, existing, known, output, stages)
     with ReportWorker(job.tracking) as worker, staging(output, name) as scratch, Lowering() as lowering:
         bundle = existing or _convert(job, located, parts, scratch / name, key, stages, lowering)
         measurements = _measure(job, bundle, stages, worker, lowering)
         gates = _judge(job, bundle, measurements)
         _audit(job, bundle, stages)
         with stages.stage("report"):
-            _report(job, bundle, measurements, gates, stages.seconds, worker)
+            _report(recorded(job, expressions), bundle, measurements, gates, stages.seconds, worker)
+        if job.tracking.enabled:
+            mark_untracked(bundle.measured, job.tracking)  # killed from here on, `sync` delivers it
         if job.force:
             _discard(output, name)
         bundle = publish(bundle, _place(output, gates))
@@ -86,18 +93,28 @@ def run_job(job: Job) -> Outcome:
     return Outcome(bundle, tuple(measurements), tuple(gates), False, stages.seconds)
 
 
-def _reuse(job: Job, bundle: Bundle, measurements: list[Measurement], output: Path, stages: console.Stages) -> Outcome:
+def _reuse(
+    job: Job,
+    expressions: Expressions,
+    bundle: Bundle,
+    measurements: list[Measurement],
+    output: Path,
+    stages: console.Stages,
+) -> Outcome:
     """A job whose bundle and measurements are there: only thresholds may have changed, or MLflow may lack it."""
     gates = _judge(job, bundle, measurements)
     bundle = publish(bundle, _place(output, gates))
     record = read_record(bundle)
     is_stale = _audit(job, bundle, stages) or record is None or record.gates != tuple(gates)
     is_unlogged = job.tracking.enabled and not is_tracked(bundle, measurements, job.tracking)
+    if is_unlogged:
+        mark_untracked(bundle.measured, job.tracking)
     if is_stale or is_unlogged:
         with ReportWorker(job.tracking) as worker:
             if is_stale:
                 with stages.stage("report"):
-                    _report(job, bundle, measurements, gates, record.seconds if record else {}, worker)
+                    seconds = record.seconds if record else {}
+                    _report(recorded(job, expressions), bundle, measurements, gates, seconds, worker)
             if is_unlogged:
                 _track(job, bundle, worker, stages)
     return Outcome(bundle, tuple(measurements), tuple(gates), True, stages.seconds)
@@ -119,7 +136,7 @@ def _place(output: Path, gates: list[GateResult]) -> Path:
 
 
 def _report(
-    job: Job,
+    config: dict[str, Any],
     bundle: Bundle,
     measurements: list[Measurement],
     gates: list[GateResult],
@@ -127,7 +144,7 @@ def _report(
     worker: ReportWorker,
 ) -> None:
     names = tuple(measurement_path(bundle, m.engine, m.chunk_frames).name for m in measurements)
-    record = JobRecord(dataclasses.asdict(job), tuple(gates), dict(seconds), names)
+    record = JobRecord(config, tuple(gates), dict(seconds), names)
     write_record(bundle.measured, record)
     try:
         worker.report(bundle.path)
@@ -142,7 +159,7 @@ def _track(job: Job, bundle: Bundle, worker: ReportWorker, stages: console.Stage
             worker.track(bundle.path)
     except WorkerError as error:
         mark_untracked(bundle.measured, job.tracking, str(error))
-        console.warn(f"{error}\nThe result is kept beside the bundle; send it later with: python -m reports sync")
+        console.warn(f"{error}\nThe result is kept beside the bundle; {sync_hint(job.tracking)}")
 
 
 def _existing(output: Path, name: str, key: str) -> Bundle | None:

@@ -7,7 +7,6 @@ accepted another version for its speed, the alias `latency-<device>` names it.
 
 from __future__ import annotations
 
-import getpass
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -15,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reports.conversions import versions_of
 from reports.options import TrackingOptions
-from reports.store import TrackingError, client_of, mlflow_module
-from reports.tracking import versions_of
+from reports.store import TrackingError, client_of, mlflow_module, user_name
 from runtime.bundle import MANIFEST, Bundle, BundleError, Manifest, open_bundle
 from runtime.engines import device_slug
 
@@ -70,7 +69,7 @@ def promote(
         before = _champion(client, name, alias)
         version = str(max(int(one.version) for one in found))
         client.set_registered_model_alias(name, alias, version)
-        for tag, value in {f"{alias}.reason": reason, f"{alias}.by": getpass.getuser()}.items():
+        for tag, value in {f"{alias}.reason": reason, f"{alias}.by": user_name()}.items():
             client.set_model_version_tag(name, version, tag, value)
         after = _champion(client, name, alias)
         assert after is not None

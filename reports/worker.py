@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from reports.options import CompareOptions, TrackingOptions
+from runtime.address import Address
 from runtime.errors import MachineError
 from runtime.files import as_json
 
@@ -95,8 +96,10 @@ class ReportWorker:
     def _ask(
         self, what: str, argument: str = "", wait: bool = True, compare: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        options = dataclasses.asdict(self._options)
-        request = {"what": what, "argument": argument, "options": options, "compare": compare or {}}
+        address = self._options.address  # with its secret: this pipe leads to the worker alone
+        options = {**dataclasses.asdict(self._options), "uri": address.revealed()}
+        request = {"what": what, "argument": argument, "options": options, "expression": address.expression}
+        request["compare"] = compare or {}
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(request) + "\n")
@@ -130,12 +133,13 @@ def _serve() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # stray prints of libraries do not end up in the answers
     for line in sys.stdin:
         request = json.loads(line)
+        options = TrackingOptions(**request["options"])
+        options.uri = Address(options.uri, request["expression"])
         try:
-            options = TrackingOptions(**request["options"])
             compare = CompareOptions(**request["compare"])
             answer = {"ok": as_json(_do(request["what"], Path(request["argument"]), options, compare))}
         except Exception as error:  # whatever it is, the job goes on without it and says so
-            answer = {"error": str(error) or repr(error)}
+            answer = {"error": options.address.scrubbed(str(error) or repr(error))}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 

@@ -29,6 +29,7 @@ from runtime.form import StreamForm
 from runtime.sampling import Sampler
 from runtime.speaker import SpeakerSettings
 from runtime.spec import TensorSpec, TimeAxis
+from runtime.trust import is_ours, vouch_for
 from runtime.voice import VoiceRecord
 
 SCHEMA_VERSION = 1
@@ -245,6 +246,11 @@ class Bundle:
         return self.path.with_name(f"{self.path.name}.measured")
 
     @property
+    def is_ours(self) -> bool:
+        """Whether this machine made it, or a copy of it."""
+        return is_ours((self.path / MANIFEST).read_bytes())
+
+    @property
     def artefact_bytes(self) -> int:
         return sum(size_of(self.artefact(component)) for component in self.manifest.components)
 
@@ -338,7 +344,10 @@ def file_hashes(folder: Path) -> dict[str, str]:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    (folder / MANIFEST).write_text(json.dumps(manifest.model_dump(mode="json"), indent=1) + "\n")
+    """Completes a bundle, which this machine then knows as its own."""
+    content = (json.dumps(manifest.model_dump(mode="json"), indent=1) + "\n").encode()
+    (folder / MANIFEST).write_bytes(content)
+    vouch_for(content)
 
 
 def open_bundle(path: Path, verify: bool = True) -> Bundle:
