@@ -24,9 +24,9 @@ from reports.record import JobRecord, read_job
 from reports.runs import KEY, NOTE, finished_run, log_run
 from reports.store import TrackingError, prepared
 from reports.tracked import UNTRACKED, tracked_runs, write_tracked
-from runtime.audio import write_wav
 from runtime.bundle import MANIFEST, Bundle, BundleError, Manifest
 from runtime.measure import AUDIT, Measurement
+from runtime.recordings import write_wav
 
 _SYNC_SECONDS = 600.0
 

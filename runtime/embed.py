@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.audio import read_audio
 from runtime.bundle import BundleError, open_bundle
+from runtime.recordings import read_audio
 from runtime.sizes import open_sized
 from runtime.speaker import partials, utterance_embedding
 

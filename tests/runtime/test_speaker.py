@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from benchmarks.speakers import equal_error_rate
-from runtime.audio import AudioError, read_audio
+from runtime.audio import AudioError
+from runtime.recordings import read_audio
 from runtime.speaker import (
     SpeakerSettings,
     cosine,
