@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
@@ -11,10 +12,13 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from checkpoints import CheckpointError
 from checkpoints.catalogue import Entry, catalogue, find
 from checkpoints.fetch import cached, fetch, read_lock, verify
+from runtime.command_line import answered, run
+from runtime.errors import ExitCode
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """0 when it did what was asked, 1 with a sentence on stderr when it could not."""
+@answered
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Does what was asked: 0, of `verify` 2 where a file is not what it should be. Else a code of runtime.errors."""
     parser = argparse.ArgumentParser(prog="python -m checkpoints", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="every catalogued checkpoint and whether it is here")
@@ -25,16 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
     finding = commands.add_parser("path", help="print the folder of a checkpoint that is here")
     finding.add_argument("names", metavar="NAME", nargs=1)
     options = parser.parse_args(arguments)
-    try:
-        return {"list": _list, "fetch": _fetch, "verify": _verify, "path": _path}[options.command](
-            [find(name) for name in getattr(options, "names", [])]
-        )
-    except CheckpointError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; what came so far is kept and the next fetch goes on from there", file=sys.stderr)
-        return 130
+    commands_of = {"list": _list, "fetch": _fetch, "verify": _verify, "path": _path}
+    return commands_of[options.command]([find(name) for name in getattr(options, "names", [])])
 
 
 def _list(_: list[Entry]) -> int:
@@ -78,7 +74,7 @@ def _verify(entries: list[Entry]) -> int:
         print(f"{entry.name}: {'as it should be' if not found else 'NOT as it should be'}")
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
-    return 1 if problems else 0
+    return ExitCode.USAGE if problems else ExitCode.DONE
 
 
 def _path(entries: list[Entry]) -> int:
@@ -91,4 +87,4 @@ def _path(entries: list[Entry]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

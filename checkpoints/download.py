@@ -18,6 +18,7 @@ import httpx
 from checkpoints import CheckpointError
 from checkpoints.catalogue import FileFacts
 from checkpoints.files import sha256_of
+from runtime.errors import MachineError
 
 # (bytes so far, bytes in all or None); called often
 Progress = Callable[[int, int | None], None]
@@ -29,7 +30,7 @@ CEILING_BYTES = 4 * 2**30
 _CHUNK = 1 << 18
 
 
-class Unavailable(CheckpointError):
+class Unavailable(MachineError, CheckpointError):
     """A source that cannot be reached or does not have the file: another source may."""
 
 

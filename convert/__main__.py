@@ -5,31 +5,30 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import conf
 from convert import console
 from convert.overrides import OverrideError, check
-from runtime.tether import end_with_parent
+from runtime.command_line import answered, run
+from runtime.errors import ExitCode
 
 if TYPE_CHECKING:
     from convert.job import Outcome
     from convert.schema import Job
 
-_FAILED, _USAGE, _INTERRUPTED = 1, 2, 130
 
-
-def main(arguments: list[str] | None = None) -> int:
-    """Runs every job of the command line. 0: all gates met; 1: a gate missed or a job failed; 2: wrong usage."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+@answered
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs every job of the command line; the highest of their exit codes (runtime.errors)."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         check(_overrides(arguments))
     except OverrideError as error:
         console.error(f"{error}\n(python -m convert --help shows all groups and settings)")
-        return _USAGE
-    console.catch_interrupts()
-    end_with_parent()
+        return ExitCode.USAGE
     return _run_hydra(arguments)
 
 
@@ -49,9 +48,8 @@ def _run_hydra(arguments: list[str]) -> int:
     from converters.options import ConversionError, Impossible
 
     register()
-    verdicts: list[bool] = []
     skipped: list[str] = []
-    codes: list[int] = []
+    codes: list[int] = []  # of each job
     outcomes: list[tuple[Outcome, Job]] = []
     is_sweep = bool({"-m", "--multirun"} & set(arguments))
 
@@ -67,11 +65,11 @@ def _run_hydra(arguments: list[str]) -> int:
                 skipped.append(str(error))
             else:
                 console.error(str(error))
-                verdicts.append(False)
+                codes.append(error.exit_code)
             return
         except (OmegaConfBaseException, ConversionError) as error:
             console.error(str(error).splitlines()[0])
-            verdicts.append(False)
+            codes.append(ExitCode.USAGE)
             return
         assert isinstance(job, Job)
         if job.suite.name:
@@ -82,9 +80,11 @@ def _run_hydra(arguments: list[str]) -> int:
             codes.append(run_suite(job, list(HydraConfig.get().overrides.task)))
             return
         outcome = show(job)
-        verdicts.append(outcome is not None and outcome.passed)
-        if outcome is not None:
-            outcomes.append((outcome, job))
+        if isinstance(outcome, ExitCode):
+            codes.append(outcome)
+            return
+        codes.append(ExitCode.DONE if outcome.passed else ExitCode.MISSED)
+        outcomes.append((outcome, job))
 
     # Hydra wants folders for its logs and sweeps: they go where nobody looks, the working directory stays clean.
     with tempfile.TemporaryDirectory(prefix="voxport-hydra-") as folder:
@@ -96,29 +96,20 @@ def _run_hydra(arguments: list[str]) -> int:
             task()
         except KeyboardInterrupt:
             console.error("interrupted: nothing unfinished was kept")
-            return _INTERRUPTED
+            return ExitCode.INTERRUPTED
         except SystemExit as stop:  # Hydra has printed what was wrong with the configuration
-            return _USAGE if stop.code else 0
+            return ExitCode.USAGE if stop.code else ExitCode.DONE
     if is_sweep and outcomes:
         from convert.report import compare
 
         last = outcomes[-1][1]
         compare([outcome for outcome, _ in outcomes], Path(last.output).expanduser().resolve(), last.tracking)
-    if skipped and not verdicts:
+    if skipped and not codes:
         console.error("nothing was left to convert")
-        return _FAILED
-    if codes:
-        return max(codes)
-    return 0 if all(verdicts) else _FAILED
+        return ExitCode.USAGE
+    return max(codes, default=ExitCode.DONE)
 
 
 if __name__ == "__main__":
     os.environ.setdefault("TQDM_DISABLE", "1")
-    code = main()
-    if code == _INTERRUPTED:
-        # Where the interrupt went through code that C ran (PyRun_String), Python remembers it as unhandled and ends
-        # itself with SIGINT in place of this code. Everything is closed by now.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    run(main)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -12,6 +9,8 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from runtime.interrupts import stop_if_interrupted
 
 progress_console = Console(stderr=True, highlight=False)
 result_console = Console(highlight=False)
@@ -25,35 +24,6 @@ def error(message: str) -> None:
     progress_console.print(f"[bold red]error[/] {escape(message)}")
 
 
-_interrupted = threading.Event()
-
-
-def catch_interrupts() -> None:
-    """ctrl-C and SIGTERM end the job at once, and at the next stage where Python loses the exception.
-
-    An exception raised inside a destructor or a weak reference's callback is printed and dropped by Python, and
-    PyTorch has many of those.
-    """
-
-    def interrupt(number: int, frame: object) -> None:
-        _interrupted.set()
-        raise KeyboardInterrupt
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, interrupt)
-    sys.unraisablehook = _quiet_about_interrupts
-
-
-def _quiet_about_interrupts(lost: sys.UnraisableHookArgs) -> None:
-    if lost.exc_type is not KeyboardInterrupt:
-        sys.__unraisablehook__(lost)
-
-
-def _stop_if_interrupted() -> None:
-    if _interrupted.is_set():
-        raise KeyboardInterrupt
-
-
 class Stages:
     """Wall times of a job's stages, shown as they pass. A stage neither begins nor ends after an interrupt."""
 
@@ -63,11 +33,11 @@ class Stages:
     @contextmanager
     def stage(self, name: str, spinner: bool = True) -> Iterator[None]:
         """`spinner=False` for a stage that draws something of its own: rich shows one live thing at a time."""
-        _stop_if_interrupted()
+        stop_if_interrupted()
         started = time.perf_counter()
         with progress_console.status(escape(name)) if spinner else nullcontext():
             yield
-        _stop_if_interrupted()
+        stop_if_interrupted()
         elapsed = time.perf_counter() - started
         self.seconds[name] = elapsed
         progress_console.print(f"[green]✓[/] {escape(name):<50} {elapsed:6.2f} s")

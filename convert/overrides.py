@@ -15,10 +15,11 @@ import conf
 from checkpoints.catalogue import catalogue
 from convert.schema import setting_names
 from runtime.engines import ENGINES
+from runtime.errors import VoxportError
 from runtime.options import GateLimits
 
 
-class OverrideError(ValueError):
+class OverrideError(VoxportError, ValueError):
     """An override that names nothing; the message says what it may have meant."""
 
 

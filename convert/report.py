@@ -8,41 +8,24 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from checkpoints import CheckpointError
 from convert import console
 from convert.job import Outcome, run_job
 from convert.schema import Job
-from converters.options import ConversionError
 from reports.options import TrackingOptions
-from runtime.audio import AudioError
 from runtime.bundle import BundleError
-from runtime.engines import EngineError
-from runtime.errors import ArtefactError, StreamError
+from runtime.command_line import explained
+from runtime.errors import ExitCode
 from runtime.measure import Measurement
-from runtime.spec import InputError
-from runtime.text import TextError
-
-_ERRORS = (
-    CheckpointError,
-    ConversionError,
-    AudioError,
-    BundleError,
-    EngineError,
-    ArtefactError,
-    StreamError,
-    InputError,
-    TextError,
-    OSError,
-)
 
 
-def show(job: Job) -> Outcome | None:
-    """What the job ended with, None for an error."""
+def show(job: Job) -> Outcome | ExitCode:
+    """What the job ended with, or the code of the error that it prints."""
     try:
         outcome = run_job(job)
-    except _ERRORS as error:
-        console.error(str(error))
-        return None
+    except Exception as error:
+        sentence, code = explained(error)
+        console.error(sentence)
+        return code
     console.result_console.print(_table(outcome))
     for note in outcome.bundle.manifest.notes if job.precision.needs_cases else ():
         console.progress_console.print(f"note: {note}", markup=False)

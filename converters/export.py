@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from torch import nn
 
 from converters.component import Component
 from runtime.spec import TensorSpec
+from runtime.trust import vouch_for
 
 # A reference runs on utterances of any length, also beside an artefact of a fixed shape.
 LONGEST_REFERENCE_FRAMES = 16_384
@@ -31,9 +33,12 @@ def export_reference(component: Component, folder: Path) -> Path:
         warnings.simplefilter("ignore")
         program = torch.export.export(component.module, (), kwargs=example, dynamic_shapes=dynamic)
     program.example_inputs = None  # they would be stored as a pickle
+    content = io.BytesIO()  # PyTorch's own writer ends the process where the disk is full
+    torch.export.save(program, content)
     path = folder / f"{component.name}.pt2"
     folder.mkdir(parents=True, exist_ok=True)
-    torch.export.save(program, path)
+    path.write_bytes(content.getbuffer())
+    vouch_for(content.getvalue())
     return path
 
 

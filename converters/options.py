@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from runtime.errors import VoxportError
 
-class ConversionError(RuntimeError):
+
+class ConversionError(VoxportError, RuntimeError):
     """A conversion that cannot be done as asked; the message says what to change."""
 
 

@@ -6,18 +6,17 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from reports.options import CompareOptions, TrackingOptions
-from runtime.bundle import BundleError
-from runtime.engines import EngineError
-from runtime.errors import ArtefactError
-from runtime.tether import end_with_parent
+from runtime.command_line import answered, run
+from runtime.errors import ExitCode
 
 
-def main(arguments: list[str] | None = None) -> int:
+@answered
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m reports", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     html = commands.add_parser("html", help="write report.html beside a bundle again")
@@ -66,34 +65,26 @@ def main(arguments: list[str] | None = None) -> int:
         )
         command.add_argument("--experiment", default=TrackingOptions().experiment, help="[%(default)s]")
     options = parser.parse_args(arguments)
-    end_with_parent()
-    try:
-        if options.command in ("bench", "mac-check"):
-            tracking = TrackingOptions(uri=options.uri, experiment=options.experiment)
-            return (_bench if options.command == "bench" else _mac_check)(options.file, tracking)
-        if options.command == "promote":
-            return _promote(options.target, options.reason, TrackingOptions(uri=options.uri), options.device)
-        if options.command == "compare":
-            return _compare(options.runs, TrackingOptions(uri=options.uri, experiment=options.experiment))
-        if options.command == "judge":
-            asked = CompareOptions(delta=options.delta, minutes=options.minutes)
-            tags = dict(text.partition("=")[::2] for text in options.tag)
-            tracking = TrackingOptions(uri=options.uri, experiment=options.experiment, tags=tags)
-            return _judge(options, tracking, asked)
-        if options.command == "precisions":
-            tracking = TrackingOptions(uri=options.uri, experiment=options.experiment)
-            return _precisions(options.bundles, options.out, tracking)
-        if options.command == "audit":
-            return _audit(options.file)
-        if options.command == "upsampling":
-            return _upsampling(options.bundles, options.mac_check, options.out)
-        return _html(options.bundle) if options.command == "html" else _sync(options.output)
-    except (BundleError, ArtefactError, EngineError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    if options.command in ("bench", "mac-check"):
+        tracking = TrackingOptions(uri=options.uri, experiment=options.experiment)
+        return (_bench if options.command == "bench" else _mac_check)(options.file, tracking)
+    if options.command == "promote":
+        return _promote(options.target, options.reason, TrackingOptions(uri=options.uri), options.device)
+    if options.command == "compare":
+        return _compare(options.runs, TrackingOptions(uri=options.uri, experiment=options.experiment))
+    if options.command == "judge":
+        asked = CompareOptions(delta=options.delta, minutes=options.minutes)
+        tags = dict(text.partition("=")[::2] for text in options.tag)
+        tracking = TrackingOptions(uri=options.uri, experiment=options.experiment, tags=tags)
+        return _judge(options, tracking, asked)
+    if options.command == "precisions":
+        tracking = TrackingOptions(uri=options.uri, experiment=options.experiment)
+        return _precisions(options.bundles, options.out, tracking)
+    if options.command == "audit":
+        return _audit(options.file)
+    if options.command == "upsampling":
+        return _upsampling(options.bundles, options.mac_check, options.out)
+    return _html(options.bundle) if options.command == "html" else _sync(options.output)
 
 
 def _html(bundle: Path) -> int:
@@ -113,18 +104,13 @@ def _audit(file: Path) -> int:
 
 def _precisions(bundles: list[Path], out: Path, tracking: TrackingOptions) -> int:
     from reports.precisions import families_of, track_precisions, write_precisions
-    from reports.store import TrackingError
 
     families = families_of(bundles)
     print(write_precisions(families, out))
     if not tracking.uri:
         return 0
-    try:
-        for run in track_precisions(families, out, tracking):
-            print(f"MLflow run {run}")
-    except TrackingError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    for logged in track_precisions(families, out, tracking):
+        print(f"MLflow run {logged}")
     return 0
 
 
@@ -143,7 +129,7 @@ def _bench(file: Path, tracking: TrackingOptions) -> int:
     report = read_bench(file)
     if report.problem:
         print(f"error: {file} holds no speed, for the artefact is not correct: {report.problem}", file=sys.stderr)
-        return 1
+        return ExitCode.MISSED
     picture = file.with_suffix(".png")
     picture.write_bytes(plots.bench(report))
     print(picture)
@@ -165,26 +151,16 @@ def _logged(tracking: TrackingOptions, log: Callable[[Any], list[str]]) -> int:
     if not tracking.uri:
         return 0
     import reports.benches
-    from reports.store import TrackingError
 
-    try:
-        for run in log(reports.benches):
-            print(f"MLflow run {run}")
-    except TrackingError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    for logged in log(reports.benches):
+        print(f"MLflow run {logged}")
     return 0
 
 
 def _promote(target: str, reason: str, tracking: TrackingOptions, device: str | None) -> int:
     from reports.champions import promote
-    from reports.store import TrackingError
 
-    try:
-        after, before = promote(target, reason, tracking, device)
-    except TrackingError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    after, before = promote(target, reason, tracking, device)
     was = f"version {before.version} was" if before else "the first"
     of = f" of latency on {device}" if device else ""
     print(f"{after.series}: version {after.version} is champion{of}, {was}")
@@ -195,13 +171,8 @@ def _compare(runs: list[str], tracking: TrackingOptions) -> int:
     from rich.console import Console
 
     from reports.compare import compare_runs, table
-    from reports.store import TrackingError
 
-    try:
-        compared = compare_runs(runs, tracking)
-    except TrackingError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    compared = compare_runs(runs, tracking)
     console = Console()
     console.print(table(compared))
     console.print(compared.address, soft_wrap=True, markup=False, highlight=False)
@@ -211,23 +182,15 @@ def _compare(runs: list[str], tracking: TrackingOptions) -> int:
 
 
 def _judge(asked: argparse.Namespace, tracking: TrackingOptions, options: CompareOptions) -> int:
-    """0: no worse than its champion, 1: worse, or a gate was missed here, 3: it could not be told."""
+    """0: no worse than its champion; 1: worse, or not to be told for noise, or a gate was missed here."""
     from reports.judge import judge
     from reports.remeasure import gates_missed, measured_here
-    from reports.store import TrackingError
     from reports.suite import facts_of
     from runtime.bundle import open_bundle
     from runtime.files import as_json
 
-    try:
-        if asked.measure:
-            bundle = measured_here(asked.bundle, tracking, asked.output)
-        else:
-            bundle = open_bundle(Path(asked.bundle))
-        found = judge(bundle.path, tracking, options, asked.output, lambda text: print(text, file=sys.stderr))
-    except TrackingError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    bundle = measured_here(asked.bundle, tracking, asked.output) if asked.measure else open_bundle(Path(asked.bundle))
+    found = judge(bundle.path, tracking, options, asked.output, lambda text: print(text, file=sys.stderr))
     missed = gates_missed(bundle)
     if asked.json:
         facts = dataclasses.asdict(facts_of(bundle.path, tracking))
@@ -241,24 +204,24 @@ def _judge(asked: argparse.Namespace, tracking: TrackingOptions, options: Compar
             print("\n".join([found.comparison.headline, found.comparison.first_difference]).strip())
             for finding in found.comparison.findings:
                 print(f"  {finding.subject:<9} {finding.verdict:<8} {finding.text}")
-    return 1 if missed else {"regressed": 1, "noisy": 3}.get(found.verdict, 0)
+    return ExitCode.MISSED if missed or found.verdict in ("regressed", "noisy") else ExitCode.DONE
 
 
 def _sync(output: Path) -> int:
     from reports.tracking import sync
+    from runtime.bundle import BundleError
 
     if not output.is_dir():
-        print(f"error: there is no folder {output}", file=sys.stderr)
-        return 1
-    failed = 0
+        raise BundleError(f"there is no folder {output}: bundles are in what was `output=` of their conversion")
+    code = ExitCode.DONE
     for path, result in sync(output):
         if isinstance(result, dict):
             print(f"{path.name}: {len(result)} runs sent")
         else:
-            failed += 1
-            print(f"{path.name}: {result}", file=sys.stderr)
-    return 1 if failed else 0
+            code = max(code, result.exit_code)
+            print(f"error: {path.name}: {result}", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

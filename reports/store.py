@@ -14,6 +14,7 @@ import filelock
 
 from reports.options import TrackingOptions
 from runtime.cache import cache_folder
+from runtime.errors import MachineError, VoxportError
 
 _SQLITE = "sqlite:///"
 _LOCK_SECONDS = 600.0  # a dozen jobs that end together log one after another
@@ -27,7 +28,11 @@ ABOUT = """Conversions and measurements of speech models by voxport.
 """
 
 
-class TrackingError(RuntimeError):
+class TrackingError(VoxportError, RuntimeError):
+    """Something asked of a store that is not there; the message says what."""
+
+
+class StoreAway(MachineError, TrackingError):
     """A store that cannot be used; the message says why. Nothing is lost: see `tracked.mark_untracked`."""
 
 
@@ -99,7 +104,7 @@ def _lock(folder: Path, what: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=_LOCK_SECONDS)
     except filelock.Timeout as error:
-        raise TrackingError(f"MLflow at {what}: another process has been writing for {_LOCK_SECONDS:g} s") from error
+        raise StoreAway(f"MLflow at {what}: another process has been writing for {_LOCK_SECONDS:g} s") from error
     try:
         yield
     finally:
@@ -125,4 +130,6 @@ def as_tracking_error(options: TrackingOptions) -> Iterator[None]:
     except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
         said = str(error).splitlines()[0]
         is_away = "Max retries exceeded" in said  # its own sentence goes on for lines
-        raise TrackingError(f"MLflow at {options.uri}: {'it does not answer' if is_away else said}") from error
+        is_missing = getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST"
+        kind = TrackingError if is_missing else StoreAway
+        raise kind(f"MLflow at {options.uri}: {'it does not answer' if is_away else said}") from error

@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from reports.options import CompareOptions, TrackingOptions
+from runtime.errors import MachineError
 from runtime.files import as_json
 
 if TYPE_CHECKING:
     from reports.judge import Judgement
 
 
-class WorkerError(RuntimeError):
+class WorkerError(MachineError, RuntimeError):
     """A request that the worker could not fulfil; the message says why."""
 
 

@@ -11,31 +11,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from runtime.audio import AudioError
-from runtime.bundle import BundleError
-from runtime.engines import ENGINES, EngineError
-from runtime.errors import ArtefactError, StreamError
+from runtime.command_line import answered, run
+from runtime.engines import ENGINES
 from runtime.files import as_json
-from runtime.spec import InputError
 from runtime.synthesis import OFFLINE_MODES
-from runtime.text import TextError
-
-_ERRORS = (ArtefactError, AudioError, BundleError, EngineError, InputError, StreamError, TextError, OSError)
+from runtime.trust import trust_references
 
 
+@answered
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 when it did what was asked, 1 with a sentence on stderr when it could not."""
+    """Prints what a command gives: 0. What it could not do is a sentence on stderr and a code of runtime.errors."""
     options = _parser().parse_args(arguments)
     warnings.showwarning = lambda message, *_, **__: print(f"note: {message}", file=sys.stderr)
+    if getattr(options, "trust_reference", False):
+        trust_references()
     module, _, name = options.run.partition(":")
-    try:
-        result = getattr(importlib.import_module(f"runtime.commands.{module}"), name)(options)
-    except _ERRORS as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    result = getattr(importlib.import_module(f"runtime.commands.{module}"), name)(options)
     print(json.dumps(as_json(result), indent=1) if options.json else _as_text(result))
     return 0
 
@@ -55,11 +46,17 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("artefact", type=Path, help="a bundle, or an .mlpackage, .mlmodel, .aimodel or .onnx")
         return added
 
-    def executing(name: str, run: str, text: str) -> argparse.ArgumentParser:
-        added = command(name, run, text)
+    def with_engine(added: argparse.ArgumentParser) -> argparse.ArgumentParser:
         added.add_argument("--engine", default="auto", choices=["auto", *sorted(ENGINES)], help="[auto]")
         added.add_argument("--threads", type=int, help="threads of the engine [its own choice]")
         added.add_argument("--compute-unit", help="of Core ML: all, cpu, cpu_and_gpu, cpu_and_ne [cpu_and_gpu]")
+        added.add_argument(
+            "--trust-reference", action="store_true", help="engine torch executes the program that another machine made"
+        )
+        return added
+
+    def executing(name: str, run: str, text: str) -> argparse.ArgumentParser:
+        added = with_engine(command(name, run, text))
         modes = (*OFFLINE_MODES, "fold")
         added.add_argument("--mode", choices=modes, help="where it does not stream [overlap]; fold: where it samples")
         added.add_argument("--chunk", type=int, help="new frames per call [all that fit]")
@@ -76,9 +73,9 @@ def _parser() -> argparse.ArgumentParser:
         "lower", "artefact:lower", "lower .mlpackages to ONNX into the cache: the onnx engine opens them at once"
     )
     lower.add_argument("artefacts", type=Path, nargs="+", metavar="ARTEFACT", help="bundles or .mlpackages")
-    run = executing("run", "artefact:run", "arrays in, arrays out")
-    run.add_argument("inputs", type=Path, metavar="IN.npz", help="one array per input, by name")
-    run.add_argument("outputs", type=Path, metavar="OUT.npz")
+    ran = executing("run", "artefact:run", "arrays in, arrays out")
+    ran.add_argument("inputs", type=Path, metavar="IN.npz", help="one array per input, by name")
+    ran.add_argument("outputs", type=Path, metavar="OUT.npz")
     vocode = executing("vocode", "artefact:vocode", "audio -> mel -> artefact -> audio")
     vocode.add_argument("source", type=Path, metavar="IN.wav", help="any sample rate and format that libsndfile reads")
     vocode.add_argument("target", type=Path, metavar="OUT.wav")
@@ -86,9 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     embed.add_argument("recordings", type=Path, nargs="+", metavar="REF.wav", help="with several: how alike they are")
     embed.add_argument("--bundle", type=Path, required=True, help="what `python -m convert model=ge2e` made")
     embed.add_argument("--out", type=Path, metavar="FILE.npy", help="the embeddings, (recordings, D)")
-    embed.add_argument("--engine", default="auto", choices=["auto", *sorted(ENGINES)], help="[auto]")
-    embed.add_argument("--threads", type=int, help="threads of the engine [its own choice]")
-    embed.add_argument("--compute-unit", help="of Core ML: all, cpu, cpu_and_gpu, cpu_and_ne [cpu_and_gpu]")
+    with_engine(embed)
     speak = bare("speak", "speak:speak", "text -> a voice's bundle -> audio, sentence by sentence")
     speak.add_argument("text", help="what to say; - reads it from standard input")
     speak.add_argument("target", type=Path, metavar="OUT.wav", nargs="?", default="speech.wav", help="[%(default)s]")
@@ -102,9 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     speak.add_argument("--energy", type=float, default=0.0, help="as --pitch, where the voice predicts it [0]")
     speak.add_argument("--fold", action="store_true", help="of a vocoder that samples: stretches of audio side by side")
     speak.add_argument("--seed", type=int, default=0, help="of the noise: the same seed, the same audio [0]")
-    speak.add_argument("--engine", default="auto", choices=["auto", *sorted(ENGINES)], help="[auto]")
-    speak.add_argument("--threads", type=int, help="threads of the engine [its own choice]")
-    speak.add_argument("--compute-unit", help="of Core ML: all, cpu, cpu_and_gpu, cpu_and_ne [cpu_and_gpu]")
+    with_engine(speak)
     live = executing("live", "live:live", "microphone -> features -> a streaming bundle -> speakers, as it comes")
     live.add_argument("--in", dest="source", type=Path, metavar="FILE", help="instead of the microphone")
     live.add_argument(
@@ -168,4 +161,4 @@ def _as_text(result: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from runtime.errors import VoxportError
+
 FRAMINGS = ("centered", "hifigan")
 
 
-class AudioError(ValueError):
+class AudioError(VoxportError, ValueError):
     """Audio or audio settings that cannot be used; the message says what was wrong."""
 
 

@@ -21,7 +21,10 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from ops.metal.layout import UpsampleShape
 from runtime.audio import MelSettings
+from runtime.errors import VoxportError
+from runtime.files import read_arrays, read_json
 from runtime.form import StreamForm
+from runtime.names import Name, PathInside, checked_name
 from runtime.sampling import Sampler
 from runtime.speaker import SpeakerSettings
 from runtime.spec import TensorSpec, TimeAxis
@@ -34,7 +37,7 @@ PLACES = ".places.json"  # behind a component's name: function -> output of an o
 VOICE_GOLDENS = "voice"  # in the place of a component's name
 
 
-class BundleError(ValueError):
+class BundleError(VoxportError, ValueError):
     """A bundle that is missing, incomplete, damaged or of another schema."""
 
 
@@ -98,9 +101,9 @@ class ComponentRecord(_Record):
     `inputs` and `outputs` are those of the component; where `stream` is set, the artefact takes a chunk at a time.
     """
 
-    name: str
-    artefact: str
-    reference: str
+    name: Name
+    artefact: PathInside
+    reference: PathInside
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     computes: str
@@ -108,7 +111,7 @@ class ComponentRecord(_Record):
     time: TimeAxis | None = None
     features: MelSettings | None = None
     stream: StreamForm | None = None
-    validated_by: str | None = None
+    validated_by: PathInside | None = None
     upsampling: tuple[UpsampleShape, ...] = ()
     role: str = "vocoder"
     speaker: SpeakerSettings | None = None
@@ -125,7 +128,7 @@ class Manifest(_Record):
     `parts`: checkpoints of those that came from another model, by component."""
 
     schema_version: int = SCHEMA_VERSION
-    name: str
+    name: Name
     key: str
     created: str
     checkpoint: CheckpointRecord
@@ -217,17 +220,18 @@ class Bundle:
 
 
 def read_goldens(path: Path, wanted: str) -> list[GoldenCase]:
-    """The cases of one component, in the order in which they were stored."""
-    with np.load(path, allow_pickle=False) as stored:
-        cases: dict[str, dict[str, dict[str, np.ndarray]]] = {}
-        for key in stored.files:
-            owner, clip, kind, tensor = key.split("/")
-            if owner == wanted:
-                cases.setdefault(clip, {}).setdefault(kind, {})[tensor] = stored[key]
-    return [
-        GoldenCase(clip, kinds["in"], kinds["out"], kinds.get("recording", {}).get("samples"))
-        for clip, kinds in cases.items()
-    ]
+    """The cases of one component, in the order in which they were stored. Raises BundleError for a damaged file."""
+    cases: dict[str, dict[str, dict[str, np.ndarray]]] = {}
+    try:
+        for key, array in read_arrays(path, f"{wanted}/").items():
+            _, clip, kind, tensor = key.split("/")
+            cases.setdefault(checked_name(clip), {}).setdefault(kind, {})[tensor] = array
+        return [
+            GoldenCase(clip, kinds["in"], kinds["out"], kinds.get("recording", {}).get("samples"))
+            for clip, kinds in cases.items()
+        ]
+    except (OSError, KeyError, ValueError) as error:
+        raise BundleError(f"{path} is damaged: {error}") from error
 
 
 def write_goldens(path: Path, cases: Mapping[str, Sequence[GoldenCase]]) -> None:
@@ -310,14 +314,15 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 def open_bundle(path: Path, verify: bool = True) -> Bundle:
     """The bundle at `path`, every file checked against the manifest.
 
-    Raises BundleError for a bundle that is missing, incomplete, changed, or of an unknown schema.
+    Raises BundleError for a bundle that is missing, incomplete, changed, or of an unknown schema, and for one that
+    names or links to what lies outside it.
     """
     manifest_path = path / MANIFEST
     if not manifest_path.is_file():
         raise BundleError(f"{path} is not a bundle: it has no {MANIFEST}")
     try:
-        raw: Mapping[str, Any] = json.loads(manifest_path.read_text())
-    except ValueError as error:
+        raw: Mapping[str, Any] = read_json(manifest_path)
+    except (OSError, ValueError) as error:
         raise BundleError(f"{manifest_path} is damaged: {error}") from error
     version = raw.get("schema_version") if isinstance(raw, dict) else None
     if version != SCHEMA_VERSION:
@@ -328,6 +333,7 @@ def open_bundle(path: Path, verify: bool = True) -> Bundle:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise BundleError(f"{manifest_path} is damaged: {where}: {first['msg']}") from error
+    _refuse_links(path)
     if verify:
         _verify(path, manifest)
     return Bundle(path, manifest)
@@ -343,10 +349,15 @@ def _verify(path: Path, manifest: Manifest) -> None:
     surplus = sorted(set(found) - set(manifest.files))
     if surplus:
         raise BundleError(f"{path}: {surplus[0]} does not belong to the bundle")
-    for component in manifest.components:
-        for part in (component.artefact, component.reference):
-            if not (path / part).resolve().is_relative_to(path.resolve()):
-                raise BundleError(f"{path}: {part} points outside the bundle")
+
+
+def _refuse_links(path: Path) -> None:
+    """A link can lead out of the bundle, to what no hash of it was made of; voxport writes none."""
+    for folder, folders, files in os.walk(path):
+        for name in (*folders, *files):
+            if os.path.islink(os.path.join(folder, name)):
+                where = Path(folder, name).relative_to(path)
+                raise BundleError(f"{path}: {where} is a link, which may lead outside: a bundle holds files")
 
 
 def size_of(path: Path) -> int:

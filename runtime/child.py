@@ -5,21 +5,24 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Sequence
 
-from runtime.engines import EngineError
+from runtime.engines import EngineError, EngineFailed
+from runtime.errors import ExitCode
 
 
 def output_of(command: Sequence[str], what: str, limit: float | None = None) -> str:
     """What the command prints. `what` it does opens the sentence of a failure; limit: seconds.
 
-    Raises EngineError where it takes longer, ends by a signal, or fails; a failure's reason is its last line on stderr.
+    Raises EngineFailed where it takes longer or ends by a signal, EngineError where it fails; a failure's reason is its
+    last line on stderr.
     """
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
     except subprocess.TimeoutExpired as error:
-        raise EngineError(f"{what} did not end within {limit:g} s") from error
+        raise EngineFailed(f"{what} did not end within {limit:g} s") from error
     if done.returncode < 0:
-        raise EngineError(f"{what} crashed (signal {-done.returncode})")
+        raise EngineFailed(f"{what} crashed (signal {-done.returncode})")
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]
-        raise EngineError(f"{what} failed: {said[-1].removeprefix('error: ')}")
+        kind = EngineFailed if done.returncode == ExitCode.MACHINE else EngineError
+        raise kind(f"{what} failed: {said[-1].removeprefix('error: ')}")
     return done.stdout

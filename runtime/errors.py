@@ -1,9 +1,35 @@
-"""Errors that several parts of the runtime raise."""
+"""The errors that voxport explains to its user, and the exit codes that its commands end with."""
+
+from __future__ import annotations
+
+from enum import IntEnum
 
 
-class ArtefactError(RuntimeError):
+class ExitCode(IntEnum):
+    """What a command ends with. Of several jobs, the highest counts."""
+
+    DONE = 0
+    MISSED = 1  # a gate was missed, or a regression found
+    USAGE = 2  # wrong usage or input, at whatever stage it was noticed
+    MACHINE = 3  # the machine failed: disk full, server away, a child process killed
+    INTERRUPTED = 130
+
+
+class VoxportError(Exception):
+    """An error whose message is a sentence for the user: what was wrong, with what value, and what to do."""
+
+    exit_code = ExitCode.USAGE
+
+
+class MachineError(VoxportError):
+    """A failure that is not the input's fault, such as a full disk or a server that does not answer."""
+
+    exit_code = ExitCode.MACHINE
+
+
+class ArtefactError(VoxportError, RuntimeError):
     """An artefact that is missing, damaged, or holds what its format cannot execute; a RuntimeError, as Core ML's."""
 
 
-class StreamError(ValueError):
+class StreamError(VoxportError, ValueError):
     """A stream that this artefact cannot give; the message says why and what would."""

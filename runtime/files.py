@@ -1,4 +1,7 @@
-"""Files that are whole or absent: written aside, then renamed. What is no file (a device, a pipe) is never replaced."""
+"""Files that are whole or absent, written aside and then renamed; and the reading of those that come from elsewhere.
+
+What is no file (a device, a pipe) is written to, and never replaced by one.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,19 @@ import secrets
 import shutil
 import stat
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from runtime.errors import VoxportError
 
-class TargetError(OSError):
+
+class TargetError(VoxportError, OSError):
     """A place that nothing can be written to as asked; the message says why."""
 
 
@@ -51,6 +59,10 @@ def published(target: Path) -> Iterator[Path]:
     try:
         yield aside
         aside.replace(file)
+    except OSError as error:
+        if error.filename == str(aside):  # a name that nobody knows
+            raise OSError(error.errno, error.strerror, str(target)) from error
+        raise
     finally:
         aside.unlink(missing_ok=True)
 
@@ -94,3 +106,34 @@ def as_json(value: object) -> object:
     if isinstance(value, (list, tuple)):
         return [as_json(item) for item in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+_LARGEST_JSON = 256 << 20  # bytes; a measurement with all its samples has some megabytes
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file of anybody's. Raises OSError, and ValueError where it is none or absurdly large."""
+    size = path.stat().st_size
+    if size > _LARGEST_JSON:
+        raise ValueError(f"{size} bytes are too many")
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except RecursionError:
+        raise ValueError("its brackets are nested too deeply") from None
+
+
+def read_arrays(path: Path, beginning: str = "") -> dict[str, np.ndarray]:
+    """The arrays of an `.npz` file of anybody's whose names begin so; nothing is unpickled.
+
+    Raises OSError, and ValueError where it is no such file.
+    """
+    try:
+        stored = np.load(path, allow_pickle=False)
+        if not isinstance(stored, np.lib.npyio.NpzFile):
+            raise ValueError("it holds one array, not arrays by name")
+        with stored:
+            return {name: stored[name] for name in stored.files if name.startswith(beginning)}
+    except (EOFError, KeyError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(str(error) or type(error).__name__) from error
+    except MemoryError:
+        raise ValueError("an array claims more than this machine's memory") from None

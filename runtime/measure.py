@@ -22,12 +22,14 @@ from runtime.chains import Request
 from runtime.engines import ENGINES, ENGINES_OF, Engine, EngineError, cpu_name, device_slug
 from runtime.files import write_json
 from runtime.metrics import Agreement, agreement, log_mel_l1, snr_db, stoi
+from runtime.names import Name
 from runtime.options import MeasureOptions
 from runtime.sizes import Batched, Padded, open_sized
 from runtime.speak import Voice, sampled_by
 from runtime.speaker import cosine
 from runtime.stream import StreamingArtefact
 from runtime.synthesis import mode_of, open_artefact, synthesise
+from runtime.trust import trust_references
 from runtime.versions import installed_versions
 
 SCHEMA_VERSION = 1
@@ -41,7 +43,7 @@ UNTIMED = ("mil", "torch", "neuralnetwork", "coreai")
 class ClipResult:
     """One golden clip. `*_recording`: against the human recording; `reference_*`: PyTorch's own score there."""
 
-    clip: str
+    clip: Name
     seconds: float
     length_ok: bool
     agreement: Agreement
@@ -120,6 +122,8 @@ def measure(bundle: Bundle, engine_name: str, options: MeasureOptions, keep_audi
 
     Raises what the engine raises. A clip whose output has the wrong length is recorded as such, not raised.
     """
+    if options.trust_reference:
+        trust_references()
     if bundle.manifest.voice is not None:
         return _measure_voice(bundle, engine_name, options, keep_audio)
     component = bundle.main
@@ -393,6 +397,7 @@ def measurement_key(bundle: Bundle, engine: str, options: MeasureOptions) -> str
     for file in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(file.read_bytes())
     asked = {**dataclasses.asdict(options), "engines": engine}
+    del asked["trust_reference"]  # whether it is executed, not what comes of it
     parts = [bundle.manifest.key, cpu_name(), asked, tool_versions(), digest.hexdigest()]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

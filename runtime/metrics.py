@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from runtime.audio import MelSettings, mel_spectrogram
+from runtime.errors import VoxportError
 
 WINDOW_SECONDS = 0.05
 # Bounds a perfect match, and keeps silence from deciding: the reference power that a window's error is compared with
@@ -17,7 +18,7 @@ BEST_DB = 200.0
 _POWER_FLOOR = 1e-4
 
 
-class LengthError(ValueError):
+class LengthError(VoxportError, ValueError):
     """Two signals that should have the same number of samples and have not."""
 
 

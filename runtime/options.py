@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 @dataclass
 class MeasureOptions:
     """What to measure. `engines`: `auto` is mil and onnx, and coreml on a Mac. `bench_seconds` 0 times nothing;
-    `compute_unit` is Core ML's (see runtime/engines/coreml.py)."""
+    `compute_unit` is Core ML's (see runtime/engines/coreml.py); `trust_reference`: engine torch executes the program of
+    a bundle from another machine (runtime/trust.py)."""
 
     engines: list[str] = field(default_factory=lambda: ["auto"])
     chunk: int | None = None
@@ -16,6 +17,7 @@ class MeasureOptions:
     bench_min_chunks: int = 50
     threads: int | None = None
     compute_unit: str = "cpu_and_gpu"
+    trust_reference: bool = False
 
 
 @dataclass

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from runtime.audio import AudioError
+from runtime.errors import MachineError
 from runtime.features import Resampler
 from runtime.files import published
 
@@ -87,7 +88,7 @@ def wav_file(path: Path, sample_rate: int) -> Iterator[Write]:
     """Yields a function that appends samples (n,) to mono 16-bit PCM; what is beyond full scale is clipped.
 
     The file appears when the block ends, and not at all after an error (`runtime.files.published`, which says what a
-    device or a pipe gets). Raises OSError where it cannot be written, AudioError for more than a WAV file can hold.
+    device or a pipe gets). Raises MachineError or OSError where it cannot be written, AudioError for more than a WAV file can hold.
     """
     import soundfile
 
@@ -104,7 +105,7 @@ def wav_file(path: Path, sample_rate: int) -> Iterator[Write]:
                 yield write
         except (soundfile.SoundFileError, AssertionError) as error:  # libsndfile keeps the reason for itself
             free = shutil.disk_usage(aside.parent).free / 1e6
-            raise OSError(f"{path} could not be written whole: {free:.0f} MB are free in {aside.parent}") from error
+            raise MachineError(f"{path} could not be written whole: {free:.0f} MB are free in {aside.parent}") from error
 
 
 def write_wav(path: Path, samples: np.ndarray, sample_rate: int) -> None:

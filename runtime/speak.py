@@ -13,6 +13,7 @@ import numpy as np
 from runtime.audio import MelSettings, require_same_spectrum
 from runtime.bundle import MANIFEST, Bundle, BundleError, open_bundle
 from runtime.chains import Request, Utterance, utter
+from runtime.files import read_arrays
 from runtime.sizes import open_sized
 from runtime.spec import Dim, InputError, TensorSpec
 from runtime.stream import StreamingArtefact
@@ -189,8 +190,11 @@ def said(voice: Voice, text: str, request: Request) -> Iterator[tuple[Reading, U
 
 
 def read_tables(bundle: Bundle) -> dict[str, np.ndarray]:
+    """The tables of a voice's speakers and languages; none where it has no choice. Raises BundleError."""
     path = bundle.path / VOICE_TABLES
     if not path.is_file():
         return {}
-    with np.load(path, allow_pickle=False) as stored:
-        return dict(stored)
+    try:
+        return read_arrays(path)
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} is damaged: {error}") from error

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from runtime.errors import VoxportError
 
-class InputError(ValueError):
+
+class InputError(VoxportError, ValueError):
     """Inputs that do not fit a specification; the message names the tensor and what was wanted."""
 
 

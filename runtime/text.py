@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from runtime.errors import VoxportError
+
 PHONEMIZERS = ("", "espeak", "gruut")
 # What is kept between phonemes: espeak-ng and gruut are asked for the words between them.
 PUNCTUATION = ';:,.!?¡¿—…"«»“”'
@@ -20,7 +22,7 @@ _SENTENCE_END = re.compile(r"([.!?…。！？][\"'”»)]*)\s+|\n+")
 _CLAUSE_END = re.compile(r"(?<=[,;:—])\s+")
 
 
-class TextError(ValueError):
+class TextError(VoxportError, ValueError):
     """Text that cannot be spoken; the message says what to do."""
 
 

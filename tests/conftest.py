@@ -23,11 +23,12 @@ def _shared_folder(factory: pytest.TempPathFactory, name: str) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Nothing is read from or written to the user's cache, and nothing to the repository's lock file."""
+    """Nothing is read from or written to the user's cache and state, and nothing to the repository's lock file."""
     folder = _shared_folder(tmp_path_factory, "cache")
-    saved = {name: os.environ.get(name) for name in ("VOXPORT_CACHE", "VOXPORT_LOCK")}
+    saved = {name: os.environ.get(name) for name in ("VOXPORT_CACHE", "VOXPORT_LOCK", "VOXPORT_STATE")}
     os.environ["VOXPORT_CACHE"] = str(folder)
     os.environ["VOXPORT_LOCK"] = str(folder / "lock.yaml")
+    os.environ["VOXPORT_STATE"] = str(_shared_folder(tmp_path_factory, "state"))
     yield
     for name, value in saved.items():
         if value is None:

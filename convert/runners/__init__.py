@@ -11,6 +11,7 @@ from typing import Protocol
 from convert.schema import RunnerOptions
 from convert.task import JobSpec, TaskResult
 from converters.options import ConversionError
+from runtime.errors import VoxportError
 
 RUNNERS = {
     "dask": "convert.runners.dask:DaskRunner",
@@ -18,7 +19,7 @@ RUNNERS = {
 }
 
 
-class RunnerError(RuntimeError):
+class RunnerError(VoxportError, RuntimeError):
     """Machines that cannot be reached, or that can never run a job; the message says which and why."""
 
 

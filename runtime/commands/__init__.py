@@ -10,6 +10,7 @@ import numpy as np
 from runtime.audio import MelSettings
 from runtime.bundle import Bundle, BundleError, ComponentRecord, open_bundle
 from runtime.engines import FORMAT_OF, Engine
+from runtime.files import read_arrays
 from runtime.spec import InputError, TimeAxis
 from runtime.stream import StreamingArtefact
 from runtime.synthesis import open_artefact
@@ -43,7 +44,6 @@ def is_artefact(path: Path) -> bool:
 def arrays_of(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an .npz. Raises InputError where it cannot be read as such."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            return dict(stored)
+        return read_arrays(path)
     except ValueError as error:
         raise InputError(f"{path} cannot be read as arrays: {error}") from error

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from runtime.errors import MachineError, VoxportError
 from runtime.spec import TensorSpec
 
 State = Any  # what an engine's `new_state` gave: arrays by name, or Core ML's own object
@@ -33,8 +34,12 @@ ENGINES_OF = {
 FORMAT_OF = {".mlpackage": "mlprogram", ".onnx": "onnx", ".mlmodel": "neuralnetwork", ".aimodel": "coreai"}
 
 
-class EngineError(RuntimeError):
+class EngineError(VoxportError, RuntimeError):
     """An engine that does not exist, or cannot execute this artefact on this machine."""
+
+
+class EngineFailed(MachineError, EngineError):
+    """An engine's process that crashed, was killed, or did not end in time."""
 
 
 class NotLowered(EngineError):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import mmap
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -40,6 +42,7 @@ class OnnxEngine:
         elif path.suffix == ".onnx":
             if not path.is_file():
                 raise ArtefactError(f"there is no artefact {path}")
+            _refuse_data_elsewhere(path)
             model, interface = path, None
         else:
             raise ArtefactError(f"the onnx engine executes an .mlpackage or an .onnx file, not {path.name}")
@@ -65,6 +68,36 @@ class OnnxEngine:
             held[spec.name][...] = value
         outputs = zip(self.outputs, results)
         return {spec.name: np.atleast_1d(value.astype(spec.dtype, copy=False)) for spec, value in outputs}
+
+
+def _refuse_data_elsewhere(path: Path) -> None:
+    """Raises ArtefactError where tensors of an ONNX file lie in files that are not in its folder."""
+    with path.open("rb") as file:
+        if not path.stat().st_size:
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            if content.find(b"location") < 0:  # the key without which there are none
+                return
+    import onnx
+
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except Exception as error:  # protobuf's own errors, and those of its C++ half
+        raise ArtefactError(f"{path} cannot be read as an ONNX model: {error}") from error
+    for location in _locations(model):
+        target = path.parent / location
+        if Path(location).is_absolute() or not target.resolve().is_relative_to(path.parent.resolve()):
+            raise ArtefactError(f"{path} reads tensors from {location!r}, which is not in its folder: it is not opened")
+
+
+def _locations(message: Any) -> Iterator[str]:
+    """The files that the tensors of a protobuf message, however deep, lie in."""
+    for field, value in message.ListFields():
+        if field.name == "external_data":
+            yield from (entry.value for entry in value if entry.key == "location")
+        elif field.message_type is not None:
+            for part in value if field.is_repeated else (value,):
+                yield from _locations(part)
 
 
 def _spec(node: onnxruntime.NodeArg) -> TensorSpec:

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from runtime.bundle import Bundle, BundleError, open_bundle, publish, staging
+from runtime.bundle import Bundle, BundleError, open_bundle, publish, read_goldens, staging
 
 
 @pytest.fixture
@@ -56,6 +56,13 @@ def test_a_missing_and_a_surplus_file_are_found(copy):
         (lambda manifest: manifest.pop("checkpoint"), "checkpoint: Field required"),
         (lambda manifest: manifest.update(surprise=1), "surprise"),
         (lambda manifest: manifest["components"][0].update(artefact="../../etc"), "points outside"),
+        (lambda manifest: manifest["components"][0].update(artefact="/etc/passwd"), "points outside"),
+        (lambda manifest: manifest["components"][0].update(reference="reference/../../x.pt2"), "points outside"),
+        (lambda manifest: manifest["components"][0].update(validated_by="../other.aimodel"), "points outside"),
+        (lambda manifest: manifest["components"][0].update(validated_by="..\\other"), "points outside"),
+        (lambda manifest: manifest["components"][0].update(artefact="a\0b"), "points outside"),
+        (lambda manifest: manifest["components"][0].update(name="../x"), "is no name"),
+        (lambda manifest: manifest.update(name="../../home"), "is no name"),
     ],
 )
 def test_a_manifest_of_another_shape_is_a_sentence(copy, change, sentence):
@@ -64,6 +71,58 @@ def test_a_manifest_of_another_shape_is_a_sentence(copy, change, sentence):
     (copy / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(BundleError, match=sentence):
         open_bundle(copy)
+
+
+@pytest.mark.parametrize("target", ["/etc", "/etc/passwd", "manifest.json"])
+def test_a_link_in_a_bundle_is_refused_wherever_it_leads(copy, target):
+    (copy / "reference" / "link").symlink_to(target)
+    for verify in (True, False):
+        with pytest.raises(BundleError, match="reference/link is a link, which may lead outside"):
+            open_bundle(copy, verify)
+
+
+def test_an_artefact_swapped_for_a_link_to_the_same_bytes_is_refused(copy, tmp_path):
+    weights = next(copy.rglob("weight.bin"))
+    weights.rename(tmp_path / "elsewhere.bin")
+    weights.symlink_to(tmp_path / "elsewhere.bin")
+    with pytest.raises(BundleError, match="is a link"):
+        open_bundle(copy)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[" * 100_000, "nested too deeply"),
+        ("", "Expecting value"),
+        ("[]", "schema None"),
+        ("null", "schema None"),
+        ("\xff\xfe", "Expecting value"),
+    ],
+)
+def test_a_manifest_that_is_none_is_a_sentence(tmp_path, text, sentence):
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(BundleError, match=sentence):
+        open_bundle(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "names", "one array", "flipped"])
+def test_damaged_goldens_are_a_sentence(fp16, tmp_path, damage):
+    source, path = fp16.bundle.path / "goldens.npz", tmp_path / "goldens.npz"
+    content = bytearray(source.read_bytes())
+    if damage == "flipped":
+        content[200:20000:50] = bytes(len(range(200, 20000, 50)))
+    elif damage == "cut":
+        content = content[: len(content) // 2]
+    elif damage == "text":
+        content = bytearray(b"PK\3\4 no archive")
+    path.write_bytes(content)
+    if damage == "names":
+        np.savez(path, **{"generator/../in/mel": np.zeros(1)})
+    elif damage == "one array":
+        with path.open("wb") as file:
+            np.save(file, np.zeros(1))
+    with pytest.raises(BundleError, match=r"goldens\.npz is damaged"):
+        read_goldens(path, "generator")
 
 
 def test_what_is_no_bundle_is_a_sentence(tmp_path):

@@ -1,10 +1,12 @@
-import json
+import pickle
 import subprocess
 import sys
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 import runtime
@@ -13,6 +15,7 @@ from runtime.engines import EngineError, open_engine
 from runtime.engines.coreml import COMPUTE_UNITS, CoreMLEngine, guard
 from runtime.errors import ArtefactError
 from runtime.metrics import snr_db
+from runtime.trust import UntrustedError, require_trust, vouch_for
 
 MEL = {"mel": np.random.default_rng(0).normal(-4, 2, (1, 80, 64)).astype(np.float32)}
 
@@ -50,53 +53,94 @@ def test_a_damaged_onnx_file_is_a_sentence(tmp_path):
         voxport.load(tmp_path / "absent.onnx")
 
 
-def rewritten(source, target, change):
-    """A copy of a .pt2 whose model.json went through `change`."""
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as new:
+class _Runs:
+    """A pickle that makes a file when it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+@pytest.fixture
+def foreign(fp16, tmp_path):
+    """A bundle's reference with the canary of another machine in it, and the file that reading it makes."""
+    canary, changed = tmp_path / "ran", tmp_path / "component.pt2"
+    with zipfile.ZipFile(fp16.bundle.reference(fp16.bundle.component())) as old, zipfile.ZipFile(changed, "w") as new:
         for name in old.namelist():
-            content = old.read(name)
-            if name.endswith("models/model.json"):
-                model = json.loads(content)
-                change(model)
-                content = json.dumps(model).encode()
-            new.writestr(name, content)
-    return target
+            new.writestr(name, pickle.dumps(_Runs(canary)) if "/sample_inputs/" in name else old.read(name))
+    return changed, canary
 
 
-def first_node(model):
-    return next(node for node in model["graph_module"]["graph"]["nodes"] if node["target"].startswith("torch.ops"))
+def test_a_reference_from_elsewhere_is_not_executed(foreign):
+    changed, canary = foreign
+    with pytest.raises(UntrustedError, match="that this machine did not write"):
+        open_engine("torch", changed)
+    assert not canary.exists()
 
 
-def test_a_reference_that_would_run_code_is_refused(fp16, tmp_path):
-    source = fp16.bundle.reference(fp16.bundle.component())
-    bad = rewritten(source, tmp_path / "call.pt2", lambda m: first_node(m).update(target="torch.hub.load"))
-    with pytest.raises(ArtefactError, match=r"calls 'torch\.hub\.load'"):
-        open_engine("torch", bad)
+def test_a_reference_is_executed_where_the_user_says_so(foreign, monkeypatch):
+    changed, canary = foreign
+    monkeypatch.setenv("VOXPORT_TRUST_REFERENCE", "1")
+    with suppress(ArtefactError):
+        open_engine("torch", changed)
+    assert canary.exists(), "the attack that is refused elsewhere is a real one"
 
-    def evil(model):
-        model["opset_version"]["x"] = 1
-        model["range_constraints"] = {"s0": {"expr_str": "__import__('os').system('true')"}}
 
-    with pytest.raises(ArtefactError, match="holds the expression"):
-        open_engine("torch", rewritten(source, tmp_path / "expr.pt2", evil))
+def test_a_reference_stays_trusted_wherever_it_is_moved_but_not_once_it_changes(fp16, tmp_path):
+    content = fp16.bundle.reference(fp16.bundle.component()).read_bytes()
+    (tmp_path / "moved.pt2").write_bytes(content)
+    assert open_engine("torch", tmp_path / "moved.pt2").run(MEL)
+    (tmp_path / "longer.pt2").write_bytes(content + b"\0")
+    with pytest.raises(UntrustedError):
+        open_engine("torch", tmp_path / "longer.pt2")
 
-    def pickled(model):
-        model["graph_module"]["use_pickle"] = True
 
-    with pytest.raises(ArtefactError, match="holds a pickle"):
-        open_engine("torch", rewritten(source, tmp_path / "pickle.pt2", pickled))
-    (tmp_path / "cut.pt2").write_bytes(source.read_bytes()[:1000])
-    with pytest.raises(ArtefactError, match="cannot be read"):
+def test_a_machine_without_a_state_folder_trusts_what_its_process_wrote(tmp_path, monkeypatch):
+    (tmp_path / "state").write_text("a file where the folder should be")
+    monkeypatch.setenv("VOXPORT_STATE", str(tmp_path / "state"))
+    vouch_for(b"program of this test")
+    require_trust(b"program of this test", tmp_path)
+    with pytest.raises(UntrustedError):
+        require_trust(b"another", tmp_path)
+
+
+def test_a_damaged_reference_of_ours_is_a_sentence(tmp_path):
+    (tmp_path / "cut.pt2").write_bytes(b"cut")
+    vouch_for(b"cut")
+    with pytest.raises(ArtefactError, match="cannot be read as an exported program"):
         open_engine("torch", tmp_path / "cut.pt2")
+    with pytest.raises(ArtefactError, match="cannot be read: No such file"):
+        open_engine("torch", tmp_path / "absent.pt2")
 
 
-def test_example_inputs_in_a_reference_are_refused_because_they_are_pickles(fp16, tmp_path):
-    source = fp16.bundle.reference(fp16.bundle.component())
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(tmp_path / "inputs.pt2", "w") as new:
-        for name in old.namelist():
-            new.writestr(name, b"anything" if "/sample_inputs/" in name else old.read(name))
-    with pytest.raises(ArtefactError, match="holds a pickle"):
-        open_engine("torch", tmp_path / "inputs.pt2")
+@pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize("nested", [True, False])
+def test_tensors_of_an_onnx_file_are_read_from_its_own_folder_alone(tmp_path, inside, nested):
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    for place in (folder, tmp_path):
+        (place / "w.bin").write_bytes(np.arange(4, dtype=np.float32).tobytes())
+    location = "w.bin" if inside else "../w.bin"
+    weights = onnx.TensorProto(name="w", dims=[4], data_type=1, data_location=onnx.TensorProto.EXTERNAL)
+    weights.external_data.add(key="location", value=location)
+    give = onnx.helper.make_node("Identity", ["w"], ["y"])
+    result = onnx.helper.make_tensor_value_info("y", 1, [4])
+    if nested:  # in a branch of an If
+        branch = onnx.helper.make_graph([give], "branch", [], [result], [weights])
+        yes = onnx.helper.make_tensor("yes", onnx.TensorProto.BOOL, [], [True])
+        node = onnx.helper.make_node("If", ["yes"], ["y"], then_branch=branch, else_branch=branch)
+        graph = onnx.helper.make_graph([node], "g", [], [result], [yes])
+    else:
+        graph = onnx.helper.make_graph([give], "g", [], [result], [weights])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=8)
+    (folder / "m.onnx").write_bytes(model.SerializeToString())
+    if inside:
+        assert open_engine("onnx", folder / "m.onnx").run({})["y"].tolist() == [0, 1, 2, 3]
+        return
+    with pytest.raises(ArtefactError, match=r"reads tensors from '\.\./w\.bin', which is not in its folder"):
+        open_engine("onnx", folder / "m.onnx")
 
 
 # -------------------------------------------------------------------------------------------------------- Core ML

@@ -1,0 +1,60 @@
+"""Which programs may be executed: those that this machine wrote, and those that the user says to trust.
+
+A bundle's reference is a PyTorch program. Reading one can run code (its archive may hold pickles, its graph is turned
+into Python), and no look at it beforehand is complete. So voxport keeps the sha256 of each reference that it wrote in
+the user's state folder, and opens no other unless it is told to. A hash says what a file is wherever it lies: a copied
+or renamed bundle stays trusted, one that changed does not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import platformdirs
+
+from runtime.errors import VoxportError
+
+TRUST_REFERENCE = "VOXPORT_TRUST_REFERENCE"  # in the environment of this process and of those that it starts
+STATE = "VOXPORT_STATE"
+_written_here: set[str] = set()
+
+
+class UntrustedError(VoxportError, RuntimeError):
+    """A program that came from elsewhere and was not executed; the message says how to do without it."""
+
+
+def state_folder() -> Path:
+    """`VOXPORT_STATE`, or the platform's folder for what a program remembers of its user."""
+    return Path(os.environ.get(STATE) or platformdirs.user_state_dir("voxport"))
+
+
+def trust_references() -> None:
+    """Lets this process and those that it starts execute references that came from elsewhere."""
+    os.environ[TRUST_REFERENCE] = "1"
+
+
+def vouch_for(program: bytes) -> None:
+    """Remembers a program as written by this machine; for this process alone where there is no state folder."""
+    digest = hashlib.sha256(program).hexdigest()
+    _written_here.add(digest)
+    folder = state_folder() / "references"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (folder / digest).touch(mode=0o600)
+    except OSError:  # a read-only home: measuring this reference later takes the user's word
+        pass
+
+
+def require_trust(program: bytes, path: Path) -> None:
+    """Raises UntrustedError where `program`, the bytes of the file at `path`, may not be executed."""
+    if os.environ.get(TRUST_REFERENCE) == "1":
+        return
+    digest = hashlib.sha256(program).hexdigest()
+    if digest not in _written_here and not (state_folder() / "references" / digest).is_file():
+        raise UntrustedError(
+            f"{path} is a PyTorch program that this machine did not write, and executing it can run any code: take "
+            "another engine (a bundle's goldens are all that measuring needs), or say that you trust whoever made it: "
+            "--trust-reference, in a job measure.trust_reference=true"
+        )
