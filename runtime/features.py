@@ -114,3 +114,24 @@ class Resampler:
 
     def flush(self) -> np.ndarray:
         return self.push(np.zeros(0, np.float32), last=True)
+
+
+class HeldFrames:
+    """Frames that come in blocks along `axis`, as long as they are needed; `end` counts all that came."""
+
+    def __init__(self, axis: int = 0) -> None:
+        self._axis, self._frames, self.end = axis, np.zeros(0), 0
+
+    def append(self, block: np.ndarray) -> None:
+        self._frames = np.concatenate([self._frames, block], self._axis) if self.end else block
+        self.end += block.shape[self._axis]
+
+    def taken(self, start: int, stop: int) -> np.ndarray:
+        """A copy of the frames [start, stop), none of which may be forgotten."""
+        before = self.end - self._frames.shape[self._axis]
+        return np.take(self._frames, range(start - before, stop - before), axis=self._axis)
+
+    def forget(self, before: int) -> None:
+        """Drops the frames before frame `before`."""
+        passed = max(before - (self.end - self._frames.shape[self._axis]), 0)
+        self._frames = self._frames[(slice(None),) * self._axis + (slice(passed, None),)]

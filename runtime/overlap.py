@@ -9,6 +9,7 @@ import numpy as np
 
 from runtime.engines import Engine
 from runtime.errors import StreamError
+from runtime.features import HeldFrames
 from runtime.spec import Dim, TensorSpec, TimeAxis
 
 NO_END = 1 << 62  # frames of an utterance whose end is not known yet
@@ -100,7 +101,7 @@ def overlap(
     axis = window.shape[time.input_axis]
     shortest, longest = (axis.lo, axis.hi) if isinstance(axis, Dim) else (axis, axis)
     chunk = default_chunk(window, time) if chunk is None else chunk
-    held, first = _Held(time.input_axis), 0
+    held, first = HeldFrames(time.input_axis), 0
 
     def output(piece: Piece) -> np.ndarray:
         results = engine.run({time.input: held.taken(piece.start, piece.stop), **(constants or {})})
@@ -123,23 +124,3 @@ def overlap(
         return
     for keep_from in range(first, held.end, chunk):
         yield output(_piece(keep_from, held.end, shortest, time, chunk))
-
-
-class _Held:
-    """The frames of an utterance that pieces still need, along `axis`; `end` counts all that came."""
-
-    def __init__(self, axis: int) -> None:
-        self._axis, self._frames, self.end = axis, np.zeros(0), 0
-
-    def append(self, block: np.ndarray) -> None:
-        self._frames = np.concatenate([self._frames, block], self._axis) if self.end else block
-        self.end += block.shape[self._axis]
-
-    def taken(self, start: int, stop: int) -> np.ndarray:
-        before = self.end - self._frames.shape[self._axis]
-        return np.take(self._frames, range(start - before, stop - before), axis=self._axis)
-
-    def forget(self, before: int) -> None:
-        """Drops the frames before frame `before`."""
-        passed = max(before - (self.end - self._frames.shape[self._axis]), 0)
-        self._frames = self._frames[(slice(None),) * self._axis + (slice(passed, None),)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,7 @@ def audio_blocks(path: Path, sample_rate: int) -> Iterator[np.ndarray]:
         with soundfile.SoundFile(path) as file:
             resampler = Resampler(file.samplerate, sample_rate, _QUALITY)
             frames = max(1, min(round(_BLOCK_SECONDS * file.samplerate), _BLOCK_FRAMES))
+            file.seekable = lambda: False  # else it seeks after every read, and MP3 decodes differently then
             position = 0
             while len(samples := file.read(frames, dtype="float32", always_2d=True)):
                 mono = samples.mean(axis=1)
@@ -88,24 +89,42 @@ def wav_file(path: Path, sample_rate: int) -> Iterator[Write]:
     """Yields a function that appends samples (n,) to mono 16-bit PCM; what is beyond full scale is clipped.
 
     The file appears when the block ends, and not at all after an error (`runtime.files.published`, which says what a
-    device or a pipe gets). Raises MachineError or OSError where it cannot be written, AudioError for more than a WAV file can hold.
+    device or a pipe gets). Raises MachineError or OSError where it cannot be written, AudioError for more than a WAV
+    file can hold.
     """
     import soundfile
 
     with published(path) as aside:
+        with _disk_trouble(path, aside):
+            file = soundfile.SoundFile(str(aside), "w", sample_rate, 1, "PCM_16", format="WAV")
+
+        def write(samples: np.ndarray) -> None:
+            if 2 * (file.frames + len(samples)) > _WAV_BYTES:
+                hours = _WAV_BYTES / 2 / sample_rate / 3600
+                raise AudioError(f"{path}: a WAV file at {sample_rate} Hz holds no more than {hours:.0f} hours")
+            with _disk_trouble(path, aside):
+                file.write(np.clip(samples, -1.0, 1.0))
+
         try:
-            with soundfile.SoundFile(str(aside), "w", sample_rate, 1, "PCM_16", format="WAV") as file:
+            yield write
+        except BaseException:
+            with suppress(soundfile.SoundFileError):
+                file.close()
+            raise
+        with _disk_trouble(path, aside):
+            file.close()
 
-                def write(samples: np.ndarray) -> None:
-                    if 2 * (file.frames + len(samples)) > _WAV_BYTES:
-                        hours = _WAV_BYTES / 2 / sample_rate / 3600
-                        raise AudioError(f"{path}: a WAV file at {sample_rate} Hz holds no more than {hours:.0f} hours")
-                    file.write(np.clip(samples, -1.0, 1.0))
 
-                yield write
-        except (soundfile.SoundFileError, AssertionError) as error:  # libsndfile keeps the reason for itself
-            free = shutil.disk_usage(aside.parent).free / 1e6
-            raise MachineError(f"{path} could not be written whole: {free:.0f} MB are free in {aside.parent}") from error
+@contextmanager
+def _disk_trouble(path: Path, aside: Path) -> Iterator[None]:
+    """What libsndfile cannot write is a sentence; the reason it keeps for itself."""
+    import soundfile
+
+    try:
+        yield
+    except (soundfile.SoundFileError, AssertionError) as error:
+        free = shutil.disk_usage(aside.parent).free / 1e6
+        raise MachineError(f"{path} could not be written whole: {free:.0f} MB are free in {aside.parent}") from error
 
 
 def write_wav(path: Path, samples: np.ndarray, sample_rate: int) -> None:

@@ -15,9 +15,9 @@ from runtime.speaker import (
     prepared,
     speaker_mel,
     utterance_embedding,
-    voiced,
 )
 from runtime.speech import clip_paths
+from runtime.voiced import voiced
 
 SETTINGS = SpeakerSettings()
 
