@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from runtime.coreml_tools import coremltools
 from runtime.errors import ArtefactError
+from runtime.files import read_json
 from runtime.mil.interface import Interface, interface_of
 from runtime.mil.refusals import refuse_what_core_ml_refuses
 
@@ -32,11 +32,11 @@ def files_of(path: Path) -> tuple[Path, Path]:
     if not manifest_path.is_file():
         raise ArtefactError(f"{path} is not an .mlpackage: it has no Manifest.json")
     try:
-        manifest = json.loads(manifest_path.read_text())
+        manifest = read_json(manifest_path)
         root = manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"]
-    except (ValueError, KeyError, TypeError) as error:
+        model = (path / "Data" / root).resolve()
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
         raise ArtefactError(f"{manifest_path} is damaged ({error!r}): convert the model again") from error
-    model = (path / "Data" / root).resolve()
     if not model.is_relative_to((path / "Data").resolve()):
         raise ArtefactError(f"{manifest_path} points outside its package: {root}")
     if not model.is_file():

@@ -21,9 +21,9 @@ def test_path_and_verify_of_what_is_here(capsys):
 
 
 def test_what_is_not_here_or_not_known_is_a_sentence(capsys):
-    assert cli.main(["path", "vctk_vits"]) == 1
+    assert cli.main(["path", "vctk_vits"]) == 2
     assert "python -m checkpoints fetch vctk_vits" in capsys.readouterr().err
-    assert cli.main(["fetch", "vctk_vit"]) == 1
+    assert cli.main(["fetch", "vctk_vit"]) == 2
     assert "did you mean 'vctk_vits'" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         cli.main(["fetsh"])

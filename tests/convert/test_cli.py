@@ -72,14 +72,14 @@ def test_a_sweep_leaves_out_impossible_pairs_and_compares_the_rest(tmp_path):
     [
         (["modle=hifigan"], 2, "did you mean 'model'"),
         (["shape.frames=abc"], 2, "could not be converted to Integer"),
-        (["shape.frames=0"], 1, "1 <= min_frames"),
-        (["upsampler=metal"], 1, "an mlprogram can hold no custom layer"),
-        (["upsampler=metal", "format=onnx"], 1, "ONNX has no place for a Metal kernel; take upsampler=polyphase"),
-        (["-m", "upsampler=metal", "format=mlprogram,onnx"], 1, "nothing was left to convert"),
-        (["measure.engines=[tpu]"], 1, "there is no engine 'tpu'"),
-        (["measure.engines=[mil]", "format=onnx"], 1, "engine mil does not execute format onnx; it takes: onnx"),
-        (["checkpoint.source=/nowhere"], 1, "there is no such path"),
-        (["checkpoint=rtvc_encoder"], 1, "is of family ge2e"),
+        (["shape.frames=0"], 2, "1 <= min_frames"),
+        (["upsampler=metal"], 2, "an mlprogram can hold no custom layer"),
+        (["upsampler=metal", "format=onnx"], 2, "ONNX has no place for a Metal kernel; take upsampler=polyphase"),
+        (["-m", "upsampler=metal", "format=mlprogram,onnx"], 2, "nothing was left to convert"),
+        (["measure.engines=[tpu]"], 2, "there is no engine 'tpu'"),
+        (["measure.engines=[mil]", "format=onnx"], 2, "engine mil does not execute format onnx; it takes: onnx"),
+        (["checkpoint.source=/nowhere"], 2, "there is no such path"),
+        (["checkpoint=rtvc_encoder"], 2, "is of family ge2e"),
     ],
 )
 def test_wrong_usage_is_a_sentence_and_a_code(tmp_path, arguments, code, sentence):

@@ -161,14 +161,14 @@ def test_embed_on_the_command_line(encoder, tmp_path, capsys):
     assert abs(np.linalg.norm(first) - 1) < 1e-5
     np.testing.assert_allclose(np.load(tmp_path / "e.npy")[0], first, rtol=1e-6)
     assert rows[clips[0]]["cosine_to_first"] == 1.0
-    assert main(["embed", "/nowhere.wav", "--bundle", str(encoder.bundle.path)]) == 1
+    assert main(["embed", "/nowhere.wav", "--bundle", str(encoder.bundle.path)]) == 2
     assert "there is no audio file" in capsys.readouterr().err
 
 
 def test_a_bundle_without_an_encoder_is_a_sentence(fp16, capsys):
     from runtime.__main__ import main
 
-    assert main(["embed", str(clip_paths()[0]), "--bundle", str(fp16.bundle.path)]) == 1
+    assert main(["embed", str(clip_paths()[0]), "--bundle", str(fp16.bundle.path)]) == 2
     assert "has no speaker encoder: convert one with model=ge2e" in capsys.readouterr().err
 
 

@@ -194,8 +194,8 @@ def test_three_models_are_one_voice_that_speaks_as_a_recording(convert_job, tmp_
     }  # fmt: skip
     given = ["speak", "Hello.", str(tmp_path / "said.wav"), "--voice", str(outcome.bundle.path), "--fold"]
     assert main([*given, "--speaker", str(clip_paths()[0])]) == 0 and (tmp_path / "said.wav").stat().st_size > 100_000
-    assert main(given) == 1
-    assert main([*given, "--speaker", "nobody.wav"]) == 1
+    assert main(given) == 2
+    assert main([*given, "--speaker", "nobody.wav"]) == 2
 
 
 def test_a_checkpoint_that_does_not_fit_is_a_sentence(checkpoint):

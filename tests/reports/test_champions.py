@@ -48,5 +48,5 @@ def test_what_cannot_be_champion_is_a_sentence(logged, fp32, store, capsys):
         promote(str(logged.path), " ", store)
     with pytest.raises(TrackingError, match=r"is no version of .*-fp32-"):
         promote(str(fp32.bundle.path), "because", store)
-    assert main(["promote", "no-such-run", "--reason", "because", "--uri", store.uri]) == 1
+    assert main(["promote", "no-such-run", "--reason", "because", "--uri", store.uri]) == 2
     assert "no-such-run" in capsys.readouterr().err

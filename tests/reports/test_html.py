@@ -49,7 +49,7 @@ def test_the_command_writes_it_again_and_a_missing_record_is_a_sentence(copy, ca
     assert reports_main(["html", str(copy)]) == 0
     assert capsys.readouterr().out.strip().endswith("report.html")
     (copy.parent / f"{copy.name}.measured" / "job.json").unlink()
-    assert reports_main(["html", str(copy)]) == 1
+    assert reports_main(["html", str(copy)]) == 2
     assert "job.json is missing" in capsys.readouterr().err
     with pytest.raises(BundleError):
         write_report(copy)

@@ -120,6 +120,6 @@ def test_a_damaged_marker_is_said_and_the_others_are_sent(fp16, tmp_path, capsys
     damaged = tmp_path / "b" / "a.measured" / UNTRACKED
     damaged.parent.mkdir()
     damaged.write_text("{")
-    assert reports_main(["sync", str(tmp_path / "b")]) == 1
+    assert reports_main(["sync", str(tmp_path / "b")]) == 2
     said = capsys.readouterr()
     assert "cannot be read" in said.err and "3 runs sent" in said.out

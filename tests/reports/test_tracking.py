@@ -102,7 +102,7 @@ def test_an_unreachable_server_loses_nothing_and_sync_sends_it(copy, store, caps
     with pytest.raises(TrackingError, match=r"MLflow at http://127\.0\.0\.1:9"):
         tracking.track(copy.path, dead)
     tracked.mark_untracked(copy.measured, dead, "unreachable")
-    assert reports_main(["sync", str(copy.path.parent)]) == 1
+    assert reports_main(["sync", str(copy.path.parent)]) == 3
     assert "127.0.0.1:9" in capsys.readouterr().err
     tracked.mark_untracked(copy.measured, store, "unreachable")
     assert reports_main(["sync", str(copy.path.parent)]) == 0

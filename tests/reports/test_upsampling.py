@@ -80,10 +80,10 @@ def test_what_a_mac_measured_stands_in_its_column(fp16, tmp_path, monkeypatch):
 
 
 def test_a_missing_bundle_or_check_is_a_sentence(fp16, tmp_path, capsys):
-    assert reports_main(["upsampling", str(tmp_path / "none")]) == 1
+    assert reports_main(["upsampling", str(tmp_path / "none")]) == 2
     assert "none" in capsys.readouterr().err
     path = tmp_path / "check.json"
     path.write_text("{}")
-    assert reports_main(["upsampling", str(fp16.bundle.path), "--mac-check", str(path)]) == 1
+    assert reports_main(["upsampling", str(fp16.bundle.path), "--mac-check", str(path)]) == 2
     assert "no mac-check that this voxport reads" in capsys.readouterr().err
     assert callable(read_check)

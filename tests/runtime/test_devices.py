@@ -164,7 +164,7 @@ def test_a_card_that_cannot_be_opened_and_no_portaudio_are_sentences(portaudio, 
         SoundCard(Session(Echo(), 80)).run()
     monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "sounddevice", None)
-    assert main(["devices"]) == 1
+    assert main(["devices"]) == 2
     assert "voxport[live]" in capsys.readouterr().err
 
 

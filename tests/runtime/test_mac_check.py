@@ -206,7 +206,7 @@ def test_its_json_becomes_a_page_and_runs(checked, tmp_path, capsys):
 
 
 def test_elsewhere_it_says_what_it_would_do(streaming, capsys):
-    assert main(["mac-check", str(streaming)]) == 1
+    assert main(["mac-check", str(streaming)]) == 2
     error = capsys.readouterr().err
     assert "mac-check needs a Mac" in error
     assert "first load" in error

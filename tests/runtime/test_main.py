@@ -45,7 +45,7 @@ def test_run_on_a_bare_artefact_takes_its_own_length(mlpackage, tmp_path, capsys
     facts = result(capsys, "run", str(mlpackage), str(tmp_path / "in.npz"), str(tmp_path / "out.npz"))
     assert facts["audio"] == "float32 (1, 1, 16384)"
     np.savez(tmp_path / "in.npz", mel=np.zeros((1, 80, 65), np.float32))
-    assert main(["run", str(mlpackage), str(tmp_path / "in.npz"), str(tmp_path / "o.npz")]) == 1
+    assert main(["run", str(mlpackage), str(tmp_path / "in.npz"), str(tmp_path / "o.npz")]) == 2
     assert "has length 65 on axis 2, wants 64" in capsys.readouterr().err
     assert not (tmp_path / "o.npz").exists()
 
@@ -97,14 +97,14 @@ def test_bench_reports_latency_per_chunk(bundle, capsys):
 def test_what_cannot_be_done_is_a_sentence(bundle, mlpackage, tmp_path, capsys, arguments, sentence):
     (tmp_path / "text.npz").write_text("no arrays")
     places = {"tmp": tmp_path, "bundle": bundle, "artefact": mlpackage}
-    assert main([argument.format(**places) for argument in arguments]) == 1
+    assert main([argument.format(**places) for argument in arguments]) == 2
     assert sentence in capsys.readouterr().err
 
 
 def test_a_tampered_bundle_is_not_executed(fp32, tmp_path, capsys):
     copy = shutil.copytree(fp32.bundle.path, tmp_path / "b")
     next(copy.rglob("weight.bin")).write_bytes(b"")
-    assert main(["bench", str(copy)]) == 1
+    assert main(["bench", str(copy)]) == 2
     assert "not what was converted" in capsys.readouterr().err
 
 
@@ -146,12 +146,12 @@ def test_what_a_streaming_bundle_cannot_do_is_a_sentence(streaming, tmp_path, ca
     soundfile.write(tmp_path / "in.wav", np.zeros(22050, np.float32), 22050)
     files = {"IN": str(tmp_path / "in.wav"), "OUT": str(tmp_path / "out.wav")}
     command, *rest = (files.get(argument, argument) for argument in arguments)
-    assert main([command, streaming, *rest]) == 1
+    assert main([command, streaming, *rest]) == 2
     assert sentence in capsys.readouterr().err
     assert not (tmp_path / "out.wav").exists()
 
 
 def test_live_wants_a_streaming_bundle(bundle, tmp_path, capsys):
     soundfile.write(tmp_path / "in.wav", np.zeros(22050, np.float32), 22050)
-    assert main(["live", bundle, "--in", str(tmp_path / "in.wav"), "--out", str(tmp_path / "out.wav")]) == 1
+    assert main(["live", bundle, "--in", str(tmp_path / "in.wav"), "--out", str(tmp_path / "out.wav")]) == 2
     assert "convert it with stream=stateful" in capsys.readouterr().err

@@ -95,14 +95,14 @@ def test_long_text_is_spoken_in_sentences_and_a_long_sentence_in_halves(plain):
 )
 def test_what_cannot_be_done_is_a_sentence(plain, tmp_path, monkeypatch, capsys, arguments, sentence):
     monkeypatch.chdir(tmp_path)
-    assert main(["speak", *arguments, "--voice", str(plain)]) == 1
+    assert main(["speak", *arguments, "--voice", str(plain)]) == 2
     assert sentence in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_newest_voice_speaks_where_none_is_named(plain, fp32, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["speak", "a"]) == 1 and "bundles/ holds no voice" in capsys.readouterr().err
+    assert main(["speak", "a"]) == 2 and "bundles/ holds no voice" in capsys.readouterr().err
     (tmp_path / "bundles").mkdir()
     for path in (fp32.bundle.path, plain):
         (tmp_path / "bundles" / path.name).symlink_to(path)
@@ -113,7 +113,7 @@ def test_the_newest_voice_speaks_where_none_is_named(plain, fp32, tmp_path, monk
 
 
 def test_a_vocoder_does_not_speak(fp32, tmp_path, capsys):
-    assert main(["speak", "a", str(tmp_path / "o.wav"), "--voice", str(fp32.bundle.path)]) == 1
+    assert main(["speak", "a", str(tmp_path / "o.wav"), "--voice", str(fp32.bundle.path)]) == 2
     assert "does not speak: convert a voice" in capsys.readouterr().err
 
 
@@ -125,12 +125,12 @@ def test_a_voice_clones_a_recording(cloning, encoder, plain, tmp_path, capsys):
         return code, capsys.readouterr()
 
     code, output = speak()
-    assert code == 1 and "this voice speaks as a recording: pass --speaker" in output.err
+    assert code == 2 and "this voice speaks as a recording: pass --speaker" in output.err
     first, second = (str(path) for path in clip_paths()[::2])
     code, output = speak("--speaker", first)
-    assert code == 1 and "pass --encoder BUNDLE" in output.err
+    assert code == 2 and "pass --encoder BUNDLE" in output.err
     code, output = speak("--speaker", first, "--encoder", str(plain))
-    assert code == 1 and "has no speaker encoder" in output.err
+    assert code == 2 and "has no speaker encoder" in output.err
     said = []
     for options in (["--speaker", first], ["--speaker", second], ["--speaker", first, "--language", "fr"]):
         code, output = speak(*options, "--encoder", str(encoder))
@@ -138,7 +138,7 @@ def test_a_voice_clones_a_recording(cloning, encoder, plain, tmp_path, capsys):
         said.append((tmp_path / "o.wav").read_bytes())
     assert len(set(said)) == 3, "another recording, or another language, is another voice"
     code, output = speak("--speaker", first, "--encoder", str(encoder), "--language", "xx")
-    assert code == 1 and "there is no language 'xx'; there is: en, fr" in output.err
+    assert code == 2 and "there is no language 'xx'; there is: en, fr" in output.err
 
 
 def test_text_comes_from_standard_input_and_unknown_symbols_are_named(plain, tmp_path):
@@ -204,7 +204,7 @@ def test_a_voice_that_makes_a_mel_is_played_by_the_vocoder_in_its_bundle(mel_voi
         (plain, ["--energy", "1"], "predicts no energy that --energy could shift"),
         (mel_voice.bundle.path, ["--vocoder", str(plain)], "is no vocoder"),
     ):
-        assert main(["speak", "a", str(tmp_path / "o.wav"), "--voice", str(voice), *option]) == 1
+        assert main(["speak", "a", str(tmp_path / "o.wav"), "--voice", str(voice), *option]) == 2
         assert sentence in capsys.readouterr().err
 
 

@@ -99,12 +99,12 @@ def test_the_command_writes_json_that_reads_back(fp16, tmp_path, capsys):
     with pytest.raises(ArtefactError, match="schema 99"):
         read_audit(out)
     out.write_text("{}")
-    assert reports_main(["audit", str(out)]) == 1
+    assert reports_main(["audit", str(out)]) == 2
     assert "no audit of this version" in capsys.readouterr().err
 
 
 def test_a_bare_package_needs_inputs(fp16, mlpackage, tmp_path, capsys):
-    assert runtime_main(["audit", str(mlpackage)]) == 1
+    assert runtime_main(["audit", str(mlpackage)]) == 2
     assert "--inputs IN.npz" in capsys.readouterr().err
     inputs = tmp_path / "in.npz"
     np.savez(inputs, mel=fp16.bundle.goldens(fp16.bundle.main)[0].inputs["mel"][:, :, 40:104])
