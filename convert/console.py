@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from runtime.answer import give_reason
 from runtime.interrupts import stop_if_interrupted
 
 progress_console = Console(stderr=True, highlight=False)
@@ -21,6 +22,8 @@ def warn(message: str) -> None:
 
 
 def error(message: str) -> None:
+    """Says what was wrong, to the person and to the process that started this one."""
+    give_reason(message)
     progress_console.print(f"[bold red]error[/] {escape(message)}")
 
 

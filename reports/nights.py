@@ -74,13 +74,13 @@ def track_night(folder: Path, options: TrackingOptions) -> dict[str, str]:
         before = nights_of(client, nights, result.suite)
         write_night(result, folder, before, options, experiment)
         tags = {"kind": "suite", "suite": result.suite, "night": result.started[:10], "started": result.started}
-        tags |= {KEY: _key(result), NOTE: markdown(result), "verdict": _verdict(result), **options.tags}
+        tags |= {KEY: _key(result), NOTE: markdown(result), "verdict": result.verdict, **options.tags}
         params = {"suite": result.suite, "jobs": len(result.rows), "device": result.machines or "none"}
         counts = {f"jobs_{verdict}": float(count) for verdict, count in result.counts.items()}
         run = log_run(
             client,
             nights,
-            f"{result.suite} {result.started[:16]} {_verdict(result)}",
+            f"{result.suite} {result.started[:16]} {result.verdict}",
             tags,
             params,
             {**night_figures(result), **counts},
@@ -141,7 +141,7 @@ def write_night(
     page = render(
         "nightly.html",
         result=result,
-        verdict=_verdict(result),
+        verdict=result.verdict,
         trends=_trends(result, before),
         trend_titles=[title for _, title in TRENDS],
         nights=len(before) + 1,
@@ -218,10 +218,6 @@ def _copy(folder: Path, target: Path) -> None:
     for name in (SUITE, PAGE, "summary.md", "junit.xml"):
         if (folder / name).is_file():
             shutil.copy(folder / name, target)
-
-
-def _verdict(result: SuiteResult) -> str:
-    return {0: "passed", 3: "noisy"}.get(result.code, "failed")
 
 
 def _key(result: SuiteResult) -> str:

@@ -53,7 +53,7 @@ class SpeakerEmbedder:
         return self._embedded(lambda: audio_blocks(path, self.settings.sample_rate))
 
     def _embedded(self, read: Read) -> Embedded:
-        started, encoder_s, total, count = time.perf_counter(), 0.0, np.float64(0), 0
+        started, encoder_s, total, count = time.perf_counter(), 0.0, np.zeros(1), 0
         remaining = windows(read, self.settings)
         while batch := list(itertools.islice(remaining, _BATCH)):
             called = time.perf_counter()
