@@ -102,8 +102,8 @@ def run_suite(job: Job, extra: Sequence[str]) -> int:
             code = ExitCode.INTERRUPTED
     console.result_console.print(_table(result.rows, job.suite.name))
     for row in result.rows:
-        if row.verdict in ("failed", "hung") and row.log:
-            console.error(f"{row.name}: {row.reason} ({row.log})")
+        if row.verdict in ("failed", "hung"):
+            console.error(f"{row.name}: {row.reason}{f' ({row.log})' if row.log else ''}")
         elif row.comparison is not None and row.comparison.headline:
             console.error(f"{row.name}: {row.comparison.headline}")
     if code is not None:
