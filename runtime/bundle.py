@@ -14,20 +14,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 
 from ops.metal.layout import UpsampleShape
 from runtime.audio import MelSettings
+from runtime.checked import Name, PathInside, checked_name
+from runtime.engines import ENGINES_OF
 from runtime.errors import VoxportError
 from runtime.files import read_arrays, read_json
 from runtime.form import StreamForm
-from runtime.names import Name, PathInside, checked_name
 from runtime.sampling import Sampler
 from runtime.speaker import SpeakerSettings
 from runtime.spec import TensorSpec, TimeAxis
+from runtime.trust import is_ours, vouch_for
 from runtime.voice import VoiceRecord
 
 SCHEMA_VERSION = 1
@@ -122,6 +124,22 @@ class ComponentRecord(_Record):
     spared: tuple[str, ...] | None = None
     sampler: Sampler | None = None
 
+    @model_validator(mode="after")
+    def _names_what_it_has(self) -> Self:
+        ranks = {spec.name: len(spec.shape) for spec in (*self.inputs, *self.outputs)}
+        along = [] if self.time is None else [(self.time.input, self.time.input_axis),
+                                              (self.time.output, self.time.output_axis)]  # fmt: skip
+        for name, axis in along:
+            if axis >= ranks.get(name, 0):
+                raise ValueError(f"{self.name} has no tensor {name!r} with an axis {axis}")
+        ports = () if self.stream is None else (*self.stream.inputs, *self.stream.outputs)
+        for port in ports:
+            if port.hi <= port.lo or port.axis >= ranks.get(port.name, 0):
+                raise ValueError(f"{self.name} cannot stream {port.name!r}")
+        if self.stream is not None and not (self.stream.inputs and self.stream.outputs):
+            raise ValueError(f"{self.name} streams nothing")
+        return self
+
 
 class Manifest(_Record):
     """`files`: sha256 of every file of the bundle but the manifest. `voice`: how its components speak together;
@@ -141,6 +159,19 @@ class Manifest(_Record):
     parameters: int
     notes: tuple[str, ...] = ()
     files: dict[str, str]
+
+    @model_validator(mode="after")
+    def _names_what_it_has(self) -> Self:
+        names = [component.name for component in self.components]
+        if not names or len(set(names)) < len(names):
+            raise ValueError("its components have no names of their own")
+        ends = [] if self.voice is None else [self.voice.last]
+        ends += [component.sampler.component for component in self.components if component.sampler]
+        if not set(ends) <= set(names):
+            raise ValueError(f"it has no component {sorted(set(ends) - set(names))[0]!r}")
+        if self.conversion.format not in ENGINES_OF:
+            raise ValueError(f"there is no format {self.conversion.format!r}")
+        return self
 
     @property
     def series(self) -> str:
@@ -213,6 +244,11 @@ class Bundle:
     def measured(self) -> Path:
         """Where measurements and the report of this bundle lie: beside it, because it never changes."""
         return self.path.with_name(f"{self.path.name}.measured")
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this machine made it, or a copy of it."""
+        return is_ours((self.path / MANIFEST).read_bytes())
 
     @property
     def artefact_bytes(self) -> int:
@@ -308,7 +344,10 @@ def file_hashes(folder: Path) -> dict[str, str]:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    (folder / MANIFEST).write_text(json.dumps(manifest.model_dump(mode="json"), indent=1) + "\n")
+    """Completes a bundle, which this machine then knows as its own."""
+    content = (json.dumps(manifest.model_dump(mode="json"), indent=1) + "\n").encode()
+    (folder / MANIFEST).write_bytes(content)
+    vouch_for(content)
 
 
 def open_bundle(path: Path, verify: bool = True) -> Bundle:

@@ -28,7 +28,7 @@ _SETTLE_SECONDS = 0.2
 
 class CoreAIEngine:
     """`threads` is not Core AI's to choose and is not used. `function`: by default the first. `trial`: whether another
-    process loads the model first, for a damaged one takes the process down; a bundle's files were hashed."""
+    process loads the model first, for a damaged one takes the process down; what this machine wrote needs none."""
 
     name = "coreai"
 
