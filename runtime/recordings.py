@@ -97,6 +97,7 @@ def wav_file(path: Path, sample_rate: int) -> Iterator[Write]:
     with published(path) as aside:
         with _disk_trouble(path, aside):
             file = soundfile.SoundFile(str(aside), "w", sample_rate, 1, "PCM_16", format="WAV")
+            file.seekable = lambda: False  # else it seeks after every write
 
         def write(samples: np.ndarray) -> None:
             if 2 * (file.frames + len(samples)) > _WAV_BYTES:

@@ -97,9 +97,14 @@ def test_a_wav_in_blocks_has_the_bytes_of_one_that_is_written_at_once(tmp_path):
 def test_after_an_error_there_is_no_part_of_a_wav_and_the_old_one_stays(tmp_path, error):
     write_wav(tmp_path / "out.wav", np.zeros(10), 22050)
     before = (tmp_path / "out.wav").read_bytes()
-    with pytest.raises(error), wav_file(tmp_path / "out.wav", 22050) as write:
-        write(np.ones(1000, np.float32))
-        raise error
+
+    def fail():
+        with wav_file(tmp_path / "out.wav", 22050) as write:
+            write(np.ones(1000, np.float32))
+            raise error
+
+    with pytest.raises(error):
+        fail()
     assert [path.name for path in tmp_path.iterdir()] == ["out.wav"]
     assert (tmp_path / "out.wav").read_bytes() == before
 
