@@ -226,22 +226,22 @@ def test_a_lock_is_one_s_who_holds_it_and_goes_with_its_file(tmp_path):
 
 
 @pytest.mark.parametrize("command", ["runtime info", "reports html", "reports sync"])
-def test_commands_finish_and_sweep_in_the_folder_of_what_they_are_given(old, command):
+def test_commands_finish_and_sweep_in_the_folder_of_what_they_are_given(tmp_path, command):
     import reports.__main__
     import runtime.__main__
 
-    step = next(step for step in range(1, 100) if lacks_its_bundle(old, step))
-    assert step > 1
+    output = next(output for output in map(tmp_path.joinpath, map(str, range(1, 100))) if lacks_its_bundle(output))
     package, _, name = command.partition(" ")
-    given = old if name == "sync" else old / NAME
+    given = output if name == "sync" else output / NAME
     {"runtime": runtime, "reports": reports}[package].__main__.main([name, str(given)])
-    assert places(old) == {".": "new"}
-    assert hidden(old) == []
+    assert places(output) == {".": "new"}
+    assert hidden(output) == []
 
 
-def lacks_its_bundle(output, step):
-    """Whether a job that was killed before that step has moved the old bundle away and not yet moved the new one in."""
-    killed_at(step, lambda: convert(output, replaces=True))
+def lacks_its_bundle(output):
+    """Whether a job, killed at the step that the folder is named for, has moved the old bundle and not yet the new."""
+    convert(output, "old")
+    killed_at(int(output.name), lambda: convert(output, replaces=True))
     return not (output / NAME).exists()
 
 
