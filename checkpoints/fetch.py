@@ -28,12 +28,9 @@ from checkpoints.download import (
 )
 from checkpoints.files import sha256_of
 from runtime.cache import cache_folder as voxport_cache
-<<<<<<< ours
 from runtime.disk import full_disk_named
-from runtime.tether import tethered
-=======
 from runtime.files import write_text
->>>>>>> theirs
+from runtime.tether import tethered
 
 LOCK_SECONDS = 3600.0
 _ORIGIN = ".source"
@@ -231,10 +228,6 @@ def _lock_or_check(entry: Entry, folder: Path) -> None:
     with filelock.FileLock(cache_folder() / ".lock.yaml.lock", timeout=60):
         stored = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
         stored[entry.name] = {name: {"size": facts.size, "sha256": facts.sha256} for name, facts in files.items()}
-<<<<<<< ours
-        partial = path.with_name(f".{path.name}.partial")  # one process at a time
-=======
->>>>>>> theirs
         header = "# Written by the first fetch of each checkpoint; later fetches must match. See fetch.py.\n"
         write_text(path, header + yaml.safe_dump(stored, sort_keys=True))
 

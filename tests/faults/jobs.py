@@ -115,7 +115,7 @@ def _main(announce, overrides, converted):
 
     @answered
     def main(arguments=None):
-        outcome = report.show(composed(*OPTIONS, *arguments))
+        outcome = report.show(composed(*OPTIONS, *arguments), {})
         return outcome if isinstance(outcome, int) else 0
 
     return main(overrides)

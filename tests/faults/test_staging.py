@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -222,3 +223,54 @@ def test_a_lock_is_one_s_who_holds_it_and_goes_with_its_file(tmp_path):
     os.close(held)
     assert acquire(tmp_path / "lock") is None
     os.close(other)
+
+
+@pytest.mark.parametrize("command", ["runtime info", "reports html", "reports sync"])
+def test_commands_finish_and_sweep_in_the_folder_of_what_they_are_given(tmp_path, command):
+    import reports.__main__
+    import runtime.__main__
+
+    output = next(output for output in map(tmp_path.joinpath, map(str, range(1, 100))) if lacks_its_bundle(output))
+    package, _, name = command.partition(" ")
+    given = output if name == "sync" else output / NAME
+    {"runtime": runtime, "reports": reports}[package].__main__.main([name, str(given)])
+    assert places(output) == {".": "new"}
+    assert hidden(output) == []
+
+
+def lacks_its_bundle(output):
+    """Whether a job, killed at the step that the folder is named for, has moved the old bundle and not yet the new."""
+    convert(output, "old")
+    killed_at(int(output.name), lambda: convert(output, replaces=True))
+    return not (output / NAME).exists()
+
+
+@pytest.mark.proof
+def test_two_containers_whose_processes_have_the_same_ids_leave_each_other_s_work(tmp_path, fault_row):
+    """Each has process ids of its own: the first process is number 1 in both."""
+    container = ["unshare", "--pid", "--fork", "--kill-child"]
+    if os.geteuid():
+        container = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"]
+    code = "import os, sys; from pathlib import Path; from runtime.staging import staging\n"
+    code += "with staging(Path(sys.argv[1]), 'same') as folder:\n"
+    code += "    (folder / 'half').write_text('half'); print(os.getpid(), folder, flush=True); sys.stdin.read()\n"
+    code += "    assert (folder / 'half').read_text() == 'half'"
+    command = [*container, sys.executable, "-c", code, str(tmp_path)]
+    times = 20
+    for _ in range(times):
+        both = [
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+            for _ in range(2)
+        ]
+        said = [process.stdout.readline().split() for process in both]
+        assert [pid for pid, _ in said] == ["1", "1"]
+        both[0].kill()
+        both[0].wait()
+        end = time.monotonic() + 10  # until the container's first process is killed, too
+        while Path(said[0][1]).exists() and time.monotonic() < end:
+            sweep(tmp_path)
+        assert not Path(said[0][1]).exists()
+        both[1].stdin.close()
+        assert both[1].wait() == 0
+        assert hidden(tmp_path) == []
+    fault_row("two containers in one folder", times, "the living one's work stays, the killed one's is swept")
