@@ -93,7 +93,7 @@ def _run_hydra(arguments: list[str]) -> int:
     # Hydra wants folders for its logs and sweeps: they go where nobody looks, the working directory stays clean.
     with tempfile.TemporaryDirectory(prefix="voxport-hydra-") as folder:
         quiet = [f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}"]
-        quiet += ["hydra/job_logging=none", "hydra/hydra_logging=none"]
+        quiet += ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
         is_help = any(argument.startswith("-") and argument not in ("-m", "--multirun") for argument in arguments)
         sys.argv = ["convert", *arguments, *([] if is_help else quiet)]
         try:

@@ -14,6 +14,7 @@ from reports.options import CompareOptions, TrackingOptions
 from runtime.address import Address
 from runtime.command_line import answered, run
 from runtime.errors import ExitCode
+from runtime.staging import sweep_around
 
 
 @answered
@@ -68,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_argument("--uri", type=_address, default=kept, help="MLflow's; empty: not logged [%(default)s]")
         command.add_argument("--experiment", default=TrackingOptions().experiment, help="[%(default)s]")
     options = parser.parse_args(arguments)
+    sweep_around(vars(options).values())
     if options.command in ("bench", "mac-check"):
         tracking = TrackingOptions(uri=options.uri, experiment=options.experiment)
         return (_bench if options.command == "bench" else _mac_check)(options.file, tracking)
@@ -196,15 +198,17 @@ def _judge(asked: argparse.Namespace, tracking: TrackingOptions, options: Compar
     from reports.judge import judge
     from reports.remeasure import gates_missed, measured_here
     from reports.suite import facts_of
+    from runtime.answer import answer
     from runtime.bundle import open_bundle
     from runtime.files import as_json
 
     bundle = measured_here(asked.bundle, tracking, asked.output) if asked.measure else open_bundle(Path(asked.bundle))
     found = judge(bundle.path, tracking, options, asked.output, lambda text: print(text, file=sys.stderr))
     missed = gates_missed(bundle)
+    facts = dataclasses.asdict(facts_of(bundle.path, tracking))
+    row = {"judgement": dataclasses.asdict(found), "facts": facts, "gates_missed": missed}
+    answer(bundle=str(bundle.path), **row)
     if asked.json:
-        facts = dataclasses.asdict(facts_of(bundle.path, tracking))
-        row = {"judgement": dataclasses.asdict(found), "facts": facts, "gates_missed": missed}
         print(json.dumps(as_json(row), indent=1))
     else:
         print(f"{found.verdict}; champion of its series: {found.champion}")

@@ -7,8 +7,6 @@ accepted another version for its speed, the alias `latency-<device>` names it.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +16,9 @@ from reports.conversions import versions_of
 from reports.options import TrackingOptions
 from reports.store import TrackingError, client_of, mlflow_module, user_name
 from runtime.bundle import MANIFEST, Bundle, BundleError, Manifest, open_bundle
+from runtime.disk import full_disk_named
 from runtime.engines import device_slug
+from runtime.staging import publish, staging
 
 ALIAS = "champion"
 FOLDER = "champions"  # of what was fetched, below the folder of the bundles
@@ -90,16 +90,15 @@ def fetch(champion: Champion, options: TrackingOptions, output: Path) -> Bundle:
             continue  # damaged: it is fetched again
     with client_of(options):
         mlflow = mlflow_module()
-        (output / FOLDER).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=output / FOLDER, prefix=".fetched-") as folder:
-            uri = f"models:/{champion.series}/{champion.version}"
-            came = open_bundle(Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder)))
-            if came.manifest.key != champion.bundle_key:
-                raise BundleError(f"{uri} holds another bundle than it says: {came.manifest.name}")
-            target = output / FOLDER / came.manifest.name
-            shutil.rmtree(target, ignore_errors=True)
-            came.path.rename(target)
-    return Bundle(target, came.manifest)
+        with staging(output / FOLDER, "fetched") as folder, full_disk_named(output / FOLDER):
+            uri, came_to = f"models:/{champion.series}/{champion.version}", folder / "came"
+            came_to.mkdir()
+            came = open_bundle(Path(mlflow.artifacts.download_artifacts(uri, dst_path=came_to)))
+            name = came.manifest.name
+            if came.manifest.key != champion.bundle_key or Path(name).name != name or name.startswith("."):
+                raise BundleError(f"{uri} holds another bundle than it says: {name}")
+            came.path.rename(folder / name)
+            return publish(Bundle(folder / name, came.manifest), output / FOLDER, replaces=True)
 
 
 def _bundles(output: Path) -> Iterator[Path]:

@@ -21,15 +21,21 @@ from pydantic import TypeAdapter
 
 from reports.options import CompareOptions, TrackingOptions
 from runtime.address import Address
+from runtime.disk import full_disk
 from runtime.errors import MachineError
 from runtime.files import as_json
+from runtime.tether import tethered
 
 if TYPE_CHECKING:
     from reports.judge import Judgement
 
 
 class WorkerError(MachineError, RuntimeError):
-    """A request that the worker could not fulfil; the message says why."""
+    """A request that the worker could not fulfil; the message says why, `full` the error's number where a disk is."""
+
+    def __init__(self, message: str, full: int | None = None) -> None:
+        super().__init__(message)
+        self.full = full
 
 
 class ReportWorker:
@@ -38,7 +44,7 @@ class ReportWorker:
     def __init__(self, options: TrackingOptions) -> None:
         self._options = options
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "reports.worker"],
+            tethered([sys.executable, "-m", "reports.worker"]),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -90,7 +96,7 @@ class ReportWorker:
         self.wait_until_warm()
         answer = self._ask(what, argument, compare=compare)
         if "error" in answer:
-            raise WorkerError(answer["error"])
+            raise WorkerError(answer["error"], answer.get("full"))
         return answer["ok"]
 
     def _ask(
@@ -139,7 +145,8 @@ def _serve() -> None:
             compare = CompareOptions(**request["compare"])
             answer = {"ok": as_json(_do(request["what"], Path(request["argument"]), options, compare))}
         except Exception as error:  # whatever it is, the job goes on without it and says so
-            answer = {"error": options.address.scrubbed(str(error) or repr(error))}
+            sentence = options.address.scrubbed(str(error) or repr(error))
+            answer = {"error": sentence, "full": full_disk(error)}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 

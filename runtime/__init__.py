@@ -27,14 +27,16 @@ def load(
     Raises BundleError, ArtefactError or EngineError; their messages say what was wrong.
     """
     from runtime.engines import NotLowered, is_bundle, open_engine, preferred
+    from runtime.errors import ArtefactError
 
     path = Path(path)
-    record = None
+    record, is_known = None, False
     options: dict = {"threads": threads}
     if is_bundle(path):
         from runtime.bundle import open_bundle
 
         bundle = open_bundle(path)
+        is_known = bundle.is_ours
         record = bundle.component(component)
         path = bundle.executable(record)
         if engine == "torch":
@@ -45,8 +47,8 @@ def load(
     name = preferred(path) if engine == "auto" else engine
     if name == "coreml" and compute_unit is not None:
         options["compute_unit"] = compute_unit
-    if name == "coreai" and record is not None:
-        options["trial"] = False
+    if name == "coreai":
+        options["trial"] = not is_known
     try:
         opened = open_engine(name, path, **options)
     except NotLowered as error:
@@ -57,5 +59,8 @@ def load(
         warnings.warn(f"{error}; the mil engine takes over, slower", stacklevel=2)
         opened = open_engine("mil", path, **options)
     if record is not None and record.stream is None and not record.sizes and name != "torch":
+        for said, found in ((record.inputs, opened.inputs), (record.outputs, opened.outputs)):
+            if {spec.name for spec in said} != {spec.name for spec in found}:
+                raise ArtefactError(f"{path} is not what its manifest describes: it has {', '.join(map(str, found))}")
         opened.inputs, opened.outputs = record.inputs, record.outputs  # an ONNX file does not say its bounds
     return opened

@@ -1,4 +1,4 @@
-"""Real audio in, features out: reading, resampling, and the mel spectrogram that a vocoder was trained on."""
+"""Audio in, features out: the mel spectrogram that a vocoder was trained on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,8 @@ import numpy as np
 from runtime.errors import VoxportError
 
 FRAMINGS = ("centered", "hifigan")
+PAD_MODES = ("reflect", "constant", "edge", "symmetric", "wrap")
+_LARGEST = 1_000_000
 
 
 class AudioError(VoxportError, ValueError):
@@ -57,11 +58,23 @@ class MelSettings:
     noise: str = "normal"
 
     def __post_init__(self) -> None:
-        if self.framing not in FRAMINGS:
+        if not isinstance(self.framing, str) or self.framing not in FRAMINGS:
             raise AudioError(f"there is no framing {self.framing!r}; the framings are: {', '.join(FRAMINGS)}")
         for name in ("sample_rate", "n_fft", "win_length", "hop_length", "n_mels"):
-            if getattr(self, name) <= 0:
-                raise AudioError(f"audio setting {name} must be positive, got {getattr(self, name)}")
+            if not 0 < getattr(self, name) <= _LARGEST:
+                raise AudioError(f"audio setting {name} must be 1 to {_LARGEST}, got {getattr(self, name)}")
+        for name, value in vars(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise AudioError(f"audio setting {name} is {value}, which is no level and no frequency")
+        for name, row in (("mean", self.mean), ("std", self.std)):
+            if row is not None and len(row) != self.n_mels:
+                raise AudioError(f"the statistics have {len(row)} values of {name} for {self.n_mels} bands")
+        if not isinstance(self.pad_mode, str) or self.pad_mode not in PAD_MODES:
+            raise AudioError(f"there is no stft_pad_mode {self.pad_mode!r}; there is: {', '.join(PAD_MODES)}")
+        if not 0 <= self.fmin < (self.fmax or self.sample_rate / 2) <= self.sample_rate:
+            raise AudioError(f"the bands from {self.fmin} to {self.fmax} Hz are none at {self.sample_rate} Hz")
+        if self.min_level_db == 0 or self.max_norm <= 0:
+            raise AudioError(f"min_level_db {self.min_level_db} and max_norm {self.max_norm} normalise nothing")
         if self.win_length > self.n_fft:
             raise AudioError(f"win_length {self.win_length} is larger than n_fft {self.n_fft}")
         if self.log_base not in (10.0, math.e):
@@ -75,11 +88,22 @@ class MelSettings:
         """
         framing = audio.get("framing", "centered")
         hifigan = framing == "hifigan"
-        sample_rate = int(audio.get("sample_rate") or 22050)
-        hop, window = audio.get("hop_length"), audio.get("win_length")
-        if (not hop or not window) and audio.get("frame_shift_ms") and audio.get("frame_length_ms"):
-            window = int(audio["frame_length_ms"] / 1000 * sample_rate)
-            hop = int(window / (audio["frame_length_ms"] / audio["frame_shift_ms"]))
+
+        def number(name: str, default: float) -> float:
+            value = audio.get(name)
+            if value is None or (isinstance(value, int | float) and math.isfinite(value)):
+                return default if value is None else float(value)
+            raise AudioError(f"audio setting {name} is {str(value)[:80]!r}, which is no number")
+
+        def count(name: str, default: int) -> int:
+            return int(number(name, default)) or default
+
+        sample_rate = count("sample_rate", 22050)
+        hop, window = count("hop_length", 0), count("win_length", 0)
+        shift, length = number("frame_shift_ms", 0), number("frame_length_ms", 0)
+        if not (hop and window) and shift and length:
+            window = int(length / 1000 * sample_rate)
+            hop = int(window / (length / shift))
         if audio.get("stats_path") and audio.get("signal_norm", True) and stats is None:
             raise AudioError(
                 f"the config normalises by statistics in {audio['stats_path']!r}, which is not beside the checkpoint"
@@ -88,25 +112,25 @@ class MelSettings:
             raise AudioError("the config asks for a linear mel spectrogram (do_amp_to_db_mel: false)")
         return cls(
             sample_rate=sample_rate,
-            n_fft=int(audio.get("fft_size") or 1024),
-            win_length=int(window or 1024),
-            hop_length=int(hop or 256),
-            n_mels=int(audio.get("num_mels") or 80),
-            fmin=float(audio.get("mel_fmin") or 0.0),
-            fmax=None if audio.get("mel_fmax") is None else float(audio["mel_fmax"]),
+            n_fft=count("fft_size", 1024),
+            win_length=window or 1024,
+            hop_length=hop or 256,
+            n_mels=count("num_mels", 80),
+            fmin=number("mel_fmin", 0.0),
+            fmax=None if audio.get("mel_fmax") is None else number("mel_fmax", 0.0),
             framing=framing,
             pad_mode=audio.get("stft_pad_mode") or "reflect",
-            preemphasis=float(audio.get("preemphasis") or 0.0),
+            preemphasis=number("preemphasis", 0.0),
             log_base=10.0 if audio.get("log_func", "np.log10") == "np.log10" else math.e,
-            gain=float(audio.get("spec_gain", 20)),
+            gain=number("spec_gain", 20.0),
             # HiFi-GAN's own recipe: sqrt(re^2 + im^2 + 1e-9), then log(max(., 1e-5)) (jik876/hifi-gan meldataset.py)
             amplitude_floor=1e-5 if hifigan else 1e-8,
             magnitude_floor=1e-9 if hifigan else 0.0,
             signal_norm=bool(audio.get("signal_norm", True)),
-            min_level_db=float(audio.get("min_level_db") or -100.0),
-            ref_level_db=float(audio.get("ref_level_db", 20.0) or 0.0),
+            min_level_db=number("min_level_db", -100.0) or -100.0,
+            ref_level_db=number("ref_level_db", 0.0 if "ref_level_db" in audio else 20.0),
             symmetric_norm=bool(audio.get("symmetric_norm", True)),
-            max_norm=float(audio.get("max_norm", 4.0)),
+            max_norm=number("max_norm", 4.0),
             clip_norm=bool(audio.get("clip_norm", True)),
             mean=None if stats is None else tuple(float(value) for value in stats["mel_mean"]),
             std=None if stats is None else tuple(float(value) for value in stats["mel_std"]),
@@ -142,23 +166,29 @@ def mel_spectrogram(samples: np.ndarray, settings: MelSettings) -> np.ndarray:
     settings have them.
     Raises AudioError for audio too short to pad by reflection.
     """
-    from scipy.signal import lfilter
-
     samples = np.asarray(samples, dtype=np.float32)
     if samples.ndim != 1:
         raise AudioError(f"the mel spectrogram takes one channel, got an array of shape {samples.shape}")
     if len(samples) <= settings.n_fft // 2:
         raise AudioError(f"{len(samples)} samples are too short for a window of {settings.n_fft}")
-    if settings.preemphasis:
-        samples = lfilter([1.0, -settings.preemphasis], [1.0], samples)
+    samples = emphasised(samples, np.float32(0), settings)
     border = settings.border
     mel = mel_of(np.pad(samples, border, mode=settings.border_mode), settings)  # type: ignore[call-overload]
     return with_noise(mel, settings)
 
 
+def emphasised(samples: np.ndarray, before: np.float32, settings: MelSettings) -> np.ndarray:
+    """samples (n,) less `preemphasis` of the sample before each, in float64; `before`: the one before the first."""
+    if not settings.preemphasis or not len(samples):
+        return samples
+    delayed = np.concatenate([[before], samples[:-1]]).astype(np.float64)
+    return samples - settings.preemphasis * delayed
+
+
 def mel_of(padded: np.ndarray, settings: MelSettings) -> np.ndarray:
     """The frames of samples that have their borders (and pre-emphasis) already: a window each `hop_length`.
 
+    A frame is the same, to the last bit, whichever others are computed with it: so streamed audio equals offline audio.
     |STFT| with a periodic Hann window. librosa's stft gives the same numbers, and compiles itself for 12 s on a machine
     that has not run it before.
     """
@@ -185,10 +215,12 @@ def _window(n_fft: int, win_length: int) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=8)
-def _mel_basis(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float | None) -> np.ndarray:
+def _mel_basis(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float | None) -> Any:
+    """(n_mels, n_fft / 2 + 1), sparse: a dense product sums in another order for few frames than for many."""
     import librosa
+    from scipy.sparse import csr_array
 
-    return librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax)
+    return csr_array(librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax))
 
 
 def _normalised(level: np.ndarray, settings: MelSettings) -> np.ndarray:
@@ -281,41 +313,3 @@ def _level(normalised: np.ndarray, settings: MelSettings) -> np.ndarray:
     if settings.symmetric_norm:
         normalised = (normalised + settings.max_norm) / 2
     return normalised / settings.max_norm * -settings.min_level_db + settings.min_level_db + settings.ref_level_db
-
-
-def read_audio(path: Path, sample_rate: int) -> np.ndarray:
-    """One channel of the file at `sample_rate`, (N,) float32, full scale 1.0; several channels are averaged.
-
-    Raises AudioError for a file that is missing or no audio.
-    """
-    import soundfile
-
-    if not path.is_file():
-        raise AudioError(f"there is no audio file {path}")
-    try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except soundfile.SoundFileError as error:
-        raise AudioError(f"{path} cannot be read as audio: {error}") from error
-    mono = samples.mean(axis=1)
-    if mono.size == 0:
-        raise AudioError(f"{path} holds no samples")
-    if not np.isfinite(mono).all():
-        raise AudioError(f"{path} holds samples that are not finite")
-    if rate != sample_rate:
-        import soxr
-
-        mono = soxr.resample(mono, rate, sample_rate, quality="VHQ").astype(np.float32)
-    return mono
-
-
-def write_wav(path: Path, samples: np.ndarray, sample_rate: int) -> None:
-    """Mono 16-bit PCM; samples beyond full scale are clipped. Written aside, then renamed. Raises OSError."""
-    import soundfile
-
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            soundfile.write(file, np.clip(samples, -1.0, 1.0), sample_rate, subtype="PCM_16", format="WAV")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

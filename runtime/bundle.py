@@ -9,25 +9,25 @@ import hashlib
 import json
 import os
 import platform
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 
 from ops.metal.layout import UpsampleShape
 from runtime.audio import MelSettings
+from runtime.checked import Name, PathInside, checked_name
+from runtime.engines import ENGINES_OF
 from runtime.errors import VoxportError
 from runtime.files import read_arrays, read_json
 from runtime.form import StreamForm
-from runtime.names import Name, PathInside, checked_name
 from runtime.sampling import Sampler
 from runtime.speaker import SpeakerSettings
 from runtime.spec import TensorSpec, TimeAxis
+from runtime.trust import is_ours, vouch_for
 from runtime.voice import VoiceRecord
 
 SCHEMA_VERSION = 1
@@ -122,6 +122,22 @@ class ComponentRecord(_Record):
     spared: tuple[str, ...] | None = None
     sampler: Sampler | None = None
 
+    @model_validator(mode="after")
+    def _names_what_it_has(self) -> Self:
+        ranks = {spec.name: len(spec.shape) for spec in (*self.inputs, *self.outputs)}
+        along = [] if self.time is None else [(self.time.input, self.time.input_axis),
+                                              (self.time.output, self.time.output_axis)]  # fmt: skip
+        for name, axis in along:
+            if axis >= ranks.get(name, 0):
+                raise ValueError(f"{self.name} has no tensor {name!r} with an axis {axis}")
+        ports = () if self.stream is None else (*self.stream.inputs, *self.stream.outputs)
+        for port in ports:
+            if port.hi <= port.lo or port.axis >= ranks.get(port.name, 0):
+                raise ValueError(f"{self.name} cannot stream {port.name!r}")
+        if self.stream is not None and not (self.stream.inputs and self.stream.outputs):
+            raise ValueError(f"{self.name} streams nothing")
+        return self
+
 
 class Manifest(_Record):
     """`files`: sha256 of every file of the bundle but the manifest. `voice`: how its components speak together;
@@ -141,6 +157,19 @@ class Manifest(_Record):
     parameters: int
     notes: tuple[str, ...] = ()
     files: dict[str, str]
+
+    @model_validator(mode="after")
+    def _names_what_it_has(self) -> Self:
+        names = [component.name for component in self.components]
+        if not names or len(set(names)) < len(names):
+            raise ValueError("its components have no names of their own")
+        ends = [] if self.voice is None else [self.voice.last]
+        ends += [component.sampler.component for component in self.components if component.sampler]
+        if not set(ends) <= set(names):
+            raise ValueError(f"it has no component {sorted(set(ends) - set(names))[0]!r}")
+        if self.conversion.format not in ENGINES_OF:
+            raise ValueError(f"there is no format {self.conversion.format!r}")
+        return self
 
     @property
     def series(self) -> str:
@@ -215,6 +244,11 @@ class Bundle:
         return self.path.with_name(f"{self.path.name}.measured")
 
     @property
+    def is_ours(self) -> bool:
+        """Whether this machine made it, or a copy of it."""
+        return is_ours((self.path / MANIFEST).read_bytes())
+
+    @property
     def artefact_bytes(self) -> int:
         return sum(size_of(self.artefact(component)) for component in self.manifest.components)
 
@@ -246,57 +280,6 @@ def write_goldens(path: Path, cases: Mapping[str, Sequence[GoldenCase]]) -> None
     np.savez(path, **arrays)  # type: ignore[arg-type]  # its stub takes keywords for options
 
 
-@contextmanager
-def staging(parent: Path, name: str) -> Iterator[Path]:
-    """A temporary folder below `parent`, gone when the block ends, however it ends.
-
-    What is to stay is moved out of it whole (`publish`). Leavings of killed processes are swept first.
-    """
-    parent.mkdir(parents=True, exist_ok=True)
-    _sweep(parent)
-    folder = parent / f".{name}.partial-{os.getpid()}"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def publish(bundle: Bundle, parent: Path) -> Bundle:
-    """Moves a bundle and what was measured of it into `parent` (same file system), the bundle last.
-
-    Where the bundle is already there, made by another process, that one stays.
-    """
-    parent.mkdir(parents=True, exist_ok=True)
-    target = Bundle(parent / bundle.path.name, bundle.manifest)
-    if target.path == bundle.path:
-        return bundle
-    if bundle.measured.exists():
-        shutil.rmtree(target.measured, ignore_errors=True)
-        bundle.measured.rename(target.measured)
-    if not target.path.exists():
-        bundle.path.rename(target.path)
-    return target
-
-
-def _sweep(parent: Path) -> None:
-    for leaving in parent.glob(".*.partial-*"):
-        pid = leaving.name.rpartition("-")[2]
-        if pid.isdigit() and not _is_running(int(pid)):
-            shutil.rmtree(leaving, ignore_errors=True)
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 def file_hashes(folder: Path) -> dict[str, str]:
     """Relative path -> sha256 of every file below `folder`, the manifest excepted."""
     hashes = {}
@@ -308,7 +291,10 @@ def file_hashes(folder: Path) -> dict[str, str]:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    (folder / MANIFEST).write_text(json.dumps(manifest.model_dump(mode="json"), indent=1) + "\n")
+    """Completes a bundle, which this machine then knows as its own."""
+    content = (json.dumps(manifest.model_dump(mode="json"), indent=1) + "\n").encode()
+    (folder / MANIFEST).write_bytes(content)
+    vouch_for(content)
 
 
 def open_bundle(path: Path, verify: bool = True) -> Bundle:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
+from pathlib import Path
 
 
 class ExitCode(IntEnum):
@@ -33,3 +36,15 @@ class ArtefactError(VoxportError, RuntimeError):
 
 class StreamError(VoxportError, ValueError):
     """A stream that this artefact cannot give; the message says why and what would."""
+
+
+@contextmanager
+def no_artefact(path: Path) -> Iterator[None]:
+    """Turns what Python and PyTorch raise over a program that contradicts itself into an ArtefactError."""
+    try:
+        yield
+    except VoxportError:
+        raise
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        said = str(error).strip().splitlines() or [""]
+        raise ArtefactError(f"{path} cannot be executed: {type(error).__name__}: {said[0]}") from error

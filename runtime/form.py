@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from runtime.checked import Axis, Count, Position, Size
+
 
 @dataclass(frozen=True)
 class StreamPort:
@@ -14,11 +16,11 @@ class StreamPort:
     """
 
     name: str
-    axis: int
-    rate: int
-    lo: int
-    hi: int
-    extra: int = 0
+    axis: Axis
+    rate: Count
+    lo: Position
+    hi: Position
+    extra: Position = 0
 
     def __len__(self) -> int:
         return self.hi - self.lo
@@ -30,7 +32,7 @@ class StreamState:
 
     name: str
     given_as: str
-    shape: tuple[int, ...]
+    shape: tuple[Size, ...]
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,11 @@ class StreamForm:
 
     mode: str
     exact: bool
-    chunk: int
-    lookahead: int
-    delay: int
-    ahead: int
-    horizon: int
+    chunk: Count
+    lookahead: Size
+    delay: Position
+    ahead: Count
+    horizon: Size
     inputs: tuple[StreamPort, ...]
     outputs: tuple[StreamPort, ...]
     states: tuple[StreamState, ...] = ()
@@ -62,6 +64,6 @@ class StreamForm:
     constants: tuple[str, ...] = ()
     steady: str | None = None
     edge: str | None = None
-    repeated: int = 0
+    repeated: Size = 0
     truncation_db: dict[int, tuple[float, float]] = field(default_factory=dict)
     costs: dict[str, dict[int, float]] = field(default_factory=dict)

@@ -19,10 +19,10 @@ from runtime.bench.calls import CallTiming, chunk_latency, time_part, time_sizes
 from runtime.bench.closed import Latency
 from runtime.bundle import Bundle, BundleError, GoldenCase
 from runtime.chains import Request
+from runtime.checked import Name
 from runtime.engines import ENGINES, ENGINES_OF, Engine, EngineError, cpu_name, device_slug
 from runtime.files import write_json
 from runtime.metrics import Agreement, agreement, log_mel_l1, snr_db, stoi
-from runtime.names import Name
 from runtime.options import MeasureOptions
 from runtime.sizes import Batched, Padded, open_sized
 from runtime.speak import Voice, sampled_by

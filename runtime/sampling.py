@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from runtime.checked import Count
 from runtime.engines import Engine, State
 from runtime.spec import Dim, TensorSpec
 
@@ -30,9 +31,9 @@ class Sampler:
 
     component: str
     input: str
-    samples: int
-    carried: int
-    rows: int = 1
+    samples: Count
+    carried: Count
+    rows: Count = 1
 
 
 class Sampling:

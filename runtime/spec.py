@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from runtime.checked import Axis, Count, DType, Size
 from runtime.errors import VoxportError
 
 
@@ -37,8 +38,8 @@ class TensorSpec:
     """A named tensor: `shape` holds an int for a fixed axis, a `Dim` for a flexible one."""
 
     name: str
-    shape: tuple[int | Dim, ...]
-    dtype: str = "float32"
+    shape: tuple[Size | Dim, ...]
+    dtype: DType = "float32"
     unit: str = ""
 
     def __str__(self) -> str:
@@ -70,12 +71,12 @@ class TimeAxis:
 
     input: str
     output: str
-    input_axis: int
-    output_axis: int
-    samples_per_frame: int
-    left: int
-    right: int
-    sample_rate: int
+    input_axis: Axis
+    output_axis: Axis
+    samples_per_frame: Count
+    left: Size
+    right: Size
+    sample_rate: Count
 
 
 def checked_inputs(specs: Sequence[TensorSpec], given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

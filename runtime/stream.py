@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from runtime.engines import Engine
-from runtime.errors import StreamError
+from runtime.errors import ArtefactError, StreamError
 from runtime.form import StreamForm, StreamPort
 from runtime.sampling import Block, Sampler, Sampling
 from runtime.spec import TensorSpec
@@ -61,6 +61,12 @@ def open_stream(
         for name, wanted in ((form.edge, True), (form.steady, form.steady is not None))
     )
     assert edge is not None
+    states = form.states if form.state == "explicit" else ()
+    inputs = {port.name for port in form.inputs} | {state.name for state in states}
+    unknown = inputs - {spec.name for spec in edge.inputs}
+    unknown |= {port.name for port in form.outputs} - {spec.name for spec in edge.outputs}
+    if unknown:
+        raise ArtefactError(f"{Path(path).name}: its manifest names {min(unknown)!r}, which its artefact does not have")
     return StreamingArtefact(form, edge, steady)
 
 

@@ -1,9 +1,9 @@
 """Which programs may be executed: those that this machine wrote, and those that the user says to trust.
 
 A bundle's reference is a PyTorch program. Reading one can run code (its archive may hold pickles, its graph is turned
-into Python), and no look at it beforehand is complete. So voxport keeps the sha256 of each reference that it wrote in
-the user's state folder, and opens no other unless it is told to. A hash says what a file is wherever it lies: a copied
-or renamed bundle stays trusted, one that changed does not.
+into Python), and no look at it beforehand is complete. So voxport keeps the sha256 of each reference and manifest that
+it wrote in the user's state folder, and opens no other reference unless it is told to. A hash says what a file is
+wherever it lies: a copied or renamed bundle stays trusted, one that changed does not.
 """
 
 from __future__ import annotations
@@ -37,30 +37,29 @@ def trust_references() -> None:
     os.environ[TRUST_REFERENCE] = "1"
 
 
-def vouch_for(program: bytes) -> None:
-    """Remembers a program as written by this machine; for this process alone where there is no state folder."""
-    digest = hashlib.sha256(program).hexdigest()
+def vouch_for(content: bytes) -> None:
+    """Remembers a file as written by this machine; for this process alone where there is no state folder."""
+    digest = hashlib.sha256(content).hexdigest()
     _written_here.add(digest)
     try:
-        folder = state_folder() / "references"
+        folder = state_folder() / "written"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         (folder / digest).touch(mode=0o600)
     except OSError:  # a read-only home, or none: measuring this reference later takes the user's word
         pass
 
 
-def _is_vouched_for(digest: str) -> bool:
+def is_ours(content: bytes) -> bool:
+    """Whether this machine wrote a file of just this content."""
+    digest = hashlib.sha256(content).hexdigest()
     with suppress(NoHome):
-        return (state_folder() / "references" / digest).is_file()
+        return digest in _written_here or (state_folder() / "written" / digest).is_file()
     return False
 
 
 def require_trust(program: bytes, path: Path) -> None:
     """Raises UntrustedError where `program`, the bytes of the file at `path`, may not be executed."""
-    if os.environ.get(TRUST_REFERENCE) == "1":
-        return
-    digest = hashlib.sha256(program).hexdigest()
-    if digest not in _written_here and not _is_vouched_for(digest):
+    if os.environ.get(TRUST_REFERENCE) != "1" and not is_ours(program):
         raise UntrustedError(
             f"{path} is a PyTorch program that this machine did not write, and executing it can run any code: take "
             "another engine (a bundle's goldens are all that measuring needs), or say that you trust whoever made it: "

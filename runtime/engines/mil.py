@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from runtime.engines import State, cpu_name
-from runtime.errors import ArtefactError
+from runtime.errors import ArtefactError, no_artefact
 from runtime.mil.faithful import Faithful
 from runtime.mil.graph import build_graph, carried, is_state
 from runtime.mil.package import open_package
@@ -25,11 +25,13 @@ class MilEngine:
         if path.suffix != ".mlpackage":
             raise ArtefactError(f"the mil engine executes an .mlpackage, not {path.name}")
         package = open_package(path, function)
+        self._path = path
         self.device = cpu_name()
         self.interface = package.interface
         self.inputs, self.outputs = self.interface.inputs, self.interface.outputs
-        self.graph = build_graph(package)
-        self.interpreter = Faithful(self.graph)
+        with no_artefact(path):
+            self.graph = build_graph(package)
+            self.interpreter = Faithful(self.graph)
         source = package.program.functions[package.function]
         self._placeholders = [(name, is_state(var)) for name, var in source.inputs.items()]
         self._results = [var.name for var in source.outputs]
@@ -42,7 +44,7 @@ class MilEngine:
     def run(self, inputs: Mapping[str, np.ndarray], state: State | None = None) -> dict[str, np.ndarray]:
         held = self.new_state() if state is None else state
         tensors = self.tensors(inputs, held)
-        with torch.inference_mode():
+        with torch.inference_mode(), no_artefact(self._path):
             results = self.interpreter.run(*tensors)
         states = (name for name, kept in self._placeholders if kept)
         for name, value in zip(states, results[len(self._results) :]):

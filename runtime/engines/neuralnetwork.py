@@ -20,7 +20,7 @@ from ops.metal.package import stale_kernels
 from ops.metal.twin import evaluate
 from runtime.cache import cache_folder
 from runtime.engines import EngineError, State, cpu_name
-from runtime.errors import ArtefactError
+from runtime.errors import ArtefactError, no_artefact
 from runtime.neuralnetwork import every_layer, interface, read_network, values
 from runtime.neuralnetwork.layers import LAYERS, Function
 from runtime.spec import checked_inputs
@@ -38,11 +38,13 @@ class NeuralNetworkEngine:
     def __init__(self, path: Path, threads: int | None = None) -> None:
         if path.suffix != ".mlmodel":
             raise ArtefactError(f"the neuralnetwork engine executes an .mlmodel, not {path.name}")
-        spec = read_network(path)
         self.device = cpu_name()
-        self.inputs, self.outputs = interface(spec)
-        layers = spec.neuralNetwork.layers
-        self._steps = list(zip(_steps(layers, path), _last_read(layers, {output.name for output in self.outputs})))
+        self._path = path
+        with no_artefact(path):
+            spec = read_network(path)
+            self.inputs, self.outputs = interface(spec)
+            layers = spec.neuralNetwork.layers
+            self._steps = list(zip(_steps(layers, path), _last_read(layers, {output.name for output in self.outputs})))
         if threads:
             torch.set_num_threads(threads)
 
@@ -52,12 +54,12 @@ class NeuralNetworkEngine:
     def run(self, inputs: Mapping[str, np.ndarray], state: State | None = None) -> dict[str, np.ndarray]:
         arrays = checked_inputs(self.inputs, inputs)
         held = {name: torch.from_numpy(array).float() for name, array in arrays.items()}
-        with torch.inference_mode():
+        with torch.inference_mode(), no_artefact(self._path):
             for step, done in self._steps:
                 step(held)
                 for name in done:
                     held.pop(name, None)  # what a loop of no turns would have given is not there
-        return {spec.name: held[spec.name].numpy().astype(spec.dtype, copy=False) for spec in self.outputs}
+            return {spec.name: held[spec.name].numpy().astype(spec.dtype, copy=False) for spec in self.outputs}
 
 
 def _last_read(layers: Sequence[Any], kept: set[str]) -> list[list[str]]:
