@@ -11,6 +11,10 @@ class Unreadable(Exception):
     """A pickle that no trainer writes; the message says why."""
 
 
+class WantsToRun(Exception):
+    """Names what a pickle wanted to call or to change."""
+
+
 class Name(NamedTuple):
     """A class or function that the pickle names."""
 
@@ -70,6 +74,10 @@ class Machine:
     def push(self, item: object, code: bytes) -> None:
         self.write(code)
         self.stack.append(item)
+
+    def push_all(self, item: object, count: int, code: bytes) -> None:
+        self.write(code)
+        self.stack += [item] * count
 
     def push_text(self, text: Text) -> None:
         self._pending.append(text)

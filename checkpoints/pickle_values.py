@@ -14,8 +14,33 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from checkpoints.pickle_machine import Unreadable
-from checkpoints.programs import WantsToRun
+from checkpoints.pickle_machine import Unreadable, WantsToRun
+
+# What a pickle may call, and which of the methods of Values answers to the name.
+CALLABLE = {
+    "collections.OrderedDict": "ordered_table",
+    "collections.defaultdict": "table",
+    "collections.Counter": "table",
+    "builtins.set": "items",
+    "builtins.frozenset": "items",
+    "builtins.bytes": "data",
+    "builtins.bytearray": "data",
+    "_codecs.encode": "data",
+    "builtins.complex": "complex_number",
+    "builtins.slice": "forgotten",
+    "torch.Size": "items",
+    "torch.device": "forgotten",
+    "torch.serialization._get_layout": "forgotten",
+    "torch._utils._rebuild_tensor": "tensor",
+    "torch._utils._rebuild_tensor_v2": "tensor",
+    "torch._utils._rebuild_parameter": "parameter",
+    "numpy.dtype": "NumberType",
+    **{f"numpy.{core}.multiarray.scalar": "scalar" for core in ("core", "_core")},
+    **{f"numpy.{core}.multiarray._reconstruct": "Array" for core in ("core", "_core")},
+    **{f"numpy.{core}.numeric._frombuffer": "array_of" for core in ("core", "_core")},
+}
+STAND_IN = "StandIn"
+ALIASES = sorted({STAND_IN, *CALLABLE.values()})
 
 # Tensors may share storages; what all of them would take apart, in multiples of the file and bytes beside.
 _SHARED, _SPARE = 4, 64 << 20
@@ -94,7 +119,7 @@ def are_sizes(values: object) -> bool:
 
 
 class Values:
-    """What the pickles of one file may call, by the names of programs.CALLABLE. `size`: bytes of its contents."""
+    """What the pickles of one file may call, by the names in CALLABLE. `size`: bytes of its contents."""
 
     StandIn, NumberType, Array = StandIn, NumberType, Array
 

@@ -26,9 +26,9 @@ from torch.serialization import StorageType, safe_globals
 from checkpoints import CheckpointError
 from checkpoints.archives import check_archive
 from checkpoints.files import refuse_pointer
-from checkpoints.pickle_machine import Unreadable
-from checkpoints.pickle_values import Refuses, Values, are_sizes
-from checkpoints.programs import ALIASES, WantsToRun, rewrite
+from checkpoints.pickle_machine import Unreadable, WantsToRun
+from checkpoints.pickle_values import ALIASES, Refuses, Values, are_sizes
+from checkpoints.programs import rewrite
 
 # PyTorch's table of what a pickle may name is one for the process.
 _ONE_AT_A_TIME = threading.Lock()

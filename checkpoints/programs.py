@@ -2,7 +2,7 @@
 
 A pickle is a program without loops and branches, so that what each instruction works on is known beforehand. The copy
 uses only the opcodes of `torch/_weights_only_unpickler.py` (protocol 2) and, in place of every name that is not
-PyTorch's, one of ours (ALIASES): what a stranger wrote is never given to an unpickler, and every class that voxport
+PyTorch's, one of ours: what a stranger wrote is never given to an unpickler, and every class that voxport
 does not know arrives as the same inert stand-in.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import pickle
 import pickletools
+import re
 import struct
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -17,41 +18,27 @@ from typing import Any, BinaryIO
 
 from torch._utils import IMPORT_MAPPING, NAME_MAPPING
 
-from checkpoints.pickle_machine import DICT, MARK, OTHER, PLAIN, Kind, Machine, Made, Name, Text, Unreadable, spelled
+from checkpoints.pickle_machine import (
+    DICT,
+    MARK,
+    OTHER,
+    PLAIN,
+    Kind,
+    Machine,
+    Made,
+    Name,
+    Text,
+    Unreadable,
+    WantsToRun,
+    spelled,
+)
+from checkpoints.pickle_values import CALLABLE, STAND_IN
 
 MOST_OPCODES = 30_000_000  # a table of 40,000 speaker embeddings has about 25 million
 _LONGEST_LINE = 1 << 16
+_FLOATS = re.compile(rb"(?:G.{8})*", re.DOTALL)
 
-# What a pickle may call, and which of our functions (checkpoints/pickles.py) answers to the name.
-CALLABLE = {
-    "collections.OrderedDict": "ordered_table",
-    "collections.defaultdict": "table",
-    "collections.Counter": "table",
-    "builtins.set": "items",
-    "builtins.frozenset": "items",
-    "builtins.bytes": "data",
-    "builtins.bytearray": "data",
-    "_codecs.encode": "data",
-    "builtins.complex": "complex_number",
-    "builtins.slice": "forgotten",
-    "torch.Size": "items",
-    "torch.device": "forgotten",
-    "torch.serialization._get_layout": "forgotten",
-    "torch._utils._rebuild_tensor": "tensor",
-    "torch._utils._rebuild_tensor_v2": "tensor",
-    "torch._utils._rebuild_parameter": "parameter",
-    "numpy.dtype": "NumberType",
-    **{f"numpy.{core}.multiarray.scalar": "scalar" for core in ("core", "_core")},
-    **{f"numpy.{core}.multiarray._reconstruct": "Array" for core in ("core", "_core")},
-    **{f"numpy.{core}.numeric._frombuffer": "array_of" for core in ("core", "_core")},
-}
-STAND_IN = "StandIn"
-ALIASES = sorted({STAND_IN, *CALLABLE.values()})
 _TAKE_A_STATE = ("NumberType", "Array", STAND_IN)
-
-
-class WantsToRun(Exception):
-    """Names what a pickle wanted to call or to change."""
 
 
 class _Bounded:
@@ -69,6 +56,14 @@ class _Bounded:
     def readline(self) -> bytes:
         return self._file.readline(_LONGEST_LINE)
 
+    def read_floats(self) -> bytes:
+        """What follows of BINFLOAT, as a table of embeddings has millions."""
+        position = self._file.tell()
+        found = _FLOATS.match(self._file.read(9 << 9))
+        assert found is not None
+        self._file.seek(position + found.end())
+        return found[0]
+
 
 def rewrite(file: BinaryIO, native: Iterable[str]) -> bytes:
     """The pickle at the position of `file`, which is left behind it, in the terms of PyTorch's restricted unpickler.
@@ -77,8 +72,9 @@ def rewrite(file: BinaryIO, native: Iterable[str]) -> bytes:
     calls what is not on the list or changes what it did not make, Unreadable for what no trainer writes, ValueError for
     one that is cut off.
     """
-    program = _Program(frozenset(native))
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(_Bounded(file))):  # type: ignore[arg-type]
+    program, source, count = _Program(frozenset(native)), _Bounded(file), 0
+    for opcode, argument, _ in pickletools.genops(source):  # type: ignore[arg-type]
+        count += 1
         action = _ACTIONS.get(opcode.name)
         if action is None:
             raise Unreadable(f"its pickle uses the instruction {opcode.name}, which no checkpoint needs")
@@ -88,6 +84,10 @@ def rewrite(file: BinaryIO, native: Iterable[str]) -> bytes:
             action(program, argument)
         except IndexError:
             raise Unreadable(f"its pickle is damaged: nothing is there for {opcode.name}, number {count}") from None
+        if opcode.name == "BINFLOAT":
+            floats = source.read_floats()
+            count += len(floats) // 9
+            program.machine.push_all(PLAIN, len(floats) // 9, floats)
     return bytes(program.machine.out)
 
 

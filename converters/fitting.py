@@ -11,7 +11,13 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from checkpoints import CheckpointError
 from checkpoints.load import LoadedCheckpoint
+from converters.options import ConversionError
 from runtime.errors import VoxportError
+
+
+class SettingsError(ConversionError, ValueError):
+    """A value in a config that cannot be right; the message names it."""
+
 
 LARGEST = 1_000_000
 # Values that make loops long, or tensors large, without weights that would show it. By a part of their names.
@@ -58,7 +64,7 @@ def fitting(checkpoint: LoadedCheckpoint) -> Iterator[None]:
 
 
 def check_sizes(checkpoint: LoadedCheckpoint) -> None:
-    """Raises CheckpointError for a number in a section that describes a network or its audio which is negative where
+    """Raises SettingsError for a number in a section that describes a network or its audio which is negative where
     it counts, not finite, or beyond all sense."""
     for section in _SECTIONS:
         value = checkpoint.config.get(section)
@@ -68,19 +74,19 @@ def check_sizes(checkpoint: LoadedCheckpoint) -> None:
 
 
 def check_number(of: str, name: str, value: Any, depth: int = 0) -> None:
-    """Raises CheckpointError where a number of this name, or one within a list or a table, cannot be right."""
+    """Raises SettingsError where a number of this name, or one within a list or a table, cannot be right."""
     if depth > 8:
-        raise CheckpointError(f"{of}.{name} is nested too deeply")
+        raise SettingsError(f"{of}.{name} is nested too deeply")
     if isinstance(value, Mapping):
         for key, entry in value.items():
             check_number(f"{of}.{name}", str(key), entry, depth + 1)
     elif isinstance(value, Sequence) and not isinstance(value, str):
         if len(value) > LARGEST:
-            raise CheckpointError(f"{of}.{name} has {len(value)} entries")
+            raise SettingsError(f"{of}.{name} has {len(value)} entries")
         for entry in value:
             check_number(of, name, entry, depth + 1)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         largest = next((most for part, most in _LARGEST_OF.items() if part in name), LARGEST)
         least = -largest if of.endswith("audio") else 0  # levels are below zero, sizes are not
         if not least <= value <= largest:
-            raise CheckpointError(f"{of}.{name} is {value}: it may be {least:,} to {largest:,}")
+            raise SettingsError(f"{of}.{name} is {value}: it may be {least:,} to {largest:,}")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from checkpoints import CheckpointError
 from checkpoints.load import LoadedCheckpoint
 from converters.component import Component
-from converters.fitting import check_number
+from converters.fitting import SettingsError, check_number
 from converters.options import Shape
 from ops.streaming import Input, frames_reached
 from runtime.audio import MelSettings
@@ -89,7 +89,7 @@ def embedding(name: str, channels: int) -> tuple[TensorSpec, ...]:
 def known_settings(kind: type[Settings], given: Mapping[str, Any]) -> Settings:
     """A family's dataclass of settings from a config that holds more; what is not set there keeps its default.
 
-    Raises CheckpointError for a value of another type than the dataclass states, or one that is negative, not finite or
+    Raises SettingsError for a value of another type than the dataclass states, or one that is negative, not finite or
     beyond all sense.
     """
     known = {item.name for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
@@ -101,7 +101,7 @@ def known_settings(kind: type[Settings], given: Mapping[str, Any]) -> Settings:
     except ValidationError as error:
         wrong = error.errors()[0]
         where = ".".join(map(str, wrong["loc"]))
-        raise CheckpointError(
+        raise SettingsError(
             f"the checkpoint's config says {where}: {str(wrong['input'])[:80]!r}, which does not fit: {wrong['msg']}"
         ) from error
 

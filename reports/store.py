@@ -120,7 +120,9 @@ def _is_of_the_input(error: Exception) -> bool:
     """Whether something else should have been asked for, in place of a store that is away."""
     if isinstance(error, (StoreError, ImportError)):
         return not isinstance(error, StoreBusy)
-    return getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST" or _is_refused(error)
+    return getattr(error, "error_code", "") in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE") or _is_refused(
+        error
+    )
 
 
 def _is_refused(error: Exception) -> bool:

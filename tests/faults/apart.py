@@ -12,11 +12,11 @@ from checkpoints.pickles import load_npy_object
 
 for argument in sys.argv[1:]:
     path, sentence = Path(argument), ""
-    started, held = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started, held = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
         load_npy_object(path) if path.suffix == ".npy" else read_weights(path)
     except CheckpointError as error:
         sentence = str(error)
-    row = {"name": path.parent.name, "sentence": sentence, "seconds": time.perf_counter() - started}
+    row = {"name": path.parent.name, "sentence": sentence, "seconds": time.process_time() - started}
     row["megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held >> 10
     print(json.dumps(row), flush=True)
