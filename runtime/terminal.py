@@ -46,7 +46,7 @@ def settle() -> Outlet:
 
 
 def printable(text: str) -> str:
-    """A text without the characters that move a terminal's cursor or colour it: they may come from a stranger's file."""
+    """A text without the characters that move a cursor or colour a line: it may come from a stranger's file."""
     return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
 
 
