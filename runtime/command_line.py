@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from runtime.address import scrubbed
 from runtime.answer import answer, begin, give_reason
 from runtime.errors import ExitCode, VoxportError
 from runtime.interrupts import catch_interrupts, was_interrupted
@@ -29,7 +30,12 @@ Main = Callable[[Sequence[str] | None], int]
 
 
 def explained(error: BaseException) -> tuple[str, ExitCode]:
-    """The sentence and the exit code for whatever ended a command."""
+    """The sentence, without the secret of an address, and the exit code for whatever ended a command."""
+    sentence, code = _told(error)
+    return scrubbed(sentence), code
+
+
+def _told(error: BaseException) -> tuple[str, ExitCode]:
     if isinstance(error, KeyboardInterrupt) or was_interrupted():
         return "interrupted", ExitCode.INTERRUPTED
     if isinstance(error, VoxportError):
