@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,7 +98,8 @@ def _run_hydra(arguments: list[str]) -> int:
         is_help = any(argument.startswith("-") and argument not in ("-m", "--multirun") for argument in arguments)
         sys.argv = ["convert", *arguments, *([] if is_help else quiet)]
         try:
-            task()
+            with redirect_stderr(console.Scrubbed(sys.stderr)):
+                task()
         except KeyboardInterrupt:
             console.error("interrupted: nothing unfinished was kept")
             return ExitCode.INTERRUPTED

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -17,6 +18,19 @@ from runtime.terminal import printable
 
 progress_console = Console(stderr=True, highlight=False)
 result_console = Console(highlight=False)
+
+
+class Scrubbed:
+    """A stream that shows no secret of an address, whoever writes: Hydra prints the override that it does not take."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return self._stream.write(scrubbed(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def warn(message: str) -> None:

@@ -138,7 +138,8 @@ def execute(spec: JobSpec, is_stopped: Callable[[], bool] = lambda: False, slot:
             result = TaskResult("failed", 0.0, reason=str(error), exit_code=error.exit_code)
     if problem is not None:
         result = TaskResult(problem[0], 0.0, reason=problem[1])
-    return dataclasses.replace(result, seconds=seconds, said=said[-_SAID:])
+    reason = _without_secrets(spec, result.reason)
+    return dataclasses.replace(result, seconds=seconds, reason=reason, said=said[-_SAID:])
 
 
 def _without_secrets(spec: JobSpec, text: str) -> str:

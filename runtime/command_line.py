@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from runtime.address import scrubbed
 from runtime.answer import answer, begin, give_reason
 from runtime.errors import ExitCode, VoxportError
 from runtime.interrupts import catch_interrupts, was_interrupted
@@ -29,9 +30,9 @@ Main = Callable[[Sequence[str] | None], int]
 
 
 def explained(error: BaseException) -> tuple[str, ExitCode]:
-    """The sentence and the exit code for whatever ended a command."""
+    """The sentence, without the secret of an address, and the exit code for whatever ended a command."""
     sentence, code = _explained(error)
-    return printable(sentence), code
+    return printable(scrubbed(sentence)), code
 
 
 def _explained(error: BaseException) -> tuple[str, ExitCode]:

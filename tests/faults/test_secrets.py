@@ -177,3 +177,16 @@ def test_what_travels_to_a_worker_shows_no_secret_to_its_log():
     assert PASSWORD not in sent.to_json() + repr(sent) + repr(sent.secrets()) and isinstance(sent.secrets(), Secrets)
     came = JobSpec.from_json(sent.to_json(), sent.secrets())
     assert came == sent and came.tracking.address.revealed() == f"http://me:{PASSWORD}@host"
+
+
+def test_no_sentence_of_a_command_shows_a_secret(capsys, monkeypatch):
+    from convert.__main__ import main as convert_main
+    from runtime.command_line import explained
+
+    address = f"http://me:{PASSWORD}@host"
+    assert PASSWORD not in explained(ValueError(f"no way to {address}"))[0]
+    assert convert_main([f"tracking.uri=[{address}", "tracking=off"]) == 2
+    assert convert_main([f"tracking.url={address}"]) == 2
+    assert convert_main([f"tracking.uri=[{address}]"]) == 2
+    said = capsys.readouterr()
+    assert PASSWORD not in said.out + said.err and said.err.count("rror") >= 3
