@@ -99,7 +99,7 @@ def test_a_failed_writer_leaves_what_was_there_and_names_the_file_that_was_asked
     assert os.listdir(tmp_path) == ["out"]
 
 
-@pytest.mark.parametrize("command", ["run", "vocode", "audit"])
+@pytest.mark.parametrize("command", ["run", "vocode"])
 def test_commands_write_into_a_pipe_and_refuse_a_folder_at_once(fp32, tmp_path, capsys, command):
     bundle = str(fp32.bundle.path)
     np.savez(tmp_path / "in.npz", mel=np.zeros((1, 80, 64), np.float32))
@@ -107,9 +107,7 @@ def test_commands_write_into_a_pipe_and_refuse_a_folder_at_once(fp32, tmp_path, 
     arguments = {
         "run": ["run", bundle, str(tmp_path / "in.npz"), "OUT", "--engine", "onnx"],
         "vocode": ["vocode", bundle, str(tmp_path / "in.wav"), "OUT", "--engine", "onnx"],
-        "audit": ["audit", str(fp32.bundle.artefact(fp32.bundle.component())),
-                  "--inputs", str(tmp_path / "in.npz"), "--out", "OUT"],
-    }[command]  # fmt: skip
+    }[command]
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     reader, content = drained(fifo)
