@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from checkpoints import CheckpointError
-from checkpoints.files import sha256_of
+from checkpoints.files import refuse_pointer, sha256_of
 
 _SPEAKERS = ("speaker_ids.json", "speaker_ids.pth", "speakers.json", "speakers.pth")
 _LANGUAGES = ("language_ids.json",)
@@ -30,19 +30,21 @@ def read_companions(folder: Path) -> dict[str, Any]:
     for name in present:
         try:
             found.update(_read(folder / name))
-        except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError,
+                csv.Error) as error:  # fmt: skip
             raise CheckpointError(f"{folder / name} cannot be read: {error}") from error
     return found
 
 
 def _read(path: Path) -> dict[str, Any]:
+    refuse_pointer(path)
     if path.name == "phonemes.txt":  # "ID SYMBOL", one a line
-        lines = (line.rstrip("\n").split(" ", 1) for line in path.read_text(encoding="utf-8").splitlines())
+        lines = (line.rstrip("\n").split(" ", 1) for line in path.read_text(encoding="utf-8-sig").splitlines())
         return {
             "symbol_ids": {line[1]: int(line[0]) for line in lines if len(line) == 2 and not line[0].startswith("#")}
         }
     if path.name == "speaker_map.csv":  # "ID|DATASET|NAME|ALIAS…"
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             return {"speaker_ids": {row[2]: int(row[0]) for row in csv.reader(file, delimiter="|") if len(row) > 2}}
     listed = _mapping(path)
     if path.name in _LANGUAGES:
@@ -54,7 +56,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _mapping(path: Path) -> Mapping[Any, Any]:
     if path.suffix == ".json":
-        listed = json.loads(path.read_text(encoding="utf-8"))
+        listed = json.loads(path.read_text(encoding="utf-8-sig"))
     else:
         from checkpoints.pickles import load_pickle
 

@@ -18,6 +18,7 @@ import httpx
 from checkpoints import CheckpointError
 from checkpoints.catalogue import FileFacts
 from checkpoints.files import sha256_of
+from runtime.disk import DiskFull, full_disk_named
 from runtime.errors import MachineError
 
 # (bytes so far, bytes in all or None); called often
@@ -43,7 +44,7 @@ def download(url: str, target: Path, want: FileFacts, progress: Progress, ceilin
 
     A broken transfer resumes where it stopped, also in a later process (`target.part`). Raises Unavailable where
     the server cannot be reached (decided within 5 s), does not have the file or keeps breaking; IntegrityError
-    where size or hash differ, or the file is larger than `ceiling`.
+    where size or hash differ, or the file is larger than `ceiling`; DiskFull.
     """
     if url.startswith("file://"):
         _copy(Path(urllib.request.url2pathname(urllib.parse.urlsplit(url).path)), target, want)
@@ -57,7 +58,9 @@ def download(url: str, target: Path, want: FileFacts, progress: Progress, ceilin
             if attempt:
                 time.sleep(min(0.5 * 2 ** (attempt - 1), 8.0))
             try:
-                if _transfer(client, url, part, notes, want, progress, ceiling):
+                with full_disk_named(part.parent):
+                    is_whole = _transfer(client, url, part, notes, want, progress, ceiling)
+                if is_whole:
                     break
                 problem = "the transfer ended early"
             except httpx.HTTPStatusError as error:
@@ -65,6 +68,8 @@ def download(url: str, target: Path, want: FileFacts, progress: Progress, ceilin
                 problem = f"the server answered {status} {error.response.reason_phrase}"
                 if status < 500 and status != 429:
                     raise Unavailable(f"{url}: {problem}") from error
+            except DiskFull:
+                raise
             except (httpx.TransportError, OSError) as error:
                 problem = f"{type(error).__name__}: {error}"
         else:
@@ -177,7 +182,7 @@ def unpack(archive: Path, folder: Path, ceiling: int = CEILING_BYTES) -> None:
     Raises IntegrityError for a damaged archive, a member that climbs out, or contents above `ceiling`.
     """
     try:
-        with zipfile.ZipFile(archive) as stored:
+        with full_disk_named(folder), zipfile.ZipFile(archive) as stored:
             members = [info for info in stored.infolist() if not info.is_dir()]
             if sum(info.file_size for info in members) > ceiling:
                 raise IntegrityError(f"{archive.name} unpacks to more than {ceiling:,} bytes: it is not unpacked")
@@ -199,6 +204,6 @@ def unpack(archive: Path, folder: Path, ceiling: int = CEILING_BYTES) -> None:
                             raise IntegrityError(f"{archive.name}: {info.filename!r} is larger than it says")
                         file.write(chunk)
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
-        if isinstance(error, CheckpointError):
+        if isinstance(error, (CheckpointError, DiskFull)):
             raise
         raise IntegrityError(f"{archive.name} cannot be unpacked: {error}") from error

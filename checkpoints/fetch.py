@@ -28,7 +28,9 @@ from checkpoints.download import (
 )
 from checkpoints.files import sha256_of
 from runtime.cache import cache_folder as voxport_cache
+from runtime.disk import full_disk_named
 from runtime.files import write_text
+from runtime.tether import tethered
 
 LOCK_SECONDS = 3600.0
 _ORIGIN = ".source"
@@ -56,14 +58,14 @@ def fetch(entry: Entry, progress: Progress = lambda done, total: None) -> Path:
     """The checkpoint's folder, fetched from its first source that has it unless it is here already.
 
     Safe under several processes. Raises Unavailable where no source can be reached, IntegrityError where a file
-    is not what catalogue or lock say.
+    is not what catalogue or lock say, DiskFull.
     """
     present = cached(entry)
     if present:
         return present
     root = cache_folder()
     root.mkdir(parents=True, exist_ok=True)
-    with _one_process(root / f".{entry.name}.lock"):
+    with full_disk_named(root), _one_process(root / f".{entry.name}.lock"):
         present = cached(entry)
         if present:
             return present
@@ -152,7 +154,7 @@ def _from_pypi(source: Source, staging: Path) -> None:
     with tempfile.TemporaryDirectory(dir=staging) as folder:
         command = [*pip, "download", "--quiet", "--no-deps", "--only-binary", ":all:", *offline]
         command += ["--dest", folder, str(source.pypi)]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        result = subprocess.run(tethered(command), capture_output=True, text=True, check=False)
         wheels = list(Path(folder).glob("*.whl"))
         if result.returncode or len(wheels) != 1:
             reason = next((line for line in reversed(result.stderr.splitlines()) if line.strip()), "no wheel came")

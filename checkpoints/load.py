@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from checkpoints import CheckpointError
 from checkpoints.companions import read_companions
+from checkpoints.files import refuse_pointer
 from checkpoints.locate import LocatedCheckpoint
+from checkpoints.pickle_values import StandIn
 from checkpoints.pickles import load_npy_object, load_pickle
 
 # Where training programs put the state dict: Coqui and RTVC; jik876's HiFi-GAN; fairseq-like; RTVC's encoder.
@@ -95,6 +98,10 @@ def _stats(located: LocatedCheckpoint) -> dict[str, Any] | None:
     stats = load_npy_object(located.stats)
     if not isinstance(stats, dict) or not {"mel_mean", "mel_std"} <= set(stats):
         raise CheckpointError(f"{located.stats} does not hold mel_mean and mel_std")
+    for name in ("mel_mean", "mel_std"):
+        values = stats[name]
+        if not isinstance(values, np.ndarray) or values.ndim != 1 or not np.isfinite(values).all():
+            raise CheckpointError(f"{located.stats}: {name} is no list of finite numbers")
     return stats
 
 
@@ -109,13 +116,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, int]]:
     """Tensors, and the whole numbers beside them."""
     if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
+        refuse_pointer(path)
         try:
-            return fold_weight_norm(load_file(path)), {}
-        except SafetensorError as error:
+            tensors = load_file(path)
+        except Exception as error:  # its own error, and PyTorch's for a type that it lacks
             raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
+        return fold_weight_norm(tensors), {}
     saved = load_pickle(path)
     state = saved
     for key in _STATE_KEYS:
@@ -123,7 +131,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, int]]:
             state = saved[key]
             break
     if not isinstance(state, Mapping):
-        raise CheckpointError(f"{path} holds a {type(saved).__name__}, not a state dict")
+        kind = "whole object" if isinstance(saved, StandIn) else type(saved).__name__
+        raise CheckpointError(f"{path} holds a {kind}, not a state dict")
     tensors = {str(key): value.detach() for key, value in state.items() if isinstance(value, Tensor)}
     if not tensors:
         raise CheckpointError(f"{path} holds no tensors; its keys are: {', '.join(map(str, list(saved)[:8]))}")
@@ -151,6 +160,12 @@ def fold_weight_norm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
             continue
         if gain is None:
             raise CheckpointError(f"{key} has no gain beside it: the checkpoint's weight norm is incomplete")
-        kept = next((axis for axis in range(value.dim()) if gain.shape[axis] == value.shape[axis]), 0)
-        folded[folded_key] = torch._weight_norm(value, gain, kept)
+        kept = next((axis for axis, sizes in enumerate(zip(gain.shape, value.shape)) if sizes[0] == sizes[1]), 0)
+        try:
+            folded[folded_key] = torch._weight_norm(value, gain, kept)
+        except (RuntimeError, IndexError) as error:
+            raise CheckpointError(
+                f"{key} of shape {tuple(value.shape)} and type {value.dtype} does not fit its gain of shape "
+                f"{tuple(gain.shape)}: the checkpoint's weight norm is damaged"
+            ) from error
     return folded

@@ -13,7 +13,7 @@ from checkpoints.catalogue import ARCHITECTURES, BUNDLED, Entry, FileFacts, cata
 from checkpoints.companions import companion_hashes
 from checkpoints.download import IntegrityError, Progress, Unavailable
 from checkpoints.fetch import fetch, known_facts, origin
-from checkpoints.files import read_config, sha256_of
+from checkpoints.files import read_config, refuse_pointer, sha256_of
 from checkpoints.options import CheckpointOptions
 
 # The only weights that may stand in for others, and only where nobody named any.
@@ -106,6 +106,7 @@ def _require_family(entry: Entry, family: str) -> None:
 
 def _locate(entry: Entry, folder: Path, is_fallback: bool = False) -> LocatedCheckpoint:
     weights = _weight_file(folder)
+    refuse_pointer(weights)
     sha256 = sha256_of(weights)
     expected = known_facts(entry).get(weights.relative_to(folder).as_posix(), FileFacts()).sha256
     if expected is not None and sha256 != expected:
@@ -164,6 +165,7 @@ def _own(options: CheckpointOptions, family: str) -> LocatedCheckpoint:
     if path.resolve().is_relative_to(BUNDLED) and options.name is None:
         raise CheckpointError("for weights that ship with voxport pass checkpoint.source=bundled")
     weights = _weight_file(path) if path.is_dir() else path
+    refuse_pointer(weights)
     config_path = Path(options.config).expanduser() if options.config else _config_path(weights)
     config = read_config(config_path)
     config["companions"] = companion_hashes(weights.parent)
@@ -203,7 +205,7 @@ def _config_path(weights: Path) -> Path:
 def _stats(folder: Path, config: dict[str, Any]) -> Path | None:
     """Coqui's mean and variance statistics: the config's path is the trainer's, the file lies beside it."""
     named = (config.get("audio") or {}).get("stats_path")
-    if not named:
+    if not isinstance(named, str) or not named:
         return None
-    beside = (folder / Path(str(named)).name, folder / "scale_stats.npy")
+    beside = (folder / Path(named).name, folder / "scale_stats.npy")
     return next((path for path in beside if path.is_file()), None)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from checkpoints import CheckpointError
+from checkpoints.files import refuse_pointer
 
 _LAYERS = ("Conv", "ConvTranspose")
 
@@ -31,29 +32,35 @@ def read_onnx(path: Path) -> OnnxWeights:
     Raises CheckpointError for a file that is damaged or keeps its weights elsewhere.
     """
     import onnx
-    from google.protobuf.message import DecodeError
+
+    refuse_pointer(path)
+    try:
+        return _weights(onnx.load(path, load_external_data=False).graph)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path} {error}") from error.__cause__
+    except Exception as error:  # what a message says of itself can be wrong in many ways, its text no text
+        raise CheckpointError(f"{path} cannot be read as ONNX: {error}") from error
+
+
+def _weights(graph: Any) -> OnnxWeights:
+    import onnx
     from onnx import numpy_helper
 
-    try:
-        graph = onnx.load(path, load_external_data=False).graph
-    except (DecodeError, ValueError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be read as ONNX: {error}") from error
     if not graph.node:
-        raise CheckpointError(f"{path} holds no ONNX graph")
+        raise CheckpointError("holds no ONNX graph")
     tensors = {}
     for tensor in graph.initializer:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            raise CheckpointError(f"{path} keeps {tensor.name} in another file: voxport reads single-file ONNX voices")
+            raise CheckpointError(f"keeps {tensor.name} in another file: voxport reads single-file ONNX voices")
         try:
-            array = numpy_helper.to_array(tensor)
-        except (ValueError, TypeError) as error:
-            raise CheckpointError(f"{path} is damaged: {tensor.name}: {error}") from error
-        tensors[tensor.name] = torch.from_numpy(array.copy())
+            tensors[tensor.name] = torch.from_numpy(numpy_helper.to_array(tensor).copy())
+        except Exception as error:  # its dimensions, its type and its bytes disagree
+            raise CheckpointError(f"is damaged: {tensor.name}: {error}") from error
     weights = {name.strip("/"): value for name, value in tensors.items() if not name.startswith("onnx::")}
     layers: dict[str, dict[str, Any]] = {}
     for node in graph.node:
         module = ".".join(node.name.strip("/").split("/")[:-1])
-        if node.op_type in _LAYERS and node.input[1] in tensors:
+        if node.op_type in _LAYERS and len(node.input) > 1 and node.input[1] in tensors:
             # a second use of the layer has a counter at the end of its node's name and another path, or the same
             bias = node.input[2] if len(node.input) > 2 else ""
             module = bias.removesuffix(".bias") if bias.endswith(".bias") else module
@@ -61,6 +68,6 @@ def read_onnx(path: Path) -> OnnxWeights:
             if bias in tensors:
                 weights[f"{module}.bias"] = tensors[bias]
             layers[module] = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
-        elif node.op_type == "Gather" and module and node.input[0] in tensors:
+        elif node.op_type == "Gather" and module and node.input and node.input[0] in tensors:
             weights.setdefault(f"{module}.weight", tensors[node.input[0]])
     return OnnxWeights(weights, layers)

@@ -1,23 +1,40 @@
-"""Reads PyTorch pickles without running them: tensors, containers and numpy values come out, nothing is called.
+"""Reads PyTorch pickles without running them: tensors, containers and numpy values come out.
 
-Coqui's trainer pickles its config object and numpy losses beside the weights, which `weights_only=True` refuses.
-Here every class that is not on the list becomes an inert stand-in, and a pickle that wants to *call*
-something not on the list (the way a malicious one starts a shell) is refused with a sentence.
+PyTorch's own restricted unpickler reads them, a copy of each that programs.py has checked. It refuses what Coqui's
+trainer pickles beside the weights, its config object and numpy losses: here every unknown class becomes an inert
+stand-in, numbers of numpy are made from their bytes, and a pickle that wants to *call* anything else (the way a
+malicious one starts a shell) is refused with a sentence. A pickle gets hold of nothing that two loads share and that
+could be changed.
 """
 
 from __future__ import annotations
 
-import collections
-import pickle
+import io
+import math
+import threading
 import types
-import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch import _weights_only_unpickler as restricted
+from torch.serialization import StorageType, safe_globals
 
 from checkpoints import CheckpointError
+from checkpoints.archives import check_archive
+from checkpoints.files import refuse_pointer
+from checkpoints.pickle_machine import Unreadable, WantsToRun
+from checkpoints.pickle_values import ALIASES, Refuses, Values, are_sizes
+from checkpoints.programs import rewrite
+
+# PyTorch's table of what a pickle may name is one for the process.
+_ONE_AT_A_TIME = threading.Lock()
+_NATIVE = frozenset(
+    name for name, value in restricted._get_allowed_globals().items() if isinstance(value, (torch.dtype, StorageType))
+)
 
 
 def load_pickle(path: Path) -> Any:
@@ -25,141 +42,126 @@ def load_pickle(path: Path) -> Any:
 
     Raises CheckpointError for a file that is damaged, is a TorchScript program, or wants to run code.
     """
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
-                raise CheckpointError(f"{path} is a TorchScript program, not a checkpoint: it is not loaded")
+    refuse_pointer(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=False, pickle_module=_RESTRICTED)
-    except _WantsToCall as error:
+        return _Load(check_archive(path)).of(path)
+    except WantsToRun as error:
         raise CheckpointError(
-            f"{path} wants to run {error} while it is read, which no honest checkpoint does: it is not loaded"
+            f"{path} wants to run {_short(error)} while it is read, which no honest checkpoint does: it is not loaded"
         ) from None
     except CheckpointError:
         raise
     except Exception as error:  # a damaged pickle can raise nearly anything
-        raise CheckpointError(f"{path} cannot be read as a PyTorch checkpoint: {error}") from error
-
-
-class _WantsToCall(Exception):
-    """Names what a pickle wanted to call."""
-
-
-class _Refuses(type):
-    """Metaclass of stand-ins: an instance may be made by NEWOBJ (state only), never by a call (REDUCE)."""
-
-    def __call__(cls, *args: object, **kwargs: object) -> Any:
-        raise _WantsToCall(f"{cls.__module__}.{cls.__qualname__}")
-
-
-class StandIn(metaclass=_Refuses):
-    """Takes the place of an instance of an unknown class and forgets its state."""
-
-    def __new__(cls, *args: object, **kwargs: object) -> StandIn:
-        return object.__new__(cls)
-
-    def __setstate__(self, state: object) -> None:
-        pass
-
-    def __setitem__(self, key: object, value: object) -> None:
-        pass
-
-    def append(self, value: object) -> None:
-        pass
-
-    def extend(self, values: object) -> None:
-        pass
-
-    def __repr__(self) -> str:
-        return f"<stand-in for {type(self).__module__}.{type(self).__qualname__}>"
-
-
-def _numpy_scalar(dtype: np.dtype, raw: bytes = b"") -> Any:
-    """numpy's own `scalar` unpickles objects on its way: take plain numbers only."""
-    if not isinstance(dtype, np.dtype) or dtype.kind not in "biufc":
-        raise _WantsToCall(f"numpy scalar of dtype {dtype}")
-    return np.frombuffer(raw, dtype=dtype, count=1)[0]
-
-
-def _numpy_array(subtype: type, shape: tuple[int, ...], typecode: bytes) -> np.ndarray:
-    """An empty array that the pickle then fills by its state."""
-    if subtype is not np.ndarray:
-        raise _WantsToCall(f"numpy array of type {subtype}")
-    return np.ndarray((0,), dtype=np.uint8)
-
-
-def _latin1(text: str, encoding: str = "latin1") -> bytes:
-    """How protocol 2 spells bytes."""
-    return text.encode("latin1")
-
-
-def _default_dict(*_: object) -> collections.defaultdict:
-    return collections.defaultdict()
-
-
-_ALLOWED: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): collections.OrderedDict,
-    ("collections", "defaultdict"): _default_dict,
-    ("collections", "Counter"): collections.Counter,
-    ("builtins", "set"): set,
-    ("builtins", "frozenset"): frozenset,
-    ("builtins", "complex"): complex,
-    ("builtins", "slice"): slice,
-    ("builtins", "bytearray"): bytearray,
-    ("_codecs", "encode"): _latin1,
-    ("torch", "Size"): torch.Size,
-    ("torch", "device"): torch.device,
-    ("torch._utils", "_rebuild_tensor"): torch._utils._rebuild_tensor,
-    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
-    ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
-    ("torch.serialization", "_get_layout"): torch.serialization._get_layout,
-    ("numpy", "dtype"): np.dtype,
-    ("numpy", "ndarray"): np.ndarray,
-    **{(f"numpy.{core}.multiarray", "scalar"): _numpy_scalar for core in ("core", "_core")},
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _numpy_array for core in ("core", "_core")},
-}
-# default_factory of a defaultdict: named by the pickle, never called here
-_BUILTIN_TYPES = {name: getattr(__import__("builtins"), name) for name in ("list", "dict", "int", "float", "str")}
-
-
-class _RestrictedUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        module = {"__builtin__": "builtins", "copy_reg": "copyreg"}.get(module, module)
-        if (module, name) in _ALLOWED:
-            return _ALLOWED[module, name]
-        if module == "builtins" and name in _BUILTIN_TYPES:
-            return _BUILTIN_TYPES[name]
-        if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
-            return getattr(torch, name)
-        return _Refuses(name.rpartition(".")[2], (StandIn,), {"__module__": module, "__qualname__": name})
-
-
-def _load(file: Any, **options: Any) -> Any:
-    return _RestrictedUnpickler(file, **options).load()
-
-
-_RESTRICTED = types.ModuleType("restricted_pickle")
-_RESTRICTED.Unpickler = _RestrictedUnpickler  # type: ignore[attr-defined]
-_RESTRICTED.load = _load  # type: ignore[attr-defined]
+        raise CheckpointError(f"{path} cannot be read as a PyTorch checkpoint: {_short(error)}") from error
 
 
 def load_npy_object(path: Path) -> Any:
-    """The Python object in a `.npy` file, such as the `scale_stats.npy` of Coqui models; nothing is called.
+    """The array or the Python object in a `.npy` file, such as the `scale_stats.npy` of Coqui models; nothing is
+    called.
 
     Raises CheckpointError for a file that is damaged or wants to run code.
     """
+    refuse_pointer(path)
     try:
         with path.open("rb") as file:
-            version = np.lib.format.read_magic(file)
-            read_header = {
-                (1, 0): np.lib.format.read_array_header_1_0,
-                (2, 0): np.lib.format.read_array_header_2_0,
-            }[version]
-            _, _, dtype = read_header(file)
-            if not dtype.hasobject:
-                return np.load(path, allow_pickle=False)
-            return _load(file).item()
-    except _WantsToCall as error:
-        raise CheckpointError(f"{path} wants to run {error} while it is read: it is not loaded") from None
-    except (OSError, KeyError, ValueError, pickle.UnpicklingError, AttributeError, EOFError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
+            shape, dtype = _npy_header(file)
+            if dtype.hasobject:
+                (value,) = _Load(path.stat().st_size).next_in(file).objects
+                return value
+            if dtype.kind not in "biufc" or math.prod(shape) * dtype.itemsize > path.stat().st_size:
+                raise Unreadable(f"it claims an array of {dtype.str} and shape {shape}, which it does not hold")
+            return np.load(path, allow_pickle=False)
+    except WantsToRun as error:
+        raise CheckpointError(f"{path} wants to run {_short(error)} while it is read: it is not loaded") from None
+    except Exception as error:
+        raise CheckpointError(f"{path} cannot be read as an array: {_short(error)}") from error
+
+
+def _npy_header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
+    version = np.lib.format.read_magic(file)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+    if read is None:
+        raise Unreadable(f"its format is {version}")
+    shape, _, dtype = read(file)
+    return shape, dtype
+
+
+def _is_view(part: Any) -> bool:
+    """(name, offset, count), as PyTorch before 0.4 wrote them."""
+    return type(part) is tuple and len(part) == 3 and type(part[0]) in (int, str) and are_sizes(part[1:])
+
+
+def _short(error: Exception) -> str:
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return text if len(text) <= 300 else f"{text[:300]}…"
+
+
+class _Load:
+    """The pickles of one file."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size  # of the file's contents, unpacked
+        self._storages: set[int | str] = set()
+        self._stored = 0
+        self._values = Values(size)
+
+    def of(self, path: Path) -> Any:
+        module = types.ModuleType("voxport_pickles")
+        module.Unpickler = self._unpickler()  # type: ignore[attr-defined]
+        module.load = self._header  # type: ignore[attr-defined]
+        return self._guarded(lambda: torch.load(path, map_location="cpu", weights_only=False, pickle_module=module))
+
+    def next_in(self, file: BinaryIO) -> Any:
+        return self._guarded(lambda: self._unpickler()(file).load())
+
+    def _guarded(self, read: Callable[[], Any]) -> Any:
+        names: list[Any] = [(getattr(self._values, alias), f"voxport.{alias}") for alias in ALIASES]
+        with _ONE_AT_A_TIME, safe_globals(names):
+            value = read()
+        self._values.finish()
+        return value
+
+    def _unpickler(self) -> type[restricted.Unpickler]:
+        outer = self
+
+        class Unpickler(restricted.Unpickler):
+            def __init__(self, file: BinaryIO, *, encoding: str = "utf-8") -> None:
+                super().__init__(io.BytesIO(rewrite(file, _NATIVE)), encoding=encoding)
+
+            def load(self) -> Any:
+                read_storage = self.persistent_load
+                self.persistent_load = lambda key: outer._storage(key, read_storage)  # type: ignore[method-assign]
+                return super().load()
+
+        return Unpickler
+
+    def _header(self, file: BinaryIO, *, encoding: str = "utf-8") -> Any:
+        """The small pickles around the one of the legacy formats: numbers, and lists of what has cheap hashes."""
+        value = self._unpickler()(file, encoding=encoding).load()
+        parts = [value] if type(value) not in (list, tuple) else value
+        parts = [part for group in parts for part in (group if type(group) is tuple else (group,))]
+        if not all(type(part) in (int, str, dict, type(None), StorageType, Refuses) for part in parts):
+            raise Unreadable("its header holds what none has")
+        return value
+
+    def _storage(self, key: Any, read: Callable[[Any], Any]) -> Any:
+        if type(key) is int:  # the tar format: what is read has been measured by its file
+            found = read(key)
+            if isinstance(found, Tensor):
+                self._values.account(found.numel() * found.element_size(), found.untyped_storage().nbytes())
+            return found
+        if type(key) is not tuple or not 5 <= len(key) <= 6 or key[0] != "storage":
+            raise Unreadable("its pickle asks for something else than a storage")
+        _, kind, name, location, count, *view = key
+        if (type(kind), type(location), type(count)) != (StorageType, str, int) or type(name) not in (int, str):
+            raise Unreadable("its pickle describes a storage as none is")
+        if view and view[0] is not None and not _is_view(view[0]):
+            raise Unreadable("its pickle describes a part of a storage as none is")
+        if count < 0:
+            raise Unreadable(f"its storage {name} has a length of {count}")
+        if name not in self._storages:
+            self._storages.add(name)
+            self._stored += count * kind.dtype.itemsize
+        if self._stored > self._size:
+            raise Unreadable(f"its storages claim more than the {self._size} bytes of the file")
+        return read(key)

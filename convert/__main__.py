@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import conf
 from convert import console
 from convert.overrides import OverrideError, check
+from runtime.address import Address
 from runtime.command_line import answered, run
 from runtime.errors import ExitCode
 
@@ -44,6 +45,7 @@ def _run_hydra(arguments: list[str]) -> int:
     from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    from convert.recorded import expressions_of
     from convert.schema import Job, register
     from converters.options import ConversionError, Impossible
 
@@ -72,6 +74,8 @@ def _run_hydra(arguments: list[str]) -> int:
             codes.append(ExitCode.USAGE)
             return
         assert isinstance(job, Job)
+        expressions = expressions_of(config)
+        job.tracking.uri = Address(job.tracking.uri, expressions.get(("tracking", "uri"), ""))
         if job.suite.name:
             from hydra.core.hydra_config import HydraConfig
 
@@ -79,7 +83,7 @@ def _run_hydra(arguments: list[str]) -> int:
 
             codes.append(run_suite(job, list(HydraConfig.get().overrides.task)))
             return
-        outcome = show(job)
+        outcome = show(job, expressions)
         if isinstance(outcome, ExitCode):
             codes.append(outcome)
             return
@@ -89,7 +93,7 @@ def _run_hydra(arguments: list[str]) -> int:
     # Hydra wants folders for its logs and sweeps: they go where nobody looks, the working directory stays clean.
     with tempfile.TemporaryDirectory(prefix="voxport-hydra-") as folder:
         quiet = [f"hydra.run.dir={folder}", f"hydra.sweep.dir={folder}"]
-        quiet += ["hydra/job_logging=none", "hydra/hydra_logging=none"]
+        quiet += ["hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none"]
         is_help = any(argument.startswith("-") and argument not in ("-m", "--multirun") for argument in arguments)
         sys.argv = ["convert", *arguments, *([] if is_help else quiet)]
         try:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from runtime.address import scrubbed
 from runtime.answer import give_reason
 from runtime.interrupts import stop_if_interrupted
 
@@ -18,11 +19,12 @@ result_console = Console(highlight=False)
 
 
 def warn(message: str) -> None:
-    progress_console.print(f"[bold yellow]warning[/] {escape(message)}")
+    progress_console.print(f"[bold yellow]warning[/] {escape(scrubbed(message))}")
 
 
 def error(message: str) -> None:
     """Says what was wrong, to the person and to the process that started this one."""
+    message = scrubbed(message)
     give_reason(message)
     progress_console.print(f"[bold red]error[/] {escape(message)}")
 

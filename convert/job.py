@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
-import subprocess
-import sys
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+import os
+import tempfile
+from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from checkpoints.locate import LocatedCheckpoint, locate
 from convert import console
 from convert.key import bundle_key, bundle_name
+from convert.lowering import Lowering
+from convert.recorded import Expressions, recorded
 from convert.schema import Job
 from reports.record import JobRecord, read_record, write_record
-from reports.tracked import is_tracked, mark_untracked
+from reports.tracked import is_tracked, mark_untracked, sync_hint
 from reports.worker import ReportWorker, WorkerError
-from runtime.bundle import GOLDENS, Bundle, BundleError, open_bundle, publish, staging
+from runtime.bundle import GOLDENS, Bundle, BundleError, open_bundle
+from runtime.cache import NoHome, cache_folder
+from runtime.disk import full_disk_named
 from runtime.files import write_json
 from runtime.gates import GateResult, judge, kind_of
 from runtime.measure import (
@@ -33,6 +38,7 @@ from runtime.measure import (
     read_measurement,
     write_measurement,
 )
+from runtime.staging import REJECTED, publish, staging, sweep
 
 
 @dataclass(frozen=True)
@@ -50,8 +56,10 @@ class Outcome:
         return all(gate.passed for gate in self.gates)
 
 
-def run_job(job: Job) -> Outcome:
+def run_job(job: Job, expressions: Expressions = MappingProxyType({})) -> Outcome:
     """Converts (or reuses), measures, gates, reports and logs. A bundle that misses a gate goes to `rejected/`.
+
+    expressions: of the settings that came from the environment, which are kept in place of their values.
 
     Raises the errors of the floors below; nothing that looks finished is left behind by any of them.
     """
@@ -66,38 +74,65 @@ def run_job(job: Job) -> Outcome:
         }
     key = bundle_key(job, located, parts)
     name = bundle_name(job, located, key)
+    places = _places(output)
+    sweep(output)
     existing = None if job.force else _existing(output, name, key)
     if existing is not None:
         known = _known_measurements(job, existing)
         if known is not None:
-            return _reuse(job, existing, known, output, stages)
-    with ReportWorker(job.tracking) as worker, staging(output, name) as scratch, Lowering() as lowering:
+            with full_disk_named(*places):
+                return _reuse(job, expressions, existing, known, output, stages)
+    with (
+        ReportWorker(job.tracking) as worker,
+        staging(output, name) as scratch,
+        Lowering() as lowering,
+        full_disk_named(*places),  # innermost: while the disk is full still
+    ):
         bundle = existing or _convert(job, located, parts, scratch / name, key, stages, lowering)
         measurements = _measure(job, bundle, stages, worker, lowering)
         gates = _judge(job, bundle, measurements)
         _audit(job, bundle, stages)
         with stages.stage("report"):
-            _report(job, bundle, measurements, gates, stages.seconds, worker)
-        if job.force:
-            _discard(output, name)
-        bundle = publish(bundle, _place(output, gates))
+            _report(recorded(job, expressions), bundle, measurements, gates, stages.seconds, worker)
+        if job.tracking.enabled:
+            mark_untracked(bundle.measured, job.tracking)  # killed from here on, `sync` delivers it
+        replaces = job.force or existing is not None
+        bundle = publish(bundle, output, is_rejected=_is_rejected(gates), replaces=replaces)
         if job.tracking.enabled:
             _track(job, bundle, worker, stages)
     return Outcome(bundle, tuple(measurements), tuple(gates), False, stages.seconds)
 
 
-def _reuse(job: Job, bundle: Bundle, measurements: list[Measurement], output: Path, stages: console.Stages) -> Outcome:
+def _places(output: Path) -> list[Path]:
+    """Where a job writes: one of their disks is meant where a library says no more than that one is full."""
+    places = [output, Path(tempfile.gettempdir())]
+    with suppress(NoHome):
+        places.append(cache_folder())
+    return places
+
+
+def _reuse(
+    job: Job,
+    expressions: Expressions,
+    bundle: Bundle,
+    measurements: list[Measurement],
+    output: Path,
+    stages: console.Stages,
+) -> Outcome:
     """A job whose bundle and measurements are there: only thresholds may have changed, or MLflow may lack it."""
     gates = _judge(job, bundle, measurements)
-    bundle = publish(bundle, _place(output, gates))
+    bundle = publish(bundle, output, is_rejected=_is_rejected(gates), replaces=True)
     record = read_record(bundle)
     is_stale = _audit(job, bundle, stages) or record is None or record.gates != tuple(gates)
     is_unlogged = job.tracking.enabled and not is_tracked(bundle, measurements, job.tracking)
+    if is_unlogged:
+        mark_untracked(bundle.measured, job.tracking)
     if is_stale or is_unlogged:
         with ReportWorker(job.tracking) as worker:
             if is_stale:
                 with stages.stage("report"):
-                    _report(job, bundle, measurements, gates, record.seconds if record else {}, worker)
+                    seconds = record.seconds if record else {}
+                    _report(recorded(job, expressions), bundle, measurements, gates, seconds, worker)
             if is_unlogged:
                 _track(job, bundle, worker, stages)
     return Outcome(bundle, tuple(measurements), tuple(gates), True, stages.seconds)
@@ -114,12 +149,12 @@ def _audit(job: Job, bundle: Bundle, stages: console.Stages) -> bool:
     return True
 
 
-def _place(output: Path, gates: list[GateResult]) -> Path:
-    return output if all(gate.passed for gate in gates) else output / "rejected"
+def _is_rejected(gates: list[GateResult]) -> bool:
+    return not all(gate.passed for gate in gates)
 
 
 def _report(
-    job: Job,
+    config: dict[str, Any],
     bundle: Bundle,
     measurements: list[Measurement],
     gates: list[GateResult],
@@ -127,11 +162,13 @@ def _report(
     worker: ReportWorker,
 ) -> None:
     names = tuple(measurement_path(bundle, m.engine, m.chunk_frames).name for m in measurements)
-    record = JobRecord(dataclasses.asdict(job), tuple(gates), dict(seconds), names)
+    record = JobRecord(config, tuple(gates), dict(seconds), names)
     write_record(bundle.measured, record)
     try:
         worker.report(bundle.path)
     except WorkerError as error:
+        if error.full is not None:
+            raise OSError(error.full, os.strerror(error.full)) from error
         console.warn(f"the report could not be written: {error}")
 
 
@@ -142,55 +179,21 @@ def _track(job: Job, bundle: Bundle, worker: ReportWorker, stages: console.Stage
             worker.track(bundle.path)
     except WorkerError as error:
         mark_untracked(bundle.measured, job.tracking, str(error))
-        console.warn(f"{error}\nThe result is kept beside the bundle; send it later with: python -m reports sync")
+        console.warn(f"{error}\nThe result is kept beside the bundle; {sync_hint(job.tracking)}")
 
 
 def _existing(output: Path, name: str, key: str) -> Bundle | None:
-    """A finished bundle of this key, accepted or rejected; a damaged one is converted anew."""
-    for parent in (output, output / "rejected"):
+    """A finished bundle of this key, accepted or rejected; a damaged one is converted anew, and replaced then."""
+    for parent in (output, output / REJECTED):
         if (parent / name).is_dir():
             try:
                 bundle = open_bundle(parent / name)
             except BundleError as error:
                 console.warn(f"{error}: it is converted anew")
-                _discard(output, name)
-                return None
+                continue
             if bundle.manifest.key == key:
                 return bundle
     return None
-
-
-def _discard(output: Path, name: str) -> None:
-    for parent in (output, output / "rejected"):
-        for path in (parent / name, parent / f"{name}.measured"):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-class Lowering:
-    """`python -m runtime lower` beside the job: the ONNX engine then finds the program in the cache.
-
-    Nothing depends on it: what it did not do, or could not, the engine does itself and says why.
-    """
-
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self, artefacts: Sequence[Path]) -> None:
-        command = [sys.executable, "-m", "runtime", "lower", *map(str, artefacts)]
-        quiet = subprocess.DEVNULL
-        self._process = subprocess.Popen(command, stdout=quiet, stderr=quiet, start_new_session=True)
-
-    def wait(self) -> None:
-        if self._process is not None:
-            self._process.wait()
-
-    def __enter__(self) -> Lowering:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
 
 
 def _convert(

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from convert import console
 from convert.job import Outcome, run_job
+from convert.recorded import Expressions
 from convert.schema import Job
 from reports.options import TrackingOptions
 from runtime.answer import answer
@@ -19,10 +20,10 @@ from runtime.errors import ExitCode
 from runtime.measure import Measurement
 
 
-def show(job: Job) -> Outcome | ExitCode:
+def show(job: Job, expressions: Expressions) -> Outcome | ExitCode:
     """What the job ended with, or the code of the error that it prints."""
     try:
-        outcome = run_job(job)
+        outcome = run_job(job, expressions)
     except Exception as error:
         sentence, code = explained(error)
         console.error(sentence)

@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from checkpoints.load import load
+from checkpoints.load import LoadedCheckpoint, load
 from checkpoints.locate import LocatedCheckpoint
 from convert.key import bundle_name, versions
 from convert.schema import Job
 from converters.chosen import Chosen, take_chosen
 from converters.component import Component, family, format_, voice_family
 from converters.export import export_reference, reference_size
+from converters.fitting import fitting
 from converters.goldens import SAMPLED_FRAMES, clip_goldens
 from converters.options import CUSTOM_LAYER_FOLDER, TWIN_FOLDER, ConversionError
 from converters.streaming import streaming_component, truncation_db
@@ -59,22 +60,23 @@ class Original:
 
 def load_original(job: Job, located: LocatedCheckpoint, others: Mapping[str, LocatedCheckpoint]) -> Original:
     """Reads the checkpoints and builds the families' components from them."""
-    module, components = _components(job, located)
+    module, components, checkpoint = _components(job, located)
     parameters = _parameters(module)
     speaking = voice_family(job.model.family)
     if speaking is None:
         _require_time(job, components)
         return Original(components, parameters)
-    tables = {name: table.numpy() for name, table in speaking.tables(module).items()}
-    voice = speaking.voice(module)
+    with fitting(checkpoint):
+        tables = {name: table.numpy() for name, table in speaking.tables(module).items()}
+        voice = speaking.voice(module)
     if "vocoder" in others:
-        vocoder, playing = _components(job, others["vocoder"])
+        vocoder, playing, _ = _components(job, others["vocoder"])
         voice = with_vocoder(voice, playing[0])
         components, parameters = (*components, *playing), parameters + _parameters(vocoder)
     elif not voice.last:
         raise ConversionError(f"family {job.model.family} makes a mel: choose what plays it with model.vocoder.family")
     if "speaker_encoder" in others:
-        encoder, (embedding,) = _components(job, others["speaker_encoder"])
+        encoder, (embedding,), _ = _components(job, others["speaker_encoder"])
         voice, embedding = with_speaker_encoder(voice, embedding)
         components, parameters = (*components, embedding), parameters + _parameters(encoder)
     _require_time(job, components)
@@ -86,11 +88,12 @@ def _require_time(job: Job, components: Sequence[Component]) -> None:
         raise ConversionError(f"family {job.model.family} has no component with an axis of time: it cannot be streamed")
 
 
-def _components(job: Job, located: LocatedCheckpoint) -> tuple[nn.Module, tuple[Component, ...]]:
+def _components(job: Job, located: LocatedCheckpoint) -> tuple[nn.Module, tuple[Component, ...], LoadedCheckpoint]:
     torch.manual_seed(0)  # of weights that are drawn
     checkpoint, architecture = load(located), family(located.family)
-    module = architecture.load(checkpoint)
-    return module, tuple(architecture.components(module, checkpoint, job.shape))
+    with fitting(checkpoint):
+        module = architecture.load(checkpoint)
+        return module, tuple(architecture.components(module, checkpoint, job.shape)), checkpoint
 
 
 def _parameters(module: nn.Module) -> int:

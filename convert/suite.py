@@ -28,8 +28,9 @@ from convert.schema import Job, SuiteOptions
 from convert.task import JobSpec, TaskResult
 from converters.options import ConversionError, Impossible, check_pair
 from reports.options import TrackingOptions
+from reports.record import read_job
 from reports.suite import VERDICTS, SuiteResult, SuiteRow, facts_of, tell_github, write_suite
-from reports.tracked import mark_untracked
+from reports.tracked import is_tracked, mark_untracked, sync_hint
 from reports.worker import ReportWorker, WorkerError
 from runtime.bundle import Bundle, open_bundle
 from runtime.errors import ExitCode
@@ -96,6 +97,8 @@ def run_suite(job: Job, extra: Sequence[str]) -> int:
             code = ExitCode.INTERRUPTED
         result = SuiteResult(job.suite.name, started.isoformat(timespec="seconds"), tuple(night.rows()), drifted)
         write_suite(result, folder)
+        if tracking.enabled and code is None:
+            mark_untracked(folder, tracking)  # killed from here on, `sync` delivers the night
         try:
             result = night.finish(result, worker) if code is None else result
         except KeyboardInterrupt:
@@ -150,6 +153,7 @@ class _Night:
                     is_converted = number not in self.done
                     row = self._row(number, future.result())
                     self.done[number] = row
+                    self._mark(row, machines)
                     if is_converted and machines.measures_apart and row.verdict == "passed":
                         waiting[machines.submit(self._measured(number, row))] = number
                         row = self.done[number] = dataclasses.replace(row, verdict="running")
@@ -159,6 +163,14 @@ class _Night:
                 machines.running()
                 if live is not None:
                     live.update(_table(self.rows(), self.job.suite.name))
+
+    def _mark(self, row: SuiteRow, machines: Runner) -> None:
+        """What this process will log: `sync` does it where this process is killed before."""
+        if not self.tracking.enabled or not machines.shares_disk or row.bundle is None:
+            return
+        bundle, _, measurements = read_job(Path(row.bundle))
+        if not is_tracked(bundle, measurements, self.tracking):
+            mark_untracked(bundle.measured, self.tracking)
 
     def rows(self) -> list[SuiteRow]:
         """What is known of each job, in order."""
@@ -196,7 +208,7 @@ class _Night:
                 worker.track_night(self.folder)
         except WorkerError as error:
             if not problem:
-                console.warn(f"{error}\nThe results are kept; send them later with: python -m reports sync")
+                console.warn(f"{error}\nThe results are kept; {sync_hint(self.tracking)}")
             mark_untracked(self.folder, self.tracking, str(error))
             worker.draw_night(self.folder)
         return result
@@ -214,7 +226,7 @@ class _Night:
             row = dataclasses.replace(row, facts=facts_of(bundle.path, self.tracking))
         except WorkerError as error:
             mark_untracked(bundle.measured, self.tracking, str(error))
-            console.warn(f"{error}\nThe results are kept; send them later with: python -m reports sync")
+            console.warn(f"{error}\nThe results are kept; {sync_hint(self.tracking)}")
             return row, str(error)
         if row.verdict != "passed":
             return row, problem

@@ -32,7 +32,17 @@ SCHEMA_VERSION = 1
 _POLL_SECONDS = 0.1
 _LOOK_SECONDS = 1.0  # between two looks at the memory
 _GRACE_SECONDS = 20.0  # between being told to stop and being killed
+_URI = "VOXPORT_TRACKING_URI"  # in the environment of a job: an address that has a secret
+_SHORTEST_SECRET = 8  # a forwarded variable as short as "1" or "true" is in every text
 _SAID = 20_000  # characters of a job's output that travel
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """What a job needs and no log may show: Dask prints the arguments of a task that fails."""
+
+    uri: str = field(repr=False)
+    environment: dict[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -49,20 +59,29 @@ class JobSpec:
     limit_s: float = 1800.0
     memory_gb: float = 0.0
     threads: int = 0
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict, repr=False)
     is_pinned: bool = False
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self))
+        """Without what nobody may read on the way: the secret of the address, and the environment."""
+        return json.dumps({**dataclasses.asdict(self), "environment": {}})
+
+    def secrets(self) -> Secrets:
+        """What travels beside the JSON."""
+        return Secrets(self.tracking.address.revealed(), self.environment)
 
     @classmethod
-    def from_json(cls, text: str) -> JobSpec:
+    def from_json(cls, text: str, secrets: Secrets | None = None) -> JobSpec:
         """Raises ValueError for a job of another voxport."""
         row = json.loads(text)
         if row.get("schema_version") != SCHEMA_VERSION:
             raise ValueError(f"a job of schema {row.get('schema_version')!r}; this voxport takes {SCHEMA_VERSION}")
-        return TypeAdapter(cls).validate_python(row)
+        spec = TypeAdapter(cls).validate_python(row)
+        if secrets is None:
+            return spec
+        tracking = dataclasses.replace(spec.tracking, uri=secrets.uri)
+        return dataclasses.replace(spec, tracking=tracking, environment=secrets.environment)
 
 
 @dataclass(frozen=True)
@@ -112,7 +131,7 @@ def execute(spec: JobSpec, is_stopped: Callable[[], bool] = lambda: False, slot:
             _keep_to_its_cores(process.pid, slot, spec.threads)
             problem = _watched(process, spec, started, is_stopped)
         seconds = time.monotonic() - started
-        said = err.read_text(errors="replace")
+        said = _without_secrets(spec, err.read_text(errors="replace"))
         try:
             result = _result(spec, read_answer(answered), process.returncode, said)
         except (BundleError, MachineError) as error:
@@ -122,18 +141,28 @@ def execute(spec: JobSpec, is_stopped: Callable[[], bool] = lambda: False, slot:
     return dataclasses.replace(result, seconds=seconds, said=said[-_SAID:])
 
 
+def _without_secrets(spec: JobSpec, text: str) -> str:
+    """What a job printed, whatever it was that printed."""
+    for value in spec.environment.values():
+        if len(value) >= _SHORTEST_SECRET:
+            text = text.replace(value, "***")
+    return spec.tracking.address.scrubbed(text)
+
+
 def _command(spec: JobSpec, output: Path) -> list[str]:
-    tracking = spec.tracking
+    tracking, uri = spec.tracking, str(spec.tracking.uri)
+    if tracking.address.has_secret:  # anybody on this machine can read a command line
+        uri = f"${{oc.env:{_URI}}}"
     if spec.kind == "judge":
         (run,) = spec.overrides
         command = [sys.executable, "-m", "reports", "judge", run, "--measure", "--output", str(output)]
         tags = [text for name, value in tracking.tags.items() for text in ("--tag", f"{name}={value}")]
-        return [*command, "--uri", tracking.uri, "--experiment", tracking.experiment, *tags]
+        return [*command, "--uri", uri, "--experiment", tracking.experiment, *tags]
     where = [f"output={_quoted(str(output))}"]
     if not tracking.enabled:
         return [sys.executable, "-m", "convert", *spec.overrides, *where, "tracking=off"]
     tags = [",".join(f"{name}:{_quoted(value)}" for name, value in tracking.tags.items())]
-    where += [f"tracking.uri={_quoted(tracking.uri)}", f"tracking.experiment={_quoted(tracking.experiment)}"]
+    where += [f"tracking.uri={_quoted(uri)}", f"tracking.experiment={_quoted(tracking.experiment)}"]
     return [sys.executable, "-m", "convert", *spec.overrides, *where, f"+tracking.tags={{{tags[0]}}}"]
 
 
@@ -146,6 +175,8 @@ def _environment(spec: JobSpec) -> dict[str, str]:
     own = {TETHER: "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     if spec.threads:
         own["OMP_NUM_THREADS"] = str(spec.threads)
+    if spec.tracking.enabled and spec.tracking.address.has_secret:
+        own[_URI] = spec.tracking.address.revealed()
     return {**os.environ, **own, **spec.environment}
 
 

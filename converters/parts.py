@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
+from checkpoints import CheckpointError
 from checkpoints.load import LoadedCheckpoint
 from converters.component import Component
+from converters.fitting import SettingsError, check_number
 from converters.options import Shape
 from ops.streaming import Input, frames_reached
 from runtime.audio import MelSettings
@@ -84,9 +87,23 @@ def embedding(name: str, channels: int) -> tuple[TensorSpec, ...]:
 
 
 def known_settings(kind: type[Settings], given: Mapping[str, Any]) -> Settings:
-    """A family's dataclass of settings from a config that holds more; what is not set there keeps its default."""
+    """A family's dataclass of settings from a config that holds more; what is not set there keeps its default.
+
+    Raises SettingsError for a value of another type than the dataclass states, or one that is negative, not finite or
+    beyond all sense.
+    """
     known = {item.name for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    return kind(**{name: value for name, value in given.items() if name in known and value is not None})
+    values = {name: value for name, value in given.items() if name in known and value is not None}
+    for name, value in values.items():
+        check_number("the checkpoint's config", name, value)
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        where = ".".join(map(str, wrong["loc"]))
+        raise SettingsError(
+            f"the checkpoint's config says {where}: {str(wrong['input'])[:80]!r}, which does not fit: {wrong['msg']}"
+        ) from error
 
 
 def speaker_table(config: Mapping[str, Any], takes_vectors: bool, rows: nn.Module | None) -> dict[str, Tensor]:
@@ -114,7 +131,14 @@ def speaker_names(config: Mapping[str, Any], takes_vectors: bool, rows: int) -> 
 
 
 def named_rows(names: Any, rows: int) -> dict[str, int]:
-    """Name -> row; numbers stand for themselves where the config has no names."""
+    """Name -> row; numbers stand for themselves where the config has no names.
+
+    Raises CheckpointError for a name whose row the table does not have.
+    """
     if isinstance(names, Mapping) and names:
-        return {str(name): int(row) for name, row in names.items()}
+        numbered = {str(name): int(row) for name, row in names.items()}
+        beyond = [name for name, row in numbered.items() if row < 0 or (rows and row >= rows)]
+        if beyond:
+            raise CheckpointError(f"{beyond[0]!r} is row {numbered[beyond[0]]} of a table of {rows} rows")
+        return numbered
     return {str(row): row for row in range(rows)}

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from reports.options import CompareOptions, TrackingOptions
+from runtime.address import Address
 from runtime.command_line import answered, run
 from runtime.errors import ExitCode
+from runtime.staging import sweep_around
 
 
 @answered
@@ -23,6 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     html.add_argument("bundle", type=Path)
     sync = commands.add_parser("sync", help="send results to MLflow that could not be sent when they were made")
     sync.add_argument("output", type=Path, nargs="?", default=Path("bundles"), help="folder of bundles [bundles]")
+    sync.add_argument(
+        "--uri", type=_address, default="", help="whole address of a store that was marked without its secret"
+    )
     bench = commands.add_parser("bench", help="plot what `python -m runtime bench --out FILE.json` wrote, and log it")
     bench.add_argument("file", type=Path, metavar="FILE.json")
     mac = commands.add_parser("mac-check", help="a page of what `python -m runtime mac-check` wrote, and log it")
@@ -60,11 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     judged.add_argument("--json", action="store_true", help="print the comparison as JSON")
     for command in (bench, mac, tradeoff, champion, compared, judged):
-        command.add_argument(
-            "--uri", default=TrackingOptions().uri, help="MLflow's store; empty: not logged [%(default)s]"
-        )
+        kept = TrackingOptions().uri
+        command.add_argument("--uri", type=_address, default=kept, help="MLflow's; empty: not logged [%(default)s]")
         command.add_argument("--experiment", default=TrackingOptions().experiment, help="[%(default)s]")
     options = parser.parse_args(arguments)
+    sweep_around(vars(options).values())
     if options.command in ("bench", "mac-check"):
         tracking = TrackingOptions(uri=options.uri, experiment=options.experiment)
         return (_bench if options.command == "bench" else _mac_check)(options.file, tracking)
@@ -84,7 +89,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _audit(options.file)
     if options.command == "upsampling":
         return _upsampling(options.bundles, options.mac_check, options.out)
-    return _html(options.bundle) if options.command == "html" else _sync(options.output)
+    return _html(options.bundle) if options.command == "html" else _sync(options.output, options.uri)
+
+
+def _address(text: str) -> Address:
+    try:
+        return Address.of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _html(bundle: Path) -> int:
@@ -209,14 +221,14 @@ def _judge(asked: argparse.Namespace, tracking: TrackingOptions, options: Compar
     return ExitCode.MISSED if missed or found.verdict in ("regressed", "noisy") else ExitCode.DONE
 
 
-def _sync(output: Path) -> int:
+def _sync(output: Path, uri: str) -> int:
     from reports.tracking import sync
     from runtime.bundle import BundleError
 
     if not output.is_dir():
         raise BundleError(f"there is no folder {output}: bundles are in what was `output=` of their conversion")
     code = ExitCode.DONE
-    for path, result in sync(output):
+    for path, result in sync(output, uri):
         if isinstance(result, dict):
             print(f"{path.name}: {len(result)} runs sent")
         else:

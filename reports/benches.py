@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.options import TrackingOptions
-from reports.runs import log_run
+from reports.runs import digest_of, log_once
 from reports.store import prepared
 from runtime.bench.whole import BenchReport
 from runtime.mac_check import MacCheck
@@ -71,4 +71,5 @@ def _log_bench(
         for file in files:
             shutil.copy(file, folder)
 
-    return log_run(client, experiment, name, {**own, **tags}, params, values, fill)
+    key = f"{name} {digest_of(files[0])}"
+    return log_once(client, experiment, key, name, {**own, **tags}, params, values, fill)

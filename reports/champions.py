@@ -7,19 +7,18 @@ accepted another version for its speed, the alias `latency-<device>` names it.
 
 from __future__ import annotations
 
-import getpass
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reports.conversions import versions_of
 from reports.options import TrackingOptions
-from reports.store import TrackingError, client_of, mlflow_module
-from reports.tracking import versions_of
+from reports.store import TrackingError, client_of, mlflow_module, user_name
 from runtime.bundle import MANIFEST, Bundle, BundleError, Manifest, open_bundle
+from runtime.disk import full_disk_named
 from runtime.engines import device_slug
+from runtime.staging import publish, staging
 
 ALIAS = "champion"
 FOLDER = "champions"  # of what was fetched, below the folder of the bundles
@@ -70,7 +69,7 @@ def promote(
         before = _champion(client, name, alias)
         version = str(max(int(one.version) for one in found))
         client.set_registered_model_alias(name, alias, version)
-        for tag, value in {f"{alias}.reason": reason, f"{alias}.by": getpass.getuser()}.items():
+        for tag, value in {f"{alias}.reason": reason, f"{alias}.by": user_name()}.items():
             client.set_model_version_tag(name, version, tag, value)
         after = _champion(client, name, alias)
         assert after is not None
@@ -91,16 +90,15 @@ def fetch(champion: Champion, options: TrackingOptions, output: Path) -> Bundle:
             continue  # damaged: it is fetched again
     with client_of(options):
         mlflow = mlflow_module()
-        (output / FOLDER).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=output / FOLDER, prefix=".fetched-") as folder:
-            uri = f"models:/{champion.series}/{champion.version}"
-            came = open_bundle(Path(mlflow.artifacts.download_artifacts(uri, dst_path=folder)))
-            if came.manifest.key != champion.bundle_key:
-                raise BundleError(f"{uri} holds another bundle than it says: {came.manifest.name}")
-            target = output / FOLDER / came.manifest.name
-            shutil.rmtree(target, ignore_errors=True)
-            came.path.rename(target)
-    return Bundle(target, came.manifest)
+        with staging(output / FOLDER, "fetched") as folder, full_disk_named(output / FOLDER):
+            uri, came_to = f"models:/{champion.series}/{champion.version}", folder / "came"
+            came_to.mkdir()
+            came = open_bundle(Path(mlflow.artifacts.download_artifacts(uri, dst_path=came_to)))
+            name = came.manifest.name
+            if came.manifest.key != champion.bundle_key or Path(name).name != name or name.startswith("."):
+                raise BundleError(f"{uri} holds another bundle than it says: {name}")
+            came.path.rename(folder / name)
+            return publish(Bundle(folder / name, came.manifest), output / FOLDER, replaces=True)
 
 
 def _bundles(output: Path) -> Iterator[Path]:

@@ -62,7 +62,7 @@ def write_report(bundle_path: Path) -> Path:
         versions=_versions(bundle, measurements),
     )
     path = bundle.measured / FILE
-    write_text(path, page)
+    write_text(path, page, is_private=True)  # it shows the configuration
     return path
 
 

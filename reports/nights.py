@@ -21,11 +21,12 @@ import numpy as np
 from reports.html import render
 from reports.options import TrackingOptions
 from reports.regression import ChangePoint, change_points
-from reports.runs import KEY, NOTE, finished_run, log_run
+from reports.runs import NOTE, finished_run, log_once
 from reports.store import experiment_id, prepared
 from reports.suite import FILE as SUITE
 from reports.suite import JobFacts, SuiteResult, markdown, read_suite
-from reports.tracked import UNTRACKED
+from reports.tracked import UNTRACKED, mark_untracked
+from runtime.address import Address
 from runtime.engines import device_slug
 from runtime.files import write_text
 
@@ -65,29 +66,27 @@ def track_night(folder: Path, options: TrackingOptions) -> dict[str, str]:
     Raises TrackingError where the store cannot be reached, BundleError where `suite.json` cannot be read.
     """
     result = read_suite(folder / SUITE)
-    with filelock.FileLock(folder / ".tracking.lock"), prepared(options) as (client, experiment):
-        nights = experiment_id(client, options, options.experiment + NIGHTS_SUFFIX, ABOUT)
-        known = finished_run(client, nights, _key(result))
-        if known is not None:
-            (folder / UNTRACKED).unlink(missing_ok=True)
-            return {}
-        before = nights_of(client, nights, result.suite)
-        write_night(result, folder, before, options, experiment)
-        tags = {"kind": "suite", "suite": result.suite, "night": result.started[:10], "started": result.started}
-        tags |= {KEY: _key(result), NOTE: markdown(result), "verdict": result.verdict, **options.tags}
-        params = {"suite": result.suite, "jobs": len(result.rows), "device": result.machines or "none"}
-        counts = {f"jobs_{verdict}": float(count) for verdict, count in result.counts.items()}
-        run = log_run(
-            client,
-            nights,
-            f"{result.suite} {result.started[:16]} {result.verdict}",
-            tags,
-            params,
-            {**night_figures(result), **counts},
-            lambda target: _copy(folder, target),
-        )
-    (folder / UNTRACKED).unlink(missing_ok=True)
-    return {result.suite: run}
+    with filelock.FileLock(folder / ".tracking.lock"):
+        mark_untracked(folder, options)
+        with prepared(options) as (client, experiment):
+            nights = experiment_id(client, options, options.experiment + NIGHTS_SUFFIX, ABOUT)
+            known = finished_run(client, nights, _key(result))
+            run = known or _log_night(client, nights, experiment, result, folder, options)
+        (folder / UNTRACKED).unlink(missing_ok=True)
+    return {} if known else {result.suite: run}
+
+
+def _log_night(
+    client: Any, nights: str, experiment: str, result: SuiteResult, folder: Path, options: TrackingOptions
+) -> str:
+    write_night(result, folder, nights_of(client, nights, result.suite), options, experiment)
+    tags = {"kind": "suite", "suite": result.suite, "night": result.started[:10], "started": result.started}
+    tags |= {NOTE: markdown(result), "verdict": result.verdict, **options.tags}
+    params = {"suite": result.suite, "jobs": len(result.rows), "device": result.machines or "none"}
+    counts = {f"jobs_{verdict}": float(count) for verdict, count in result.counts.items()}
+    name = f"{result.suite} {result.started[:16]} {result.verdict}"
+    metrics = {**night_figures(result), **counts}
+    return log_once(client, nights, _key(result), name, tags, params, metrics, lambda target: _copy(folder, target))
 
 
 def nights_of(client: Any, experiment: str, suite: str, count: int = NIGHTS - 1) -> list[Night]:
@@ -211,7 +210,7 @@ def compare_address(uri: str, experiment: str, runs: Sequence[str]) -> str:
 
 
 def server_of(uri: str) -> str:
-    return uri.rstrip("/") if uri.startswith("http") else "http://127.0.0.1:5000"
+    return Address(uri).place if uri.startswith("http") else "http://127.0.0.1:5000"
 
 
 def _copy(folder: Path, target: Path) -> None:

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from runtime.address import Address
+
 
 @dataclass
 class TrackingOptions:
-    """`uri`: of an MLflow store or server, such as `sqlite:///mlflow.db` or `http://localhost:5000`. `tags`: of every
-    new run, beside its own."""
+    """`uri`: of an MLflow store or server, such as `sqlite:///mlflow.db` or `http://localhost:5000`; it shows no secret
+    (`address`). `tags`: of every new run, beside its own."""
 
     enabled: bool = True
     uri: str = "sqlite:///mlflow.db"
     experiment: str = "voxport"
     tags: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.uri = Address(self.uri)  # the configuration's schema knows plain text only
+
+    @property
+    def address(self) -> Address:
+        return Address(self.uri)
 
 
 @dataclass

@@ -79,7 +79,7 @@ def track_precisions(families: Sequence[Family], page: Path, options: TrackingOp
 
     Raises TrackingError where the store cannot be reached.
     """
-    from reports.runs import log_run
+    from reports.runs import digest_of, log_once
     from reports.store import prepared
 
     runs = []
@@ -100,7 +100,9 @@ def track_precisions(families: Sequence[Family], page: Path, options: TrackingOp
             best = ", ".join(point.precision for point in family.points if point.is_best)
             tags = {"kind": "precisions", "best": best, **options.tags}
             params = {"checkpoint": family.name.partition(",")[0], "family": family.name}
-            runs.append(log_run(client, experiment, f"precisions {family.name}", tags, params, metrics, fill))
+            name = f"precisions {family.name}"
+            key = f"{name} {digest_of(page)}"
+            runs.append(log_once(client, experiment, key, name, tags, params, metrics, fill))
     return runs
 
 

@@ -32,15 +32,20 @@ class JobRecord:
 
 
 def write_record(folder: Path, record: JobRecord) -> None:
-    """Into a bundle's folder of measurements; written aside, then renamed."""
+    """Into a bundle's folder of measurements; its owner alone reads it."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / FILE, dataclasses.asdict(record))
+    write_json(folder / FILE, dataclasses.asdict(record), is_private=True)
 
 
 def read_record(bundle: Bundle) -> JobRecord | None:
     """The record beside a bundle, or None where there is none that can be read."""
+    return read_record_file(bundle.measured / FILE)
+
+
+def read_record_file(path: Path) -> JobRecord | None:
+    """As `read_record`, of a file that lies elsewhere."""
     try:
-        return TypeAdapter(JobRecord).validate_json((bundle.measured / FILE).read_text())
+        return TypeAdapter(JobRecord).validate_json(path.read_bytes())
     except (OSError, ValidationError):
         return None
 

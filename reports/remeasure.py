@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ from reports.champions import Champion, fetch, version_of_run
 from reports.html import write_report
 from reports.options import TrackingOptions
 from reports.record import FILE as RECORD
-from reports.record import JobRecord, read_record, write_record
+from reports.record import read_record, read_record_file, write_record
 from reports.store import client_of, mlflow_module
 from reports.tracking import track
 from runtime.bundle import Bundle, BundleError, open_bundle
@@ -59,7 +58,10 @@ def _fetched(run: str, tracking: TrackingOptions, output: Path) -> Bundle:
             (source,) = client.search_model_versions(f"name = '{series}' and version_number = {version}")
             uri = f"runs:/{source.run_id}/{RECORD}"
             came = Path(mlflow_module().artifacts.download_artifacts(uri))
-        record = JobRecord(**{**json.loads(came.read_text()), "gates": (), "measurements": ()})
+        kept = read_record_file(came)
+        if kept is None:
+            raise BundleError(f"{uri} in MLflow is no record of a job")
+        record = dataclasses.replace(kept, gates=(), measurements=())
         shutil.rmtree(bundle.measured, ignore_errors=True)
         write_record(bundle.measured, record)
     return bundle

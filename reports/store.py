@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
+import getpass
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import Any
 
-import filelock
-
 from reports.options import TrackingOptions
-from runtime.cache import cache_folder
+from reports.sqlite_store import StoreBusy, StoreError, alone, artifacts_of, ensure, file_of
 from runtime.errors import MachineError, VoxportError
 
-_SQLITE = "sqlite:///"
 _LOCK_SECONDS = 600.0  # a dozen jobs that end together log one after another
 ABOUT = """Conversions and measurements of speech models by voxport.
 
@@ -47,16 +44,30 @@ def mlflow_module() -> Any:
     import mlflow
 
     for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what fails is raised, too, and told in a sentence
     return mlflow
+
+
+def user_name() -> str:
+    """Who logs; in a container a user often has a number only."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):  # KeyError: no entry in passwd, until Python 3.13
+        return f"uid {os.getuid()}"
 
 
 @contextmanager
 def client_of(options: TrackingOptions) -> Iterator[Any]:
-    """MLflow's client of the store; whatever it raises becomes a TrackingError."""
+    """MLflow's client of the store, which is made where it is not there; whatever fails becomes a TrackingError."""
+    if problem := options.address.problem:
+        raise TrackingError(f"MLflow at {options.uri}: {problem}")
     mlflow = mlflow_module()
     with as_tracking_error(options):
-        mlflow.set_tracking_uri(options.uri)
+        uri = options.address.revealed()
+        file = file_of(uri)
+        if file is not None:
+            ensure(file, _LOCK_SECONDS)
+        mlflow.set_tracking_uri(uri)
         yield mlflow.MlflowClient()
 
 
@@ -64,10 +75,12 @@ def client_of(options: TrackingOptions) -> Iterator[Any]:
 def prepared(options: TrackingOptions) -> Iterator[tuple[Any, str]]:
     """(client, id of the experiment), both made where they are not there yet.
 
-    A sqlite store has one writer at a time: a fresh one breaks under two, and any fails after 20 s of waiting.
+    A sqlite store has one writer at a time: any fails after 20 s of waiting.
     Raises TrackingError where the store cannot be reached.
     """
-    with _alone(options), client_of(options) as client:
+    file = file_of(options.uri)
+    lock = alone(file, _LOCK_SECONDS) if file else nullcontext()
+    with as_tracking_error(options), lock, client_of(options) as client:
         yield client, experiment_id(client, options, options.experiment)
 
 
@@ -78,8 +91,8 @@ def experiment_id(client: Any, options: TrackingOptions, name: str, about: str =
     existing = client.get_experiment_by_name(name)
     if existing is not None:
         return str(existing.experiment_id)
-    location = _artifact_folder(options.uri)
-    place = location.as_uri() if location else None
+    file = file_of(options.uri)
+    place = artifacts_of(file).as_uri() if file else None  # a server decides for itself
     try:
         return str(client.create_experiment(name, artifact_location=place, tags={"mlflow.note.content": about}))
     except MlflowException:  # on a server another process may have been faster
@@ -90,46 +103,36 @@ def experiment_id(client: Any, options: TrackingOptions, name: str, about: str =
 
 
 @contextmanager
-def _alone(options: TrackingOptions) -> Iterator[None]:
-    folder = cache_folder() / "locks"
-    with nullcontext() if not options.uri.startswith("sqlite:") else _lock(folder, options.uri):
-        yield
-
-
-@contextmanager
-def _lock(folder: Path, what: str) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    path = Path(what.removeprefix(_SQLITE)).resolve()
-    lock = filelock.FileLock(folder / f"{hashlib.sha256(str(path).encode()).hexdigest()[:16]}.lock")
-    try:
-        lock.acquire(timeout=_LOCK_SECONDS)
-    except filelock.Timeout as error:
-        raise StoreAway(f"MLflow at {what}: another process has been writing for {_LOCK_SECONDS:g} s") from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _artifact_folder(uri: str) -> Path | None:
-    """Beside a sqlite store; a server decides for itself."""
-    if not uri.startswith(_SQLITE):
-        return None
-    return Path(uri.removeprefix(_SQLITE)).resolve().parent / "mlartifacts"
-
-
-@contextmanager
 def as_tracking_error(options: TrackingOptions) -> Iterator[None]:
-    """mlflow's many ways to fail, as one sentence."""
+    """mlflow's many ways to fail, as one sentence, without the secret of the address."""
     from mlflow.exceptions import MlflowException
     from requests.exceptions import RequestException
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
-        said = str(error).splitlines()[0]
-        is_away = "Max retries exceeded" in said  # its own sentence goes on for lines
-        is_missing = getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST"
-        kind = TrackingError if is_missing else StoreAway
-        raise kind(f"MLflow at {options.uri}: {'it does not answer' if is_away else said}") from error
+    except (MlflowException, RequestException, SQLAlchemyError, StoreError, OSError, ImportError) as error:
+        kind = TrackingError if _is_of_the_input(error) else StoreAway
+        raise kind(_sentence(options, error)) from (None if options.address.has_secret else error)
+
+
+def _is_of_the_input(error: Exception) -> bool:
+    """Whether something else should have been asked for, in place of a store that is away."""
+    if isinstance(error, (StoreError, ImportError)):
+        return not isinstance(error, StoreBusy)
+    return getattr(error, "error_code", "") in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE") or _is_refused(
+        error
+    )
+
+
+def _is_refused(error: Exception) -> bool:
+    return bool(re.search(r"error code 40[13]\b", str(error)))
+
+
+def _sentence(options: TrackingOptions, error: Exception) -> str:
+    said = (options.address.scrubbed(str(error)).splitlines() or [type(error).__name__])[0]
+    if "Max retries exceeded" in said:  # its own sentence goes on for lines
+        said = "it does not answer"
+    elif _is_refused(error):
+        said = "it refuses this user or password (MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD)"
+    return f"MLflow at {options.uri}: {said}"

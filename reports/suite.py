@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import os
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,14 +15,15 @@ from pydantic import TypeAdapter, ValidationError
 from reports import figures
 from reports.options import TrackingOptions
 from reports.record import read_job
-from reports.tracked import tracked_runs
+from reports.tracked import conversion_key, tracked_runs
 from reports.verdict import Comparison
 from runtime.bundle import BundleError
 from runtime.errors import ExitCode
-from runtime.files import write_json, write_text
+from runtime.files import first_problem, write_json, write_text
 
 FILE = "suite.json"
 
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 # Verdict -> (element of JUnit XML, exit code). What failed has a code of its own; what could not be told is no pass.
 VERDICTS = {
     "failed": ("error", ExitCode.MACHINE),
@@ -123,7 +126,7 @@ def facts_of(path: Path, tracking: TrackingOptions) -> JobFacts:
     bundle, _, measurements = read_job(path)
     manifest = bundle.manifest
     runs = tracked_runs(bundle, tracking)
-    named = {"convert": runs.get(f"convert {manifest.created}")}
+    named = {"convert": runs.get(conversion_key(manifest))}
     named |= {one.engine: runs.get(one.key) for one in measurements}
     return JobFacts(
         series=manifest.series,
@@ -146,7 +149,7 @@ def facts_of(path: Path, tracking: TrackingOptions) -> JobFacts:
 def write_suite(result: SuiteResult, folder: Path) -> None:
     """`suite.json`, `summary.md` and `junit.xml` in `folder`, each whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / FILE, asdict(result))
+    write_json(folder / FILE, asdict(result), is_private=True)
     write_text(folder / "summary.md", markdown(result))
     write_text(folder / "junit.xml", junit(result))
 
@@ -161,30 +164,33 @@ def tell_github(result: SuiteResult) -> None:
 def read_suite(path: Path) -> SuiteResult:
     """Raises BundleError for a file that is no result of a suite."""
     try:
-        return TypeAdapter(SuiteResult).validate_json(path.read_text())
-    except (OSError, ValidationError, UnicodeDecodeError) as error:
-        raise BundleError(f"{path} is no suite that this voxport reads: {error}") from error
+        result = TypeAdapter(SuiteResult).validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise BundleError(f"{path} is no suite that this voxport reads: {first_problem(error)}") from error
+    for row in result.rows:
+        if row.verdict not in VERDICTS:
+            raise BundleError(f"{path} is no suite that this voxport reads: {row.verdict!r} is no verdict")
+    return result
 
 
 def markdown(result: SuiteResult) -> str:
     """What went wrong first."""
     said = ", ".join(f"{count} {verdict}" for verdict, count in result.counts.items())
-    lines = [f"## Suite {result.suite}, {result.started}", "", f"{said or 'no jobs'}.", ""]
+    lines = [f"## Suite {plain(result.suite)}, {plain(result.started)}", "", f"{said or 'no jobs'}.", ""]
     for row in result.worst_first:
         if row.comparison is not None and row.comparison.headline:
-            lines.append(f"- **{_plain(row.name)}**: {_plain(row.comparison.headline)}")
+            lines.append(f"- **{plain(row.name)}**: {plain(row.comparison.headline)}")
             if row.comparison.first_difference:
-                lines.append(f"  - {_plain(row.comparison.first_difference)}")
+                lines.append(f"  - {plain(row.comparison.first_difference)}")
     if result.drift:
-        lines += [f"- Not as in the constraints file: {_plain(_drift(result.drift))}"]
+        lines += [f"- Not as in the constraints file: {plain(_drift(result.drift))}"]
     if lines[-1]:
         lines.append("")
     lines += ["| job | verdict | seconds | champion | |", "|---|---|---|---|---|"]
     for row in result.worst_first:
         verdict = f"{row.verdict}{', unchanged' if row.is_reused else ''}"
-        lines.append(
-            f"| {_plain(row.name)} | {verdict} | {row.seconds:.1f} | {row.champion} | {_plain(said_of(row))} |"
-        )
+        texts = [plain(row.name), verdict, f"{row.seconds:.1f}", plain(row.champion), plain(said_of(row))]
+        lines.append(f"| {' | '.join(texts)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -199,8 +205,18 @@ def _drift(drift: dict[str, str]) -> str:
     return ", ".join(f"{package} {change}" for package, change in drift.items())
 
 
-def _plain(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+def plain(text: str) -> str:
+    """A text as Markdown that shows it as it is: nothing in it is markup, HTML or a control."""
+    return " ".join(re.sub(r"[\\`*\[\]|<&]", _escaped, _visible(text)).splitlines())
+
+
+def _escaped(sign: re.Match[str]) -> str:
+    return html.escape(sign[0]) if sign[0] in "<&" else f"\\{sign[0]}"
+
+
+def _visible(text: str) -> str:
+    """A text in which signs that XML does not have, such as the escapes of a terminal, are written out."""
+    return _NO_XML.sub(lambda sign: sign[0].encode("unicode_escape", "surrogatepass").decode(), text)
 
 
 def junit(result: SuiteResult) -> str:
@@ -227,7 +243,7 @@ def junit(result: SuiteResult) -> str:
             text = "\n".join([*_findings(row), row.log])
             ElementTree.SubElement(case, element, message=said_of(row) or row.verdict).text = text.strip()
     ElementTree.indent(suite)
-    return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suite, encoding="unicode") + "\n"
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + _visible(ElementTree.tostring(suite, encoding="unicode")) + "\n"
 
 
 def _findings(row: SuiteRow) -> Sequence[str]:

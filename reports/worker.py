@@ -20,15 +20,22 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from reports.options import CompareOptions, TrackingOptions
+from runtime.address import Address
+from runtime.disk import full_disk
 from runtime.errors import MachineError
 from runtime.files import as_json
+from runtime.tether import tethered
 
 if TYPE_CHECKING:
     from reports.judge import Judgement
 
 
 class WorkerError(MachineError, RuntimeError):
-    """A request that the worker could not fulfil; the message says why."""
+    """A request that the worker could not fulfil; the message says why, `full` the error's number where a disk is."""
+
+    def __init__(self, message: str, full: int | None = None) -> None:
+        super().__init__(message)
+        self.full = full
 
 
 class ReportWorker:
@@ -37,7 +44,7 @@ class ReportWorker:
     def __init__(self, options: TrackingOptions) -> None:
         self._options = options
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "reports.worker"],
+            tethered([sys.executable, "-m", "reports.worker"]),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -89,14 +96,16 @@ class ReportWorker:
         self.wait_until_warm()
         answer = self._ask(what, argument, compare=compare)
         if "error" in answer:
-            raise WorkerError(answer["error"])
+            raise WorkerError(answer["error"], answer.get("full"))
         return answer["ok"]
 
     def _ask(
         self, what: str, argument: str = "", wait: bool = True, compare: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        options = dataclasses.asdict(self._options)
-        request = {"what": what, "argument": argument, "options": options, "compare": compare or {}}
+        address = self._options.address  # with its secret: this pipe leads to the worker alone
+        options = {**dataclasses.asdict(self._options), "uri": address.revealed()}
+        request = {"what": what, "argument": argument, "options": options, "expression": address.expression}
+        request["compare"] = compare or {}
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps(request) + "\n")
@@ -130,12 +139,14 @@ def _serve() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # stray prints of libraries do not end up in the answers
     for line in sys.stdin:
         request = json.loads(line)
+        options = TrackingOptions(**request["options"])
+        options.uri = Address(options.uri, request["expression"])
         try:
-            options = TrackingOptions(**request["options"])
             compare = CompareOptions(**request["compare"])
             answer = {"ok": as_json(_do(request["what"], Path(request["argument"]), options, compare))}
         except Exception as error:  # whatever it is, the job goes on without it and says so
-            answer = {"error": str(error) or repr(error)}
+            sentence = options.address.scrubbed(str(error) or repr(error))
+            answer = {"error": sentence, "full": full_disk(error)}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 

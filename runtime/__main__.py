@@ -14,6 +14,7 @@ from typing import Any
 from runtime.command_line import answered, run
 from runtime.engines import ENGINES
 from runtime.files import as_json
+from runtime.staging import sweep_around
 from runtime.synthesis import OFFLINE_MODES
 from runtime.trust import trust_references
 
@@ -23,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Prints what a command gives: 0. What it could not do is a sentence on stderr and a code of runtime.errors."""
     options = _parser().parse_args(arguments)
     warnings.showwarning = lambda message, *_, **__: print(f"note: {message}", file=sys.stderr)
+    sweep_around(vars(options).values())
     if getattr(options, "trust_reference", False):
         trust_references()
     module, _, name = options.run.partition(":")

@@ -13,6 +13,8 @@ import numpy as np
 from runtime.errors import VoxportError
 
 FRAMINGS = ("centered", "hifigan")
+PAD_MODES = ("reflect", "constant", "edge", "symmetric", "wrap")
+_LARGEST = 1_000_000
 
 
 class AudioError(VoxportError, ValueError):
@@ -56,11 +58,23 @@ class MelSettings:
     noise: str = "normal"
 
     def __post_init__(self) -> None:
-        if self.framing not in FRAMINGS:
+        if not isinstance(self.framing, str) or self.framing not in FRAMINGS:
             raise AudioError(f"there is no framing {self.framing!r}; the framings are: {', '.join(FRAMINGS)}")
         for name in ("sample_rate", "n_fft", "win_length", "hop_length", "n_mels"):
-            if getattr(self, name) <= 0:
-                raise AudioError(f"audio setting {name} must be positive, got {getattr(self, name)}")
+            if not 0 < getattr(self, name) <= _LARGEST:
+                raise AudioError(f"audio setting {name} must be 1 to {_LARGEST}, got {getattr(self, name)}")
+        for name, value in vars(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise AudioError(f"audio setting {name} is {value}, which is no level and no frequency")
+        for name, row in (("mean", self.mean), ("std", self.std)):
+            if row is not None and len(row) != self.n_mels:
+                raise AudioError(f"the statistics have {len(row)} values of {name} for {self.n_mels} bands")
+        if not isinstance(self.pad_mode, str) or self.pad_mode not in PAD_MODES:
+            raise AudioError(f"there is no stft_pad_mode {self.pad_mode!r}; there is: {', '.join(PAD_MODES)}")
+        if not 0 <= self.fmin < (self.fmax or self.sample_rate / 2) <= self.sample_rate:
+            raise AudioError(f"the bands from {self.fmin} to {self.fmax} Hz are none at {self.sample_rate} Hz")
+        if self.min_level_db == 0 or self.max_norm <= 0:
+            raise AudioError(f"min_level_db {self.min_level_db} and max_norm {self.max_norm} normalise nothing")
         if self.win_length > self.n_fft:
             raise AudioError(f"win_length {self.win_length} is larger than n_fft {self.n_fft}")
         if self.log_base not in (10.0, math.e):
@@ -74,11 +88,22 @@ class MelSettings:
         """
         framing = audio.get("framing", "centered")
         hifigan = framing == "hifigan"
-        sample_rate = int(audio.get("sample_rate") or 22050)
-        hop, window = audio.get("hop_length"), audio.get("win_length")
-        if (not hop or not window) and audio.get("frame_shift_ms") and audio.get("frame_length_ms"):
-            window = int(audio["frame_length_ms"] / 1000 * sample_rate)
-            hop = int(window / (audio["frame_length_ms"] / audio["frame_shift_ms"]))
+
+        def number(name: str, default: float) -> float:
+            value = audio.get(name)
+            if value is None or (isinstance(value, int | float) and math.isfinite(value)):
+                return default if value is None else float(value)
+            raise AudioError(f"audio setting {name} is {str(value)[:80]!r}, which is no number")
+
+        def count(name: str, default: int) -> int:
+            return int(number(name, default)) or default
+
+        sample_rate = count("sample_rate", 22050)
+        hop, window = count("hop_length", 0), count("win_length", 0)
+        shift, length = number("frame_shift_ms", 0), number("frame_length_ms", 0)
+        if not (hop and window) and shift and length:
+            window = int(length / 1000 * sample_rate)
+            hop = int(window / (length / shift))
         if audio.get("stats_path") and audio.get("signal_norm", True) and stats is None:
             raise AudioError(
                 f"the config normalises by statistics in {audio['stats_path']!r}, which is not beside the checkpoint"
@@ -87,25 +112,25 @@ class MelSettings:
             raise AudioError("the config asks for a linear mel spectrogram (do_amp_to_db_mel: false)")
         return cls(
             sample_rate=sample_rate,
-            n_fft=int(audio.get("fft_size") or 1024),
-            win_length=int(window or 1024),
-            hop_length=int(hop or 256),
-            n_mels=int(audio.get("num_mels") or 80),
-            fmin=float(audio.get("mel_fmin") or 0.0),
-            fmax=None if audio.get("mel_fmax") is None else float(audio["mel_fmax"]),
+            n_fft=count("fft_size", 1024),
+            win_length=window or 1024,
+            hop_length=hop or 256,
+            n_mels=count("num_mels", 80),
+            fmin=number("mel_fmin", 0.0),
+            fmax=None if audio.get("mel_fmax") is None else number("mel_fmax", 0.0),
             framing=framing,
             pad_mode=audio.get("stft_pad_mode") or "reflect",
-            preemphasis=float(audio.get("preemphasis") or 0.0),
+            preemphasis=number("preemphasis", 0.0),
             log_base=10.0 if audio.get("log_func", "np.log10") == "np.log10" else math.e,
-            gain=float(audio.get("spec_gain", 20)),
+            gain=number("spec_gain", 20.0),
             # HiFi-GAN's own recipe: sqrt(re^2 + im^2 + 1e-9), then log(max(., 1e-5)) (jik876/hifi-gan meldataset.py)
             amplitude_floor=1e-5 if hifigan else 1e-8,
             magnitude_floor=1e-9 if hifigan else 0.0,
             signal_norm=bool(audio.get("signal_norm", True)),
-            min_level_db=float(audio.get("min_level_db") or -100.0),
-            ref_level_db=float(audio.get("ref_level_db", 20.0) or 0.0),
+            min_level_db=number("min_level_db", -100.0) or -100.0,
+            ref_level_db=number("ref_level_db", 0.0 if "ref_level_db" in audio else 20.0),
             symmetric_norm=bool(audio.get("symmetric_norm", True)),
-            max_norm=float(audio.get("max_norm", 4.0)),
+            max_norm=number("max_norm", 4.0),
             clip_norm=bool(audio.get("clip_norm", True)),
             mean=None if stats is None else tuple(float(value) for value in stats["mel_mean"]),
             std=None if stats is None else tuple(float(value) for value in stats["mel_std"]),

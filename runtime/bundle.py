@@ -9,9 +9,7 @@ import hashlib
 import json
 import os
 import platform
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -280,57 +278,6 @@ def write_goldens(path: Path, cases: Mapping[str, Sequence[GoldenCase]]) -> None
             if case.recording is not None:
                 arrays[f"{owner}/{case.clip}/recording/samples"] = case.recording
     np.savez(path, **arrays)  # type: ignore[arg-type]  # its stub takes keywords for options
-
-
-@contextmanager
-def staging(parent: Path, name: str) -> Iterator[Path]:
-    """A temporary folder below `parent`, gone when the block ends, however it ends.
-
-    What is to stay is moved out of it whole (`publish`). Leavings of killed processes are swept first.
-    """
-    parent.mkdir(parents=True, exist_ok=True)
-    _sweep(parent)
-    folder = parent / f".{name}.partial-{os.getpid()}"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def publish(bundle: Bundle, parent: Path) -> Bundle:
-    """Moves a bundle and what was measured of it into `parent` (same file system), the bundle last.
-
-    Where the bundle is already there, made by another process, that one stays.
-    """
-    parent.mkdir(parents=True, exist_ok=True)
-    target = Bundle(parent / bundle.path.name, bundle.manifest)
-    if target.path == bundle.path:
-        return bundle
-    if bundle.measured.exists():
-        shutil.rmtree(target.measured, ignore_errors=True)
-        bundle.measured.rename(target.measured)
-    if not target.path.exists():
-        bundle.path.rename(target.path)
-    return target
-
-
-def _sweep(parent: Path) -> None:
-    for leaving in parent.glob(".*.partial-*"):
-        pid = leaving.name.rpartition("-")[2]
-        if pid.isdigit() and not _is_running(int(pid)):
-            shutil.rmtree(leaving, ignore_errors=True)
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def file_hashes(folder: Path) -> dict[str, str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Sequence
 
 from runtime.engines import EngineError, EngineFailed
 from runtime.errors import ExitCode
+from runtime.tether import TETHER, tether, tethered
 
 
 def output_of(command: Sequence[str], what: str, limit: float | None = None) -> str:
@@ -16,7 +18,16 @@ def output_of(command: Sequence[str], what: str, limit: float | None = None) -> 
     last line on stderr.
     """
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
+        with tether() as end:
+            done = subprocess.run(
+                tethered(command),
+                stdin=end,
+                env={**os.environ, TETHER: "1"},
+                capture_output=True,
+                text=True,
+                timeout=limit,
+                check=False,
+            )
     except subprocess.TimeoutExpired as error:
         raise EngineFailed(f"{what} did not end within {limit:g} s") from error
     if done.returncode < 0:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from runtime.answer import answer, begin, give_reason
 from runtime.errors import ExitCode, VoxportError
-from runtime.interrupts import catch_interrupts
+from runtime.interrupts import catch_interrupts, was_interrupted
 from runtime.terminal import settle
 from runtime.tether import end_with_parent
 
@@ -30,10 +30,10 @@ Main = Callable[[Sequence[str] | None], int]
 
 def explained(error: BaseException) -> tuple[str, ExitCode]:
     """The sentence and the exit code for whatever ended a command."""
+    if isinstance(error, KeyboardInterrupt) or was_interrupted():
+        return "interrupted", ExitCode.INTERRUPTED
     if isinstance(error, VoxportError):
         return str(error), error.exit_code
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted", ExitCode.INTERRUPTED
     if isinstance(error, OSError):
         return _of_the_system(error), ExitCode.USAGE if error.errno in _OF_PATHS else ExitCode.MACHINE
     if isinstance(error, MemoryError):

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from runtime.errors import VoxportError
 
@@ -76,15 +77,17 @@ def _copy(source: Path, target: Path) -> None:
         raise OSError(error.errno, error.strerror, str(target)) from error
 
 
-def write_text(path: Path, text: str) -> None:
-    """Makes the folder too."""
+def write_text(path: Path, text: str, *, is_private: bool = False) -> None:
+    """Makes the folder too. A private file, such as one with a person's settings, only its owner can read."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with published(path) as aside:
-        aside.write_text(text, encoding="utf-8")
+        if is_private:
+            aside.touch(mode=0o600)
+        aside.write_text(text, encoding="utf-8", errors="backslashreplace")  # half a surrogate pair has no encoding
 
 
-def write_json(path: Path, value: object) -> None:
-    write_text(path, json.dumps(as_json(value), indent=1) + "\n")
+def write_json(path: Path, value: object, *, is_private: bool = False) -> None:
+    write_text(path, json.dumps(as_json(value), indent=1) + "\n", is_private=is_private)
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
@@ -100,11 +103,13 @@ def write_array(path: Path, array: np.ndarray) -> None:
 
 
 def as_json(value: object) -> object:
-    """JSON has no inf and no nan: they travel as strings, which pydantic reads back."""
+    """JSON has no inf, no nan and no half of a surrogate pair: they travel as strings, which pydantic reads back."""
     if isinstance(value, dict):
         return {key: as_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [as_json(item) for item in value]
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -120,6 +125,15 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except RecursionError:
         raise ValueError("its brackets are nested too deeply") from None
+
+
+def first_problem(error: OSError | ValidationError) -> str:
+    """Why a file of JSON could not be read, in one line."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    (first, *_) = error.errors(include_url=False, include_input=False)
+    place = ".".join(map(str, first["loc"]))
+    return f"{place}: {first['msg']}" if place else first["msg"]
 
 
 def read_arrays(path: Path, beginning: str = "") -> dict[str, np.ndarray]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _interrupted = threading.Event()
+_postponing: list[bool] = []  # of each block that is not to be interrupted: whether one has come
 
 
 def catch_interrupts() -> None:
@@ -18,12 +21,35 @@ def catch_interrupts() -> None:
 
     def interrupt(number: int, frame: object) -> None:
         _interrupted.set()
+        if _postponing and not _postponing[-1]:
+            _postponing[-1] = True
+            return
         raise KeyboardInterrupt
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, interrupt)
     sys.unraisablehook = _quiet_about_interrupts
+
+
+@contextmanager
+def postponed() -> Iterator[None]:
+    """Lets its block, which is short, finish what an interrupt would leave half; the interrupt is raised at its end.
+
+    A second one is raised at once.
+    """
+    _postponing.append(False)
+    try:
+        yield
+    finally:
+        has_come = _postponing.pop()
+    if has_come:
+        raise KeyboardInterrupt
+
+
+def was_interrupted() -> bool:
+    """Whether one came: what is raised afterwards may be no more than its trace (an ImportError of a module in C)."""
+    return _interrupted.is_set()
 
 
 def stop_if_interrupted() -> None:

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import platformdirs
 
+from runtime.cache import NoHome, folder_of_user
 from runtime.errors import VoxportError
 
 TRUST_REFERENCE = "VOXPORT_TRUST_REFERENCE"  # in the environment of this process and of those that it starts
@@ -26,8 +28,8 @@ class UntrustedError(VoxportError, RuntimeError):
 
 
 def state_folder() -> Path:
-    """`VOXPORT_STATE`, or the platform's folder for what a program remembers of its user."""
-    return Path(os.environ.get(STATE) or platformdirs.user_state_dir("voxport"))
+    """`VOXPORT_STATE`, or the platform's folder for what a program remembers of its user. Raises NoHome."""
+    return folder_of_user(STATE, platformdirs.user_state_dir)
 
 
 def trust_references() -> None:
@@ -39,18 +41,20 @@ def vouch_for(content: bytes) -> None:
     """Remembers a file as written by this machine; for this process alone where there is no state folder."""
     digest = hashlib.sha256(content).hexdigest()
     _written_here.add(digest)
-    folder = state_folder() / "written"
     try:
+        folder = state_folder() / "written"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         (folder / digest).touch(mode=0o600)
-    except OSError:  # a read-only home: measuring this reference later takes the user's word
+    except OSError:  # a read-only home, or none: measuring this reference later takes the user's word
         pass
 
 
 def is_ours(content: bytes) -> bool:
     """Whether this machine wrote a file of just this content."""
     digest = hashlib.sha256(content).hexdigest()
-    return digest in _written_here or (state_folder() / "written" / digest).is_file()
+    with suppress(NoHome):
+        return digest in _written_here or (state_folder() / "written" / digest).is_file()
+    return False
 
 
 def require_trust(program: bytes, path: Path) -> None:

@@ -27,7 +27,7 @@ from convert.key import versions
 from convert.runners import RunnerError
 from convert.runners.local import processes_for
 from convert.schema import RunnerOptions
-from convert.task import JobSpec, TaskResult, execute
+from convert.task import JobSpec, Secrets, TaskResult, execute
 from converters.options import ConversionError
 from runtime.versions import installed_versions
 
@@ -111,7 +111,7 @@ class DaskRunner:
             self._finish(job, self._without_scheduler())
             return
         job.remote = self._client.submit(
-            run_remote, job.spec.to_json(), self._topic, resources=job.wanted, pure=False, retries=0
+            run_remote, job.spec.to_json(), job.spec.secrets(), self._topic, resources=job.wanted, pure=False, retries=0
         )
         job.remote.add_done_callback(lambda remote: self._done(job, remote))
 
@@ -265,12 +265,12 @@ class _Job:
 _STOPPED: set[str] = set()
 
 
-def run_remote(spec_json: str, topic: str) -> str:
+def run_remote(spec_json: str, secrets: Secrets, topic: str) -> str:
     """On a worker: a job from JSON to JSON."""
     from distributed import Status, get_worker
 
     worker = get_worker()
-    spec = JobSpec.from_json(spec_json)
+    spec = JobSpec.from_json(spec_json, secrets)
     worker.log_event(topic, {"job": f"{spec.kind} {spec.name}", "name": str(worker.name)})
     slot = int(worker.name) if spec.is_pinned else None  # a local cluster numbers its workers
     # A worker that loses its scheduler closes, and waits for its threads as it does: nobody wants this job any more.

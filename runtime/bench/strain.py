@@ -21,6 +21,7 @@ from runtime.bench.feed import Feed, feed
 from runtime.engines import Engine
 from runtime.spec import TimeAxis
 from runtime.stream import StreamingArtefact
+from runtime.tether import tethered
 
 SILENCE_SECONDS = 10.0
 
@@ -113,7 +114,7 @@ def silence(
 def busy_cores(processes: int | None = None) -> Iterator[None]:
     """Twice as many spinning processes as there are cores, or `processes`."""
     count = 2 * (os.cpu_count() or 1) if processes is None else processes
-    spinning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    spinning = [subprocess.Popen(tethered([sys.executable, "-c", "while True: pass"])) for _ in range(count)]
     try:
         yield
     finally:

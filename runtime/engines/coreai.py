@@ -22,6 +22,7 @@ import numpy as np
 from runtime.engines import EngineError, State, cpu_name
 from runtime.errors import ArtefactError
 from runtime.spec import TensorSpec, checked_inputs
+from runtime.tether import tethered
 
 _SETTLE_SECONDS = 0.2
 
@@ -88,7 +89,7 @@ def open_asset(path: Path) -> Any:
 def _try(path: Path) -> None:
     """Loads the model in another process. Raises ArtefactError where that ends by a signal."""
     command = [sys.executable, "-m", "runtime.engines.coreai", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(tethered(command), capture_output=True, text=True, check=False)
     if done.returncode < 0:
         raise ArtefactError(f"{path.name} is damaged: Core AI crashed on it (signal {-done.returncode})")
 

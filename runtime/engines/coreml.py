@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import os
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ops.metal.package import build_command, package_hash, write_package
-from runtime.cache import cache_folder
+from runtime.cache import cache_folder, making
 from runtime.child import output_of
 from runtime.coreml_tools import coremltools
 from runtime.engines import EngineError, State, cpu_name
@@ -94,10 +93,10 @@ def load_custom_layer() -> ctypes.CDLL:
     """
     target = cache_folder() / f"libHiFiGANUpsample-{package_hash()[:24]}.dylib"
     if not target.is_file():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="voxport-layer-") as scratch:
+        with making(target) as partial, tempfile.TemporaryDirectory(prefix="voxport-layer-") as scratch:
+            if partial is None:
+                return ctypes.CDLL(str(target))
             write_package(Path(scratch, "layer"))
-            partial = target.with_name(f".{os.getpid()}-{target.name}")
             try:
                 done = subprocess.run(
                     build_command(Path(scratch, "layer"), partial), capture_output=True, text=True, check=False
@@ -106,7 +105,6 @@ def load_custom_layer() -> ctypes.CDLL:
                 raise EngineError(f"the custom layer cannot be built: {error} (xcode-select --install)") from error
             if done.returncode:
                 raise EngineError(f"the custom layer does not compile: {done.stderr[:2000]}")
-            partial.replace(target)
     return ctypes.CDLL(str(target))
 
 

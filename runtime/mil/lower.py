@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
-import os
 from pathlib import Path
 
-from runtime.cache import cache_folder
+from runtime.cache import cache_folder, making
+from runtime.files import write_json
 from runtime.mil.interface import Interface
 from runtime.mil.package import files_of, open_package, read_specification, weights_of
 
@@ -21,21 +21,15 @@ def lowered(path: Path, function: str | None = None) -> tuple[Path, Interface]:
     """
     key = _content_key(path, function)
     model, description = (cache_folder() / "onnx" / f"{key}{suffix}" for suffix in (".onnx", ".json"))
-    if model.is_file() and description.is_file():
+    if model.is_file():  # which comes last
         return model, Interface.from_json(json.loads(description.read_text()))
     from runtime.mil.export import export  # what is in the cache opens without PyTorch
 
     package = open_package(path, function)
-    model.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = model.with_name(f".{os.getpid()}-{model.name}")
-    try:
-        export(package, unfinished)
-        unfinished.replace(model)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    unfinished_text = description.with_name(f".{os.getpid()}-{description.name}")
-    unfinished_text.write_text(json.dumps(package.interface.to_json()))
-    unfinished_text.replace(description)
+    with making(model) as unfinished:
+        if unfinished is not None:
+            export(package, unfinished)
+            write_json(description, package.interface.to_json())
     return model, package.interface
 
 

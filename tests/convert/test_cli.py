@@ -110,6 +110,7 @@ def test_help_shows_groups_choices_and_settings(tmp_path):
         (signal.SIGTERM, "load "),
         (signal.SIGINT, "convert to"),
         (signal.SIGTERM, "goldens"),
+        (signal.SIGHUP, "import PyTorch"),
     ],
 )
 def test_an_interrupt_leaves_nothing_unfinished(tmp_path, wait_for, number):

@@ -38,6 +38,18 @@ def test_an_unchanged_job_is_reused_in_every_part(fp16, monkeypatch):
     assert again.measurements == fp16.measurements
 
 
+def test_a_reused_job_sweeps_what_killed_jobs_left(fp16, tmp_path):
+    from convert.job import run_job
+
+    for path in (fp16.bundle.path, fp16.bundle.measured):
+        shutil.copytree(path, tmp_path / path.name)
+    left = tmp_path / ".voice.partial-0123abcd"
+    left.mkdir()
+    (left / ".voxport-lock").touch()
+    assert run_job(quick(tmp_path, "measure.bench_seconds=0.05", "measure.bench_min_chunks=5")).reused
+    assert not left.exists()
+
+
 def test_a_threshold_can_change_without_a_conversion(fp16, tmp_path, monkeypatch):
     from convert import job as module
 

@@ -33,7 +33,7 @@ def program(monkeypatch):
 
 def test_a_job_travels_as_json_and_another_schema_is_refused():
     sent = spec(environment={"A": "1"}, tracking=TrackingOptions(uri="http://h", tags={"night": "x"}))
-    assert JobSpec.from_json(sent.to_json()) == sent
+    assert JobSpec.from_json(sent.to_json(), sent.secrets()) == sent
     with pytest.raises(ValueError, match="a job of schema 99"):
         JobSpec.from_json('{"schema_version": 99}')
     result = TaskResult("hung", float("inf"), reason="späť", worker="w")

@@ -1,13 +1,10 @@
 import json
-import os
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
-from runtime.bundle import Bundle, BundleError, open_bundle, publish, read_goldens, staging
+from runtime.bundle import BundleError, open_bundle, read_goldens
 
 
 @pytest.fixture
@@ -131,36 +128,6 @@ def test_what_is_no_bundle_is_a_sentence(tmp_path):
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(BundleError, match="is damaged"):
         open_bundle(tmp_path)
-
-
-def test_a_staging_folder_is_gone_however_its_block_ends(tmp_path):
-    for error in (None, ValueError, KeyboardInterrupt):
-        try:
-            with staging(tmp_path, "x") as folder:
-                (folder / "half").write_text("half")
-                if error:
-                    raise error
-        except (ValueError, KeyboardInterrupt):
-            pass
-        assert list(tmp_path.iterdir()) == []
-
-
-def test_leavings_of_a_killed_process_are_swept_and_of_a_living_one_kept(tmp_path):
-    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
-    (tmp_path / f".a.partial-{dead.stdout.strip()}").mkdir()
-    (tmp_path / f".b.partial-{os.getppid()}").mkdir()
-    with staging(tmp_path, "c"):
-        pass
-    assert [path.name for path in tmp_path.iterdir()] == [f".b.partial-{os.getppid()}"]
-
-
-def test_the_first_of_two_equal_bundles_stays(fp16, tmp_path, copy):
-    first = publish(Bundle(copy, fp16.bundle.manifest), tmp_path / "out")
-    stamp = (first.path / "manifest.json").stat().st_mtime_ns
-    second = shutil.copytree(fp16.bundle.path, tmp_path / "again" / first.path.name)
-    again = publish(Bundle(second, fp16.bundle.manifest), tmp_path / "out")
-    assert again.path == first.path
-    assert (again.path / "manifest.json").stat().st_mtime_ns == stamp
 
 
 def test_goldens_hold_no_pickles(fp16):

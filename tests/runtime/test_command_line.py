@@ -152,3 +152,12 @@ def test_help_fits_a_terminal_of_one_column(command):
     result = subprocess.run(program, capture_output=True, text=True, env=environment, cwd=ROOT, check=False)
     assert result.returncode == 0, result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_an_interrupt_that_turned_into_another_error_is_an_interrupt_still():
+    """As an interrupt does that comes while a module in C is imported."""
+    body = "try: os.kill(os.getpid(), signal.SIGTERM)\n"
+    body += "    except KeyboardInterrupt as error: raise ImportError('initialization failed') from error"
+    done = process(body)
+    assert done.returncode == ExitCode.INTERRUPTED
+    assert done.stderr == b"interrupted\n"

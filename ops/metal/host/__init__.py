@@ -10,7 +10,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
-import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -67,7 +67,7 @@ def library(folder: Path) -> ctypes.CDLL:
     target = folder / f"metal-{digest.hexdigest()[:24]}.so"
     if not target.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{os.getpid()}-{target.name}")
+        partial = target.with_name(f".{secrets.token_hex(4)}-{target.name}")
         build(partial, "-fPIC", "-shared")
         partial.replace(target)
     return ctypes.CDLL(str(target))

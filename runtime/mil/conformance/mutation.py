@@ -27,6 +27,7 @@ from runtime.mil.conformance.results import Case, Results
 from runtime.mil.conformance.sample import sample
 from runtime.mil.conformance.suites import environment, run_named, targets
 from runtime.mil.ops import OPS
+from runtime.tether import die_with
 
 _SECONDS = 120  # a change that runs longer hangs: that is noticed too
 
@@ -109,9 +110,11 @@ class _Loop:
 
 def _start(mutant: Mutant, items: Sequence[Any]) -> int:
     """A child process that ends with 0 where every case passes in spite of the mutant."""
+    parent = os.getpid()
     child = os.fork()
     if child:
         return child
+    die_with(parent)
     status = 1
     try:
         with tempfile.TemporaryDirectory() as folder:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from runtime.mil.conformance.plugin import Orders
 from runtime.mil.conformance.results import Case, Results
+from runtime.tether import tethered
 
 _FRONTEND = "converters.mil.frontend.torch.test"
 SUITES: dict[str, tuple[str, ...]] = {
@@ -140,7 +141,7 @@ def environment(orders: Orders) -> dict[str, str]:
 @contextmanager
 def _child(command: list[str], folder: str, environment: dict[str, str], stream: object) -> Iterator[subprocess.Popen]:
     """A process that does not outlive an interrupt."""
-    child = subprocess.Popen(command, cwd=folder, env=environment, stdout=stream, stderr=subprocess.STDOUT)  # type: ignore[call-overload]
+    child = subprocess.Popen(tethered(command), cwd=folder, env=environment, stdout=stream, stderr=subprocess.STDOUT)  # type: ignore[call-overload]
     try:
         yield child
     finally:

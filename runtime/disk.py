@@ -1,0 +1,69 @@
+"""Disks that are full: whichever library noticed, one error that names the place."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from runtime.errors import MachineError, VoxportError
+
+_PROBLEMS = {
+    errno.ENOSPC: "the disk holding {} is full",
+    errno.EDQUOT: "the quota on the disk holding {} is used up",
+    errno.EFBIG: "a file in {} may not become any larger (ulimit -f shows the limit)",
+}
+_WORDS = {
+    **{os.strerror(code): code for code in _PROBLEMS},
+    "database or disk is full": errno.ENOSPC,  # sqlite
+    "[MIL FileWriter]": errno.ENOSPC,  # coremltools, which does not say why it could not write
+}
+_NOTHING_LEFT = 64 * 1024  # bytes: where less is free, whatever failed to write failed for that
+
+
+class DiskFull(MachineError, OSError):
+    """A disk without room, a quota or a limit that is reached; the message names the place and what to do."""
+
+
+@contextmanager
+def full_disk_named(*folders: Path) -> Iterator[None]:
+    """Turns whatever its block raises because a disk is full into DiskFull, which names the fullest of `folders`.
+
+    Libraries written in C++ raise errors of their own then, some without a reason: those count where one of the disks
+    has no room left at that moment.
+    """
+    try:
+        yield
+    except (DiskFull, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        place = min(folders, key=_free_bytes)
+        code = full_disk(error)
+        if code is None and (isinstance(error, VoxportError) or _free_bytes(place) >= _NOTHING_LEFT):
+            raise
+        sentence = _PROBLEMS[code or errno.ENOSPC].format(place)
+        raise DiskFull(f"{sentence}: make room there, then repeat the command; nothing unfinished was kept") from error
+
+
+def full_disk(error: BaseException | None) -> int | None:
+    """ENOSPC, EDQUOT or EFBIG where this error, or one of those that led to it, stands for that; else None."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _PROBLEMS:
+            return error.errno
+        said = str(error)
+        for words, code in _WORDS.items():
+            if words in said:
+                return code
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _free_bytes(folder: Path) -> float:
+    """Of the disk that holds the folder, which need not exist yet."""
+    for path in (folder, *folder.parents):
+        with suppress(OSError):
+            return shutil.disk_usage(path).free
+    return float("inf")

@@ -1,0 +1,126 @@
+"""Jobs in forked processes, which start in no time because everything is imported already, and can be watched."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import uuid
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from runtime.bundle import open_bundle
+from runtime.command_line import answered
+from runtime.interrupts import catch_interrupts
+from tests.convert.test_config import composed
+
+MARK = "VOXPORT_FAULT"  # in the environment of a job and of all that it starts
+OPTIONS = ("precision=fp32", "measure.bench_seconds=0", "measure.engines=[mil]", "force=true")
+PUBLISH = "publish"  # announced as the stages are, though it is none
+
+
+@dataclass
+class Run:
+    """A job that runs: `mark` finds what it started, `said` is where its output goes."""
+
+    pid: int
+    mark: str
+    stages: int
+    said: Path
+
+    def wait_for(self, stage: str) -> bool:
+        """Until a stage begins whose name begins like that; False where the job ended before."""
+        return any(line.startswith(stage) for line in os.fdopen(os.dup(self.stages)))
+
+    def ended(self) -> tuple[int, str]:
+        """(exit code, or minus a signal; what it printed)"""
+        _, status = os.waitpid(self.pid, 0)
+        os.close(self.stages)
+        return os.waitstatus_to_exitcode(status), self.said.read_text(errors="replace")
+
+    def seconds_until_alone(self, limit: float = 20.0) -> float:
+        """How long after the job's end something that it started still runs."""
+        started = time.monotonic()
+        while time.monotonic() - started < limit:
+            if not any(_is_marked(process, self.mark) for process in psutil.process_iter()):
+                return time.monotonic() - started
+            time.sleep(0.02)
+        return limit
+
+
+def _is_marked(process: psutil.Process, mark: str) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARK) == mark
+    except psutil.Error:
+        return False
+
+
+def start(folder: Path, *overrides: str, converted: Path | None = None, **environment: str) -> Run:
+    """A job whose output is in `folder/said`. converted: a bundle that is copied in place of a conversion."""
+    reading, writing = os.pipe()
+    mark = uuid.uuid4().hex
+    said = folder / "said"
+    child = os.fork()
+    if child:
+        os.close(writing)
+        return Run(child, mark, reading, said)
+    code = 1
+    try:
+        os.setsid()
+        os.environ.update({MARK: mark, **environment})
+        tempfile.tempdir = None
+        descriptor = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+        catch_interrupts()
+        code = _main(lambda stage: os.write(writing, f"{stage}\n".encode()), overrides, converted)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _main(announce, overrides, converted):
+    from rich.console import Console
+
+    from convert import console, job, report
+
+    console.progress_console = Console(stderr=True, highlight=False)
+    stage, publish = console.Stages.stage, job.publish
+
+    @contextmanager
+    def announced(self, name, spinner=True):
+        with stage(self, name, False):
+            announce(name)
+            yield
+
+    def published(*arguments, **options):
+        announce(PUBLISH)
+        return publish(*arguments, **options)
+
+    def copied(asked, located, parts, folder, *_):
+        shutil.copytree(converted, folder)
+        return open_bundle(folder)
+
+    console.Stages.stage, job.publish = announced, published
+    if converted is not None:
+        job._convert = copied
+
+    @answered
+    def main(arguments=None):
+        outcome = report.show(composed(*OPTIONS, *arguments), {})
+        return outcome if isinstance(outcome, int) else 0
+
+    return main(overrides)
+
+
+def send(run: Run, sent: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(run.pid, sent)
