@@ -13,6 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from runtime.address import scrubbed
 from runtime.answer import give_reason
 from runtime.interrupts import stop_if_interrupted
+from runtime.terminal import printable
 
 progress_console = Console(stderr=True, highlight=False)
 result_console = Console(highlight=False)
@@ -24,7 +25,7 @@ def warn(message: str) -> None:
 
 def error(message: str) -> None:
     """Says what was wrong, to the person and to the process that started this one."""
-    message = scrubbed(message)
+    message = printable(scrubbed(message))
     give_reason(message)
     progress_console.print(f"[bold red]error[/] {escape(message)}")
 

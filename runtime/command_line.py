@@ -13,7 +13,7 @@ from pathlib import Path
 from runtime.answer import answer, begin, give_reason
 from runtime.errors import ExitCode, VoxportError
 from runtime.interrupts import catch_interrupts, was_interrupted
-from runtime.terminal import settle
+from runtime.terminal import printable, settle
 from runtime.tether import end_with_parent
 
 TRACEBACK = "VOXPORT_TRACEBACK"  # in the environment: unexpected errors are printed whole
@@ -30,6 +30,11 @@ Main = Callable[[Sequence[str] | None], int]
 
 def explained(error: BaseException) -> tuple[str, ExitCode]:
     """The sentence and the exit code for whatever ended a command."""
+    sentence, code = _explained(error)
+    return printable(sentence), code
+
+
+def _explained(error: BaseException) -> tuple[str, ExitCode]:
     if isinstance(error, KeyboardInterrupt) or was_interrupted():
         return "interrupted", ExitCode.INTERRUPTED
     if isinstance(error, VoxportError):

@@ -45,6 +45,11 @@ def settle() -> Outlet:
     return out
 
 
+def printable(text: str) -> str:
+    """A text without the characters that move a cursor or colour a line: it may come from a stranger's file."""
+    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
+
+
 def _settled(stream: TextIO | None, number: int) -> tuple[io.TextIOWrapper, Outlet]:
     if stream is None:  # closed by whoever started this
         outlet = Outlet(os.open(os.devnull, os.O_WRONLY), "w")

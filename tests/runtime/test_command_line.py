@@ -39,6 +39,7 @@ def process(body, code=0, **options):
         (OSError(errno.ENOSPC, "No space left on device", "/x/y"), 3, "the disk that holds /x/y is full"),
         (OSError(errno.EFBIG, "File too large"), 3, "the disk is full (File too large)"),
         (OSError(errno.EIO, "Input/output error", "/x"), 3, "/x: Input/output error"),
+        (ArtefactError("\x1b[31m\x07 is red\nhere"), 2, "\\x1b[31m\\x07 is red\nhere"),
         (MemoryError(), 3, "not enough memory"),
         (KeyError("audio"), 3, "KeyError: 'audio' (outside voxport's code). This is a fault of voxport"),
         (KeyboardInterrupt(), 130, "interrupted"),
