@@ -191,7 +191,7 @@ import importlib.metadata, re, sys, tomllib
 project = tomllib.load(open({str(Path(__file__).parents[3] / "pyproject.toml")!r}, "rb"))["project"]
 wanted = {{re.match("[A-Za-z0-9_-]+", row)[0] for row in project["dependencies"]}}
 for name, distributions in importlib.metadata.packages_distributions().items():
-    if wanted & set(distributions) - {{"numpy", "torch", "coremltools", "tqdm", "pydantic"}}:  # tqdm is coremltools' own
+    if wanted & set(distributions) - {{"numpy", "torch", "coremltools", "tqdm", "pydantic"}}:
         sys.modules[name] = None
 assert sys.modules["onnxruntime"] is sys.modules["hydra"] is None
 import numpy as np, voxport, coremltools as ct
