@@ -125,6 +125,8 @@ class ComponentRecord(_Record):
     @model_validator(mode="after")
     def _names_what_it_has(self) -> Self:
         ranks = {spec.name: len(spec.shape) for spec in (*self.inputs, *self.outputs)}
+        if self.sampler is not None and self.time is not None:
+            ranks.setdefault(self.time.output, 3)  # what is sampled of its output, (1, 1, N)
         along = [] if self.time is None else [(self.time.input, self.time.input_axis),
                                               (self.time.output, self.time.output_axis)]  # fmt: skip
         for name, axis in along:
