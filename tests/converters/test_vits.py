@@ -156,8 +156,8 @@ def test_an_onnx_voice_becomes_the_module_that_it_was_exported_from(tmp_path):
     (tmp_path / "voice.onnx.json").write_text(json.dumps(piper))
     saved = load(locate(CheckpointOptions(source=str(path)), "vits", "", print))
     module = vits.load(saved)
-    assert module.settings.upsample_rates_decoder == [8, 8, 4]
-    assert module.settings.resblock_dilation_sizes_decoder == [[1, 3, 5], [1, 3, 5]]
+    assert list(module.settings.upsample_rates_decoder) == [8, 8, 4]
+    assert [list(row) for row in module.settings.resblock_dilation_sizes_decoder] == [[1, 3, 5], [1, 3, 5]]
     own = model.state_dict()
     for key, value in module.state_dict().items():
         part, _, name = key.rpartition(".")
