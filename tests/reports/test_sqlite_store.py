@@ -21,6 +21,7 @@ import sqlalchemy
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from reports.options import TrackingOptions
 from reports.tracking import prepare
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it
 seen = []
 @sqlalchemy.event.listens_for(sqlalchemy.engine.Engine, "before_cursor_execute")
 def counted(*_):

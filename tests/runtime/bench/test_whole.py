@@ -84,5 +84,5 @@ def test_what_is_no_bench_is_a_sentence(tmp_path, capsys):
     (tmp_path / "other.json").write_text('{"schema_version": 1}')
     with pytest.raises(BundleError, match="is no bench"):
         read_bench(tmp_path / "other.json")
-    assert reports(["bench", str(tmp_path / "absent.json")]) == 1
+    assert reports(["bench", str(tmp_path / "absent.json")]) == 2
     assert "absent.json" in capsys.readouterr().err
