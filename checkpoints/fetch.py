@@ -29,6 +29,7 @@ from checkpoints.download import (
 from checkpoints.files import sha256_of
 from runtime.cache import cache_folder as voxport_cache
 from runtime.disk import full_disk_named
+from runtime.files import write_text
 from runtime.tether import tethered
 
 LOCK_SECONDS = 3600.0
@@ -224,14 +225,11 @@ def _lock_or_check(entry: Entry, folder: Path) -> None:
             check(folder / name, facts, f"checkpoint {entry.name}: {name}")
         return
     path = lock_path()
-    path.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(cache_folder() / ".lock.yaml.lock", timeout=60):
         stored = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
         stored[entry.name] = {name: {"size": facts.size, "sha256": facts.sha256} for name, facts in files.items()}
-        partial = path.with_name(f".{path.name}.partial")  # one process at a time
         header = "# Written by the first fetch of each checkpoint; later fetches must match. See fetch.py.\n"
-        partial.write_text(header + yaml.safe_dump(stored, sort_keys=True), encoding="utf-8")
-        partial.replace(path)
+        write_text(path, header + yaml.safe_dump(stored, sort_keys=True))
 
 
 def verify(entry: Entry) -> list[str]:

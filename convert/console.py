@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from runtime.address import scrubbed
+from runtime.answer import give_reason
 from runtime.interrupts import stop_if_interrupted
 
 progress_console = Console(stderr=True, highlight=False)
@@ -22,7 +23,10 @@ def warn(message: str) -> None:
 
 
 def error(message: str) -> None:
-    progress_console.print(f"[bold red]error[/] {escape(scrubbed(message))}")
+    """Says what was wrong, to the person and to the process that started this one."""
+    message = scrubbed(message)
+    give_reason(message)
+    progress_console.print(f"[bold red]error[/] {escape(message)}")
 
 
 class Stages:

@@ -13,6 +13,7 @@ from convert.job import Outcome, run_job
 from convert.recorded import Expressions
 from convert.schema import Job
 from reports.options import TrackingOptions
+from runtime.answer import answer
 from runtime.bundle import BundleError
 from runtime.command_line import explained
 from runtime.errors import ExitCode
@@ -27,6 +28,7 @@ def show(job: Job, expressions: Expressions) -> Outcome | ExitCode:
         sentence, code = explained(error)
         console.error(sentence)
         return code
+    answer(bundle=str(outcome.bundle.path), is_reused=outcome.reused)
     console.result_console.print(_table(outcome))
     for note in outcome.bundle.manifest.notes if job.precision.needs_cases else ():
         console.progress_console.print(f"note: {note}", markup=False)

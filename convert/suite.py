@@ -33,11 +33,11 @@ from reports.suite import VERDICTS, SuiteResult, SuiteRow, facts_of, tell_github
 from reports.tracked import is_tracked, mark_untracked, sync_hint
 from reports.worker import ReportWorker, WorkerError
 from runtime.bundle import Bundle, open_bundle
+from runtime.errors import ExitCode
 from runtime.files import write_text
 from runtime.versions import drift
 
 _POLL_SECONDS = 0.2
-_INTERRUPTED, _USAGE = 130, 2
 # Settings that the suite's own process decides.
 _OWN = ("suite", "tracking", "runner", "output")
 _CONSTRAINTS = Path(__file__).parent.parent / "constraints.txt"  # in a checkout
@@ -67,8 +67,8 @@ def expand(suite: SuiteOptions) -> tuple[list[tuple[str, ...]], list[str]]:
 def run_suite(job: Job, extra: Sequence[str]) -> int:
     """Runs the suite that the job names; `extra`: overrides of the command line for every job of it.
 
-    0: all passed; 1: one did not; 2: it cannot run like this; 3: none failed, of one it could not be told; 130:
-    interrupted.
+    The exit code: 2 where it cannot run like this, 130 where it was interrupted, else that of its worst job
+    (`SuiteResult.code`).
     """
     started = datetime.datetime.now(datetime.UTC)
     output = Path(job.output).expanduser().resolve()
@@ -92,9 +92,9 @@ def run_suite(job: Job, extra: Sequence[str]) -> int:
                 night.run(machines)
         except (RunnerError, ConversionError) as error:
             console.error(str(error))
-            return _USAGE
+            return error.exit_code
         except KeyboardInterrupt:
-            code = _INTERRUPTED
+            code = ExitCode.INTERRUPTED
         result = SuiteResult(job.suite.name, started.isoformat(timespec="seconds"), tuple(night.rows()), drifted)
         write_suite(result, folder)
         if tracking.enabled and code is None:
@@ -102,11 +102,11 @@ def run_suite(job: Job, extra: Sequence[str]) -> int:
         try:
             result = night.finish(result, worker) if code is None else result
         except KeyboardInterrupt:
-            code = _INTERRUPTED
+            code = ExitCode.INTERRUPTED
     console.result_console.print(_table(result.rows, job.suite.name))
     for row in result.rows:
-        if row.verdict in ("failed", "hung") and row.log:
-            console.error(f"{row.name}: {row.reason} ({row.log})")
+        if row.verdict in ("failed", "hung"):
+            console.error(f"{row.name}: {row.reason}{f' ({row.log})' if row.log else ''}")
         elif row.comparison is not None and row.comparison.headline:
             console.error(f"{row.name}: {row.comparison.headline}")
     if code is not None:
@@ -277,6 +277,7 @@ class _Night:
             facts=result.facts,
             worker=result.worker,
             lost=self.machines.lost(name) if self.machines is not None else (),
+            exit_code=result.exit_code,
         )
         if result.judgement is not None:
             row = dataclasses.replace(row, champion=result.judgement.champion, comparison=result.judgement.comparison)

@@ -5,17 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
 from pydantic import TypeAdapter
@@ -23,8 +21,10 @@ from pydantic import TypeAdapter
 from reports.judge import Judgement
 from reports.options import TrackingOptions
 from reports.suite import JobFacts, facts_of
+from runtime.answer import RESULT, Answer, read_answer
 from runtime.bundle import BundleError
 from runtime.cache import cache_folder
+from runtime.errors import ExitCode, MachineError
 from runtime.files import as_json
 from runtime.tether import TETHER
 
@@ -86,7 +86,9 @@ class JobSpec:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """`verdict`: `passed`, `rejected`, `failed` or `hung`. `said`: the end of what the job printed on stderr."""
+    """`verdict`: `passed`, `rejected`, `regressed`, `noisy`, `failed`, `hung` or, of a job that was broken off,
+    `waiting`. `exit_code`: of the job's process, and where it crashed or was ended that of a machine's failure. `said`:
+    the end of what it printed on stderr."""
 
     verdict: str
     seconds: float
@@ -97,6 +99,7 @@ class TaskResult:
     facts: JobFacts | None = None
     judgement: Judgement | None = None
     worker: str = ""
+    exit_code: int = ExitCode.MACHINE
 
     def to_json(self) -> str:
         return json.dumps(as_json(dataclasses.asdict(self)))
@@ -115,24 +118,26 @@ def execute(spec: JobSpec, is_stopped: Callable[[], bool] = lambda: False, slot:
     output = Path(spec.output) if spec.output else cache_folder() / "fleet" / "bundles"
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="voxport-job-") as folder:
-        out, err = Path(folder, "out"), Path(folder, "err")
+        out, err, answered = (Path(folder, name) for name in ("out", "err", "answer.json"))
         with out.open("w") as stdout, err.open("w") as stderr:
             process = subprocess.Popen(
                 _command(spec, output),
                 stdin=subprocess.PIPE,
                 stdout=stdout,
                 stderr=stderr,
-                env=_environment(spec),
+                env=_environment(spec) | {RESULT: str(answered)},
                 start_new_session=True,  # ctrl-C is for the suite, which then ends its jobs
             )
             _keep_to_its_cores(process.pid, slot, spec.threads)
             problem = _watched(process, spec, started, is_stopped)
         seconds = time.monotonic() - started
-        printed, said = (_without_secrets(spec, file.read_text(errors="replace")) for file in (out, err))
-    made = _judged if spec.kind == "judge" else _converted
-    result = made(spec, process.returncode, printed, said)
+        said = _without_secrets(spec, err.read_text(errors="replace"))
+        try:
+            result = _result(spec, read_answer(answered), process.returncode, said)
+        except (BundleError, MachineError) as error:
+            result = TaskResult("failed", 0.0, reason=str(error), exit_code=error.exit_code)
     if problem is not None:
-        result = dataclasses.replace(result, verdict=problem[0], reason=problem[1], bundle=None, facts=None)
+        result = TaskResult(problem[0], 0.0, reason=problem[1])
     return dataclasses.replace(result, seconds=seconds, said=said[-_SAID:])
 
 
@@ -150,7 +155,7 @@ def _command(spec: JobSpec, output: Path) -> list[str]:
         uri = f"${{oc.env:{_URI}}}"
     if spec.kind == "judge":
         (run,) = spec.overrides
-        command = [sys.executable, "-m", "reports", "judge", run, "--measure", "--json", "--output", str(output)]
+        command = [sys.executable, "-m", "reports", "judge", run, "--measure", "--output", str(output)]
         tags = [text for name, value in tracking.tags.items() for text in ("--tag", f"{name}={value}")]
         return [*command, "--uri", uri, "--experiment", tracking.experiment, *tags]
     where = [f"output={_quoted(str(output))}"]
@@ -237,42 +242,40 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _converted(spec: JobSpec, code: int, printed: str, said: str) -> TaskResult:
-    bundle = re.search(r"^bundle: (.+)$", printed, re.MULTILINE)
-    reason = "; ".join(_sentences(said)) or _last_line(said) or f"ended with {code}"
-    if bundle is None:
-        return TaskResult("failed", 0.0, reason=reason)
-    is_reused = "bundle and measurements were reused" in " ".join(said.split())
-    try:
-        facts = facts_of(Path(bundle[1]), spec.tracking)
-    except BundleError as error:
-        return TaskResult("failed", 0.0, bundle[1], str(error))
-    verdict = {0: "passed", 1: "rejected"}.get(code, "failed")  # anything else ended after its verdict
-    reason = "" if code == 0 else reason
-    return TaskResult(verdict, 0.0, bundle[1], reason, is_reused=is_reused, facts=facts)
+def _result(spec: JobSpec, answer: Answer, returncode: int, said: str) -> TaskResult:
+    """What came of a job that ended; a part of its answer counts where it was killed after giving it.
+
+    Raises BundleError where the bundle cannot be read.
+    """
+    code = ExitCode.MACHINE if answer.exit_code is None else answer.exit_code
+    reasons = answer.reasons if answer.exit_code is not None else (*answer.reasons, _ended(returncode, said))
+    failed = TaskResult("failed", 0.0, reason="; ".join(reasons) or _ended(returncode, said), exit_code=code)
+    if spec.kind == "judge":
+        return _judged(answer, code, failed)
+    if answer.bundle is None:
+        return failed
+    facts = facts_of(Path(answer.bundle), spec.tracking)
+    verdict = {0: "passed", 1: "rejected"}.get(code, "failed")
+    reason = "" if verdict == "passed" else failed.reason  # what failed ended after its bundle was made
+    return TaskResult(verdict, 0.0, answer.bundle, reason, is_reused=answer.is_reused, facts=facts, exit_code=code)
 
 
-def _judged(spec: JobSpec, code: int, printed: str, said: str) -> TaskResult:
-    try:
-        row: Mapping[str, Any] = json.loads(printed)
-        judgement = TypeAdapter(Judgement).validate_python(row["judgement"])
-        facts = TypeAdapter(JobFacts).validate_python(row["facts"])
-    except (ValueError, KeyError, TypeError):
-        return TaskResult("failed", 0.0, reason="; ".join(_sentences(said)) or _last_line(said) or f"ended with {code}")
-    missed = [str(text) for text in row.get("gates_missed", [])]
-    verdict = "rejected" if missed else judgement.verdict
-    return TaskResult(verdict, 0.0, reason="; ".join(missed), facts=facts, judgement=judgement)
+def _judged(answer: Answer, code: int, failed: TaskResult) -> TaskResult:
+    if answer.judgement is None or code not in (ExitCode.DONE, ExitCode.MISSED):
+        return failed
+    judgement = TypeAdapter(Judgement).validate_python(answer.judgement)
+    facts = TypeAdapter(JobFacts).validate_python(answer.facts)
+    verdict = "rejected" if answer.gates_missed else judgement.verdict
+    reason = "; ".join(answer.gates_missed)
+    return TaskResult(verdict, 0.0, reason=reason, facts=facts, judgement=judgement, exit_code=code)
 
 
-def _sentences(stderr: str) -> Iterator[str]:
-    """What the job said was wrong."""
-    plain = " ".join(stderr.split())
-    for part in re.split(r" (?=(?:error:?|warning|✓) )", f" {plain}"):
-        if part.strip().startswith(("error ", "error: ")):
-            yield part.strip().removeprefix("error").lstrip(": ")
-
-
-def _last_line(stderr: str) -> str:
-    """Of a traceback: the exception."""
-    lines: Sequence[str] = stderr.strip().splitlines()
-    return lines[-1].strip() if lines else ""
+def _ended(returncode: int, said: str) -> str:
+    """How a process ended that could not say why."""
+    if returncode < 0:
+        return f"ended by signal {-returncode} ({signal.Signals(-returncode).name})"
+    _, is_traceback, last = said.rpartition("Traceback (most recent call last):")
+    if is_traceback:
+        exception = next((line for line in last.splitlines()[1:] if line and not line[0].isspace()), "")
+        return f"crashed: {exception}"
+    return f"ended with exit code {returncode}; what it said is in its log"

@@ -23,6 +23,7 @@ LARGEST = 1_000_000
 # Values that make loops long, or tensors large, without weights that would show it. By a part of their names.
 _LARGEST_OF = {"dilation": 4096, "num_l": 256, "num_r": 256, "num_b": 256, "num_f": 256, "num_h": 256, "stacks": 64,
                "_K": 64, "highways": 64}  # fmt: skip
+_AT_LEAST_1 = ("dilation", "kernel", "upsample", "stride")
 _SECTIONS = ("audio", "model_args", "model_params", "generator_model_params", "encoder_params", "decoder_params")
 # Elements that a network may have beside those of its checkpoint: weight norm has them twice, training heads are gone.
 _SPARE, _DRAWN = 20_000_000, 500_000_000
@@ -88,5 +89,7 @@ def check_number(of: str, name: str, value: Any, depth: int = 0) -> None:
     elif isinstance(value, int | float) and not isinstance(value, bool):
         largest = next((most for part, most in _LARGEST_OF.items() if part in name), LARGEST)
         least = -largest if of.endswith("audio") else 0  # levels are below zero, sizes are not
+        if any(part in name for part in _AT_LEAST_1):  # PyTorch builds such layers and fails when they are called
+            least = 1
         if not least <= value <= largest:
             raise SettingsError(f"{of}.{name} is {value}: it may be {least:,} to {largest:,}")

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from converters.component import Component
-from runtime.audio import mel_spectrogram, read_audio
+from runtime.audio import mel_spectrogram
 from runtime.bundle import GoldenCase
+from runtime.recordings import read_audio
 from runtime.sampling import Sampling
 from runtime.speak import taken
 from runtime.speaker import partials

@@ -137,13 +137,14 @@ def _upsampling(bundles: list[Path], mac_check: Path | None, out: Path) -> int:
 def _bench(file: Path, tracking: TrackingOptions) -> int:
     from reports import plots
     from runtime.bench.whole import read_bench
+    from runtime.files import write_bytes
 
     report = read_bench(file)
     if report.problem:
         print(f"error: {file} holds no speed, for the artefact is not correct: {report.problem}", file=sys.stderr)
         return ExitCode.MISSED
     picture = file.with_suffix(".png")
-    picture.write_bytes(plots.bench(report))
+    write_bytes(picture, plots.bench(report))
     print(picture)
     return _logged(tracking, lambda benches: [benches.track_bench(report, [file, picture], tracking)])
 
@@ -198,15 +199,17 @@ def _judge(asked: argparse.Namespace, tracking: TrackingOptions, options: Compar
     from reports.judge import judge
     from reports.remeasure import gates_missed, measured_here
     from reports.suite import facts_of
+    from runtime.answer import answer
     from runtime.bundle import open_bundle
     from runtime.files import as_json
 
     bundle = measured_here(asked.bundle, tracking, asked.output) if asked.measure else open_bundle(Path(asked.bundle))
     found = judge(bundle.path, tracking, options, asked.output, lambda text: print(text, file=sys.stderr))
     missed = gates_missed(bundle)
+    facts = dataclasses.asdict(facts_of(bundle.path, tracking))
+    row = {"judgement": dataclasses.asdict(found), "facts": facts, "gates_missed": missed}
+    answer(bundle=str(bundle.path), **row)
     if asked.json:
-        facts = dataclasses.asdict(facts_of(bundle.path, tracking))
-        row = {"judgement": dataclasses.asdict(found), "facts": facts, "gates_missed": missed}
         print(json.dumps(as_json(row), indent=1))
     else:
         print(f"{found.verdict}; champion of its series: {found.champion}")

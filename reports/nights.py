@@ -81,10 +81,10 @@ def _log_night(
 ) -> str:
     write_night(result, folder, nights_of(client, nights, result.suite), options, experiment)
     tags = {"kind": "suite", "suite": result.suite, "night": result.started[:10], "started": result.started}
-    tags |= {NOTE: markdown(result), "verdict": _verdict(result), **options.tags}
+    tags |= {NOTE: markdown(result), "verdict": result.verdict, **options.tags}
     params = {"suite": result.suite, "jobs": len(result.rows), "device": result.machines or "none"}
     counts = {f"jobs_{verdict}": float(count) for verdict, count in result.counts.items()}
-    name = f"{result.suite} {result.started[:16]} {_verdict(result)}"
+    name = f"{result.suite} {result.started[:16]} {result.verdict}"
     metrics = {**night_figures(result), **counts}
     return log_once(client, nights, _key(result), name, tags, params, metrics, lambda target: _copy(folder, target))
 
@@ -140,7 +140,7 @@ def write_night(
     page = render(
         "nightly.html",
         result=result,
-        verdict=_verdict(result),
+        verdict=result.verdict,
         trends=_trends(result, before),
         trend_titles=[title for _, title in TRENDS],
         nights=len(before) + 1,
@@ -217,10 +217,6 @@ def _copy(folder: Path, target: Path) -> None:
     for name in (SUITE, PAGE, "summary.md", "junit.xml"):
         if (folder / name).is_file():
             shutil.copy(folder / name, target)
-
-
-def _verdict(result: SuiteResult) -> str:
-    return {0: "passed", 3: "noisy"}.get(result.code, "failed")
 
 
 def _key(result: SuiteResult) -> str:

@@ -54,8 +54,9 @@ def alone(file: Path, seconds: float) -> Iterator[None]:
 
     Raises StoreBusy where another process holds it for that long.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(file.with_name(f".{file.name}.lock"), is_singleton=True)
+    folder = artifacts_of(file)  # where everybody who writes to the store writes, of whatever container
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / f".{file.name}.lock", is_singleton=True)
     try:
         lock.acquire(timeout=seconds)
     except filelock.Timeout as error:

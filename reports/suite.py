@@ -18,22 +18,22 @@ from reports.record import read_job
 from reports.tracked import conversion_key, tracked_runs
 from reports.verdict import Comparison
 from runtime.bundle import BundleError
+from runtime.errors import ExitCode
 from runtime.files import first_problem, write_json, write_text
 
 FILE = "suite.json"
-PASSED, FAILED, NOISY = 0, 1, 3  # exit codes of a suite
 
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-# Verdict -> (element of JUnit XML, whether it counts as a failure of the suite).
+# Verdict -> (element of JUnit XML, exit code). What failed has a code of its own; what could not be told is no pass.
 VERDICTS = {
-    "failed": ("error", True),
-    "hung": ("error", True),
-    "rejected": ("failure", True),
-    "regressed": ("failure", True),
-    "noisy": ("skipped", False),
-    "running": ("skipped", False),
-    "waiting": ("skipped", False),
-    "passed": ("", False),
+    "failed": ("error", ExitCode.MACHINE),
+    "hung": ("error", ExitCode.MACHINE),
+    "rejected": ("failure", ExitCode.MISSED),
+    "regressed": ("failure", ExitCode.MISSED),
+    "noisy": ("skipped", ExitCode.MISSED),
+    "running": ("skipped", ExitCode.MISSED),
+    "waiting": ("skipped", ExitCode.MISSED),
+    "passed": ("", ExitCode.DONE),
 }
 
 
@@ -59,7 +59,7 @@ class SuiteRow:
     """One job. `rejected`: it missed a gate; `regressed`: it is worse than its champion; `noisy`: it could not be told
     whether it is slower; `failed`: no bundle came; `hung`: it took longer than it may; `running` and `waiting`: the
     suite was interrupted. `is_reused`: nothing had changed. `champion`: of its series, in words. `worker`: the machine,
-    and `lost`: those that went away with it."""
+    and `lost`: those that went away with it. `exit_code`: of a job that failed."""
 
     name: str
     overrides: tuple[str, ...]
@@ -74,6 +74,12 @@ class SuiteRow:
     comparison: Comparison | None = None
     worker: str = ""
     lost: tuple[str, ...] = ()
+    exit_code: int = ExitCode.MACHINE
+
+    @property
+    def code(self) -> int:
+        """Its part in the suite's exit code."""
+        return self.exit_code if self.verdict == "failed" else VERDICTS[self.verdict][1]
 
 
 @dataclass(frozen=True)
@@ -87,14 +93,18 @@ class SuiteResult:
 
     @property
     def passed(self) -> bool:
-        return self.code == PASSED
+        return self.code == ExitCode.DONE
 
     @property
     def code(self) -> int:
-        """Of the suite's process: 0 all passed, 1 one did not, 3 none failed and of one it could not be told."""
-        if any(VERDICTS[row.verdict][1] for row in self.rows):
-            return FAILED
-        return PASSED if all(row.verdict == "passed" for row in self.rows) else NOISY
+        """Of the suite's process: the highest of its jobs'. What was too noisy to tell is 1, as what missed a gate."""
+        return max((row.code for row in self.rows), default=ExitCode.DONE)
+
+    @property
+    def verdict(self) -> str:
+        """`passed`; `noisy`: nothing went wrong, and of something it could not be told; or `failed`."""
+        others = {row.verdict for row in self.rows} - {"passed"}
+        return "failed" if others - {"noisy", "running", "waiting"} else "noisy" if others else "passed"
 
     @property
     def counts(self) -> dict[str, int]:

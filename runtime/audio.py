@@ -1,4 +1,4 @@
-"""Real audio in, features out: reading, resampling, and the mel spectrogram that a vocoder was trained on."""
+"""Audio in, features out: the mel spectrogram that a vocoder was trained on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -167,23 +166,29 @@ def mel_spectrogram(samples: np.ndarray, settings: MelSettings) -> np.ndarray:
     settings have them.
     Raises AudioError for audio too short to pad by reflection.
     """
-    from scipy.signal import lfilter
-
     samples = np.asarray(samples, dtype=np.float32)
     if samples.ndim != 1:
         raise AudioError(f"the mel spectrogram takes one channel, got an array of shape {samples.shape}")
     if len(samples) <= settings.n_fft // 2:
         raise AudioError(f"{len(samples)} samples are too short for a window of {settings.n_fft}")
-    if settings.preemphasis:
-        samples = lfilter([1.0, -settings.preemphasis], [1.0], samples)
+    samples = emphasised(samples, np.float32(0), settings)
     border = settings.border
     mel = mel_of(np.pad(samples, border, mode=settings.border_mode), settings)  # type: ignore[call-overload]
     return with_noise(mel, settings)
 
 
+def emphasised(samples: np.ndarray, before: np.float32, settings: MelSettings) -> np.ndarray:
+    """samples (n,) less `preemphasis` of the sample before each, in float64; `before`: the one before the first."""
+    if not settings.preemphasis or not len(samples):
+        return samples
+    delayed = np.concatenate([[before], samples[:-1]]).astype(np.float64)
+    return samples - settings.preemphasis * delayed
+
+
 def mel_of(padded: np.ndarray, settings: MelSettings) -> np.ndarray:
     """The frames of samples that have their borders (and pre-emphasis) already: a window each `hop_length`.
 
+    A frame is the same, to the last bit, whichever others are computed with it: so streamed audio equals offline audio.
     |STFT| with a periodic Hann window. librosa's stft gives the same numbers, and compiles itself for 12 s on a machine
     that has not run it before.
     """
@@ -210,10 +215,12 @@ def _window(n_fft: int, win_length: int) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=8)
-def _mel_basis(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float | None) -> np.ndarray:
+def _mel_basis(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float | None) -> Any:
+    """(n_mels, n_fft / 2 + 1), sparse: a dense product sums in another order for few frames than for many."""
     import librosa
+    from scipy.sparse import csr_array
 
-    return librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax)
+    return csr_array(librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax))
 
 
 def _normalised(level: np.ndarray, settings: MelSettings) -> np.ndarray:
@@ -306,41 +313,3 @@ def _level(normalised: np.ndarray, settings: MelSettings) -> np.ndarray:
     if settings.symmetric_norm:
         normalised = (normalised + settings.max_norm) / 2
     return normalised / settings.max_norm * -settings.min_level_db + settings.min_level_db + settings.ref_level_db
-
-
-def read_audio(path: Path, sample_rate: int) -> np.ndarray:
-    """One channel of the file at `sample_rate`, (N,) float32, full scale 1.0; several channels are averaged.
-
-    Raises AudioError for a file that is missing or no audio.
-    """
-    import soundfile
-
-    if not path.is_file():
-        raise AudioError(f"there is no audio file {path}")
-    try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except soundfile.SoundFileError as error:
-        raise AudioError(f"{path} cannot be read as audio: {error}") from error
-    mono = samples.mean(axis=1)
-    if mono.size == 0:
-        raise AudioError(f"{path} holds no samples")
-    if not np.isfinite(mono).all():
-        raise AudioError(f"{path} holds samples that are not finite")
-    if rate != sample_rate:
-        import soxr
-
-        mono = soxr.resample(mono, rate, sample_rate, quality="VHQ").astype(np.float32)
-    return mono
-
-
-def write_wav(path: Path, samples: np.ndarray, sample_rate: int) -> None:
-    """Mono 16-bit PCM; samples beyond full scale are clipped. Written aside, then renamed. Raises OSError."""
-    import soundfile
-
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            soundfile.write(file, np.clip(samples, -1.0, 1.0), sample_rate, subtype="PCM_16", format="WAV")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from runtime.answer import answer, begin, give_reason
 from runtime.errors import ExitCode, VoxportError
 from runtime.interrupts import catch_interrupts, was_interrupted
 from runtime.terminal import settle
@@ -55,6 +56,7 @@ def answered(main: Main) -> Main:
             return main(arguments)
         except (Exception, KeyboardInterrupt) as error:
             sentence, code = explained(error)
+            give_reason(sentence)
             print(sentence if code == ExitCode.INTERRUPTED else f"error: {sentence}", file=sys.stderr)
             return code
 
@@ -64,6 +66,7 @@ def answered(main: Main) -> Main:
 def run(main: Main) -> None:
     """Runs a command as a process of its own, which ends here."""
     out = settle()
+    begin()
     catch_interrupts()
     try:
         end_with_parent()
@@ -81,6 +84,7 @@ def run(main: Main) -> None:
         print(f"error: standard output could not be written: {out.problem.strerror}", file=sys.stderr)
         code = max(code, ExitCode.MACHINE)
     sys.stderr.flush()
+    answer(exit_code=int(code))
     if code == ExitCode.INTERRUPTED:
         # Where the interrupt went through code that C ran (PyRun_String), Python remembers it as unhandled and ends
         # itself with SIGINT in place of this code. Everything is closed by now.

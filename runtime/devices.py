@@ -9,16 +9,18 @@ from __future__ import annotations
 import gc
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 
 from runtime.audio import AudioError
-from runtime.live import Ring, Session
+from runtime.live import Ring, Session, recent_costs
+from runtime.recordings import Write, in_blocks, wav_file
 
 Tick = Callable[["SoundCard"], None]
 
@@ -66,28 +68,33 @@ def devices() -> list[Device]:
 class SoundCard:
     """Runs a session on real devices, until `stop`, the end of `source` or `seconds`.
 
-    `source`: samples (N,) that stand for the microphone; `record`: a WAV file that stands for the speakers.
+    `source`: blocks of samples (n,) that stand for the microphone, taken as they are needed; `record`: a WAV file that
+    stands for the speakers.
     `microphone`, `speakers`: PortAudio's names or numbers, None for its defaults.
     """
 
     session: Session
-    source: np.ndarray | None = None
+    source: Iterable[np.ndarray] | None = None
     record: Path | None = None
     microphone: str | int | None = None
     speakers: str | int | None = None
     seconds: float | None = None
     tail: float = 1.0  # seconds of silence after `source`
-    costs: list[float] = field(default_factory=list)  # seconds of each inference
+    costs: deque[float] = field(default_factory=recent_costs)  # seconds of each inference
     device_latency: tuple[float, float] = (0.0, 0.0)  # seconds that PortAudio reports for input and output
 
     def run(self, tick: Tick = lambda _: None, every: float = 0.5) -> None:
         """Blocks; `tick` is called every so many seconds. An interrupt ends it as `stop` does, with all files closed.
 
-        Raises AudioError where the devices cannot be opened so.
+        Raises AudioError where the devices cannot be opened so or `source` cannot be read, OSError where the recording
+        cannot be written: then there is none.
         """
         sd = _sounddevice()
         session, rate = self.session, self.session.chain.sample_rate
-        self._done, self._position = threading.Event(), 0
+        self._done = threading.Event()
+        self._coming = in_blocks(self.source if self.source is not None else (), session.block)
+        self._waiting, self._is_read, self._silent = Ring(8 * rate + session.block), False, 0
+        self._refill()
         self._scratch = np.zeros(session.block, np.float32)
         self._given = np.zeros(session.block, np.float32)
         self._recorded = Ring(4 * rate)
@@ -107,21 +114,20 @@ class SoundCard:
             self.device_latency = (float(stream.latency), 0.0)
         gc.collect()
         gc.disable()  # a collection in the middle of a block is a dropout
-        partial = None if self.record is None else self.record.with_name(f".{self.record.name}.partial")
         try:
-            with _writer(partial, rate) as write, stream:
-                self._work(tick, every, write)
-        except KeyboardInterrupt:
-            pass
+            with nullcontext(lambda _: None) if self.record is None else wav_file(self.record, rate) as write:
+                try:
+                    with stream:
+                        self._work(tick, every, write)
+                except KeyboardInterrupt:
+                    pass  # the end of the recording
         finally:
             gc.enable()
-            if partial is not None and self.record is not None and partial.is_file():
-                partial.replace(self.record)
 
     def stop(self) -> None:
         self._done.set()
 
-    def _work(self, tick: Tick, every: float, write: Callable[[np.ndarray], None]) -> None:
+    def _work(self, tick: Tick, every: float, write: Write) -> None:
         session, rate = self.session, self.session.chain.sample_rate
         wait, began = session.block / rate / 2, time.monotonic()
         next_tick, out = began + every, np.zeros(4 * rate, np.float32)
@@ -133,6 +139,8 @@ class SoundCard:
                     self.costs.append(time.perf_counter() - started)
                 session.publish(samples)
                 write(out[: self._recorded.read(out)])
+                self._refill()
+            self._refill()
             now = time.monotonic()
             if now >= next_tick:
                 tick(self)
@@ -152,15 +160,24 @@ class SoundCard:
         self._recorded.write(self._scratch)
 
     def _speak(self, wanted: np.ndarray, frames: int, clock: Any, status: Any) -> None:
-        assert self.source is not None
         self._count(status)
-        part = self.source[self._position : self._position + frames]
-        self._given[: len(part)] = part
-        self._given[len(part) :] = 0
-        self._position += frames
+        is_read = self._is_read  # before the ring is: what the other thread adds last is still taken
+        count = self._waiting.read(self._given[:frames])
+        self._given[count:] = 0
         self.session.exchange(self._given[:frames], wanted[:, 0])
-        if self._position >= len(self.source) + self.tail * self.session.chain.sample_rate:
-            self._done.set()
+        if is_read:
+            self._silent += frames - count
+            if self._silent >= self.tail * self.session.chain.sample_rate:
+                self._done.set()
+
+    def _refill(self) -> None:
+        """Takes of the source what there is room for: some seconds, so that no step is too long for it."""
+        while not self._is_read and self._waiting.room >= self.session.block:
+            block = next(self._coming, None)
+            if block is None:
+                self._is_read = True
+            else:
+                self._waiting.write(block)
 
     def _count(self, status: Any) -> None:
         if status:
@@ -263,27 +280,6 @@ def probe_delays(played: np.ndarray, heard: np.ndarray, starts: list[int]) -> li
         if match.max() >= 0.5:
             delays.append(int(match.argmax()))
     return delays
-
-
-class _writer:
-    """A WAV file that is written as it comes, or nothing."""
-
-    def __init__(self, path: Path | None, rate: int) -> None:
-        self._path, self._rate = path, rate
-        self._file: soundfile.SoundFile | None = None
-
-    def __enter__(self) -> Callable[[np.ndarray], None]:
-        if self._path is not None:
-            self._file = soundfile.SoundFile(str(self._path), "w", self._rate, 1, "PCM_16", format="WAV")
-        return self.write
-
-    def write(self, samples: np.ndarray) -> None:
-        if self._file is not None and len(samples):
-            self._file.write(np.clip(samples, -1, 1))
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
 
 
 def _sounddevice() -> Any:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from runtime.audio import read_audio
 from runtime.bundle import BundleError, open_bundle
+from runtime.recordings import audio_blocks
 from runtime.sizes import open_sized
-from runtime.speaker import partials, utterance_embedding
+from runtime.speaker import Read, utterance_embedding, windows
+
+_BATCH = 64  # windows that the encoder takes at once: of half a minute of speech and more
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,22 @@ class SpeakerEmbedder:
 
     def embed(self, samples: np.ndarray) -> Embedded:
         """samples (N,) at the settings' sample rate. Raises AudioError for audio without speech."""
-        started = time.perf_counter()
-        windows = partials(samples, self.settings)
-        prepared = time.perf_counter()
-        rows = self.encoder.run({self.record.inputs[0].name: windows})[self.record.outputs[0].name]
-        return Embedded(utterance_embedding(rows), len(windows), prepared - started, time.perf_counter() - prepared)
+        return self._embedded(lambda: (samples,))
 
     def embed_file(self, path: Path) -> Embedded:
-        """Any file that libsndfile reads, at any rate. Raises AudioError."""
-        return self.embed(read_audio(path, self.settings.sample_rate))
+        """Any file that libsndfile reads, at any rate and of any length: it is read anew for its level, and never held.
+
+        Raises AudioError.
+        """
+        return self._embedded(lambda: audio_blocks(path, self.settings.sample_rate))
+
+    def _embedded(self, read: Read) -> Embedded:
+        started, encoder_s, total, count = time.perf_counter(), 0.0, np.zeros(1), 0
+        remaining = windows(read, self.settings)
+        while batch := list(itertools.islice(remaining, _BATCH)):
+            called = time.perf_counter()
+            rows = self.encoder.run({self.record.inputs[0].name: np.stack(batch)})[self.record.outputs[0].name]
+            encoder_s += time.perf_counter() - called
+            total, count = total + rows.sum(axis=0, dtype=np.float64), count + len(rows)
+        vector = utterance_embedding((total / count)[None]).astype(np.float32)
+        return Embedded(vector, count, time.perf_counter() - started - encoder_s, encoder_s)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from runtime.audio import AudioError, MelSettings, mel_of, with_noise
+from runtime.audio import AudioError, MelSettings, emphasised, mel_of, with_noise
 from runtime.errors import StreamError
 
 
 class StreamingMel:
-    """Mel frames of audio that arrives in blocks of any size; in all the frames of `mel_spectrogram`.
+    """Mel frames of audio that arrives in blocks of any size; in all the frames of `mel_spectrogram`, bit for bit.
 
     A frame comes out when its window is complete: `border` samples after its middle (n_fft / 2, or (n_fft - hop) / 2).
     """
@@ -24,7 +24,7 @@ class StreamingMel:
         self._held = np.zeros(0, np.float32)  # the audio's start, until the left border can be made of it
         self._last = np.float32(0)  # sample before, for the pre-emphasis
         self._ended = False
-        self._frames = 0  # given so far
+        self.frames = 0  # given so far
 
     def push(self, samples: np.ndarray) -> np.ndarray:
         """samples: (N,) -> (n_mels + noise_rows, frames), the frames that they complete.
@@ -36,15 +36,17 @@ class StreamingMel:
         samples = np.asarray(samples, dtype=np.float32)
         if samples.ndim != 1:
             raise AudioError(f"the mel spectrogram takes one channel, got an array of shape {samples.shape}")
-        emphasised = self._emphasised(samples)
+        incoming = emphasised(samples, self._last, self.settings)
+        if len(samples):
+            self._last = samples[-1]
         if self._padded is None:
-            self._held = np.concatenate([self._held, emphasised])
+            self._held = np.concatenate([self._held, incoming])
             if len(self._held) <= self.settings.n_fft // 2:
                 return self._none()
             border = (self.settings.border, 0)
             self._padded = np.pad(self._held, border, mode=self.settings.border_mode)  # type: ignore[call-overload]
         else:
-            self._padded = np.concatenate([self._padded, emphasised])
+            self._padded = np.concatenate([self._padded, incoming])
         return self._complete(keep=self.settings.border + 1)
 
     def flush(self) -> np.ndarray:
@@ -72,15 +74,8 @@ class StreamingMel:
             return self._none()
         frames = mel_of(self._padded[: (count - 1) * hop + self.settings.n_fft], self.settings)
         self._padded = self._padded[count * hop :]
-        self._frames += count
-        return with_noise(frames, self.settings, self._frames - count)
-
-    def _emphasised(self, samples: np.ndarray) -> np.ndarray:
-        if not self.settings.preemphasis or not len(samples):
-            return samples
-        before = np.concatenate([[self._last], samples[:-1]])
-        self._last = samples[-1]
-        return samples - np.float32(self.settings.preemphasis) * before
+        self.frames += count
+        return with_noise(frames, self.settings, self.frames - count)
 
     def _none(self) -> np.ndarray:
         return np.zeros((self.settings.n_mels + self.settings.noise_rows, 0), np.float32)
@@ -119,3 +114,24 @@ class Resampler:
 
     def flush(self) -> np.ndarray:
         return self.push(np.zeros(0, np.float32), last=True)
+
+
+class HeldFrames:
+    """Frames that come in blocks along `axis`, as long as they are needed; `end` counts all that came."""
+
+    def __init__(self, axis: int = 0) -> None:
+        self._axis, self._frames, self.end = axis, np.zeros(0), 0
+
+    def append(self, block: np.ndarray) -> None:
+        self._frames = np.concatenate([self._frames, block], self._axis) if self.end else block
+        self.end += block.shape[self._axis]
+
+    def taken(self, start: int, stop: int) -> np.ndarray:
+        """A copy of the frames [start, stop), none of which may be forgotten."""
+        before = self.end - self._frames.shape[self._axis]
+        return np.take(self._frames, range(start - before, stop - before), axis=self._axis)
+
+    def forget(self, before: int) -> None:
+        """Drops the frames before frame `before`."""
+        passed = max(before - (self.end - self._frames.shape[self._axis]), 0)
+        self._frames = self._frames[(slice(None),) * self._axis + (slice(passed, None),)]

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from runtime.audio import MelSettings
 from runtime.features import Resampler, StreamingMel
+from runtime.recordings import in_blocks
 from runtime.spec import TimeAxis
 from runtime.stream import Stream, StreamingArtefact
 
@@ -92,9 +94,14 @@ class Ring:
     def __len__(self) -> int:
         return self.written - self.taken
 
+    @property
+    def room(self) -> int:
+        """Samples that could be written now."""
+        return len(self._samples) - len(self)
+
     def write(self, samples: np.ndarray) -> int:
         """How many of the samples found room."""
-        count = min(len(samples), len(self._samples) - len(self))
+        count = min(len(samples), self.room)
         at = self.written % len(self._samples)
         first = min(count, len(self._samples) - at)
         self._samples[at : at + first] = samples[:first]
@@ -225,26 +232,28 @@ class VirtualDevice:
     """
 
     def __init__(self, cost: Callable[[int], float] | None = None) -> None:
-        self._cost = cost
-        self.costs: list[float] = []
+        self._cost, self._outputs = cost, 0
+        self.costs = recent_costs()
 
     def play(self, session: Session, samples: np.ndarray, tail: float = 1.0) -> np.ndarray:
-        """Feeds the samples and then `tail` seconds of silence; what the device played, all of it."""
-        block, rate = session.block, session.chain.sample_rate
-        silence = np.zeros(math.ceil(tail * rate) + (-len(samples)) % block, np.float32)
-        given = np.concatenate([samples.astype(np.float32), silence])
-        given = given[: len(given) // block * block].reshape(-1, block)
-        played = np.zeros_like(given)
+        """All that `played` yields for samples (N,), (N + tail,)."""
+        return np.concatenate(list(self.played(session, (samples,), tail)))
+
+    def played(self, session: Session, blocks: Iterable[np.ndarray], tail: float = 1.0) -> Iterator[np.ndarray]:
+        """Feeds the samples of the blocks and then `tail` seconds of silence; yields what the device played,
+        (session.block,) at a time."""
+        block = session.block
         free_at, pending = 0, None  # when the worker is done with what is pending; times count samples
-        for index in range(len(given)):
+        for index, given in enumerate(_with_tail(blocks, block, math.ceil(tail * session.chain.sample_rate))):
             now = index * block
             while pending is not None and free_at <= now:
                 session.publish(pending)
                 pending, free_at = self._next(session, free_at)
-            session.exchange(given[index], played[index])
+            wanted = np.zeros(block, np.float32)
+            session.exchange(given, wanted)
+            yield wanted
             if pending is None:
                 pending, free_at = self._next(session, now)
-        return played.reshape(-1)
 
     def _next(self, session: Session, now: int) -> tuple[np.ndarray | None, int]:
         """The worker takes blocks until output comes of them: (that, when it is there)."""
@@ -253,12 +262,21 @@ class VirtualDevice:
             output = session.process()
             measured = time.perf_counter() - started
             if len(output):
-                self.costs.append(measured if self._cost is None else self._cost(len(self.costs)))
+                self.costs.append(measured if self._cost is None else self._cost(self._outputs))
+                self._outputs += 1
                 return output, now + math.ceil(self.costs[-1] * session.chain.sample_rate - 1e-6)
         return None, now
 
 
-def in_blocks(samples: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    """The samples in blocks; the last one may be shorter."""
-    for start in range(0, len(samples), size):
-        yield samples[start : start + size]
+def recent_costs() -> deque[float]:
+    """Seconds of the last inferences: 65,536 of them, an hour and a half of chunks of 93 ms."""
+    return deque(maxlen=1 << 16)
+
+
+def _with_tail(blocks: Iterable[np.ndarray], size: int, tail: int) -> Iterator[np.ndarray]:
+    """The samples in whole blocks of `size`: the last is filled up with silence, then comes `tail` of it, cut to whole
+    blocks."""
+    for block in in_blocks(blocks, size):
+        yield np.pad(block.astype(np.float32), (0, size - len(block)))
+    for _ in range(tail // size):
+        yield np.zeros(size, np.float32)

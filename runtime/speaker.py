@@ -7,14 +7,20 @@ Level, silence, features and windows are those that an encoder's weights expect:
 from __future__ import annotations
 
 import functools
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from runtime.audio import AudioError, MelSettings, mel_spectrogram
+from runtime.audio import AudioError, MelSettings
+from runtime.features import HeldFrames, StreamingMel
+from runtime.voiced import voiced_blocks
 
-# Of the voice activity detector: windows of 30 ms, their flags averaged over 8, silences of up to 6 windows kept.
-_VAD_MILLISECONDS, _VAD_AVERAGE, _VAD_KEPT, _VAD_MODE = 30, 8, 6, 3
+Read = Callable[[], Iterable[np.ndarray]]  # begins a recording anew: its samples (n,), block by block
+
+_AT_ONCE = 512  # frames that are transformed together
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,16 @@ class SpeakerSettings:
     mel: MelSettings | None = None
 
     @property
+    def step(self) -> int:
+        """Frames from one window to the next, where they overlap."""
+        return max(1, round(self.partial_frames * (1 - self.overlap)))
+
+    @property
+    def is_centered(self) -> bool:
+        """Whether N samples give floor(N / hop) + 1 frames, or one fewer."""
+        return self.mel is None or self.mel.framing == "centered"
+
+    @property
     def unit(self) -> str:
         return "mel power" if self.mel is None else self.mel.unit
 
@@ -50,16 +66,51 @@ def partials(samples: np.ndarray, settings: SpeakerSettings) -> np.ndarray:
 
     Raises AudioError for audio without speech.
     """
-    samples = prepared(samples, settings)
+    return np.stack(list(windows(lambda: (samples,), settings)))
+
+
+def windows(read: Read, settings: SpeakerSettings) -> Iterator[np.ndarray]:
+    """Yields the windows of `partials`, (partial_frames, n_mels) each, of audio that `read` gives block by block.
+
+    `read` is called two or three times: a level, and where a length must be known that too, is known at the end alone.
+    """
+    gain = _gain(read(), settings)
     if settings.spread is None:
-        starts = partial_starts(len(samples), settings)
-        end = (starts[-1] + settings.partial_frames) * settings.hop_length
-        frames = speaker_mel(np.pad(samples, (0, max(0, end - len(samples)))), settings)
+        yield from _overlapping(_speech(read(), gain, settings), settings)
     else:
-        frames = speaker_mel(samples, settings)
-        frames = np.pad(frames, ((0, max(0, settings.partial_frames - len(frames))), (0, 0)))
-        starts = np.linspace(0, len(frames) - settings.partial_frames, settings.spread).astype(int).tolist()
-    return np.stack([frames[start : start + settings.partial_frames] for start in starts])
+        total = sum(map(len, _speech(read(), gain, settings)))
+        yield from _spread(_speech(read(), gain, settings), total, settings)
+
+
+def _overlapping(blocks: Iterable[np.ndarray], settings: SpeakerSettings) -> Iterator[np.ndarray]:
+    size, step, hop = settings.partial_frames, settings.step, settings.hop_length
+    mel, held, count, start = SpeakerMel(settings), HeldFrames(), 0, 0
+    for block in blocks:
+        count += len(block)
+        held.append(mel.push(block))
+        while start + size <= held.end:
+            yield held.taken(start, start + size)
+            start += step
+            held.forget(start)
+    starts = partial_starts(count, settings)
+    held.append(mel.push(np.zeros(max(0, (starts[-1] + size) * hop - count), np.float32)))
+    held.append(mel.flush())
+    for last in starts[start // step :]:
+        yield held.taken(last, last + size)
+
+
+def _spread(blocks: Iterable[np.ndarray], total: int, settings: SpeakerSettings) -> Iterator[np.ndarray]:
+    size, count = settings.partial_frames, total // settings.hop_length + settings.is_centered
+    starts = np.linspace(0, max(count, size) - size, settings.spread or 1).astype(int).tolist()
+    mel, held = SpeakerMel(settings), HeldFrames()
+    for frames in itertools.chain(map(mel.push, blocks), [None]):
+        held.append(mel.flush() if frames is None else frames)
+        if frames is None and held.end < size:
+            held.append(np.zeros((size - held.end, settings.n_mels), np.float32))
+        while starts and starts[0] + size <= held.end:
+            yield held.taken(starts[0], starts[0] + size)
+            del starts[0]
+        held.forget(starts[0] if starts else held.end)
 
 
 def utterance_embedding(embeddings: np.ndarray) -> np.ndarray:
@@ -75,43 +126,40 @@ def cosine(one: np.ndarray, other: np.ndarray) -> float:
 
 def prepared(samples: np.ndarray, settings: SpeakerSettings) -> np.ndarray:
     """Raised to the level, long silences cut out. Raises AudioError for audio without speech."""
-    samples = np.asarray(samples, np.float32)
-    if samples.ndim != 1 or not len(samples):
-        raise AudioError(f"a speaker is embedded from one channel of audio, got an array of shape {samples.shape}")
-    power = float(np.mean(samples.astype(np.float64) ** 2))
-    if power == 0 or not np.isfinite(power):
+    return np.concatenate(list(_speech((samples,), _gain((samples,), settings), settings)))
+
+
+def _gain(blocks: Iterable[np.ndarray], settings: SpeakerSettings) -> np.float32:
+    """By how much speech is raised to the level. Raises AudioError for silence."""
+    energy, count = 0.0, 0
+    for block in blocks:
+        if block.ndim != 1:
+            raise AudioError(f"a speaker is embedded from one channel of audio, got an array of shape {block.shape}")
+        energy += float(np.sum(block.astype(np.float64) ** 2))
+        count += len(block)
+    if not count:
+        raise AudioError("a speaker is embedded from one channel of audio, and there is none")
+    if energy == 0 or not np.isfinite(energy):
         raise AudioError("the recording is silent (or not finite): there is no speaker in it")
-    if settings.level_dbfs is not None:
-        gain = max(0.0, settings.level_dbfs - 10 * np.log10(power))
-        samples = samples * np.float32(10 ** (gain / 20))
-    if not settings.trims_silence:
-        return samples
-    samples = voiced(samples, settings.sample_rate)
-    if not len(samples):
+    if settings.level_dbfs is None:
+        return np.float32(1)
+    return np.float32(10 ** (max(0.0, settings.level_dbfs - 10 * np.log10(energy / count)) / 20))
+
+
+def _speech(blocks: Iterable[np.ndarray], gain: np.float32, settings: SpeakerSettings) -> Iterator[np.ndarray]:
+    raised = (np.asarray(block, np.float32) * gain for block in blocks)
+    count = 0
+    for block in voiced_blocks(raised, settings.sample_rate) if settings.trims_silence else raised:
+        count += len(block)
+        yield block
+    if not count:
         raise AudioError("there is no speech in the recording")
-    return samples
-
-
-def voiced(samples: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Without the silences that last, by WebRTC's voice activity detector in its strictest mode."""
-    import webrtcvad  # type: ignore[import-untyped]
-    from scipy.ndimage import binary_dilation
-
-    window = _VAD_MILLISECONDS * sample_rate // 1000
-    samples = samples[: len(samples) // window * window]
-    pcm = np.round(np.clip(samples, -1, 1) * 32767).astype("<i2").reshape(-1, window)
-    detector = webrtcvad.Vad(_VAD_MODE)
-    flags = np.array([detector.is_speech(row.tobytes(), sample_rate) for row in pcm], float)
-    padded = np.concatenate([np.zeros((_VAD_AVERAGE - 1) // 2), flags, np.zeros(_VAD_AVERAGE // 2)])
-    average = np.convolve(padded, np.full(_VAD_AVERAGE, 1 / _VAD_AVERAGE), "valid") if len(flags) else flags
-    kept = binary_dilation(np.round(average).astype(bool), np.ones(_VAD_KEPT + 1)) if len(flags) else average
-    return samples[np.repeat(kept.astype(bool), window)]
 
 
 def partial_starts(samples: int, settings: SpeakerSettings) -> list[int]:
     """First frames of the windows that cover so many samples; at least one."""
     frames = -(-(samples + 1) // settings.hop_length)
-    step = max(1, round(settings.partial_frames * (1 - settings.overlap)))
+    step = settings.step
     starts = list(range(0, max(1, frames - settings.partial_frames + step + 1), step))
     covered = samples / settings.hop_length - starts[-1]
     if len(starts) > 1 and covered < settings.least_coverage * settings.partial_frames:
@@ -120,25 +168,79 @@ def partial_starts(samples: int, settings: SpeakerSettings) -> list[int]:
 
 
 def speaker_mel(samples: np.ndarray, settings: SpeakerSettings) -> np.ndarray:
-    """samples (N,) -> (floor(N / hop) + 1, n_mels) float32: mel bands of the power spectrum, centred.
+    """All frames of `SpeakerMel`: samples (N,) -> (floor(N / hop) + 1, n_mels) float32."""
+    mel = SpeakerMel(settings)
+    return np.concatenate([mel.push(np.asarray(samples, np.float32)), mel.flush()])
+
+
+class SpeakerMel:
+    """Mel bands of the power spectrum, centred, of audio that comes in blocks of any size.
 
     Slaney's bands and zeros at the ends as librosa's `melspectrogram`, which RTVC calls; HTK's bands without norm and
-    reflection at the ends as torchaudio's `MelSpectrogram`, which Coqui does.
+    reflection at the ends as torchaudio's `MelSpectrogram`, which Coqui does. With `settings.mel` it is that mel.
     """
+
+    def __init__(self, settings: SpeakerSettings) -> None:
+        self._settings = settings
+        self._log_mel = None if settings.mel is None else StreamingMel(settings.mel)
+        self._border, self._mode = settings.n_fft // 2, "reflect" if settings.htk else "constant"
+        self._start: np.ndarray | None = np.zeros(0, np.float32)  # until the left border can be made of it
+        self._padded = np.zeros(0, np.float32)  # what windows still need
+        self._last: np.float32 | None = None  # sample before, for the pre-emphasis
+
+    def push(self, samples: np.ndarray) -> np.ndarray:
+        """samples (n,) -> (frames, n_mels) float32, those that they complete."""
+        if self._log_mel is not None:
+            return self._log_mel.push(samples).T
+        if self._start is None:
+            self._padded = np.concatenate([self._padded, self._emphasised(samples)])
+            return self._complete(keep=self._border + 1)
+        self._start = np.concatenate([self._start, samples])
+        if len(self._start) <= self._border:
+            return np.zeros((0, self._settings.n_mels), np.float32)
+        incoming, self._start = self._emphasised(self._start), None
+        self._padded = np.pad(incoming, (self._border, 0), mode=self._mode)  # type: ignore[call-overload]
+        return self._complete(keep=self._border + 1)
+
+    def flush(self) -> np.ndarray:
+        """The last frames, whose windows reach over the end."""
+        if self._log_mel is not None:
+            return self._log_mel.flush().T
+        borders = (0, self._border)
+        if self._start is not None:  # too short to have begun
+            self._padded, borders = self._emphasised(self._start), (self._border, self._border)
+        self._padded = np.pad(self._padded, borders, mode=self._mode)  # type: ignore[call-overload]
+        return self._complete(keep=0)
+
+    def _emphasised(self, samples: np.ndarray) -> np.ndarray:
+        if not self._settings.preemphasis or not len(samples):
+            return samples
+        before = samples[1:2] if self._last is None else [self._last]  # Coqui's filter begins with a reflection
+        self._last = samples[-1]
+        return samples - np.float32(self._settings.preemphasis) * np.concatenate([before, samples[:-1]])
+
+    def _complete(self, keep: int) -> np.ndarray:
+        """The frames that are there; their samples are left behind, but for `keep` that the end's border is made of."""
+        size, hop = self._settings.n_fft, self._settings.hop_length
+        count = max(0, (len(self._padded) - size) // hop + 1)
+        if keep:
+            count = min(count, max(0, (len(self._padded) - keep) // hop))
+        parts = [
+            _mel_power(self._padded[at * hop : (min(at + _AT_ONCE, count) - 1) * hop + size], self._settings)
+            for at in range(0, count, _AT_ONCE)
+        ]
+        self._padded = self._padded[count * hop :]
+        return np.concatenate([np.zeros((0, self._settings.n_mels), np.float32), *parts])
+
+
+def _mel_power(padded: np.ndarray, settings: SpeakerSettings) -> np.ndarray:
+    """A window each hop of the samples, (frames, n_mels) float32."""
     from scipy.fft import rfft
 
-    samples = np.asarray(samples, np.float32)
-    if settings.mel is not None:
-        return mel_spectrogram(samples, settings.mel).T
-    if settings.preemphasis:
-        previous = np.concatenate([samples[1:2], samples[:-1]])  # Coqui's filter begins with a reflection
-        samples = samples - np.float32(settings.preemphasis) * previous
-    padded = np.pad(samples, settings.n_fft // 2, mode="reflect" if settings.htk else "constant")
-    windows = np.lib.stride_tricks.sliding_window_view(padded, settings.n_fft)[:: settings.hop_length]
-    window = _window(settings.window, settings.win_length, settings.n_fft)
-    power = np.abs(rfft(windows * window, axis=1)) ** 2
+    rows = np.lib.stride_tricks.sliding_window_view(padded, settings.n_fft)[:: settings.hop_length]
+    power = np.abs(rfft(rows * _window(settings.window, settings.win_length, settings.n_fft), axis=1)) ** 2
     bands = _mel_bands(settings.sample_rate, settings.n_fft, settings.n_mels, settings.htk)
-    return (power @ bands.T).astype(np.float32)
+    return np.asarray((bands @ power.T).T, np.float32)
 
 
 @functools.lru_cache(maxsize=4)
@@ -152,7 +254,10 @@ def _window(name: str, length: int, n_fft: int) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=4)
-def _mel_bands(sample_rate: int, n_fft: int, n_mels: int, htk: bool) -> np.ndarray:
+def _mel_bands(sample_rate: int, n_fft: int, n_mels: int, htk: bool) -> Any:
+    """(n_mels, n_fft / 2 + 1), sparse, as in runtime/audio.py."""
     import librosa
+    from scipy.sparse import csr_array
 
-    return librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, htk=htk, norm=None if htk else "slaney")
+    bands = librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, htk=htk, norm=None if htk else "slaney")
+    return csr_array(bands)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.audio import read_audio
+from runtime.recordings import read_audio
 
 CLIPS = Path(__file__).parent / "clips"
 

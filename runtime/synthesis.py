@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +16,13 @@ from runtime.form import StreamForm
 from runtime.overlap import overlap
 from runtime.sampling import FOLD_SECONDS, SEAM_SECONDS, SampledEngine, folded
 from runtime.sizes import open_sized
-from runtime.spec import TimeAxis
+from runtime.spec import Dim, TimeAxis
 from runtime.stream import Stream, StreamingArtefact, open_stream
 
 # What an artefact that was converted without a stream mode can be asked for.
 OFFLINE_MODES = ("offline", "overlap")
+
+Frames = np.ndarray | Iterable[np.ndarray]  # of an utterance: all of them, or in blocks
 
 
 def open_artefact(
@@ -66,14 +68,15 @@ def mode_of(opened: Engine | StreamingArtefact, asked: str | None = None) -> str
 def synthesise(
     opened: Engine | StreamingArtefact,
     time: TimeAxis,
-    frames: np.ndarray,
+    frames: Frames,
     mode: str | None = None,
     chunk: int | None = None,
     constants: Mapping[str, np.ndarray] | None = None,
 ) -> np.ndarray:
     """The whole output of an utterance: streamed, in overlapping pieces, or in one call (`offline`).
 
-    frames: in the shape of the component's input but for its length along time; `constants`: inputs without time.
+    frames: in the shape of the component's input but for its length along time, or blocks of them one after another;
+    `constants`: inputs without time.
     Raises StreamError for a mode or chunk that the artefact does not have, or an utterance that does not fit it.
     """
     return np.concatenate(list(pieces(opened, time, frames, mode, chunk, constants)), axis=time.output_axis)
@@ -82,20 +85,24 @@ def synthesise(
 def pieces(
     opened: Engine | StreamingArtefact,
     time: TimeAxis,
-    frames: np.ndarray,
+    frames: Frames,
     mode: str | None = None,
     chunk: int | None = None,
     constants: Mapping[str, np.ndarray] | None = None,
 ) -> Iterator[np.ndarray]:
-    """As `synthesise`, piece by piece as they become ready."""
+    """As `synthesise`, piece by piece as they become ready.
+
+    Of frames that come in blocks no more is kept than a piece takes; modes `offline` and `fold` need them all.
+    """
     mode = mode_of(opened, mode)
+    blocks = (frames,) if isinstance(frames, np.ndarray) else frames
     if mode == "fold":
-        yield _folded(opened, time, frames, chunk, constants)
+        yield _folded(opened, time, blocks, chunk, constants)
         return
     if isinstance(opened, SampledEngine):
         sampling = opened.start()
         own = replace(time, output=opened.how.input)
-        for piece in pieces(opened.inner, own, frames, mode, chunk, constants):
+        for piece in pieces(opened.inner, own, blocks, mode, chunk, constants):
             yield sampling.push(piece)
         yield sampling.flush()
         return
@@ -104,22 +111,35 @@ def pieces(
             raise StreamError(
                 f"the artefact takes chunks of {opened.form.chunk} frames: convert with stream.chunk={chunk}"
             )
-        yield from _streamed(Stream(opened, constants), opened.form, time, frames)
+        yield from _streamed(Stream(opened, constants), opened.form, time, blocks)
         return
     if mode == "overlap":
-        yield from overlap(opened, time, frames, chunk, constants)
+        yield from overlap(opened, time, blocks, chunk, constants)
         return
-    (window,) = (spec for spec in opened.inputs if spec.name == time.input)
+    yield opened.run({time.input: _at_once(opened, time, blocks), **(constants or {})})[time.output]
+
+
+def _at_once(engine: Engine, time: TimeAxis, blocks: Iterable[np.ndarray]) -> np.ndarray:
+    """All frames, for one call. Raises StreamError as soon as they are more than it takes."""
+    (window,) = (spec for spec in engine.inputs if spec.name == time.input)
+    axis = window.shape[time.input_axis]
+    longest, count, held = axis.hi if isinstance(axis, Dim) else axis, 0, []
+    for block in blocks:
+        held.append(block)
+        count += block.shape[time.input_axis]
+        if count > longest:
+            break
+    frames = np.concatenate(held, axis=time.input_axis)
     problem = window.misfit(frames.shape)
     if problem:
         raise StreamError(f"mode offline: the utterance {problem}; use mode overlap")
-    yield opened.run({time.input: frames, **(constants or {})})[time.output]
+    return frames
 
 
 def _folded(
     opened: Engine | StreamingArtefact,
     time: TimeAxis,
-    frames: np.ndarray,
+    blocks: Iterable[np.ndarray],
     chunk: int | None,
     constants: Mapping[str, np.ndarray] | None,
 ) -> np.ndarray:
@@ -131,16 +151,20 @@ def _folded(
         assert isinstance(opened, StreamingArtefact) and opened.sampled is not None
         inner, (block, how, _) = replace(opened, sampled=None), opened.sampled
     own = replace(time, output=how.input)
-    conditioning = np.concatenate(list(pieces(inner, own, frames, None, chunk, constants)), axis=2)
+    conditioning = np.concatenate(list(pieces(inner, own, blocks, None, chunk, constants)), axis=2)
     fold, seam = (round(seconds * time.sample_rate) for seconds in (FOLD_SECONDS, SEAM_SECONDS))
     return folded(block, how, conditioning, fold, seam)
 
 
-def _streamed(stream: Stream, form: StreamForm, time: TimeAxis, frames: np.ndarray) -> Iterator[np.ndarray]:
+def _streamed(stream: Stream, form: StreamForm, time: TimeAxis, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """A push per call of the artefact, so that each piece comes as soon as it can."""
-    total, start = frames.shape[time.input_axis], 0
-    while start < total:
-        stop = min(start + (form.chunk if start else form.ahead), total)
-        yield stream.push({time.input: np.take(frames, range(start, stop), time.input_axis)})[time.output]
-        start = stop
+    taken, axis = 0, time.input_axis
+    for block in blocks:
+        start, total = 0, block.shape[axis]
+        while start < total:
+            missing = form.ahead - taken if taken < form.ahead else form.chunk - (taken - form.ahead) % form.chunk
+            part = np.take(block, range(start, min(start + missing, total)), axis)
+            yield stream.push({time.input: part})[time.output]
+            start += part.shape[axis]
+            taken += part.shape[axis]
     yield stream.flush()[time.output]

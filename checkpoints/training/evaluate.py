@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ import torch
 
 from checkpoints.training.mel import HOP, N_FFT, SAMPLE_RATE, LogMel, mel_filters
 from checkpoints.training.networks import Generator
+from runtime.files import write_json
 
 GRIFFIN_LIM_ROUNDS = 60
 
@@ -130,7 +130,7 @@ def main() -> None:
     for kind, values in means.items():
         print(f"{kind:14}" + "".join(f"{value:12.3f}" for value in values.values()))
     if options.out:
-        options.out.write_text(json.dumps({"means": means, "clips": [path.stem for path in options.clips]}, indent=1))
+        write_json(options.out, {"means": means, "clips": [path.stem for path in options.clips]})
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 import os
 import platform
 import threading
@@ -48,6 +49,8 @@ class DaskRunner:
             from distributed import Client, LocalCluster
         except ImportError as error:
             raise ConversionError("runner=dask needs Dask: pip install 'voxport[dask]'") from error
+        for name in ("distributed", "distributed.client"):  # its tracebacks; what is wrong is said here
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         self.options = options
         self.shares_disk = not options.scheduler
         self._cluster: Any = None
@@ -69,6 +72,8 @@ class DaskRunner:
             raise RunnerError(
                 f"there is no Dask scheduler at {address} (dask scheduler starts one; docs/nightly.md)"
             ) from error
+        self._address = address
+        self._is_left = self._is_gone = False
         self._topic = f"voxport-{uuid.uuid4().hex[:12]}"
         self._jobs: dict[str, _Job] = {}
         self._unwanted: list[_Job] = []
@@ -102,6 +107,9 @@ class DaskRunner:
         return job.outcome
 
     def _send(self, job: _Job) -> None:
+        if self._is_gone:
+            self._finish(job, self._without_scheduler())
+            return
         job.remote = self._client.submit(
             run_remote, job.spec.to_json(), job.spec.secrets(), self._topic, resources=job.wanted, pure=False, retries=0
         )
@@ -164,8 +172,10 @@ class DaskRunner:
         if remote.status == "finished":
             self._finish(job, TaskResult.from_json(remote.result()))
             return
-        if remote.status == "cancelled":
-            self._finish(job, TaskResult("waiting", 0.0, reason="interrupted"))
+        if remote.status == "cancelled":  # by this runner as it is left, or by its client, which lost the scheduler
+            self._is_gone = self._is_gone or not self._is_left
+            interrupted = TaskResult("waiting", 0.0, reason="interrupted")
+            self._finish(job, interrupted if self._is_left else self._without_scheduler())
             return
         error = remote.exception()
         if type(error).__name__ == "KilledWorker" and len(job.workers) < _ATTEMPTS:
@@ -176,12 +186,17 @@ class DaskRunner:
             error = RunnerError(f"{' and '.join(job.workers)} went away while it ran: not tried again")
         self._finish(job, TaskResult("failed", 0.0, reason=f"{type(error).__name__}: {error}", said=told))
 
+    def _without_scheduler(self) -> TaskResult:
+        return TaskResult("failed", 0.0, reason=f"the scheduler at {self._address} went away")
+
     def _finish(self, job: _Job, result: TaskResult) -> None:
         with suppress(Exception):  # already over: the first answer counts
             job.outcome.set_result(result)
 
     def _fail_orphans(self) -> None:
         """A job that no worker can run any more would wait for ever."""
+        if self._is_gone:
+            return
         while self._unwanted:  # not where an event is handled: the client's own loop cannot wait for itself
             self._client.cancel(self._unwanted.pop().remote, force=True)
         now = time.monotonic()
@@ -190,7 +205,10 @@ class DaskRunner:
         if not waiting or now - self._looked_at < _LOOK_SECONDS:
             return
         self._looked_at = now
-        offers = self._workers()
+        try:
+            offers = self._workers()
+        except (OSError, TimeoutError, RuntimeError):  # a scheduler that is going away: `_done` is told
+            return
         for job in waiting:
             if any(_fits(job.wanted, offered) for offered in offers.values()):
                 job.orphaned_at = None
@@ -207,7 +225,8 @@ class DaskRunner:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        open_jobs = [job for job in self._jobs.values() if not job.is_over]
+        self._is_left = True
+        open_jobs = [] if self._is_gone else [job for job in self._jobs.values() if not job.is_over]
         if open_jobs:
             with suppress(Exception):  # a cluster that is gone has nothing to stop
                 self._client.cancel([job.remote for job in open_jobs], force=True)
@@ -248,13 +267,15 @@ _STOPPED: set[str] = set()
 
 def run_remote(spec_json: str, secrets: Secrets, topic: str) -> str:
     """On a worker: a job from JSON to JSON."""
-    from distributed import get_worker
+    from distributed import Status, get_worker
 
     worker = get_worker()
     spec = JobSpec.from_json(spec_json, secrets)
     worker.log_event(topic, {"job": f"{spec.kind} {spec.name}", "name": str(worker.name)})
     slot = int(worker.name) if spec.is_pinned else None  # a local cluster numbers its workers
-    result = execute(spec, lambda: topic in _STOPPED, slot)
+    # A worker that loses its scheduler closes, and waits for its threads as it does: nobody wants this job any more.
+    ending = (Status.closing, Status.closed, Status.failed)
+    result = execute(spec, lambda: topic in _STOPPED or worker.status in ending, slot)
     return dataclasses.replace(result, worker=str(worker.name)).to_json()
 
 

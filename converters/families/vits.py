@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -82,7 +82,6 @@ class VitsSettings:
     condition_dp_on_speaker: bool = True
     encoder_sample_rate: int | None = None
     interpolate_z: bool = True
-    languages: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> VitsSettings:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import runtime
-from runtime.audio import MelSettings, mel_spectrogram, read_audio, write_wav
 from runtime.bundle import ComponentRecord, open_bundle
 from runtime.commands import arrays_of, engine_of, is_artefact, opened, vocoder
 from runtime.engines import ENGINES_OF, FORMAT_OF
 from runtime.errors import ArtefactError
+from runtime.features import StreamingMel
+from runtime.files import check_target, write_arrays
 from runtime.form import StreamForm
 from runtime.inspect import op_histogram
+from runtime.recordings import at_least, audio_blocks, wav_file
 from runtime.spec import Dim, TimeAxis
 from runtime.stream import StreamingArtefact
-from runtime.synthesis import mode_of, synthesise
+from runtime.synthesis import mode_of, pieces, synthesise
 
 
 def info(options: argparse.Namespace) -> dict[str, Any]:
@@ -101,6 +103,7 @@ def lower(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
+    check_target(options.outputs)
     artefact = opened(options)
     inputs = arrays_of(options.inputs)
     time_axis = None if is_artefact(options.artefact) else open_bundle(options.artefact, False).main.time
@@ -109,9 +112,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         outputs = {time_axis.output: samples}
     else:
         outputs = engine_of(artefact).run(inputs)
-    partial = options.outputs.with_name(f".{options.outputs.name}.partial.npz")
-    np.savez(partial, **outputs)  # type: ignore[arg-type]  # its stub takes keywords for options
-    partial.replace(options.outputs)
+    write_arrays(options.outputs, outputs)
     return {
         "engine": engine_of(artefact).name,
         **{name: f"{value.dtype} {value.shape}" for name, value in outputs.items()},
@@ -119,34 +120,39 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def vocode(options: argparse.Namespace) -> dict[str, Any]:
+    """Reads, plays and writes block by block: a recording may be of any length."""
+    check_target(options.target)
     bundle, record, time_axis, features = vocoder(options.artefact)
     artefact = opened(options)
-    samples = read_audio(options.source, features.sample_rate)
     least = 1 if isinstance(artefact, StreamingArtefact) else shortest(record, time_axis)
-    padded = at_least(samples, least * features.hop_length, features)
-    mel = mel_spectrogram(padded, features)[None]
-    audio = synthesise(artefact, time_axis, mel, options.mode, options.chunk).reshape(-1)
-    if len(padded) > len(samples):
-        audio = audio[: len(samples)]
-    write_wav(options.target, audio, features.sample_rate)
+    blocks = audio_blocks(options.source, features.sample_rate)
+    # Silence behind audio that is shorter than the artefact takes (or than one STFT window), cut off again.
+    padded, short = at_least(blocks, max(least * features.hop_length, features.n_fft))
+    mel, wrote = StreamingMel(features), 0
+    with wav_file(options.target, features.sample_rate) as write:
+        for piece in pieces(artefact, time_axis, _mel_blocks(mel, padded), options.mode, options.chunk):
+            samples = piece.reshape(-1)[: None if short is None else max(short - wrote, 0)]
+            write(samples)
+            wrote += len(samples)
     return {
         "bundle": bundle.manifest.name,
         "engine": engine_of(artefact).name,
         "mode": mode_of(artefact, options.mode),
-        "frames": mel.shape[2],
-        "seconds": round(len(audio) / features.sample_rate, 3),
-        "padded_with_silence": len(padded) > len(samples),
+        "frames": mel.frames,
+        "seconds": round(wrote / features.sample_rate, 3),
+        "padded_with_silence": short is not None,
         "wrote": str(options.target),
     }
+
+
+def _mel_blocks(mel: StreamingMel, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """samples (n,) -> frames (1, n_mels, m)."""
+    for block in blocks:
+        yield mel.push(block)[None]
+    yield mel.flush()[None]
 
 
 def shortest(record: ComponentRecord, time_axis: TimeAxis) -> int:
     (window,) = (spec for spec in record.inputs if spec.name == time_axis.input)
     axis = window.shape[time_axis.input_axis]
     return axis.lo if isinstance(axis, Dim) else axis
-
-
-def at_least(samples: np.ndarray, length: int, features: MelSettings) -> np.ndarray:
-    """Silence behind audio that is shorter than the artefact takes (or than one STFT window)."""
-    missing = max(length, features.n_fft) - len(samples)
-    return np.pad(samples, (0, missing)) if missing > 0 else samples

@@ -8,7 +8,7 @@ from typing import Any
 
 from runtime.bundle import Bundle, open_bundle
 from runtime.commands import arrays_of, is_artefact
-from runtime.files import write_json
+from runtime.files import check_target, write_json
 from runtime.measure import AUDIT
 from runtime.mil.audit import Audit, OpAudit, audit_bundle, audit_package
 from runtime.spec import InputError
@@ -16,6 +16,8 @@ from runtime.spec import InputError
 
 def audit(options: argparse.Namespace) -> dict[str, Any]:
     """What rounding costs, op by op; the whole of it as JSON beside the bundle, or where `--out` says."""
+    if options.out is not None:
+        check_target(options.out)
     found, path = _audited(options)
     if path is not None:
         write_json(path, dataclasses.asdict(found))

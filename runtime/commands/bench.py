@@ -13,11 +13,14 @@ from runtime.bench.whole import BenchOptions, BenchReport, bench_bundle, write_b
 from runtime.bundle import BundleError
 from runtime.commands import is_artefact
 from runtime.errors import StreamError
+from runtime.files import check_target
 
 
 def bench(options: argparse.Namespace) -> dict[str, Any]:
     if is_artefact(options.artefact):
         raise BundleError(f"{options.artefact.name} is a bare artefact: what it should give is in its bundle")
+    if options.out is not None:
+        check_target(options.out)
     preset: dict[str, Any] = {}
     if options.quick:
         preset = {"seconds": 1.0, "min_chunks": 20, "paced_seconds": 0.0, "growth_chunks": 0, "strain": False}

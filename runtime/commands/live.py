@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import sys
 from typing import Any
 
 import numpy as np
 
-from runtime.audio import read_audio, write_wav
+from runtime.audio import AudioError
 from runtime.commands import engine_of, opened, vocoder
 from runtime.devices import SoundCard, devices, loopback
 from runtime.errors import StreamError
+from runtime.files import check_target
 from runtime.live import CopySynthesis, Session, VirtualDevice
+from runtime.recordings import audio_blocks, wav_file
 from runtime.stream import StreamingArtefact
 
 LOOPBACK_TARGET_MS = 10.0
@@ -22,11 +25,15 @@ LOOPBACK_TARGET_MS = 10.0
 def live(options: argparse.Namespace) -> dict[str, Any]:
     if options.block < 1 or options.rate < 8000 or options.prefill < 0 or options.max_age <= 0:
         raise StreamError("live needs --block >= 1, --rate >= 8000, --prefill >= 0 and --max-age > 0")
+    if options.target is not None:
+        check_target(options.target)
     bundle, _, time_axis, features = vocoder(options.artefact)
     streaming = opened(options)
     if not isinstance(streaming, StreamingArtefact):
         raise StreamError(f"{bundle.path.name} was converted to be called offline: convert it with stream=stateful")
-    samples = None if options.source is None else read_audio(options.source, options.rate)
+    if options.source is not None and not options.source.is_file():
+        raise AudioError(f"there is no audio file {options.source}")
+    blocks = None if options.source is None else audio_blocks(options.source, options.rate)
     chain = CopySynthesis(streaming, time_axis, features, options.rate)
     chain.push(np.zeros(2 * options.rate, np.float32))  # warm-up
     chain.reset()
@@ -36,13 +43,15 @@ def live(options: argparse.Namespace) -> dict[str, Any]:
         "engine": engine_of(streaming).name,
         "chain": "copy-synthesis: audio, mel, vocoder, audio",
     }
-    if samples is not None and options.target is not None:
+    if blocks is not None and options.target is not None:
         virtual = VirtualDevice()
-        write_wav(options.target, virtual.play(session, samples), options.rate)
+        with wav_file(options.target, options.rate) as write:
+            for played in virtual.played(session, blocks):
+                write(played)
         costs = virtual.costs
         facts["clock"] = f"virtual, moved by measured inference times on {engine_of(streaming).device}"
     else:
-        card = SoundCard(session, samples, options.target, options.microphone, options.speakers, options.seconds)
+        card = SoundCard(session, blocks, options.target, options.microphone, options.speakers, options.seconds)
         print("ctrl-C ends it", file=sys.stderr)
         card.run(_status)
         print(file=sys.stderr)
@@ -52,7 +61,7 @@ def live(options: argparse.Namespace) -> dict[str, Any]:
     facts["delay_ms"] = (session.delay or 0) * 1e3 / options.rate
     facts |= {f"of which {part}": f"{value:.1f} ms, by structure" for part, value in chain.latency.items()}
     if costs:
-        facts |= {f"chunk_p{share}_ms": 1e3 * float(np.percentile(costs, share)) for share in (50, 99)}
+        facts |= {f"chunk_p{share}_ms": 1e3 * float(np.percentile(list(costs), share)) for share in (50, 99)}
         facts["chunk_max_ms"] = 1e3 * max(costs)
     facts |= dataclasses.asdict(session.counters)
     return facts | ({} if options.target is None else {"wrote": str(options.target)})
@@ -61,7 +70,7 @@ def live(options: argparse.Namespace) -> dict[str, Any]:
 def _status(card: SoundCard) -> None:
     """One line that stays where it is."""
     session, counters = card.session, card.session.counters
-    recent = card.costs[-50:]
+    recent = list(itertools.islice(reversed(card.costs), 50))
     delay = "waiting for the first output"
     if session.delay is not None:
         of_device = 1e3 * sum(card.device_latency)

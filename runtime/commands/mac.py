@@ -7,10 +7,12 @@ import sys
 from typing import Any
 
 from runtime.bench.whole import BenchOptions
+from runtime.files import check_target
 from runtime.mac_check import mac_check, write_check
 
 
 def check(options: argparse.Namespace) -> dict[str, Any]:
+    check_target(options.out)
     asked = BenchOptions(seconds=5, paced_seconds=options.paced_seconds, growth_chunks=0, strain=False)
     found = mac_check(options.artefacts, options.units, asked, options.limit, lambda text: print(text, file=sys.stderr))
     write_check(options.out, found)

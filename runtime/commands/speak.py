@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import time
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from runtime.audio import write_wav
 from runtime.bundle import BundleError
 from runtime.chains import Request
 from runtime.embed import SpeakerEmbedder
+from runtime.files import check_target
+from runtime.recordings import wav_file
 from runtime.speak import SENTENCE_PAUSE, Voice, newest_voice, said
 from runtime.text import TextError
 
@@ -21,12 +23,11 @@ BUNDLES = Path("bundles")  # where `python -m convert` puts them
 
 
 def speak(options: argparse.Namespace) -> dict[str, Any]:
-    """What it took: time to the first audio from text, and elapsed / audio."""
+    """What it took: time to the first audio from text, and elapsed / audio. Audio is written as it comes."""
     text = sys.stdin.read() if options.text == "-" else options.text
     if not 0.1 <= options.pace <= 10:
         raise TextError(f"--pace takes 0.1 to 10, got {options.pace:g}")
-    if not options.target.absolute().parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {options.target.parent} to write {options.target.name} into")
+    check_target(options.target)
     options.voice = options.voice or newest_voice(BUNDLES)
     loading = time.perf_counter()
     _tell(f"loading {options.voice.name}; the first time of a machine takes longer")
@@ -41,24 +42,21 @@ def speak(options: argparse.Namespace) -> dict[str, Any]:
     request = Request(np.zeros(0, np.int64), options.seed, speaker, language, options.pace, **shifts)
     rate = voice.record.sample_rate
     pause = np.zeros(round(SENTENCE_PAUSE * rate), np.float32)
-    pieces: list[np.ndarray] = []
     unknown: dict[str, None] = {}
-    sentences, first = 0, None
+    sentences, samples, first = 0, 0, None
     started = time.perf_counter()
-    for reading, utterance in said(voice, text, request):
-        if sentences:
-            pieces.append(pause)
-        for piece in voice.pieces(utterance):
-            if first is None and len(piece):
-                first = time.perf_counter() - started
-            pieces.append(piece)
-        sentences += 1
-        _tell(f"sentence {sentences}: {sum(map(len, pieces)) / rate:.1f} s of audio")
-        unknown.update(dict.fromkeys(reading.unknown))
-    elapsed = time.perf_counter() - started
-    audio = np.concatenate(pieces)
-    write_wav(options.target, audio, rate)
-    seconds = len(audio) / rate
+    with wav_file(options.target, rate) as write:
+        for reading, utterance in said(voice, text, request):
+            for piece in itertools.chain([pause] if sentences else [], voice.pieces(utterance)):
+                if first is None and len(piece):
+                    first = time.perf_counter() - started
+                write(piece)
+                samples += len(piece)
+            sentences += 1
+            _tell(f"sentence {sentences}: {samples / rate:.1f} s of audio")
+            unknown.update(dict.fromkeys(reading.unknown))
+        elapsed = time.perf_counter() - started
+    seconds = samples / rate
     facts: dict[str, Any] = {
         "voice": voice.bundle.manifest.name,
         "engine": voice.engine,

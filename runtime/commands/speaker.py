@@ -8,15 +8,18 @@ from typing import Any
 import numpy as np
 
 from runtime.embed import SpeakerEmbedder
+from runtime.files import check_target, write_array
 from runtime.speaker import cosine
 
 
 def embed(options: argparse.Namespace) -> dict[str, Any]:
     """One row per recording; with several, the cosine to the first."""
+    if options.out is not None:
+        check_target(options.out)
     embedder = SpeakerEmbedder(options.bundle, options.engine, options.threads, options.compute_unit)
     found = {path: embedder.embed_file(path) for path in options.recordings}
     if options.out is not None:
-        np.save(options.out, np.stack([one.vector for one in found.values()]))
+        write_array(options.out, np.stack([one.vector for one in found.values()]))
     first = next(iter(found.values()))
     rows: dict[str, Any] = {"engine": f"{embedder.encoder.name} on {embedder.encoder.device}"}
     for path, one in found.items():

@@ -1,7 +1,11 @@
 import collections
+import io
 import os
 import pickle
+import struct
 import sys
+import tarfile
+import time
 import types
 
 import numpy as np
@@ -9,6 +13,7 @@ import pytest
 import torch
 
 from checkpoints import CheckpointError
+from checkpoints.load import read_weights
 from checkpoints.pickles import load_npy_object, load_pickle
 
 
@@ -124,3 +129,67 @@ def test_statistics_in_an_npy_file_are_read_and_code_in_one_is_not_run(tmp_path)
     (tmp_path / "cut.npy").write_bytes((tmp_path / "scale_stats.npy").read_bytes()[:200])
     with pytest.raises(CheckpointError, match="cannot be read"):
         load_npy_object(tmp_path / "cut.npy")
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_honest_checkpoints_of_every_protocol_are_read(tmp_path, protocol, zipped):
+    tied = torch.arange(12.0)
+    saved = {
+        "model": collections.OrderedDict(a=tied.view(3, 4).t(), b=tied[4:], half=torch.ones(2, dtype=torch.float16)),
+        "set": {1, 2}, "frozen": frozenset("a"), "bytes": b"\x00\xff" * 300, "no bytes": b"", "complex": 1 + 2j,
+        "scalar": np.float64(0.5), "step": np.int64(7), "array": np.arange(6, dtype=">i2").reshape(2, 3),
+        "fortran": np.asfortranarray(np.ones((2, 3))), "big": 2**80, "size": torch.Size([1, 2]), "name": "ä" * 300,
+        "counter": collections.Counter("aab"), "flags": [True, False, None], "nested": {"x": [{"y": (1, 2.5)}]},
+    }  # fmt: skip
+    saved["model"]._metadata = collections.OrderedDict(version=1)
+    torch.save(saved, tmp_path / "c.pth", pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
+    loaded = load_pickle(tmp_path / "c.pth")
+    for name, value in saved["model"].items():
+        assert torch.equal(loaded["model"][name], value)
+    for name in ("bytes", "no bytes", "complex", "scalar", "step", "big", "name", "counter", "flags", "nested"):
+        assert loaded[name] == saved[name], name
+    for name in ("array", "fortran"):
+        np.testing.assert_array_equal(loaded[name], saved[name])
+    assert sorted(loaded["set"]) == [1, 2] and list(loaded["frozen"]) == ["a"] and tuple(loaded["size"]) == (1, 2)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_honest_arrays_of_every_protocol_are_read(tmp_path, protocol):
+    stats = {"mel_mean": np.arange(80.0), "mel_std": np.float32(2) * np.ones(80, np.float32), "n": np.float64(3)}
+    boxed = np.array(stats, dtype=object)
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "|O", "fortran_order": False, "shape": ()})
+    (tmp_path / "scale_stats.npy").write_bytes(buffer.getvalue() + pickle.dumps(boxed, protocol))
+    loaded = load_npy_object(tmp_path / "scale_stats.npy")
+    np.testing.assert_array_equal(loaded["mel_mean"], stats["mel_mean"])
+    np.testing.assert_array_equal(loaded["mel_std"], stats["mel_std"])
+    assert loaded["n"] == 3
+
+
+def test_the_tar_format_of_2016_is_read(tmp_path):
+    values = np.arange(6, dtype=np.float32)
+    storages = [1, (101, "cpu", torch.FloatStorage), struct.pack("<q", 6) + values.tobytes(), []]
+    tensors = [1, (202, 101, torch.FloatTensor), struct.pack("<ii2q2qq", 2, 0, 2, 3, 3, 1, 0)]
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, value):
+            return "202" if value == "the tensor" else None
+
+    buffer = io.BytesIO()
+    Pickler(buffer, 2).dump({"w": "the tensor"})
+    with tarfile.open(tmp_path / "c.pth.tar", "w") as archive:
+        for name, parts in (("storages", storages), ("tensors", tensors), ("pickle", [buffer.getvalue()])):
+            content = b"".join(part if isinstance(part, bytes) else pickle.dumps(part, 2) for part in parts)
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    assert torch.equal(read_weights(tmp_path / "c.pth.tar")["w"], torch.from_numpy(values.reshape(2, 3)))
+
+
+def test_a_large_table_of_embeddings_is_read_in_seconds(tmp_path):
+    rows = {f"clip {n}": {"name": f"s{n % 100}", "embedding": [float(n)] * 256} for n in range(1000)}
+    torch.save(rows, tmp_path / "speakers.pth")
+    started = time.perf_counter()
+    assert load_pickle(tmp_path / "speakers.pth") == rows
+    assert time.perf_counter() - started < 20

@@ -43,8 +43,52 @@ def test_a_job_travels_as_json_and_another_schema_is_refused():
 def test_a_crash_keeps_its_traceback(program):
     program("raise ZeroDivisionError('of all things')")
     result = execute(spec())
-    assert (result.verdict, result.reason) == ("failed", "ZeroDivisionError: of all things")
-    assert "Traceback" in result.said
+    assert (result.verdict, result.reason) == ("failed", "crashed: ZeroDivisionError: of all things")
+    assert "Traceback" in result.said and result.exit_code == 3
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV", "SIGABRT"])
+def test_a_killed_job_s_reason_is_the_signal_and_not_the_last_line_that_it_printed(program, name):
+    program(
+        f"import os, signal, sys; print('✓ convert', file=sys.stderr, flush=True); os.kill(os.getpid(), signal.{name})"
+    )
+    result = execute(spec())
+    number = getattr(signal, name).value
+    assert (result.verdict, result.reason) == ("failed", f"ended by signal {number} ({name})")
+    assert result.exit_code == 3 and "✓ convert" in result.said
+
+
+def test_what_a_job_prints_is_never_taken_for_its_answer(program):
+    lies = "print('bundle: /etc'); print('error all is well', file=sys.stderr); print('✓ done', file=sys.stderr)"
+    program(f"import sys; {lies}; sys.exit(4)")
+    result = execute(spec())
+    assert (result.verdict, result.bundle) == ("failed", None)
+    assert result.reason == "ended with exit code 4; what it said is in its log"
+
+
+def test_a_job_answers_with_its_reasons_and_its_exit_code(program):
+    program(
+        "import sys; from convert import console; from runtime.command_line import answered, run\n"
+        "@answered\n"
+        "def main(arguments):\n"
+        "    console.error('this was wrong')\n"
+        "    raise FileNotFoundError(2, 'No such file', 'weights.pth')\n"
+        "run(main)"
+    )
+    result = execute(spec())
+    assert (result.verdict, result.exit_code) == ("failed", 2)
+    assert result.reason == "this was wrong; weights.pth: No such file"
+    program("import os; open(os.environ['VOXPORT_RESULT'], 'w').write('{\"exit_code\": []}')")
+    assert "answer cannot be read" in execute(spec()).reason
+
+
+def test_a_job_s_own_children_give_no_answer_in_its_name(program):
+    child = "import sys; from runtime.command_line import run; run(lambda _: 1)"
+    program(
+        "import subprocess, sys; from runtime.command_line import run\n"
+        f"run(lambda _: 2 * subprocess.run([sys.executable, '-c', {child!r}], stdin=subprocess.DEVNULL).returncode)"
+    )
+    assert execute(spec()).exit_code == 2
 
 
 def test_more_memory_than_it_may_take_ends_a_job(program, monkeypatch):
@@ -75,9 +119,9 @@ def test_a_stop_ends_a_job_at_once(program):
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system holds no process to cores")
 def test_jobs_keep_to_cores_of_their_own(program):
     program("import os, sys, time; time.sleep(0.3); sys.exit(str(sorted(os.sched_getaffinity(0))))")
-    assert execute(spec(threads=1), slot=0).reason == "[0]"
-    assert execute(spec(threads=1)).reason == str(sorted(os.sched_getaffinity(0)))
-    assert execute(spec(threads=1), slot=4096).reason == str(sorted(os.sched_getaffinity(0)))
+    assert execute(spec(threads=1), slot=0).said.strip() == "[0]"
+    assert execute(spec(threads=1)).said.strip() == str(sorted(os.sched_getaffinity(0)))
+    assert execute(spec(threads=1), slot=4096).said.strip() == str(sorted(os.sched_getaffinity(0)))
 
 
 @pytest.mark.parametrize("handler", ["SIG_DFL", "SIG_IGN"])

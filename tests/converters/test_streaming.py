@@ -126,7 +126,7 @@ def test_half_precision_streamed_is_as_near_offline_half_precision_as_that_is_to
     record = fp16.bundle.component()
     case = fp16.bundle.goldens(record)[0]
     mel = case.inputs["mel"][..., :150]
-    offline = np.concatenate(list(overlap(open_artefact(fp16.bundle.path, "mil"), record.time, mel)), -1)
+    offline = np.concatenate(list(overlap(open_artefact(fp16.bundle.path, "mil"), record.time, [mel])), -1)
     streamed = synthesise(open_artefact(stateful.bundle.path, "mil"), record.time, mel)
     exact = case.outputs["audio"][..., : 150 * 256 - 20 * 256]  # the last frames know what follows in the whole clip
     rounding = snr_db(exact, offline[..., : exact.shape[-1]])

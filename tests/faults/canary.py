@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+import checkpoints.pickle_values
 from checkpoints import CheckpointError
 from checkpoints.companions import read_companions
 from checkpoints.files import read_config
@@ -85,8 +86,9 @@ def main(kind: str, first: int, count: int, folder: Path) -> dict:
             alarms.append(f"there is now a file {left.name}")
             left.unlink()
         alarms[known:] = [f"seed {seed}: {alarm}" for alarm in alarms[known:]]
-    if _shared() != before:
-        alarms.append("what all loads share has changed")
+    alarms += [
+        f"{name}, which all loads share, has changed" for name, value in _shared().items() if value != before[name]
+    ]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
     return {"outcomes": outcomes, "alarms": alarms[:20], "slowest": slowest, "peak_mb": peak}
 
@@ -109,17 +111,23 @@ def _outcome(path: Path) -> str:
     return "loaded"
 
 
-def _shared() -> list:
-    """Whatever a pickle could reach and change for everybody, as text."""
-    functions = [
-        value
-        for module in (torch.serialization, torch._utils, torch._weights_only_unpickler)
-        for value in vars(module).values()
+def _shared() -> dict[str, object]:
+    """Whatever a pickle could reach and change for everybody."""
+    modules = (torch.serialization, torch._utils, torch._weights_only_unpickler, checkpoints.pickle_values)
+    functions = {
+        f"{module.__name__}.{name}": (sorted(vars(value)), value.__defaults__, value.__code__)
+        for module in modules
+        for name, value in vars(module).items()
         if isinstance(value, types.FunctionType)
-    ]
-    safe = torch.serialization.get_safe_globals()
-    return [[(one.__qualname__, sorted(vars(one)), one.__defaults__, one.__code__) for one in functions], safe,
-            dict(torch.serialization._get_layout.cache), sorted(vars(load_pickle)), len(warnings.filters)]  # fmt: skip
+    }
+    classes = (checkpoints.pickle_values.StandIn, checkpoints.pickle_values.Array, checkpoints.pickle_values.NumberType)
+    return {
+        **functions,
+        **{kind.__name__: sorted(vars(kind)) for kind in classes},
+        "safe globals": set(torch.serialization.get_safe_globals()),
+        "layouts": dict(torch.serialization._get_layout.cache),
+        "warnings": warnings.filters[:],
+    }
 
 
 if __name__ == "__main__":

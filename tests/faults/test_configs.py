@@ -114,6 +114,7 @@ def test_a_wrong_value_ends_with_a_sentence_or_is_not_read(tmp_path, name, famil
         ("generator_model_params", "upsample_initial_channel", 900_000, "weights, which its file does not hold"),
         ("generator_model_params", "resblock_dilation_sizes", [[1, 10**9]], "resblock_dilation_sizes is 1000000000"),
         ("generator_model_params", "resblock_kernel_sizes", {"a": 1}, "generator_model_params do not fit"),
+        ("generator_model_params", "resblock_dilation_sizes", [[0]], "resblock_dilation_sizes is 0"),
         ("generator_model_params", "upsample_factors", [], "not what the family hifigan reads"),
     ],
 )

@@ -96,7 +96,7 @@ def portaudio(monkeypatch):
 def test_a_file_is_played_whole_after_the_declared_delay(portaudio):
     source = np.arange(1, 4001, dtype=np.float32)
     session = Session(Echo(), 80, prefill=800)
-    card = SoundCard(session, source, tail=0.5)
+    card = SoundCard(session, [source[:900], source[900:]], tail=0.5)
     ticks = []
     card.run(ticks.append, every=0.1)
     played = np.concatenate(FakeStream.played)

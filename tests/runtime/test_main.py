@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,8 +8,11 @@ import soundfile
 import soxr
 
 from runtime.__main__ import main
+from runtime.audio import mel_spectrogram
+from runtime.bundle import open_bundle
 from runtime.metrics import snr_db
 from runtime.speech import clip_paths
+from runtime.synthesis import open_artefact, synthesise
 
 
 @pytest.fixture
@@ -64,6 +68,35 @@ def test_vocode_keeps_the_words_at_any_sample_rate_in(bundle, fp32, tmp_path, ca
     assert facts["seconds"] == pytest.approx(len(recording) / 22050, abs=0.02)
     common = min(len(audio), len(recording))
     assert stoi(recording[:common], audio[:common], 22050) > 0.8
+
+
+@pytest.mark.parametrize("name", ["fp32", "streaming"])
+def test_vocode_block_by_block_writes_what_the_whole_at_once_gives_on_every_sample(name, request, tmp_path, capsys):
+    """44.1 kHz stereo, of which no block of a second is a whole number of frames."""
+    asked = request.getfixturevalue(name)
+    path = Path(asked) if isinstance(asked, str) else asked.bundle.path
+    record = open_bundle(path).main
+    speech, rate = soundfile.read(clip_paths()[0], dtype="float32")
+    samples = soxr.resample(speech, rate, 44100)
+    soundfile.write(tmp_path / "in.wav", np.stack([samples, samples[::-1]], axis=1), 44100)
+    result(capsys, "vocode", str(path), str(tmp_path / "in.wav"), str(tmp_path / "out.wav"), "--engine", "onnx")
+    whole = soundfile.read(tmp_path / "in.wav", dtype="float32")[0].mean(axis=1)
+    mel = mel_spectrogram(soxr.resample(whole, 44100, rate, quality="VHQ"), record.features)[None]
+    audio = synthesise(open_artefact(path, "onnx"), record.time, mel).reshape(-1)
+    soundfile.write(tmp_path / "whole.wav", np.clip(audio, -1, 1), rate, subtype="PCM_16")
+    assert (tmp_path / "out.wav").read_bytes() == (tmp_path / "whole.wav").read_bytes()
+
+
+@pytest.mark.parametrize("command", ["vocode", "live"])
+def test_a_recording_that_is_not_finite_leaves_no_file(streaming, tmp_path, capsys, command):
+    samples = np.zeros(3 * 22050, np.float32)
+    samples[2 * 22050] = np.nan
+    soundfile.write(tmp_path / "in.wav", samples, 22050, subtype="FLOAT")
+    files = [str(tmp_path / "in.wav"), str(tmp_path / "out.wav")]
+    options = ["--in", files[0], "--out", files[1]] if command == "live" else files
+    assert main([command, streaming, *options, "--engine", "onnx"]) == 2
+    assert "holds a sample that is not finite, at 2.000 s" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["in.wav"]
 
 
 def test_vocode_of_a_short_sound_is_padded_with_silence_and_cut_again(bundle, tmp_path, capsys):

@@ -44,13 +44,14 @@ class Local:
     chunk=st.integers(1, 20),
     size=st.integers(6, 24),
     flexible=st.booleans(),
+    blocks=st.integers(1, 9),
 )
-def test_overlapped_output_equals_offline_on_every_sample(total, chunk, size, flexible):
+def test_overlapped_output_equals_offline_on_every_sample(total, chunk, size, flexible, blocks):
     axis = Dim(1, size, size) if flexible else size
     engine = Local(axis)
     mel = np.random.default_rng(total).normal(size=(1, 1, total))
     try:
-        pieces = list(overlap(engine, TIME, mel, chunk))
+        pieces = list(overlap(engine, TIME, np.array_split(mel, blocks, axis=2), chunk))
     except StreamError:
         fits = chunk + TIME.left + TIME.right <= size or (chunk >= total and total <= size)
         assert not fits or (not flexible and total < size)

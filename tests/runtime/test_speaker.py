@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from benchmarks.speakers import equal_error_rate
-from runtime.audio import AudioError, read_audio
+from runtime.audio import AudioError, MelSettings
+from runtime.recordings import read_audio
 from runtime.speaker import (
     SpeakerSettings,
     cosine,
@@ -14,9 +15,10 @@ from runtime.speaker import (
     prepared,
     speaker_mel,
     utterance_embedding,
-    voiced,
+    windows,
 )
 from runtime.speech import clip_paths
+from runtime.voiced import voiced, voiced_blocks
 
 SETTINGS = SpeakerSettings()
 
@@ -70,6 +72,28 @@ def test_partials_are_windows_of_the_features(speech):
     assert windows.shape == (len(starts), 160, 40)
     frames = speaker_mel(np.pad(trimmed, (0, 16000)), SETTINGS)
     np.testing.assert_allclose(windows[1], frames[starts[1] : starts[1] + 160], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, 777, 16000])
+@pytest.mark.parametrize("name", ["plain", "spread", "htk", "log-mel"])
+def test_windows_of_audio_in_blocks_are_those_of_audio_at_once(speech, name, size):
+    settings = {
+        "plain": SETTINGS,
+        "spread": SpeakerSettings(spread=10, partial_frames=250),
+        "htk": SpeakerSettings(htk=True, preemphasis=0.97, trims_silence=False),
+        "log-mel": SpeakerSettings(mel=MelSettings(sample_rate=16000, n_mels=40, hop_length=160, framing="hifigan")),
+    }[name]
+    audio = np.concatenate([speech, np.zeros(20_000, np.float32), speech])
+    audio = audio[:9000] if size == 1 else audio
+    blocks = [audio[at : at + size] for at in range(0, len(audio), size)]
+    np.testing.assert_array_equal(np.stack(list(windows(lambda: blocks, settings))), partials(audio, settings))
+
+
+def test_what_is_speech_does_not_depend_on_blocks(speech):
+    audio = np.concatenate([speech, np.zeros(40_000, np.float32), speech * 0.1, speech])
+    blocks = np.array_split(audio, 31)
+    np.testing.assert_array_equal(np.concatenate(list(voiced_blocks(blocks, 16000))), voiced(audio, 16000))
+    assert 0 < len(voiced(audio, 16000)) < len(audio)
 
 
 def test_short_audio_is_padded_to_one_window(speech):

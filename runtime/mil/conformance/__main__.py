@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from runtime.cache import cache_folder
+from runtime.files import write_text
 from runtime.mil.conformance.known import known_reason
 from runtime.mil.conformance.report import report
 from runtime.mil.conformance.results import Case, Results, summary
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for case in failures:
                 print(f"  {case.name}: {known_reason(case) or case.reason}")
     if options.report:
-        options.report.write_text(report(_kept(folder)))
+        write_text(options.report, report(_kept(folder)))
     return 1 if unexplained else 0
 
 

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 
+import psutil
 import pytest
 
 import convert.runners.dask
@@ -120,6 +121,34 @@ def test_a_job_whose_two_workers_went_away_is_not_tried_a_third_time(fleet):
     assert result.verdict == "failed"
     assert result.reason.endswith("went away while it ran: not tried again")
     assert len(machines.lost("fp32")) == 2
+
+
+def test_a_scheduler_that_goes_away_is_a_sentence_per_job_and_ends_what_runs(fleet, tmp_path):
+    fleet.worker("one")
+    ready(fleet, 1)
+    jobs = "suite.jobs=[{precision: fp32}, {precision: fp32, upsampler: native}]"
+    command = [sys.executable, "-m", "convert", "suite.name=own", jobs, "format=onnx", *QUICK[2:], "runner=dask"]
+    command += [f"runner.scheduler={fleet.address}", f"output={tmp_path}/out", "tracking.uri=http://127.0.0.1:9"]
+    suite = subprocess.Popen(
+        command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    worker = psutil.Process(fleet.processes["one"].pid)
+    while not worker.children(recursive=True):
+        assert suite.poll() is None, suite.communicate()
+        time.sleep(0.1)
+    jobs = worker.children(recursive=True)
+    fleet.kill("scheduler")
+    said, _ = suite.communicate(timeout=240)
+    assert suite.returncode == 3, said
+    assert "Traceback" not in said and "distributed" not in said
+    (result,) = (read_suite(path) for path in (tmp_path / "out" / "suites").glob("*/suite.json"))
+    gone = f"the scheduler at {fleet.address} went away"
+    assert [(row.verdict, row.reason) for row in result.rows] == [("failed", gone)] * 2
+    assert " ".join(said.split()).count(gone) == 2, "a sentence per job"
+    psutil.wait_procs(jobs, timeout=60)
+    assert not [job for job in jobs if job.is_running() and job.status() != psutil.STATUS_ZOMBIE]
+    assert not list((tmp_path / "one" / "fleet" / "bundles").glob("kathleen*"))
 
 
 def test_a_machine_with_another_version_is_named_before_work_starts(fleet, tmp_path):
