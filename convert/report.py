@@ -17,6 +17,7 @@ from runtime.answer import answer
 from runtime.bundle import BundleError
 from runtime.command_line import explained
 from runtime.errors import ExitCode
+from runtime.interrupts import stop_if_interrupted
 from runtime.measure import Measurement
 
 
@@ -25,6 +26,7 @@ def show(job: Job, expressions: Expressions) -> Outcome | ExitCode:
     try:
         outcome = run_job(job, expressions)
     except Exception as error:
+        stop_if_interrupted()  # inside an import an interrupt comes out as an ImportError
         sentence, code = explained(error)
         console.error(sentence)
         return code

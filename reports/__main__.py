@@ -137,13 +137,14 @@ def _upsampling(bundles: list[Path], mac_check: Path | None, out: Path) -> int:
 def _bench(file: Path, tracking: TrackingOptions) -> int:
     from reports import plots
     from runtime.bench.whole import read_bench
+    from runtime.files import write_bytes
 
     report = read_bench(file)
     if report.problem:
         print(f"error: {file} holds no speed, for the artefact is not correct: {report.problem}", file=sys.stderr)
         return ExitCode.MISSED
     picture = file.with_suffix(".png")
-    picture.write_bytes(plots.bench(report))
+    write_bytes(picture, plots.bench(report))
     print(picture)
     return _logged(tracking, lambda benches: [benches.track_bench(report, [file, picture], tracking)])
 

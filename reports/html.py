@@ -17,7 +17,7 @@ import soundfile
 from reports import plots
 from reports.record import read_job
 from runtime.bundle import Bundle, GoldenCase, size_of
-from runtime.files import write_text
+from runtime.files import write_bytes, write_text
 from runtime.mac_check import MacCheck
 from runtime.measure import AUDIT, Measurement
 from runtime.mil.audit import Audit, read_audit
@@ -154,7 +154,7 @@ def _keep_pictures(bundle: Bundle, pictures: dict[str, bytes]) -> None:
     folder = bundle.measured / "plots"
     folder.mkdir(exist_ok=True)
     for name, png in pictures.items():
-        (folder / f"{name}.png").write_bytes(png)
+        write_bytes(folder / f"{name}.png", png)
 
 
 def _wav_url(samples: np.ndarray, rate: int) -> str:

@@ -14,7 +14,7 @@ from reports.html import render
 from reports.options import TrackingOptions
 from reports.record import read_job
 from runtime.bundle import BundleError
-from runtime.files import write_text
+from runtime.files import write_bytes, write_text
 
 FILE = "precisions.html"
 
@@ -68,7 +68,7 @@ def write_precisions(families: Sequence[Family], path: Path) -> Path:
         raise BundleError("nothing to compare: it takes two precisions of one checkpoint in one format and mode")
     pictures = [plots.precisions(family.name, family.points) for family in families]
     for number, picture in enumerate(pictures, 1):
-        _picture(path, number).write_bytes(picture)
+        write_bytes(_picture(path, number), picture)
     shown = [f"data:image/png;base64,{base64.b64encode(picture).decode()}" for picture in pictures]
     write_text(path, render("precisions.html", families=families, pictures=shown))
     return path

@@ -20,6 +20,7 @@ _WORDS = {
     **{os.strerror(code): code for code in _PROBLEMS},
     "database or disk is full": errno.ENOSPC,  # sqlite
     "[MIL FileWriter]": errno.ENOSPC,  # coremltools, which does not say why it could not write
+    " requested and ": errno.ENOSPC,  # numpy, the same
 }
 _NOTHING_LEFT = 64 * 1024  # bytes: where less is free, whatever failed to write failed for that
 

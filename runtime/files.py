@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
+from runtime.disk import full_disk_named
 from runtime.errors import VoxportError
 
 
@@ -46,7 +47,7 @@ def published(target: Path) -> Iterator[Path]:
 
     A regular or absent target is replaced at once, by a rename; a symbolic link stays, and the file that it points to
     is replaced. A device or a pipe is no file that could be replaced: what was written is copied into it. After an
-    error nothing is left. Raises TargetError for a folder or where there is none, OSError where writing fails.
+    error nothing is left. Raises TargetError for a folder or where there is none, DiskFull, OSError.
     """
     check_target(target)
     if target.exists() and not stat.S_ISREG(target.stat().st_mode):
@@ -58,8 +59,9 @@ def published(target: Path) -> Iterator[Path]:
     file = Path(os.path.realpath(target))
     aside = file.with_name(f".{file.name[:40]}.{secrets.token_hex(4)}.partial")
     try:
-        yield aside
-        aside.replace(file)
+        with full_disk_named(file.parent):
+            yield aside
+            aside.replace(file)
     except OSError as error:
         if error.filename == str(aside):  # a name that nobody knows
             raise OSError(error.errno, error.strerror, str(target)) from error
@@ -84,6 +86,11 @@ def write_text(path: Path, text: str, *, is_private: bool = False) -> None:
         if is_private:
             aside.touch(mode=0o600)
         aside.write_text(text, encoding="utf-8", errors="backslashreplace")  # half a surrogate pair has no encoding
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    with published(path) as aside:
+        aside.write_bytes(content)
 
 
 def write_json(path: Path, value: object, *, is_private: bool = False) -> None:

@@ -21,7 +21,7 @@ from runtime.bundle import Bundle, BundleError, GoldenCase
 from runtime.chains import Request
 from runtime.checked import Name
 from runtime.engines import ENGINES, ENGINES_OF, Engine, EngineError, cpu_name, device_slug
-from runtime.files import write_json
+from runtime.files import write_array, write_json
 from runtime.metrics import Agreement, agreement, log_mel_l1, snr_db, stoi
 from runtime.options import MeasureOptions
 from runtime.sizes import Batched, Padded, open_sized
@@ -339,7 +339,7 @@ def _clip_result(
     rate = features.sample_rate
     if keep_audio is not None:
         keep_audio.mkdir(parents=True, exist_ok=True)
-        np.save(keep_audio / f"{engine}-{case.clip}.npy", output)
+        write_array(keep_audio / f"{engine}-{case.clip}.npy", output)
     length_ok = len(output) == len(reference)
     common = min(len(output), len(reference))
     reference, output = reference[:common], output[:common]

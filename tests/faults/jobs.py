@@ -61,8 +61,9 @@ def _is_marked(process: psutil.Process, mark: str) -> bool:
         return False
 
 
-def start(folder: Path, *overrides: str, converted: Path | None = None, **environment: str) -> Run:
-    """A job whose output is in `folder/said`. converted: a bundle that is copied in place of a conversion."""
+def start(folder: Path, *overrides: str, converted: Path | None = None, draws: bool = True, **environment: str) -> Run:
+    """A job whose output is in `folder/said`. converted: a bundle that is copied in place of a conversion; draws: or
+    the report is left out."""
     reading, writing = os.pipe()
     mark = uuid.uuid4().hex
     said = folder / "said"
@@ -80,14 +81,14 @@ def start(folder: Path, *overrides: str, converted: Path | None = None, **enviro
         os.dup2(descriptor, 2)
         sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
         catch_interrupts()
-        code = _main(lambda stage: os.write(writing, f"{stage}\n".encode()), overrides, converted)
+        code = _main(lambda stage: os.write(writing, f"{stage}\n".encode()), overrides, converted, draws)
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
 
 
-def _main(announce, overrides, converted):
+def _main(announce, overrides, converted, draws):
     from rich.console import Console
 
     from convert import console, job, report
@@ -112,6 +113,8 @@ def _main(announce, overrides, converted):
     console.Stages.stage, job.publish = announced, published
     if converted is not None:
         job._convert = copied
+    if not draws:
+        job.ReportWorker.report = lambda self, bundle: bundle
 
     @answered
     def main(arguments=None):

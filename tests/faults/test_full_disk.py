@@ -76,6 +76,22 @@ def test_the_reference_ends_in_an_error_and_not_in_the_end_of_the_process(genera
     assert (code, "File too large" in said) == (ExitCode.MACHINE, True)
 
 
+@pytest.mark.parametrize("name", ["text", "bytes", "array", "arrays"])
+def test_a_file_that_a_command_writes_is_there_whole_or_not_at_all(tmp_path, name):
+    import numpy as np
+
+    from runtime import files
+
+    write = getattr(files, f"write_{name}")
+    values = np.ones(5000)
+    content = {"text": "a" * 40_000, "bytes": bytes(40_000), "array": values, "arrays": {"a": values}}[name]
+    said, code = limited(20_000, lambda: write(tmp_path / "file", content))
+    assert code == ExitCode.MACHINE
+    what = "the disk holding {} is full" if name == "array" else "a file in {} may not become any larger"
+    assert said.startswith(what.format(tmp_path))
+    assert files_below(tmp_path) == []
+
+
 def test_a_file_of_the_cache_is_there_whole_or_not_at_all(tmp_path):
     def write(size):
         with making(tmp_path / "onnx" / "program.onnx") as path:
