@@ -93,7 +93,12 @@ def _components(job: Job, located: LocatedCheckpoint) -> tuple[nn.Module, tuple[
     checkpoint, architecture = load(located), family(located.family)
     with fitting(checkpoint):
         module = architecture.load(checkpoint)
-        return module, tuple(architecture.components(module, checkpoint, job.shape)), checkpoint
+        components = tuple(architecture.components(module, checkpoint, job.shape))
+        for component in components:  # some wrong values show when a network is called, not when it is built
+            example = component.example()
+            with torch.no_grad():
+                component.module(*(example[spec.name] for spec in component.inputs))
+        return module, components, checkpoint
 
 
 def _parameters(module: nn.Module) -> int:

@@ -52,13 +52,13 @@ def fitting(checkpoint: LoadedCheckpoint) -> Iterator[None]:
     hook = register_module_parameter_registration_hook(count)
     try:
         yield
-    except (VoxportError, OSError):
+    except (VoxportError, OSError, MemoryError):
         raise
     except Exception as error:
-        what = " ".join(str(error).split())[:300]
+        message = " ".join(str(error).split())[:300]
         raise CheckpointError(
             f"checkpoint {checkpoint.name}: its config or its weights are not what the family "
-            f"{checkpoint.located.family} reads: {type(error).__name__}: {what}"
+            f"{checkpoint.located.family} reads: {type(error).__name__}: {message}"
         ) from error
     finally:
         hook.remove()
