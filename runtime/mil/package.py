@@ -92,7 +92,7 @@ def open_package(path: Path, function: str | None = None) -> Package:
 
 
 def _refuse_missing_weights(spec: Any, weights: Path) -> None:
-    """BlobReader dies on a missing file and reads past the end of a short one: look first."""
+    """The program names each file of weights that it reads; one that is absent gets a sentence with its name."""
     needed = {
         Path(value.blobFileValue.fileName).name
         for function in spec.mlProgram.functions.values()
