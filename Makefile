@@ -13,8 +13,8 @@ test: $(STAMP)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile \
-		--ignore tests/runtime/mil/test_conformance.py
-	$(VENV)/bin/python -m pytest -q tests/runtime/mil/test_conformance.py
+		--ignore tests/benchmarks/test_conformance.py
+	$(VENV)/bin/python -m pytest -q tests/benchmarks/test_conformance.py
 
 # What takes too long for every push: streaming of every vocoder at its published width, in float64 and through converted
 # artefacts, whole voices, the kernels under ThreadSanitizer.
@@ -24,8 +24,8 @@ proof: $(STAMP)
 # coremltools' own tests, all of them, executed by the reference engine (an hour on two cores; outcomes are kept), and
 # two cases of every class by the fast one.
 conformance: $(STAMP)
-	$(VENV)/bin/python -m runtime.mil.conformance
-	$(VENV)/bin/python -m runtime.mil.conformance --engine onnx --per-class 2 --report docs/conformance.md
+	$(VENV)/bin/python -m benchmarks.conformance
+	$(VENV)/bin/python -m benchmarks.conformance --engine onnx --per-class 2 --report docs/conformance.md
 
 # docs/models.md: every family, format and precision, converted and executed here (hours on two cores; goes on with the rows that the page lacks).
 models: $(STAMP)

@@ -12,8 +12,8 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as _version
 
-from runtime import load
-from runtime.predict import enable_predict
+from runtime.engines.load import load
+from runtime.engines.predict import enable_predict
 
 try:
     __version__ = _version("voxport")

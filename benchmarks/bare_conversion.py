@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from converters.coqui import import_coqui
+from converters.upstream.coqui import import_coqui
 
 
 def main(target: Path) -> None:

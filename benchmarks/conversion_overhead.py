@@ -28,7 +28,7 @@ from convert.schema import Job, register
 from convert.stages import convert_artefact, load_original
 from converters.component import Component
 from converters.formats.mlprogram import _tensor_types
-from runtime.coreml_tools import coremltools
+from runtime.machine.coreml_tools import coremltools
 
 HEAD = (
     "| model | components | once s | bare s | job s | job / bare | bare GB | job GB | memory, job / bare |\n"

@@ -23,9 +23,9 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from converters.coqui import import_coqui
-from runtime.coreml_tools import coremltools
+from converters.upstream.coqui import import_coqui
 from runtime.engines.onnx import OnnxEngine
+from runtime.machine.coreml_tools import coremltools
 
 SECONDS_A_ROUND = 1.0
 

@@ -23,8 +23,8 @@ from benchmarks import conversion_overhead
 from benchmarks.families import MODELS
 from reports.record import read_job
 from runtime.engines import cpu_name
-from runtime.files import write_text
-from runtime.measure import Measurement
+from runtime.machine.files import write_text
+from runtime.measuring.measure import Measurement
 
 COST = "cost"
 JUDGED_BY_QUALITY = ("mixed", "int8", "palette6", "palette4")  # what weights that were drawn lose says nothing

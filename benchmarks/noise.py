@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.bench.paired import Pair, in_fresh_process, time_pairs
 from runtime.engines import cpu_name
-from runtime.files import write_json
-from runtime.measure import tool_versions
-from runtime.options import MeasureOptions
+from runtime.machine.files import write_json
+from runtime.machine.versions import tool_versions
+from runtime.measuring.bench.paired import Pair, in_fresh_process, time_pairs
+from runtime.measuring.options import MeasureOptions
 
 TIMING = MeasureOptions(engines=["onnx"], bench_seconds=0.4, bench_min_chunks=30)
 

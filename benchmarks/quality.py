@@ -10,8 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from runtime.bundle import Bundle, open_bundle
-from runtime.measure import read_measurement
+from runtime.bundle.store import Bundle, open_bundle
+from runtime.measuring.measure import read_measurement
 
 COMMAND = [sys.executable, "-m", "convert", "-m", "precision=fp32,fp16", "upsampler=native,polyphase"]
 OPTIONS = ["checkpoint.source=bundled", "tracking=off", "measure.bench_seconds=0"]

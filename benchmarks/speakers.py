@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.audio import AudioError
-from runtime.embed import SpeakerEmbedder
-from runtime.speaker import cosine
+from runtime.errors import AudioError
+from runtime.playing.embed import SpeakerEmbedder
+from runtime.speech.speaker import cosine
 
 SOUNDS = {".wav", ".flac", ".mp3", ".ogg"}
 

@@ -31,14 +31,14 @@ from checkpoints.load import load
 from checkpoints.locate import locate
 from checkpoints.options import CheckpointOptions
 from converters.component import Component, format_
-from converters.coqui import import_coqui
 from converters.families import hifigan
 from converters.options import FormatOptions, PrecisionOptions, Shape, StreamOptions
 from converters.streaming import streaming_component
+from converters.upstream.coqui import import_coqui
 from ops.upsample import rewrite_upsampling
-from runtime.bench.feed import feed
 from runtime.engines import Engine, open_engine
-from runtime.stream import StreamingArtefact
+from runtime.measuring.bench.feed import feed
+from runtime.playing.stream import StreamingArtefact
 
 ROUNDS, SECONDS = 5, 1.0
 

@@ -23,8 +23,8 @@ from benchmarks.noise import TIMING
 from reports.options import CompareOptions
 from reports.regression import RatioTest, is_settled, ratio_test
 from reports.verdict import paired_tests
-from runtime.bench.paired import in_fresh_process, medians
-from runtime.bundle import Bundle, open_bundle
+from runtime.bundle.store import Bundle, open_bundle
+from runtime.measuring.bench.paired import in_fresh_process, medians
 
 RECORDED = Path(__file__).parent / "recorded" / "pairs.json"
 SLOW = "benchmarks.verdicts"
@@ -73,7 +73,7 @@ def real_processes(bundle: Bundle, options: CompareOptions) -> None:
 def slow_medians(path: Path, asked: dict) -> dict[str, float]:
     """In a process of its own: the onnx engine, each call a quarter longer."""
     from runtime.engines.onnx import OnnxEngine
-    from runtime.options import MeasureOptions
+    from runtime.measuring.options import MeasureOptions
 
     run = OnnxEngine.run
 

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from runtime.chains import Request
-from runtime.metrics import log_mel_l1, snr_db
-from runtime.sentences import golden_sentences
-from runtime.speak import Voice
-from runtime.text import read_symbols
+from runtime.playing.chains import Request
+from runtime.playing.speak import Voice
+from runtime.speech.metrics import log_mel_l1, snr_db
+from runtime.speech.sentences import golden_sentences
+from runtime.speech.text import read_symbols
 
 
 def main() -> None:

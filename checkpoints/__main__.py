@@ -12,8 +12,8 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from checkpoints import CheckpointError
 from checkpoints.catalogue import Entry, catalogue, find
 from checkpoints.fetch import cached, fetch, read_lock, verify
-from runtime.command_line import answered, run
 from runtime.errors import ExitCode
+from runtime.machine.command_line import answered, run
 
 
 @answered

@@ -18,8 +18,8 @@ import httpx
 from checkpoints import CheckpointError
 from checkpoints.catalogue import FileFacts
 from checkpoints.files import sha256_of
-from runtime.disk import DiskFull, full_disk_named
 from runtime.errors import MachineError
+from runtime.machine.disk import DiskFull, full_disk_named
 
 # (bytes so far, bytes in all or None); called often
 Progress = Callable[[int, int | None], None]

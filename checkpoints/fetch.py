@@ -27,10 +27,10 @@ from checkpoints.download import (
     unpack,
 )
 from checkpoints.files import sha256_of
-from runtime.cache import cache_folder as voxport_cache
-from runtime.disk import full_disk_named
-from runtime.files import write_text
-from runtime.tether import tethered
+from runtime.machine.cache import cache_folder as voxport_cache
+from runtime.machine.disk import full_disk_named
+from runtime.machine.files import write_text
+from runtime.machine.tether import tethered
 
 LOCK_SECONDS = 3600.0
 _ORIGIN = ".source"

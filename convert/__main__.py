@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import conf
 from convert import console
 from convert.overrides import OverrideError, check
-from runtime.address import Address
-from runtime.command_line import answered, run
 from runtime.errors import ExitCode
+from runtime.machine.address import Address
+from runtime.machine.command_line import answered, run
 
 if TYPE_CHECKING:
     from convert.job import Outcome

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from runtime.address import scrubbed
-from runtime.answer import give_reason
-from runtime.interrupts import stop_if_interrupted
-from runtime.terminal import printable
+from runtime.machine.address import scrubbed
+from runtime.machine.answer import give_reason
+from runtime.machine.interrupts import stop_if_interrupted
+from runtime.machine.terminal import printable
 
 progress_console = Console(stderr=True, highlight=False)
 result_console = Console(highlight=False)

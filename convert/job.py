@@ -21,14 +21,15 @@ from convert.schema import Job
 from reports.record import JobRecord, read_record, write_record
 from reports.tracked import is_tracked, mark_untracked, sync_hint
 from reports.worker import ReportWorker, WorkerError
-from runtime.bundle import GOLDENS, Bundle, BundleError, open_bundle
-from runtime.cache import NoHome, cache_folder
-from runtime.disk import full_disk_named
-from runtime.files import write_json
-from runtime.gates import GateResult, judge, kind_of
-from runtime.measure import (
+from runtime.bundle.staging import REJECTED, publish, staging, sweep
+from runtime.bundle.store import GOLDENS, Bundle, BundleError, open_bundle
+from runtime.engines import UNTIMED
+from runtime.machine.cache import NoHome, cache_folder
+from runtime.machine.disk import full_disk_named
+from runtime.machine.files import write_json
+from runtime.measuring.gates import GateResult, judge, kind_of
+from runtime.measuring.measure import (
     AUDIT,
-    UNTIMED,
     Measurement,
     engine_names,
     engines_for,
@@ -38,7 +39,6 @@ from runtime.measure import (
     read_measurement,
     write_measurement,
 )
-from runtime.staging import REJECTED, publish, staging, sweep
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def _audit(job: Job, bundle: Bundle, stages: console.Stages) -> bool:
     """Whether one was asked for and made."""
     if not job.audit or job.format.name != "mlprogram" or (bundle.measured / AUDIT).is_file():
         return False
-    from runtime.mil.audit import audit_bundle
+    from runtime.rounding.audit import audit_bundle
 
     with stages.stage("audit of what rounding costs"):
         write_json(bundle.measured / AUDIT, dataclasses.asdict(audit_bundle(bundle)))

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from checkpoints.locate import LocatedCheckpoint
 from convert.schema import Job
-from runtime.speech import CLIPS
-from runtime.versions import installed_versions
+from runtime.machine.versions import installed_versions
+from runtime.speech.clips import CLIPS
 
 TOOLS = ("coqui-tts", "coreai-core", "coreai-torch", "coremltools", "numpy", "onnx", "onnxscript", "torch", "voxport")
 _SOURCES = ("converters", "ops")

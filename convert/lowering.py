@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from runtime.tether import TETHER, tethered
+from runtime.machine.tether import TETHER, tethered
 
 
 class Lowering:

@@ -16,7 +16,7 @@ from checkpoints.catalogue import catalogue
 from convert.schema import setting_names
 from runtime.engines import ENGINES
 from runtime.errors import VoxportError
-from runtime.options import GateLimits
+from runtime.measuring.options import GateLimits
 
 
 class OverrideError(VoxportError, ValueError):

@@ -13,12 +13,12 @@ from convert.job import Outcome, run_job
 from convert.recorded import Expressions
 from convert.schema import Job
 from reports.options import TrackingOptions
-from runtime.answer import answer
-from runtime.bundle import BundleError
-from runtime.command_line import explained
+from runtime.bundle.store import BundleError
 from runtime.errors import ExitCode
-from runtime.interrupts import stop_if_interrupted
-from runtime.measure import Measurement
+from runtime.machine.answer import answer
+from runtime.machine.command_line import explained
+from runtime.machine.interrupts import stop_if_interrupted
+from runtime.measuring.measure import Measurement
 
 
 def show(job: Job, expressions: Expressions) -> Outcome | ExitCode:
@@ -54,8 +54,9 @@ def compare(outcomes: Sequence[Outcome], output: Path, tracking: TrackingOptions
         _compared("forms of upsampling", lambda: write_comparison(rows_of(bundles), output / UPSAMPLING))
     if len({one.precision for one in asked}) > 1:
         from reports.precisions import FILE as PRECISIONS
-        from reports.precisions import families_of, track_precisions, write_precisions
+        from reports.precisions import track_precisions, write_precisions
         from reports.store import TrackingError
+        from reports.tradeoff import families_of
 
         page = _compared("precisions", lambda: write_precisions(families_of(bundles), output / PRECISIONS))
         if page is not None and tracking.enabled:

@@ -12,7 +12,7 @@ from checkpoints.catalogue import catalogue
 from checkpoints.options import CheckpointOptions
 from converters.options import ConversionError, FormatOptions, PrecisionOptions, Shape, StreamOptions, check_pair
 from reports.options import CompareOptions, TrackingOptions
-from runtime.options import GateLimits, MeasureOptions
+from runtime.measuring.options import GateLimits, MeasureOptions
 
 
 @dataclass

@@ -17,17 +17,18 @@ from checkpoints.load import LoadedCheckpoint, load
 from checkpoints.locate import LocatedCheckpoint
 from convert.key import bundle_name, versions
 from convert.schema import Job
-from converters.chosen import Chosen, take_chosen
 from converters.component import Component, family, format_, voice_family
 from converters.export import export_reference, reference_size
 from converters.fitting import fitting
 from converters.goldens import SAMPLED_FRAMES, clip_goldens
 from converters.options import CUSTOM_LAYER_FOLDER, TWIN_FOLDER, ConversionError
+from converters.precision.chosen import Chosen, take_chosen
 from converters.streaming import streaming_component, truncation_db
 from converters.upsampling import upsampling_stages
 from converters.voices import voice_goldens, with_speaker_encoder, with_vocoder
 from ops.upsample import rewrite_upsampling
-from runtime.bundle import (
+from runtime.bundle.form import StreamForm
+from runtime.bundle.store import (
     GOLDENS,
     Bundle,
     CheckpointRecord,
@@ -39,9 +40,8 @@ from runtime.bundle import (
     write_goldens,
     write_manifest,
 )
-from runtime.form import StreamForm
-from runtime.inspect import custom_layers, op_histogram
-from runtime.voice import VOICE_TABLES, VoiceRecord
+from runtime.bundle.voice import VOICE_TABLES, VoiceRecord
+from runtime.engines.inspect import custom_layers, op_histogram
 
 # What an artefact needs to run, by format.
 _TARGETS = {"onnx": "opset {0.opset}", "neuralnetwork": "macOS12", "coreai": "macOS27"}

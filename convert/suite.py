@@ -32,10 +32,10 @@ from reports.record import read_job
 from reports.suite import VERDICTS, SuiteResult, SuiteRow, facts_of, tell_github, write_suite
 from reports.tracked import is_tracked, mark_untracked, sync_hint
 from reports.worker import ReportWorker, WorkerError
-from runtime.bundle import Bundle, open_bundle
+from runtime.bundle.store import Bundle, open_bundle
 from runtime.errors import ExitCode
-from runtime.files import write_text
-from runtime.versions import drift
+from runtime.machine.files import write_text
+from runtime.machine.versions import drift
 
 _POLL_SECONDS = 0.2
 # Settings that the suite's own process decides.

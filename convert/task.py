@@ -21,12 +21,12 @@ from pydantic import TypeAdapter
 from reports.judge import Judgement
 from reports.options import TrackingOptions
 from reports.suite import JobFacts, facts_of
-from runtime.answer import RESULT, Answer, read_answer
-from runtime.bundle import BundleError
-from runtime.cache import cache_folder
+from runtime.bundle.store import BundleError
 from runtime.errors import ExitCode, MachineError
-from runtime.files import as_json
-from runtime.tether import TETHER
+from runtime.machine.answer import RESULT, Answer, read_answer
+from runtime.machine.cache import cache_folder
+from runtime.machine.files import as_json
+from runtime.machine.tether import TETHER
 
 SCHEMA_VERSION = 1
 _POLL_SECONDS = 0.1

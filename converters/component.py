@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from checkpoints.load import LoadedCheckpoint
 from converters.options import ConversionError, FormatOptions, PrecisionOptions, Shape
-from runtime.audio import MelSettings
-from runtime.sampling import Sampler
-from runtime.speaker import SpeakerSettings
-from runtime.spec import Dim, TensorSpec, TimeAxis
-from runtime.voice import VoiceRecord
+from runtime.bundle.mel import MelSettings
+from runtime.bundle.sampler import Sampler
+from runtime.bundle.speaker import SpeakerSettings
+from runtime.bundle.spec import Dim, TensorSpec, TimeAxis
+from runtime.bundle.voice import VoiceRecord
 
 
 @dataclass(frozen=True)

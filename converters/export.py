@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from converters.component import Component
-from runtime.spec import TensorSpec
-from runtime.trust import vouch_for
+from runtime.bundle.spec import TensorSpec
+from runtime.bundle.trust import vouch_for
 
 # A reference runs on utterances of any length, also beside an artefact of a fixed shape.
 LONGEST_REFERENCE_FRAMES = 16_384

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 
 from converters.component import Component
-from runtime.audio import mel_spectrogram
-from runtime.bundle import GoldenCase
-from runtime.recordings import read_audio
-from runtime.sampling import Sampling
-from runtime.speak import taken
-from runtime.speaker import partials
-from runtime.speech import clip_paths, read_clip
+from runtime.bundle.spec import taken
+from runtime.bundle.store import GoldenCase
+from runtime.playing.sampling import Sampling
+from runtime.speech.audio import mel_spectrogram
+from runtime.speech.clips import clip_paths, read_clip
+from runtime.speech.recordings import read_audio
+from runtime.speech.speaker import partials
 
 
 @dataclass(frozen=True)

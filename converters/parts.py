@@ -16,8 +16,8 @@ from converters.component import Component
 from converters.fitting import SettingsError, check_number
 from converters.options import Shape
 from ops.streaming import Input, frames_reached
-from runtime.audio import MelSettings
-from runtime.spec import Dim, TensorSpec, TimeAxis
+from runtime.bundle.mel import MelSettings
+from runtime.bundle.spec import Dim, TensorSpec, TimeAxis
 
 Settings = TypeVar("Settings")
 

@@ -17,9 +17,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from converters.component import Component
 from converters.options import ConversionError, StreamOptions
 from ops.streaming import Input, Network, NotLocal, Port, Streamed, low_latency, read, stateful, window
-from runtime.form import StreamForm, StreamPort, StreamState
-from runtime.metrics import snr_db
-from runtime.spec import TensorSpec
+from runtime.bundle.form import StreamForm, StreamPort, StreamState
+from runtime.bundle.spec import TensorSpec
+from runtime.speech.metrics import snr_db
 
 LOOKAHEADS = range(3, 14)
 COSTED_CHUNKS = (1, 2, 4, 8, 16, 32)

@@ -11,13 +11,14 @@ import numpy as np
 from converters.component import Component
 from converters.goldens import Recorder, clip_goldens, heard
 from converters.options import ConversionError
-from runtime.audio import require_same_spectrum
-from runtime.bundle import VOICE_GOLDENS, GoldenCase
-from runtime.chains import Request, utter
-from runtime.sentences import golden_sentences
-from runtime.speaker import utterance_embedding
-from runtime.text import TextError, read_symbols
-from runtime.voice import VoiceRecord
+from runtime.bundle.mel import require_same_spectrum
+from runtime.bundle.store import VOICE_GOLDENS, GoldenCase
+from runtime.bundle.voice import VoiceRecord
+from runtime.errors import TextError
+from runtime.playing.chains import Request, utter
+from runtime.speech.sentences import golden_sentences
+from runtime.speech.speaker import utterance_embedding
+from runtime.speech.text import read_symbols
 
 GOLDEN_SENTENCES, SAMPLED_SENTENCES = 4, 2
 SPEAKER_ENCODER = "speaker_encoder"

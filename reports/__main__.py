@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from reports.options import CompareOptions, TrackingOptions
-from runtime.address import Address
-from runtime.command_line import answered, run
+from runtime.bundle.staging import sweep_around
 from runtime.errors import ExitCode
-from runtime.staging import sweep_around
+from runtime.machine.address import Address
+from runtime.machine.command_line import answered, run
 
 
 @answered
@@ -108,14 +108,15 @@ def _html(bundle: Path) -> int:
 
 def _audit(file: Path) -> int:
     from reports.html import write_audit
-    from runtime.mil.audit import read_audit
+    from runtime.rounding.audit import read_audit
 
     print(write_audit(read_audit(file), file.with_suffix(".html")))
     return 0
 
 
 def _precisions(bundles: list[Path], out: Path, tracking: TrackingOptions) -> int:
-    from reports.precisions import families_of, track_precisions, write_precisions
+    from reports.precisions import track_precisions, write_precisions
+    from reports.tradeoff import families_of
 
     families = families_of(bundles)
     print(write_precisions(families, out))
@@ -128,7 +129,7 @@ def _precisions(bundles: list[Path], out: Path, tracking: TrackingOptions) -> in
 
 def _upsampling(bundles: list[Path], mac_check: Path | None, out: Path) -> int:
     from reports.upsampling import rows_of, write_comparison
-    from runtime.mac_check import read_check
+    from runtime.measuring.mac_check import read_check
 
     print(write_comparison(rows_of(bundles, None if mac_check is None else read_check(mac_check)), out))
     return 0
@@ -136,8 +137,8 @@ def _upsampling(bundles: list[Path], mac_check: Path | None, out: Path) -> int:
 
 def _bench(file: Path, tracking: TrackingOptions) -> int:
     from reports import plots
-    from runtime.bench.whole import read_bench
-    from runtime.files import write_bytes
+    from runtime.machine.files import write_bytes
+    from runtime.measuring.bench.whole import read_bench
 
     report = read_bench(file)
     if report.problem:
@@ -151,7 +152,7 @@ def _bench(file: Path, tracking: TrackingOptions) -> int:
 
 def _mac_check(file: Path, tracking: TrackingOptions) -> int:
     from reports.html import write_mac_check
-    from runtime.mac_check import read_check
+    from runtime.measuring.mac_check import read_check
 
     check = read_check(file)
     page = write_mac_check(check, file.with_suffix(".html"))
@@ -199,9 +200,9 @@ def _judge(asked: argparse.Namespace, tracking: TrackingOptions, options: Compar
     from reports.judge import judge
     from reports.remeasure import gates_missed, measured_here
     from reports.suite import facts_of
-    from runtime.answer import answer
-    from runtime.bundle import open_bundle
-    from runtime.files import as_json
+    from runtime.bundle.store import open_bundle
+    from runtime.machine.answer import answer
+    from runtime.machine.files import as_json
 
     bundle = measured_here(asked.bundle, tracking, asked.output) if asked.measure else open_bundle(Path(asked.bundle))
     found = judge(bundle.path, tracking, options, asked.output, lambda text: print(text, file=sys.stderr))
@@ -223,8 +224,8 @@ def _judge(asked: argparse.Namespace, tracking: TrackingOptions, options: Compar
 
 
 def _sync(output: Path, uri: str) -> int:
-    from reports.tracking import sync
-    from runtime.bundle import BundleError
+    from reports.sync import sync
+    from runtime.bundle.store import BundleError
 
     if not output.is_dir():
         raise BundleError(f"there is no folder {output}: bundles are in what was `output=` of their conversion")

@@ -10,8 +10,8 @@ from typing import Any
 from reports.options import TrackingOptions
 from reports.runs import digest_of, log_once
 from reports.store import prepared
-from runtime.bench.whole import BenchReport
-from runtime.mac_check import MacCheck
+from runtime.measuring.bench.whole import BenchReport
+from runtime.measuring.mac_check import MacCheck
 
 
 def track_bench(report: BenchReport, files: Sequence[Path], options: TrackingOptions) -> str:

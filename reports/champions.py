@@ -15,10 +15,10 @@ from typing import Any
 from reports.conversions import versions_of
 from reports.options import TrackingOptions
 from reports.store import TrackingError, client_of, mlflow_module, user_name
-from runtime.bundle import MANIFEST, Bundle, BundleError, Manifest, open_bundle
-from runtime.disk import full_disk_named
+from runtime.bundle.staging import publish, staging
+from runtime.bundle.store import MANIFEST, Bundle, BundleError, Manifest, open_bundle
 from runtime.engines import device_slug
-from runtime.staging import publish, staging
+from runtime.machine.disk import full_disk_named
 
 ALIAS = "champion"
 FOLDER = "champions"  # of what was fetched, below the folder of the bundles

@@ -16,10 +16,10 @@ from reports.record import FILE as RECORD
 from reports.record import JobRecord
 from reports.runs import NOTE, discard_model, log_once
 from reports.tracked import conversion_key
-from runtime.bundle import MANIFEST, Bundle, Manifest
-from runtime.files import write_text
-from runtime.measure import AUDIT, Measurement
-from runtime.recordings import write_wav
+from runtime.bundle.store import MANIFEST, Bundle, Manifest
+from runtime.machine.files import write_text
+from runtime.measuring.measure import AUDIT, Measurement
+from runtime.speech.recordings import write_wav
 
 
 class BundleRuns:

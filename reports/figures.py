@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from runtime.measure import Measurement
+from runtime.measuring.measure import Measurement
 
 
 @dataclass(frozen=True)

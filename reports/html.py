@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 import collections
 import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import jinja2
 import numpy as np
 import soundfile
 
 from reports import plots
+from reports.pages import data_url, render
 from reports.record import read_job
-from runtime.bundle import Bundle, GoldenCase, size_of
-from runtime.files import write_bytes, write_text
-from runtime.mac_check import MacCheck
-from runtime.measure import AUDIT, Measurement
-from runtime.mil.audit import Audit, read_audit
+from runtime.bundle.store import Bundle, GoldenCase, size_of
+from runtime.machine.files import write_bytes, write_text
+from runtime.measuring.mac_check import MacCheck
+from runtime.measuring.measure import AUDIT, Measurement
+from runtime.rounding.audit import Audit, read_audit
 
 FILE = "report.html"
 
@@ -54,9 +52,9 @@ def write_report(bundle_path: Path) -> Path:
         measurements=measurements,
         judge=judge,
         clips=clips,
-        pictures={name: _data_url(png, "image/png") for name, png in pictures.items()},
+        pictures={name: data_url(png, "image/png") for name, png in pictures.items()},
         audit=audit,
-        audit_pictures=[_data_url(png, "image/png") for png in drawn],
+        audit_pictures=[data_url(png, "image/png") for png in drawn],
         sizes=_sizes(bundle),
         config=json.dumps(record.config, indent=2),
         versions=_versions(bundle, measurements),
@@ -102,18 +100,13 @@ def write_mac_check(check: MacCheck, path: Path) -> Path:
 
 def write_audit(audit: Audit, path: Path) -> Path:
     """The page of what `python -m runtime audit` wrote."""
-    pictures = [_data_url(png, "image/png") for png in _draw_audit(audit)]
+    pictures = [data_url(png, "image/png") for png in _draw_audit(audit)]
     write_text(path, render("audit.html", audit=audit, audit_pictures=pictures))
     return path
 
 
 def _draw_audit(audit: Audit | None) -> list[bytes]:
     return [plots.audit(program) for program in audit.programs] if audit else []
-
-
-def render(template: str, **values: Any) -> str:
-    """A page of templates/."""
-    return _environment().get_template(template).render(**values)
 
 
 def _kept_audio(bundle: Bundle, measurement: Measurement, references: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -160,21 +153,4 @@ def _keep_pictures(bundle: Bundle, pictures: dict[str, bytes]) -> None:
 def _wav_url(samples: np.ndarray, rate: int) -> str:
     buffer = io.BytesIO()
     soundfile.write(buffer, np.clip(samples, -1, 1), rate, format="WAV", subtype="PCM_16")
-    return _data_url(buffer.getvalue(), "audio/wav")
-
-
-def _data_url(content: bytes, kind: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["db"] = lambda value: f"{value:.1f} dB"
-    environment.filters["ms"] = lambda value: f"{value:.1f} ms"
-    return environment
+    return data_url(buffer.getvalue(), "audio/wav")

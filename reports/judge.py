@@ -12,9 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 from reports.options import CompareOptions, TrackingOptions
 from reports.record import read_job
 from reports.verdict import Comparison, compare
-from runtime.bundle import Bundle
-from runtime.files import write_json
-from runtime.measure import Measurement
+from runtime.bundle.store import Bundle
+from runtime.machine.files import write_json
+from runtime.measuring.measure import Measurement
 
 FILE = "comparison.json"
 

@@ -18,17 +18,17 @@ from urllib.parse import quote
 import filelock
 import numpy as np
 
-from reports.html import render
 from reports.options import TrackingOptions
+from reports.pages import render
 from reports.regression import ChangePoint, change_points
 from reports.runs import NOTE, finished_run, log_once
 from reports.store import experiment_id, prepared
 from reports.suite import FILE as SUITE
 from reports.suite import JobFacts, SuiteResult, markdown, read_suite
 from reports.tracked import UNTRACKED, mark_untracked
-from runtime.address import Address
 from runtime.engines import device_slug
-from runtime.files import write_text
+from runtime.machine.address import Address
+from runtime.machine.files import write_text
 
 PAGE = "nightly.html"
 NIGHTS = 30

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from runtime.address import Address
+from runtime.machine.address import Address
 
 
 @dataclass

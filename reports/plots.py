@@ -6,7 +6,6 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import matplotlib
 
@@ -18,17 +17,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.figures import pareto
-from runtime.audio import MelSettings, mel_spectrogram
-from runtime.bench.budget import Budget
-from runtime.bench.closed import Latency
-from runtime.bench.whole import BenchReport
-from runtime.form import StreamForm
-from runtime.metrics import WINDOW_SECONDS, window_snr_db
-from runtime.mil.audit import OpAudit, ProgramAudit
-from runtime.spec import TimeAxis
-
-if TYPE_CHECKING:
-    from reports.precisions import Point
+from reports.tradeoff import Point
+from runtime.bundle.form import StreamForm
+from runtime.bundle.mel import MelSettings
+from runtime.bundle.spec import TimeAxis
+from runtime.measuring.bench.budget import Budget
+from runtime.measuring.bench.closed import Latency
+from runtime.measuring.bench.whole import BenchReport
+from runtime.rounding.audit import OpAudit, ProgramAudit
+from runtime.speech.audio import mel_spectrogram
+from runtime.speech.metrics import WINDOW_SECONDS, window_snr_db
 
 PALETTE = ("#3b6fb6", "#d1603d", "#3f9c6d", "#8a63b0")
 _INK, _GRID = "#30343b", "#dfe3e8"

@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from runtime.bundle import Bundle, BundleError, open_bundle
-from runtime.files import write_json
-from runtime.gates import GateResult
-from runtime.measure import Measurement, read_measurement
+from runtime.bundle.store import Bundle, BundleError, open_bundle
+from runtime.machine.files import write_json
+from runtime.measuring.gates import GateResult
+from runtime.measuring.measure import Measurement, read_measurement
 
 FILE = "job.json"
 

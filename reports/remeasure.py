@@ -14,11 +14,11 @@ from reports.record import FILE as RECORD
 from reports.record import read_record, read_record_file, write_record
 from reports.store import client_of, mlflow_module
 from reports.tracking import track
-from runtime.bundle import Bundle, BundleError, open_bundle
-from runtime.child import output_of
-from runtime.gates import judge
-from runtime.measure import Measurement, engines_for, measurement_key, measurement_path, read_measurement
-from runtime.options import GateLimits, MeasureOptions
+from runtime.bundle.store import Bundle, BundleError, open_bundle
+from runtime.machine.child import output_of
+from runtime.measuring.gates import judge
+from runtime.measuring.measure import Measurement, engines_for, measurement_key, measurement_path, read_measurement
+from runtime.measuring.options import GateLimits, MeasureOptions
 
 
 def measured_here(target: str, tracking: TrackingOptions, output: Path) -> Bundle:

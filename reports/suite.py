@@ -17,9 +17,9 @@ from reports.options import TrackingOptions
 from reports.record import read_job
 from reports.tracked import conversion_key, tracked_runs
 from reports.verdict import Comparison
-from runtime.bundle import BundleError
+from runtime.bundle.store import BundleError
 from runtime.errors import ExitCode
-from runtime.files import first_problem, write_json, write_text
+from runtime.machine.files import first_problem, write_json, write_text
 
 FILE = "suite.json"
 

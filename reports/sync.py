@@ -16,8 +16,9 @@ from reports.sqlite_store import file_of
 from reports.store import TrackingError, prepared
 from reports.suite import FILE as SUITE
 from reports.tracked import CREDENTIALS, UNTRACKED, read_marker, stores_of
-from runtime.address import Address
-from runtime.bundle import BundleError
+from reports.tracking import track
+from runtime.bundle.store import BundleError
+from runtime.machine.address import Address
 
 Result = dict[str, str] | TrackingError | BundleError
 _TOKEN = "MLFLOW_TRACKING_TOKEN"
@@ -29,8 +30,6 @@ def sync(output: Path, uri: str = "") -> Iterator[tuple[Path, Result]]:
 
     Runs and models that were broken off in those stores are ended, also where no marker is left of them.
     """
-    from reports.tracking import track
-
     stores: dict[tuple[str, str], TrackingOptions] = {}
     for marker in _markers(output):
         is_night = (marker.parent / SUITE).is_file()

@@ -9,10 +9,10 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from reports.options import TrackingOptions
-from runtime.address import Address
-from runtime.bundle import Bundle, BundleError, Manifest
-from runtime.files import first_problem, write_json
-from runtime.measure import Measurement
+from runtime.bundle.store import Bundle, BundleError, Manifest
+from runtime.machine.address import Address
+from runtime.machine.files import first_problem, write_json
+from runtime.measuring.measure import Measurement
 
 TRACKED, UNTRACKED = "mlflow.json", "untracked.json"
 CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")

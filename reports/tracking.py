@@ -16,10 +16,8 @@ from reports.conversions import BundleRuns
 from reports.options import TrackingOptions
 from reports.record import read_job
 from reports.store import prepared
-from reports.sync import sync
 from reports.tracked import UNTRACKED, conversion_key, mark_untracked, tracked_runs, write_tracked
 
-__all__ = ["prepare", "sync", "track"]
 _SYNC_SECONDS = 600.0
 
 

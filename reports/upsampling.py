@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reports.html import render
+from reports.pages import render
 from reports.record import read_job
-from runtime.bundle import Bundle, BundleError
-from runtime.files import write_text
-from runtime.mac_check import MacCheck
-from runtime.measure import Measurement
-from runtime.upsampling import M3_MAX, Cost, cost
+from runtime.bundle.store import Bundle, BundleError
+from runtime.machine.files import write_text
+from runtime.measuring.mac_check import MacCheck
+from runtime.measuring.measure import Measurement
+from runtime.measuring.roofline import M3_MAX, Cost, cost
 
 FILE = "upsampling.html"
 

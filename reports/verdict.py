@@ -18,15 +18,16 @@ from pathlib import Path
 from reports import figures
 from reports.options import CompareOptions
 from reports.regression import RatioTest, is_settled, ratio_test
-from runtime.bench.paired import Pair, Timer, in_fresh_process, time_pairs
-from runtime.bundle import GOLDENS, Bundle
-from runtime.child import output_of
-from runtime.compare import changed_ops, first_difference, same_programs
+from runtime.bundle.store import GOLDENS, Bundle
+from runtime.engines import UNTIMED
 from runtime.errors import ArtefactError
-from runtime.mac_check import placement
-from runtime.measure import UNTIMED, Measurement, read_measurement
-from runtime.options import MeasureOptions
-from runtime.versions import changed_versions
+from runtime.machine.child import output_of
+from runtime.machine.versions import changed_versions
+from runtime.measuring.bench.paired import Pair, Timer, in_fresh_process, time_pairs
+from runtime.measuring.compare import changed_ops, first_difference, same_programs
+from runtime.measuring.mac_check import placement
+from runtime.measuring.measure import Measurement, read_measurement
+from runtime.measuring.options import MeasureOptions
 
 REPEATS = 3  # of the champion: how far its own figures scatter
 

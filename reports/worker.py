@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from reports.options import CompareOptions, TrackingOptions
-from runtime.address import Address
-from runtime.disk import full_disk
 from runtime.errors import MachineError
-from runtime.files import as_json
-from runtime.tether import tethered
+from runtime.machine.address import Address
+from runtime.machine.disk import full_disk
+from runtime.machine.files import as_json
+from runtime.machine.tether import tethered
 
 if TYPE_CHECKING:
     from reports.judge import Judgement

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from runtime.command_line import answered, run
+from runtime.bundle.staging import sweep_around
+from runtime.bundle.trust import trust_references
 from runtime.engines import ENGINES
-from runtime.files import as_json
-from runtime.staging import sweep_around
-from runtime.synthesis import OFFLINE_MODES
-from runtime.trust import trust_references
+from runtime.machine.command_line import answered, run
+from runtime.machine.files import as_json
+from runtime.playing.synthesis import OFFLINE_MODES
 
 
 @answered

@@ -48,3 +48,23 @@ def no_artefact(path: Path) -> Iterator[None]:
     except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         said = str(error).strip().splitlines() or [""]
         raise ArtefactError(f"{path} cannot be executed: {type(error).__name__}: {said[0]}") from error
+
+
+class EngineError(VoxportError, RuntimeError):
+    """An engine that does not exist, or cannot execute this artefact on this machine."""
+
+
+class EngineFailed(MachineError, EngineError):
+    """An engine's process that crashed, was killed, or did not end in time."""
+
+
+class NotLowered(EngineError):
+    """A program with ops that ONNX cannot express here; the mil engine executes them."""
+
+
+class AudioError(VoxportError, ValueError):
+    """Audio or audio settings that cannot be used; the message says what was wrong."""
+
+
+class TextError(VoxportError, ValueError):
+    """Text that cannot be spoken; the message says what to do."""

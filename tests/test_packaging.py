@@ -27,7 +27,7 @@ def wheel(tmp_path_factory):
     return built
 
 
-def test_the_wheel_holds_code_configuration_weights_and_clips_and_no_tests(wheel):
+def test_the_wheel_holds_code_configuration_weights_and_clips_and_no_tests_or_tools(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     for needed in (
         "voxport.py",
@@ -43,7 +43,7 @@ def test_the_wheel_holds_code_configuration_weights_and_clips_and_no_tests(wheel
         "runtime/clips/LICENCES.md",
     ):
         assert needed in names
-    assert not [name for name in names if name.startswith(("tests/", "benchmarks/", "docs/"))]
+    assert not [n for n in names if n.startswith(("tests/", "benchmarks/", "docs/", "checkpoints/training/"))]
 
 
 def test_it_installs_in_another_folder_and_its_commands_start_there(wheel, tmp_path):

@@ -28,10 +28,10 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from checkpoints.front_ends import coqui_text
 from checkpoints.training.forward import TEXT
 from checkpoints.training.mel import HOP, LogMel
 from checkpoints.training.recordings import clips_of
-from converters.text import coqui_text
 
 CEPSTRA = 13
 GAUSSIANS = (1, 1, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 4)  # of a state, turn by turn

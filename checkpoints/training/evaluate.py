@@ -20,7 +20,7 @@ import torch
 
 from checkpoints.training.mel import HOP, N_FFT, SAMPLE_RATE, LogMel, mel_filters
 from checkpoints.training.networks import Generator
-from runtime.files import write_json
+from runtime.machine.files import write_json
 
 GRIFFIN_LIM_ROUNDS = 60
 

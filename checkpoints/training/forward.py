@@ -16,7 +16,7 @@ from ops.attention import to_absolute, to_relative
 HIDDEN, PREDICTOR, DROPOUT = 192, 256, 0.1
 HEADS, NEAR, INNER, LAYERS = 2, 4, 448, 4  # of the encoder: heads, positions to each side, channels, layers
 WAVES, WAVE_LAYERS, WAVE_DROPOUT = 2, 4, 0.05  # of the decoder: blocks, layers of each
-# How the voice reads, in Coqui's terms (converters/text.py): the phonemes are its default ones.
+# How the voice reads, in Coqui's terms (checkpoints/front_ends.py): the phonemes are its default ones.
 TEXT: dict[str, Any] = {
     "use_phonemes": True, "phonemizer": "espeak", "phoneme_language": "en-us", "text_cleaner": "phoneme_cleaners",
     "add_blank": False, "enable_eos_bos_chars": True, "characters": None,

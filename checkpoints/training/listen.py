@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from checkpoints.front_ends import coqui_text
 from checkpoints.training.evaluate import at_16k, copies, distillmos, vocoder
 from checkpoints.training.forward import TEXT, Forward
 from checkpoints.training.mel import HOP, SAMPLE_RATE
-from converters.text import coqui_text
-from runtime.text import read
+from runtime.speech.text import read
 
 
 def words(text: str) -> list[str]:

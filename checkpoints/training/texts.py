@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from checkpoints.front_ends import coqui_text
 from checkpoints.training.forward import TEXT
 from checkpoints.training.mel import HOP, SAMPLE_RATE
 from checkpoints.training.recordings import clips_of
-from converters.text import coqui_text
-from runtime.text import read
+from runtime.speech.text import read
 
 LOWEST, HIGHEST = 65.0, 500.0  # hertz
 

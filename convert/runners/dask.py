@@ -29,7 +29,7 @@ from convert.runners.local import processes_for
 from convert.schema import RunnerOptions
 from convert.task import JobSpec, Secrets, TaskResult, execute
 from converters.options import ConversionError
-from runtime.versions import installed_versions
+from runtime.machine.versions import installed_versions
 
 _CONNECT_SECONDS = 20.0
 _ATTEMPTS = 2

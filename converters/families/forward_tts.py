@@ -2,7 +2,7 @@
 SpeedySpeech (Vainer & Dušek 2020, arXiv 2008.03802), with any encoder and decoder that its config can name.
 
 Components `encoder` and `decoder`; the length regulator between them is the runtime's
-(runtime/chains/length_regulator.py). The audio is a vocoder's, which the bundle holds as well.
+(runtime/playing/chains/length_regulator.py). The audio is a vocoder's, which the bundle holds as well.
 """
 
 from __future__ import annotations
@@ -15,18 +15,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from checkpoints import CheckpointError
+from checkpoints.coqui_audio import mel_settings
+from checkpoints.front_ends import coqui_text
 from checkpoints.load import LoadedCheckpoint
 from converters.component import Component
-from converters.coqui import import_coqui
-from converters.coqui_layers import (
-    convolution_norm,
-    convolutions,
-    feed_forward_transformer,
-    remove_weight_norm,
-    residual_convolutions,
-    transformer,
-    wavenet,
-)
 from converters.options import Shape
 from converters.parts import (
     embedding,
@@ -37,10 +29,19 @@ from converters.parts import (
     speaker_table,
     table_rows,
 )
-from converters.text import coqui_text
-from runtime.audio import MelSettings
-from runtime.spec import TensorSpec
-from runtime.voice import VoiceRecord
+from converters.upstream.coqui import import_coqui
+from converters.upstream.layers import (
+    convolution_norm,
+    convolutions,
+    feed_forward_transformer,
+    remove_weight_norm,
+    residual_convolutions,
+    transformer,
+    wavenet,
+)
+from runtime.bundle.mel import MelSettings
+from runtime.bundle.spec import TensorSpec
+from runtime.bundle.voice import VoiceRecord
 
 TEXT_SIZES = (192, 512)
 FRAME_SIZES = (384, 1024)
@@ -143,7 +144,7 @@ def load(checkpoint: LoadedCheckpoint) -> nn.Module:
         predictor: Any = module.duration_predictor
         nn.init.constant_(predictor.proj.bias, math.log(1 + DRAWN_FRAMES))
     module.config = checkpoint.config
-    module.mel = MelSettings.from_coqui(checkpoint.audio, checkpoint.stats)
+    module.mel = mel_settings(checkpoint.audio, checkpoint.stats)
     return module.eval().requires_grad_(False)
 
 

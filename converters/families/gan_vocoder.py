@@ -18,14 +18,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from checkpoints import CheckpointError
+from checkpoints.coqui_audio import mel_settings
 from checkpoints.load import LoadedCheckpoint
 from converters.component import Component
-from converters.coqui import import_coqui
-from converters.coqui_layers import remove_weight_norm
 from converters.options import Shape
 from converters.parts import vocoder_component
+from converters.upstream.coqui import import_coqui
+from converters.upstream.layers import remove_weight_norm
 from ops.location_variable import location_variable_conv
-from runtime.audio import MelSettings
+from runtime.bundle.mel import MelSettings
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def load(checkpoint: LoadedCheckpoint) -> nn.Module:
     Raises CheckpointError where config and weights do not fit together.
     """
     kind, settings = _kind(checkpoint), dict(checkpoint.config.get("generator_model_params") or {})
-    n_mels = MelSettings.from_coqui(checkpoint.audio, checkpoint.stats).n_mels
+    n_mels = mel_settings(checkpoint.audio, checkpoint.stats).n_mels
     if kind.given:
         settings = {name: settings[name] for name in kind.given if name in settings} | dict(kind.fixed)
         settings["aux_channels" if kind.wrap is ParallelWavegan else "in_channels"] = n_mels
@@ -154,7 +155,7 @@ def load(checkpoint: LoadedCheckpoint) -> nn.Module:
 
 def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) -> list[Component]:
     """The one component of the family: `mel (1, n_mels + noise_rows, T)` -> `audio (1, 1, hop_length * T)`."""
-    kind, features = _kind(checkpoint), MelSettings.from_coqui(checkpoint.audio, checkpoint.stats)
+    kind, features = _kind(checkpoint), mel_settings(checkpoint.audio, checkpoint.stats)
     assert isinstance(module, (Melgan, ParallelWavegan, Univnet))
     features = replace(features, noise_rows=module.noise_rows)
     with torch.inference_mode():

@@ -1,7 +1,7 @@
 """Speaker encoders: Real-Time-Voice-Cloning's GE2E (Wan et al. 2018, arXiv 1710.10467), Coqui's LSTM and ResNet ones.
 
 One component, `encoder`: mel windows in, an embedding of length 1 for each out. What stands around it (level, silence,
-windows, the mean over them) is the runtime's (runtime/speaker.py).
+windows, the mean over them) is the runtime's (runtime/speech/speaker.py).
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from checkpoints import CheckpointError
+from checkpoints.coqui_audio import mel_settings
 from checkpoints.load import LoadedCheckpoint
 from converters.component import Component
-from converters.coqui import import_coqui
 from converters.options import ConversionError, Shape
-from runtime.audio import MelSettings
-from runtime.speaker import SpeakerSettings
-from runtime.spec import Dim, TensorSpec
+from converters.upstream.coqui import import_coqui
+from runtime.bundle.speaker import SpeakerSettings
+from runtime.bundle.spec import Dim, TensorSpec
 
 # Real-Time-Voice-Cloning's encoder/params_model.py; the checkpoint itself has no config.
 RTVC_HIDDEN, RTVC_LAYERS, RTVC_EMBEDDING = 256, 3, 256
@@ -117,7 +117,7 @@ def _speaker_settings(checkpoint: LoadedCheckpoint) -> SpeakerSettings:
         return SpeakerSettings()
     # compute_embedding of coqui-tts: ten windows of 250 frames, evenly; no level, no silence cut
     common: dict[str, Any] = {"partial_frames": 250, "spread": 10, "level_dbfs": None, "trims_silence": False}
-    mel = MelSettings.from_coqui(audio, checkpoint.stats)
+    mel = mel_settings(audio, checkpoint.stats)
     common |= {"sample_rate": mel.sample_rate, "n_mels": mel.n_mels, "hop_length": mel.hop_length}
     if not settings.get("use_torch_spec"):
         return SpeakerSettings(**common, mel=mel)

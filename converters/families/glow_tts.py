@@ -1,7 +1,7 @@
 """Coqui's Glow-TTS (Kim et al. 2020, arXiv 2005.11129): transformer or convolutional encoders, one or many speakers.
 
 Components `encoder` and `decoder`; durations, the sampled prior and the pairing of frames between them are the
-runtime's (runtime/chains/flow_mel.py). The audio is a vocoder's, which the bundle holds as well.
+runtime's (runtime/playing/chains/flow_mel.py). The audio is a vocoder's, which the bundle holds as well.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from checkpoints import CheckpointError
+from checkpoints.coqui_audio import mel_settings
+from checkpoints.front_ends import coqui_text
 from checkpoints.load import LoadedCheckpoint
 from converters.component import Component
-from converters.coqui import import_coqui
-from converters.coqui_layers import remove_weight_norm, residual_convolutions, transformer, wavenet
 from converters.options import Shape
 from converters.parts import (
     embedding,
@@ -30,10 +30,11 @@ from converters.parts import (
     speaker_table,
     table_rows,
 )
-from converters.text import coqui_text
-from runtime.audio import MelSettings
-from runtime.spec import TensorSpec
-from runtime.voice import VoiceRecord
+from converters.upstream.coqui import import_coqui
+from converters.upstream.layers import remove_weight_norm, residual_convolutions, transformer, wavenet
+from runtime.bundle.mel import MelSettings
+from runtime.bundle.spec import TensorSpec
+from runtime.bundle.voice import VoiceRecord
 
 TEXT_SIZES = (192, 512)
 COLUMN_SIZES = (192, 512)  # of `num_squeeze` frames each
@@ -121,7 +122,7 @@ def load(checkpoint: LoadedCheckpoint) -> nn.Module:
     if checkpoint.located.is_random:  # drawn weights would make every symbol last a frame
         nn.init.constant_(module.encoder.duration_predictor.proj.bias, math.log(1 + DRAWN_FRAMES))
     module.config = checkpoint.config
-    module.mel = MelSettings.from_coqui(checkpoint.audio, checkpoint.stats)
+    module.mel = mel_settings(checkpoint.audio, checkpoint.stats)
     return module.eval().requires_grad_(False)
 
 

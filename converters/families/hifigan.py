@@ -13,12 +13,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from checkpoints import CheckpointError
+from checkpoints.coqui_audio import mel_settings
 from checkpoints.load import LoadedCheckpoint
 from converters.component import Component
-from converters.coqui import import_coqui
 from converters.options import Shape
 from converters.parts import vocoder_component
-from runtime.audio import MelSettings
+from converters.upstream.coqui import import_coqui
+from runtime.bundle.mel import MelSettings
 
 
 def load(checkpoint: LoadedCheckpoint) -> nn.Module:
@@ -117,4 +118,4 @@ class Geometry:
 
 
 def _mel_settings(checkpoint: LoadedCheckpoint) -> MelSettings:
-    return MelSettings.from_coqui(checkpoint.audio, checkpoint.stats)
+    return mel_settings(checkpoint.audio, checkpoint.stats)

@@ -2,7 +2,7 @@
 attention, conditioned on a speaker embedding (Jia et al. 2018, arXiv 1806.04558).
 
 Components `encoder`, `decoder_step` and `postnet`; the loop between them is the runtime's
-(runtime/chains/attention.py), the audio a vocoder's. Dropout stays on in both prenets, as upstream has it.
+(runtime/playing/chains/attention.py), the audio a vocoder's. Dropout stays on in both prenets, as upstream has it.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from checkpoints import CheckpointError
+from checkpoints.coqui_audio import mel_settings
+from checkpoints.front_ends import rtvc_text
 from checkpoints.load import LoadedCheckpoint
 from converters.component import Component
 from converters.options import Shape
 from converters.parts import embedding, known_settings, part_component, sized_axis
-from converters.recurrent import both_ways, gru_cell, lstm_cell, one_way
-from converters.text import rtvc_text
-from runtime.audio import MelSettings
-from runtime.spec import Dim, TensorSpec
-from runtime.voice import Attending, VoiceRecord
+from converters.upstream.recurrent import both_ways, gru_cell, lstm_cell, one_way
+from runtime.bundle.mel import MelSettings
+from runtime.bundle.spec import Dim, TensorSpec
+from runtime.bundle.voice import Attending, VoiceRecord
 
 TEXT_SIZES = (192, 512)
 FRAME_SIZES = (384, 1024)
@@ -150,7 +151,7 @@ class Highway(nn.Module):
 def load(checkpoint: LoadedCheckpoint) -> nn.Module:
     """The model with its weights in eval mode. Raises CheckpointError where config and weights do not fit together."""
     settings = known_settings(RtvcSettings, checkpoint.config)
-    mel = MelSettings.from_coqui(checkpoint.audio, checkpoint.stats)
+    mel = mel_settings(checkpoint.audio, checkpoint.stats)
     module = Tacotron(settings, mel, len(rtvc_text().symbols) + 2)
     module.load_state_dict(checkpoint.weights_for(module, ("",)))
     kept = checkpoint.weights.get("decoder.r")

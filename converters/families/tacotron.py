@@ -3,7 +3,7 @@
 second decoder only training runs).
 
 Components `encoder`, `decoder_step` and `postnet`; the loop between them, its end and its attention window are the
-runtime's (runtime/chains/attention.py). The audio is a vocoder's, which the bundle holds as well.
+runtime's (runtime/playing/chains/attention.py). The audio is a vocoder's, which the bundle holds as well.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from checkpoints import CheckpointError
+from checkpoints.coqui_audio import mel_settings
+from checkpoints.front_ends import coqui_text
 from checkpoints.load import LoadedCheckpoint
 from converters.component import Component
-from converters.coqui import import_coqui
 from converters.options import Shape
 from converters.parts import (
     embedding,
@@ -30,11 +31,11 @@ from converters.parts import (
     speaker_table,
     table_rows,
 )
-from converters.recurrent import both_ways, lstm_cell, one_way
-from converters.text import coqui_text
-from runtime.audio import MelSettings
-from runtime.spec import TensorSpec
-from runtime.voice import Attending, VoiceRecord
+from converters.upstream.coqui import import_coqui
+from converters.upstream.recurrent import both_ways, lstm_cell, one_way
+from runtime.bundle.mel import MelSettings
+from runtime.bundle.spec import TensorSpec
+from runtime.bundle.voice import Attending, VoiceRecord
 
 TEXT_SIZES = (192, 512)
 FRAME_SIZES = (384, 1024)
@@ -86,7 +87,7 @@ class TacotronSettings:
 
     @property
     def rows(self) -> tuple[str, ...]:
-        """What is kept of each symbol from step to step, and how it begins (runtime/voice.py)."""
+        """What is kept of each symbol from step to step, and how it begins (runtime/bundle/voice.py)."""
         if self.attention_type == "dynamic_convolution":
             return ("first",)
         return ("zeros", *(("zeros",) if self.location_attn else ()), *(("ahead",) if self.use_forward_attn else ()))
@@ -144,7 +145,7 @@ def load(checkpoint: LoadedCheckpoint) -> nn.Module:
     if checkpoint.located.is_random:  # drawn weights would end an utterance at once
         nn.init.constant_(module.decoder.stopnet[1].linear_layer.bias, -8.0)
     module.config = checkpoint.config
-    module.mel = MelSettings.from_coqui(checkpoint.audio, checkpoint.stats)
+    module.mel = mel_settings(checkpoint.audio, checkpoint.stats)
     return module.eval().requires_grad_(False)
 
 

@@ -1,9 +1,10 @@
 """VITS (Kim et al. 2021, arXiv 2106.06103) as coqui-tts builds it: one or many speakers, YourTTS, several languages;
-Piper and Mimic 3 voices through their ONNX files (converters/onnx_voices.py).
+Piper and Mimic 3 voices through their ONNX files (converters/upstream/onnx_voices.py).
 
 Components `text_encoder`, `duration_predictor` (deterministic or stochastic), `flow` and `decoder`. What lies between
-them, from durations to the sampled prior, is the runtime's (runtime/chains/flow_prior.py); noise is an input. The split
-is after the flow: the decoder alone streams, with 13 frames on each side, where flow and decoder would need 45.
+them, from durations to the sampled prior, is the runtime's (runtime/playing/chains/flow_prior.py); noise is an input.
+The split is after the flow: the decoder alone streams, with 13 frames on each side, where flow and decoder would need
+45.
 
 The components call upstream's own layers. What no exporter takes is written anew around their weights: the spline flows
 (ops/splines.py), relative positions at any length (ops/attention.py) and WaveNet's gate, which slices by a tensor.
@@ -21,12 +22,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from checkpoints import CheckpointError
+from checkpoints.coqui_audio import mel_settings
+from checkpoints.front_ends import coqui_text, mimic3_text, piper_text
 from checkpoints.load import LoadedCheckpoint
 from converters.component import Component
-from converters.coqui import import_coqui
-from converters.coqui_layers import remove_weight_norm, transformer, wavenet
 from converters.families.hifigan import Geometry
-from converters.onnx_voices import coqui_terms
 from converters.options import Shape
 from converters.parts import (
     embedding,
@@ -37,12 +37,14 @@ from converters.parts import (
     speaker_names,
     table_rows,
 )
-from converters.text import coqui_text, mimic3_text, piper_text
+from converters.upstream.coqui import import_coqui
+from converters.upstream.layers import remove_weight_norm, transformer, wavenet
+from converters.upstream.onnx_voices import coqui_terms
 from ops.splines import inverse_spline
-from runtime.audio import MelSettings
-from runtime.spec import Dim, TensorSpec, TimeAxis
-from runtime.text import TextSettings
-from runtime.voice import VoiceRecord
+from runtime.bundle.mel import MelSettings
+from runtime.bundle.spec import Dim, TensorSpec, TimeAxis
+from runtime.bundle.text import TextSettings
+from runtime.bundle.voice import VoiceRecord
 
 TEXT_SIZES = (192, 512)
 FRAME_SIZES = (384, 1024)
@@ -164,7 +166,7 @@ def load(checkpoint: LoadedCheckpoint) -> nn.Module:
 def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) -> list[Component]:
     """`text_encoder`, `duration_predictor`, `flow`, `decoder`; `shape.frames` is the decoder's."""
     assert isinstance(module, Vits)
-    settings, mel = module.settings, MelSettings.from_coqui(module.config.get("audio") or {})
+    settings, mel = module.settings, mel_settings(module.config.get("audio") or {})
     hidden = settings.hidden_channels
     wide = hidden + settings.language_channels
     ids, frames = sized_axis(TEXT_SIZES), sized_axis(FRAME_SIZES)
@@ -226,7 +228,7 @@ def voice(module: nn.Module) -> VoiceRecord:
     """How the components make a voice: text front end, scales of the noise, speakers and languages."""
     assert isinstance(module, Vits)
     config = module.config
-    settings, mel = module.settings, MelSettings.from_coqui(config.get("audio") or {})
+    settings, mel = module.settings, mel_settings(config.get("audio") or {})
     time = _decoder_time(module, mel)
     return VoiceRecord(
         chain="flow_prior",

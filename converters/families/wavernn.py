@@ -3,7 +3,7 @@ have: classes of mu-law, a mixture of logistic distributions or a normal distrib
 
 Two components. `upsample`: mel -> conditioning, a row per channel and sample, local in time. `block`: the samples of
 one block after another within the graph, what they leave behind being handed from call to call; rows of a batch are
-utterances, or folds of one (runtime/sampling.py). The noise comes with the mel, in rows below its bands.
+utterances, or folds of one (runtime/playing/sampling.py). The noise comes with the mel, in rows below its bands.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from checkpoints import CheckpointError
+from checkpoints.coqui_audio import mel_settings
 from checkpoints.load import LoadedCheckpoint
 from converters.component import Component
 from converters.options import Shape
 from converters.parts import known_settings, vocoder_component
-from converters.recurrent import gru_cell
-from runtime.audio import MelSettings
-from runtime.sampling import Sampler
-from runtime.spec import Dim, TensorSpec
+from converters.upstream.recurrent import gru_cell
+from runtime.bundle.sampler import Sampler
+from runtime.bundle.spec import Dim, TensorSpec
 
 BATCHES = (1, 8)
 LONGEST_BLOCK = 32  # samples: each is some thirty operations of the graph
@@ -138,7 +138,7 @@ def load(checkpoint: LoadedCheckpoint) -> nn.Module:
     """
     given = checkpoint.config.get("model_args") or checkpoint.config.get("model_params")
     settings = known_settings(WavernnSettings, given) if given else RTVC
-    features = MelSettings.from_coqui(checkpoint.audio, checkpoint.stats)
+    features = mel_settings(checkpoint.audio, checkpoint.stats)
     name = f"checkpoint {checkpoint.name}"
     if not isinstance(settings.mode, int) and settings.mode not in LEAST_LOG_SCALE:
         raise CheckpointError(f"{name}: there is no mode {settings.mode!r}; there is: mold, gauss, a number of bits")
@@ -162,7 +162,7 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
     """`upsample`: mel and noise -> conditioning; `block`: conditioning, carried -> samples, next_carried."""
     assert isinstance(module, Wavernn)
     settings = module.settings
-    features = MelSettings.from_coqui(checkpoint.audio, checkpoint.stats)
+    features = mel_settings(checkpoint.audio, checkpoint.stats)
     noise = "normal" if settings.mode == "gauss" else "logistic"
     features = replace(features, noise_rows=settings.draws * features.hop_length, noise=noise)
     length = max(size for size in range(1, LONGEST_BLOCK + 1) if features.hop_length % size == 0)

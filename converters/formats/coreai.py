@@ -23,14 +23,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from converters.chosen import write_chosen
 from converters.component import Component
-from converters.coreai_compression import compressed, spared
 from converters.options import TWIN_FOLDER, ConversionError, FormatOptions, PrecisionOptions
-from converters.precision import DTYPES, InPrecision
+from converters.precision.cast import DTYPES, InPrecision
+from converters.precision.chosen import write_chosen
+from converters.precision.coreai import compressed, spared
 from ops.metal.fused import OPERATOR, read_graph, stage_of, stages
 from ops.metal.layout import COREAI, UpsampleShape, packed_bias, packed_weights, text
-from runtime.mil.cases import fitted_inputs
+from runtime.rounding.cases import fitted_inputs
 
 _THREADS_PER_GROUP = (64, 4, 1)
 

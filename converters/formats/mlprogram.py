@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from converters.chosen import write_chosen
 from converters.component import Component
-from converters.compression import check_compression, compressed, spared
-from converters.mixed import Kept, mil_name, search
 from converters.options import COMPUTE, ConversionError, FormatOptions, PrecisionOptions
-from runtime.bundle import PLACES, MixedRecord
-from runtime.coreml_tools import coremltools, validated_once
-from runtime.mil.cases import real_inputs
-from runtime.spec import Dim, TensorSpec
+from converters.precision.chosen import write_chosen
+from converters.precision.compression import check_compression, compressed, spared
+from converters.precision.mixed import Kept, mil_name, search
+from runtime.bundle.spec import Dim, TensorSpec
+from runtime.bundle.store import PLACES, MixedRecord
+from runtime.machine.coreml_tools import coremltools, validated_once
+from runtime.rounding.cases import real_inputs
 
 
 @validated_once()

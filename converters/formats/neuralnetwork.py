@@ -22,7 +22,7 @@ from ops.metal.fused import read_graph, stages
 from ops.metal.layout import TEXTURE_WIDTH, fits_a_texture
 from ops.metal.package import write_package
 from ops.planar import Planar
-from runtime.coreml_tools import coremltools, validated_once
+from runtime.machine.coreml_tools import coremltools, validated_once
 from runtime.neuralnetwork import (
     CUSTOM_CLASS,
     CUSTOM_PARAMETERS,

@@ -12,7 +12,7 @@ import torch
 
 from converters.component import Component
 from converters.options import ConversionError, FormatOptions, PrecisionOptions
-from converters.precision import DTYPES, InPrecision
+from converters.precision.cast import DTYPES, InPrecision
 
 
 def convert(component: Component, precision: PrecisionOptions, options: FormatOptions, folder: Path) -> Path:

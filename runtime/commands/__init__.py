@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.audio import MelSettings
-from runtime.bundle import Bundle, BundleError, ComponentRecord, open_bundle
-from runtime.engines import FORMAT_OF, Engine
-from runtime.files import read_arrays
-from runtime.spec import InputError, TimeAxis
-from runtime.stream import StreamingArtefact
-from runtime.synthesis import open_artefact
+from runtime.bundle.formats import FORMAT_OF
+from runtime.bundle.mel import MelSettings
+from runtime.bundle.spec import InputError, TimeAxis
+from runtime.bundle.store import Bundle, BundleError, ComponentRecord, open_bundle
+from runtime.engines import Engine
+from runtime.machine.files import read_arrays
+from runtime.playing.stream import StreamingArtefact
+from runtime.playing.synthesis import open_artefact
 
 
 def vocoder(path: Path) -> tuple[Bundle, ComponentRecord, TimeAxis, MelSettings]:

@@ -9,25 +9,25 @@ from typing import Any
 
 import numpy as np
 
-import runtime
-from runtime.bundle import ComponentRecord, open_bundle
+from runtime.bundle.form import StreamForm
+from runtime.bundle.formats import ENGINES_OF, FORMAT_OF
+from runtime.bundle.spec import Dim, TimeAxis
+from runtime.bundle.store import ComponentRecord, open_bundle
 from runtime.commands import arrays_of, engine_of, is_artefact, opened, vocoder
-from runtime.engines import ENGINES_OF, FORMAT_OF
+from runtime.engines.inspect import op_histogram
+from runtime.engines.load import load
 from runtime.errors import ArtefactError
-from runtime.features import StreamingMel
-from runtime.files import check_target, write_arrays
-from runtime.form import StreamForm
-from runtime.inspect import op_histogram
-from runtime.recordings import at_least, audio_blocks, wav_file
-from runtime.spec import Dim, TimeAxis
-from runtime.stream import StreamingArtefact
-from runtime.synthesis import mode_of, pieces, synthesise
+from runtime.machine.files import check_target, write_arrays
+from runtime.playing.stream import StreamingArtefact
+from runtime.playing.synthesis import mode_of, pieces, synthesise
+from runtime.speech.features import StreamingMel
+from runtime.speech.recordings import at_least, audio_blocks, wav_file
 
 
 def info(options: argparse.Namespace) -> dict[str, Any]:
     if is_artefact(options.artefact):
         engine = ENGINES_OF[FORMAT_OF[options.artefact.suffix]][0]
-        opened = runtime.load(options.artefact, engine)
+        opened = load(options.artefact, engine)
         return {
             "artefact": options.artefact.name,
             "inputs": [str(spec) for spec in opened.inputs],

@@ -6,12 +6,12 @@ import argparse
 import dataclasses
 from typing import Any
 
-from runtime.bundle import Bundle, open_bundle
+from runtime.bundle.spec import InputError
+from runtime.bundle.store import Bundle, open_bundle
 from runtime.commands import arrays_of, is_artefact
-from runtime.files import check_target, write_json
-from runtime.measure import AUDIT
-from runtime.mil.audit import Audit, OpAudit, audit_bundle, audit_package
-from runtime.spec import InputError
+from runtime.machine.files import check_target, write_json
+from runtime.measuring.measure import AUDIT
+from runtime.rounding.audit import Audit, OpAudit, audit_bundle, audit_package
 
 
 def audit(options: argparse.Namespace) -> dict[str, Any]:

@@ -7,13 +7,13 @@ import dataclasses
 import sys
 from typing import Any
 
-from runtime.bench.closed import Latency
-from runtime.bench.paced import Paced
-from runtime.bench.whole import BenchOptions, BenchReport, bench_bundle, write_bench
-from runtime.bundle import BundleError
+from runtime.bundle.store import BundleError
 from runtime.commands import is_artefact
 from runtime.errors import StreamError
-from runtime.files import check_target
+from runtime.machine.files import check_target
+from runtime.measuring.bench.closed import Latency
+from runtime.measuring.bench.paced import Paced
+from runtime.measuring.bench.whole import BenchOptions, BenchReport, bench_bundle, write_bench
 
 
 def bench(options: argparse.Namespace) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from runtime.bundle import open_bundle
-from runtime.compare import changed_ops, first_difference, same_programs
-from runtime.versions import changed_versions
+from runtime.bundle.store import open_bundle
+from runtime.machine.versions import changed_versions
+from runtime.measuring.compare import changed_ops, first_difference, same_programs
 
 
 def diff(options: argparse.Namespace) -> dict[str, Any]:

@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from runtime.audio import AudioError
 from runtime.commands import engine_of, opened, vocoder
-from runtime.devices import SoundCard, devices, loopback
-from runtime.errors import StreamError
-from runtime.files import check_target
-from runtime.live import CopySynthesis, Session, VirtualDevice
-from runtime.recordings import audio_blocks, wav_file
-from runtime.stream import StreamingArtefact
+from runtime.errors import AudioError, StreamError
+from runtime.machine.files import check_target
+from runtime.playing.devices import SoundCard, devices, loopback
+from runtime.playing.live import CopySynthesis, Session, VirtualDevice
+from runtime.playing.stream import StreamingArtefact
+from runtime.speech.recordings import audio_blocks, wav_file
 
 LOOPBACK_TARGET_MS = 10.0
 

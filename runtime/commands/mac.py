@@ -6,9 +6,9 @@ import argparse
 import sys
 from typing import Any
 
-from runtime.bench.whole import BenchOptions
-from runtime.files import check_target
-from runtime.mac_check import mac_check, write_check
+from runtime.machine.files import check_target
+from runtime.measuring.bench.whole import BenchOptions
+from runtime.measuring.mac_check import mac_check, write_check
 
 
 def check(options: argparse.Namespace) -> dict[str, Any]:

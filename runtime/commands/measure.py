@@ -5,18 +5,12 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from runtime.bundle import Bundle, BundleError, open_bundle
+from runtime.bundle.store import Bundle, BundleError, open_bundle
 from runtime.commands import is_artefact
-from runtime.engines import EngineError
-from runtime.measure import (
-    Measurement,
-    engines_for,
-    measure,
-    measurement_path,
-    tool_versions,
-    write_measurement,
-)
-from runtime.options import MeasureOptions
+from runtime.errors import EngineError
+from runtime.machine.versions import tool_versions
+from runtime.measuring.measure import Measurement, engines_for, measure, measurement_path, write_measurement
+from runtime.measuring.options import MeasureOptions
 
 
 def measure_bundle(options: argparse.Namespace) -> dict[str, Any]:

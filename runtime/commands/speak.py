@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from runtime.bundle import BundleError
-from runtime.chains import Request
-from runtime.embed import SpeakerEmbedder
-from runtime.files import check_target
-from runtime.recordings import wav_file
-from runtime.speak import SENTENCE_PAUSE, Voice, newest_voice, said
-from runtime.text import TextError
+from runtime.bundle.store import BundleError
+from runtime.errors import TextError
+from runtime.machine.files import check_target
+from runtime.playing.chains import Request
+from runtime.playing.embed import SpeakerEmbedder
+from runtime.playing.speak import SENTENCE_PAUSE, Voice, newest_voice, said
+from runtime.speech.recordings import wav_file
 
 BUNDLES = Path("bundles")  # where `python -m convert` puts them
 

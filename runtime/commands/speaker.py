@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from runtime.embed import SpeakerEmbedder
-from runtime.files import check_target, write_array
-from runtime.speaker import cosine
+from runtime.machine.files import check_target, write_array
+from runtime.playing.embed import SpeakerEmbedder
+from runtime.speech.speaker import cosine
 
 
 def embed(options: argparse.Namespace) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from runtime.errors import MachineError, VoxportError
-from runtime.spec import TensorSpec
+from runtime.bundle.formats import ENGINES_OF, FORMAT_OF
+from runtime.bundle.spec import TensorSpec
+from runtime.errors import EngineError
 
 State = Any  # what an engine's `new_state` gave: arrays by name, or Core ML's own object
 
@@ -23,27 +24,7 @@ ENGINES = {
     "onnx": "runtime.engines.onnx:OnnxEngine",
     "torch": "runtime.engines.torch:TorchEngine",
 }
-
-# Format -> the engines that execute it on any machine, the judging one first.
-ENGINES_OF = {
-    "mlprogram": ("mil", "onnx"),
-    "onnx": ("onnx",),
-    "neuralnetwork": ("neuralnetwork",),
-    "coreai": ("coreai",),
-}
-FORMAT_OF = {".mlpackage": "mlprogram", ".onnx": "onnx", ".mlmodel": "neuralnetwork", ".aimodel": "coreai"}
-
-
-class EngineError(VoxportError, RuntimeError):
-    """An engine that does not exist, or cannot execute this artefact on this machine."""
-
-
-class EngineFailed(MachineError, EngineError):
-    """An engine's process that crashed, was killed, or did not end in time."""
-
-
-class NotLowered(EngineError):
-    """A program with ops that ONNX cannot express here; the mil engine executes them."""
+UNTIMED = ("mil", "torch", "neuralnetwork", "coreai")  # correct, not fast: how long they take says nothing
 
 
 class Engine(Protocol):

@@ -1,7 +1,7 @@
 """Apple's Core AI runtime, from the wheel `coreai-core`: it executes an `.aimodel` on Linux too, to be right, not fast.
 
 Only the route through `AIModelAsset.executable` works there. A Metal kernel has no symbol off a Mac: such a network's
-twin is executed in its place (`runtime.load` on the bundle picks it).
+twin is executed in its place (`voxport.load` on the bundle picks it).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from runtime.engines import EngineError, State, cpu_name
-from runtime.errors import ArtefactError
-from runtime.spec import TensorSpec, checked_inputs
-from runtime.tether import tethered
+from runtime.bundle.spec import TensorSpec, checked_inputs
+from runtime.engines import State, cpu_name
+from runtime.errors import ArtefactError, EngineError
+from runtime.machine.tether import tethered
 
 _SETTLE_SECONDS = 0.2
 

@@ -17,15 +17,15 @@ from pathlib import Path
 import numpy as np
 
 from ops.metal.package import build_command, package_hash, write_package
-from runtime.cache import cache_folder, making
-from runtime.child import output_of
-from runtime.coreml_tools import coremltools
-from runtime.engines import EngineError, State, cpu_name
-from runtime.errors import ArtefactError
+from runtime.bundle.spec import checked_inputs
+from runtime.engines import State, cpu_name
+from runtime.errors import ArtefactError, EngineError
+from runtime.machine.cache import cache_folder, making
+from runtime.machine.child import output_of
+from runtime.machine.coreml_tools import coremltools
 from runtime.mil.interface import Interface
 from runtime.mil.package import open_package
 from runtime.neuralnetwork import has_custom_layers, interface, read_network
-from runtime.spec import checked_inputs
 
 # Name -> member of coremltools.ComputeUnit. Vocoders often fail to compile for the Neural Engine, or fall back
 # silently to a slow CPU program (soniqo/speech-swift 466): the GPU is the default until a device was measured.

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from runtime.bundle.spec import checked_inputs
 from runtime.engines import State, cpu_name
 from runtime.errors import ArtefactError, no_artefact
 from runtime.mil.faithful import Faithful
 from runtime.mil.graph import build_graph, carried, is_state
 from runtime.mil.package import open_package
-from runtime.spec import checked_inputs
 
 
 class MilEngine:

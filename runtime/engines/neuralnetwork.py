@@ -18,12 +18,12 @@ from ops.metal.host import NoCompiler, library, upsample
 from ops.metal.layout import UpsampleShape
 from ops.metal.package import stale_kernels
 from ops.metal.twin import evaluate
-from runtime.cache import cache_folder
-from runtime.engines import EngineError, State, cpu_name
-from runtime.errors import ArtefactError, no_artefact
+from runtime.bundle.spec import checked_inputs
+from runtime.engines import State, cpu_name
+from runtime.errors import ArtefactError, EngineError, no_artefact
+from runtime.machine.cache import cache_folder
 from runtime.neuralnetwork import every_layer, interface, read_network, values
 from runtime.neuralnetwork.layers import LAYERS, Function
-from runtime.spec import checked_inputs
 
 Scope = dict[str, Tensor]
 Step = Callable[[Scope], None]

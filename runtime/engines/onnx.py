@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from runtime.bundle.spec import Dim, TensorSpec, checked_inputs
 from runtime.engines import State, cpu_name
 from runtime.errors import ArtefactError
 from runtime.mil.interface import Interface
-from runtime.spec import Dim, TensorSpec, checked_inputs
 
 _DTYPES = {
     "tensor(float)": "float32",

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from runtime.bundle.spec import Dim, TensorSpec, checked_inputs
+from runtime.bundle.trust import require_trust
 from runtime.engines import State, cpu_name
 from runtime.errors import ArtefactError
-from runtime.spec import Dim, TensorSpec, checked_inputs
-from runtime.trust import require_trust
 
 
 class TorchEngine:

@@ -10,13 +10,12 @@ from typing import Any
 
 import torch
 
-from runtime.engines import NotLowered
-from runtime.errors import ArtefactError
+from runtime.bundle.spec import Dim, TensorSpec
+from runtime.errors import ArtefactError, NotLowered
 from runtime.mil.graph import build_graph
 from runtime.mil.opaque import TRANSLATIONS
 from runtime.mil.package import Package
 from runtime.mil.shapes import Traced
-from runtime.spec import Dim, TensorSpec
 
 _OPSET = 20
 

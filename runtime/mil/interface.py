@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from runtime.bundle.spec import Dim, TensorSpec
 from runtime.errors import ArtefactError
-from runtime.spec import Dim, TensorSpec
 
 _UNBOUNDED = 2**31 - 1
 _ARRAY_DTYPES = {"FLOAT32": "float32", "FLOAT16": "float16", "DOUBLE": "float64", "INT32": "int32", "INT8": "int8"}

@@ -7,8 +7,8 @@ import importlib.metadata
 import json
 from pathlib import Path
 
-from runtime.cache import cache_folder, making
-from runtime.files import write_json
+from runtime.machine.cache import cache_folder, making
+from runtime.machine.files import write_json
 from runtime.mil.interface import Interface
 from runtime.mil.package import files_of, open_package, read_specification, weights_of
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runtime.coreml_tools import coremltools
 from runtime.errors import ArtefactError
-from runtime.files import read_json
+from runtime.machine.coreml_tools import coremltools
+from runtime.machine.files import read_json
 from runtime.mil.interface import Interface, interface_of
 from runtime.mil.refusals import refuse_what_core_ml_refuses
 

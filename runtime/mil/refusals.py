@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from runtime.bundle.spec import TensorSpec
 from runtime.errors import ArtefactError
 from runtime.mil.interface import Interface
-from runtime.spec import TensorSpec
 
 MAX_RANK = 5
 

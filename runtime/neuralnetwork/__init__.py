@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from runtime.coreml_tools import coremltools
+from runtime.bundle.spec import TensorSpec
 from runtime.errors import ArtefactError
-from runtime.spec import TensorSpec
+from runtime.machine.coreml_tools import coremltools
 
 CUSTOM_CLASS = "HiFiGANUpsample"
 # Of the custom layer, in the words of ops/metal/layout.py; its weights are (C, D, K) and the bias (D,).

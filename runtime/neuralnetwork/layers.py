@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from runtime.engines import EngineError
+from runtime.errors import EngineError
 from runtime.neuralnetwork import LSTM_GATES, values
 
 Function = Callable[..., Tensor | tuple[Tensor, ...]]

@@ -9,7 +9,7 @@ import torch
 from checkpoints.catalogue import BUNDLED
 from checkpoints.locate import FALLBACK
 from convert.key import bundle_key
-from runtime.bundle import open_bundle
+from runtime.bundle.store import open_bundle
 from tests.convert.test_config import composed
 
 
@@ -70,8 +70,8 @@ def test_a_threshold_can_change_without_a_conversion(fp16, tmp_path, monkeypatch
 
 def test_an_audit_is_made_once_where_it_is_asked_for_and_stands_in_the_report(fp16, tmp_path, monkeypatch):
     from convert import job as module
-    from runtime.mil import audit
-    from runtime.mil.audit import read_audit
+    from runtime.rounding import audit
+    from runtime.rounding.audit import read_audit
 
     for path in (fp16.bundle.path, fp16.bundle.measured):
         shutil.copytree(path, tmp_path / path.name)
@@ -179,7 +179,7 @@ def test_other_weights_or_another_config_are_another_key(checkpoint):
 def test_anyones_own_checkpoint_converts(tmp_path):
     """Coqui's own layout: a pickle with a config beside it, at another sample rate and channel count."""
     from convert.job import run_job
-    from converters.coqui import import_coqui
+    from converters.upstream.coqui import import_coqui
 
     folder = tmp_path / "tiny_voice"
     folder.mkdir()

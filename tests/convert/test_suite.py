@@ -16,7 +16,7 @@ from convert.suite import expand
 from reports.champions import promote
 from reports.options import TrackingOptions
 from reports.suite import SuiteResult, SuiteRow, junit, markdown, read_suite
-from runtime.bundle import BundleError
+from runtime.bundle.store import BundleError
 from tests.conftest import ROOT
 
 GOOD = "{format: onnx, precision: fp32}"

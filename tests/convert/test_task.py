@@ -68,7 +68,7 @@ def test_what_a_job_prints_is_never_taken_for_its_answer(program):
 
 def test_a_job_answers_with_its_reasons_and_its_exit_code(program):
     program(
-        "import sys; from convert import console; from runtime.command_line import answered, run\n"
+        "import sys; from convert import console; from runtime.machine.command_line import answered, run\n"
         "@answered\n"
         "def main(arguments):\n"
         "    console.error('this was wrong')\n"
@@ -83,9 +83,9 @@ def test_a_job_answers_with_its_reasons_and_its_exit_code(program):
 
 
 def test_a_job_s_own_children_give_no_answer_in_its_name(program):
-    child = "import sys; from runtime.command_line import run; run(lambda _: 1)"
+    child = "import sys; from runtime.machine.command_line import run; run(lambda _: 1)"
     program(
-        "import subprocess, sys; from runtime.command_line import run\n"
+        "import subprocess, sys; from runtime.machine.command_line import run\n"
         f"run(lambda _: 2 * subprocess.run([sys.executable, '-c', {child!r}], stdin=subprocess.DEVNULL).returncode)"
     )
     assert execute(spec()).exit_code == 2
@@ -127,7 +127,7 @@ def test_jobs_keep_to_cores_of_their_own(program):
 @pytest.mark.parametrize("handler", ["SIG_DFL", "SIG_IGN"])
 def test_a_job_ends_with_whoever_started_it(handler):
     """Killed, so that it cannot say so."""
-    child = "from runtime.tether import end_with_parent; end_with_parent(); import time; time.sleep(60)"
+    child = "from runtime.machine.tether import end_with_parent; end_with_parent(); import time; time.sleep(60)"
     parent = (
         "import os, signal, subprocess, sys\n"
         f"signal.signal(signal.SIGINT, signal.{handler})\n"

@@ -8,8 +8,8 @@ from converters.component import family, format_
 from converters.options import ConversionError, FormatOptions, PrecisionOptions
 from ops.upsample import rewrite_upsampling
 from runtime.engines import open_engine
-from runtime.inspect import op_histogram
-from runtime.metrics import snr_db
+from runtime.engines.inspect import op_histogram
+from runtime.speech.metrics import snr_db
 
 # (format, precision, engine that judges) -> what a random mel must at least give
 FLOORS = {
@@ -24,7 +24,7 @@ FLOORS = {
 @pytest.mark.parametrize("upsampler", ["native", "polyphase"])
 @pytest.mark.parametrize(("name", "precision", "engine"), FLOORS)
 def test_every_combination_converts_and_executes(generator, tmp_path, name, precision, engine, upsampler, flexible):
-    from runtime.spec import Dim, TensorSpec
+    from runtime.bundle.spec import Dim, TensorSpec
 
     component = dataclasses.replace(generator, module=rewrite_upsampling(generator.module, upsampler))
     if flexible:
@@ -68,7 +68,7 @@ def test_a_custom_layer_in_any_block_of_an_ml_program_is_refused(fp16, tmp_path)
     import shutil
 
     from convert.stages import _refuse_custom_layers
-    from runtime.inspect import custom_layers
+    from runtime.engines.inspect import custom_layers
     from runtime.mil.package import files_of, read_specification
 
     path = tmp_path / "net.mlpackage"

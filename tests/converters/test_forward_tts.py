@@ -13,10 +13,10 @@ from checkpoints.load import LoadedCheckpoint, fold_weight_norm
 from converters.families import forward_tts
 from converters.goldens import run_original
 from converters.options import Shape
-from runtime.chains import Request, utter
-from runtime.chains.length_regulator import whole_frames
-from runtime.speak import taken
-from runtime.text import TextError
+from runtime.bundle.spec import taken
+from runtime.errors import TextError
+from runtime.playing.chains import Request, utter
+from runtime.playing.chains.length_regulator import whole_frames
 from tests.converters.voices import ATTENTION, coqui_forward, core_ml_computes_the_same, padded_equals_unpadded
 
 CONVOLUTIONS = {"kernel_size": 4, "dilations": [1, 2, 4], "num_conv_blocks": 2, "num_res_blocks": 3}

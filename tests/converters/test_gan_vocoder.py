@@ -11,12 +11,13 @@ import torch
 from checkpoints import CheckpointError
 from checkpoints.catalogue import ARCHITECTURES, catalogue
 from checkpoints.load import LoadedCheckpoint, fold_weight_norm
-from converters.coqui import import_coqui
 from converters.families import gan_vocoder
 from converters.goldens import run_original
 from converters.options import Shape
-from runtime.audio import MelSettings, mel_spectrogram, with_noise
-from runtime.features import StreamingMel
+from converters.upstream.coqui import import_coqui
+from runtime.bundle.mel import MelSettings
+from runtime.speech.audio import mel_spectrogram, with_noise
+from runtime.speech.features import StreamingMel
 
 PUBLISHED = (
     "melgan", "ljspeech_multiband_melgan", "fullband_melgan", "parallel_wavegan",

@@ -9,13 +9,13 @@ import torch
 
 from checkpoints import CheckpointError
 from checkpoints.load import LoadedCheckpoint
-from converters.coqui import import_coqui
 from converters.families import ge2e
 from converters.options import ConversionError, Shape
-from runtime.embed import SpeakerEmbedder
-from runtime.sizes import open_sized
-from runtime.speaker import cosine, partials, speaker_mel
-from runtime.speech import clip_paths
+from converters.upstream.coqui import import_coqui
+from runtime.playing.embed import SpeakerEmbedder
+from runtime.playing.sizes import open_sized
+from runtime.speech.clips import clip_paths
+from runtime.speech.speaker import cosine, partials, speaker_mel
 
 RESNET = {
     "model_name": "resnet", "input_dim": 64, "proj_dim": 512, "log_input": True, "use_torch_spec": True,

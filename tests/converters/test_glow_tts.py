@@ -10,14 +10,14 @@ import torch
 from checkpoints import CheckpointError
 from checkpoints.load import LoadedCheckpoint, fold_weight_norm
 from converters.component import format_
-from converters.coqui import import_coqui
 from converters.families import glow_tts
 from converters.goldens import run_original
 from converters.options import FormatOptions, PrecisionOptions, Shape
-from runtime.chains import Request, utter
-from runtime.chains.flow_mel import squeezed, unsqueezed, whole_frames
-from runtime.speak import taken
-from runtime.text import TextError
+from converters.upstream.coqui import import_coqui
+from runtime.bundle.spec import taken
+from runtime.errors import TextError
+from runtime.playing.chains import Request, utter
+from runtime.playing.chains.flow_mel import squeezed, unsqueezed, whole_frames
 from tests.converters.voices import LJSPEECH_MEL, core_ml_computes_the_same, padded_equals_unpadded
 
 SMALL = {

@@ -6,9 +6,9 @@ import torch
 
 from checkpoints import CheckpointError
 from checkpoints.load import LoadedCheckpoint
-from converters.coqui import import_coqui
 from converters.families import hifigan
 from converters.options import ConversionError, Shape
+from converters.upstream.coqui import import_coqui
 
 AUDIO = {
     "sample_rate": 22050, "fft_size": 1024, "win_length": 1024, "hop_length": 256, "num_mels": 80, "mel_fmin": 0,

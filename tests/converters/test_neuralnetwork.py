@@ -8,14 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from checkpoints.coqui_audio import mel_settings
 from converters.component import Component
 from converters.formats import neuralnetwork
 from converters.options import ConversionError, FormatOptions, PrecisionOptions
 from ops.upsample import rewrite_upsampling
+from runtime.bundle.spec import Dim, TensorSpec
 from runtime.engines import open_engine
-from runtime.metrics import snr_db
 from runtime.neuralnetwork import CUSTOM_CLASS, problems, read_network
-from runtime.spec import Dim, TensorSpec
+from runtime.speech.metrics import snr_db
 
 OPTIONS = FormatOptions(name="neuralnetwork")
 
@@ -33,10 +34,10 @@ def written(component, upsampler, precision, folder):
 @pytest.fixture(scope="module")
 def speech(checkpoint):
     """64 frames of a bundled clip."""
-    from runtime.audio import MelSettings, mel_spectrogram
-    from runtime.speech import clip_paths, read_clip
+    from runtime.speech.audio import mel_spectrogram
+    from runtime.speech.clips import clip_paths, read_clip
 
-    features = MelSettings.from_coqui(checkpoint.audio, checkpoint.stats)
+    features = mel_settings(checkpoint.audio, checkpoint.stats)
     recording = read_clip(clip_paths()[0], features.sample_rate, features.hop_length)
     return mel_spectrogram(recording, features)[None][:, :, 100:164]
 

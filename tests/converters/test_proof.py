@@ -17,7 +17,7 @@ from converters.streaming import emit
 from ops.streaming import read
 from ops.upsample import rewrite_upsampling
 from runtime.engines import open_engine
-from runtime.metrics import snr_db
+from runtime.speech.metrics import snr_db
 from tests.ops.streaming.player import artefact, described, example, lively, play, streaming
 from tests.ops.streaming.vocoders import VOCODERS
 

@@ -11,11 +11,11 @@ import pytest
 from checkpoints.download import Unavailable
 from checkpoints.locate import locate
 from checkpoints.options import CheckpointOptions
-from runtime.chains import Request
-from runtime.metrics import snr_db
-from runtime.sentences import golden_sentences
-from runtime.speak import Voice
-from runtime.text import read_symbols
+from runtime.playing.chains import Request
+from runtime.playing.speak import Voice
+from runtime.speech.metrics import snr_db
+from runtime.speech.sentences import golden_sentences
+from runtime.speech.text import read_symbols
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.proof

@@ -9,14 +9,14 @@ import torch
 import torch.nn.functional as F
 
 from checkpoints import CheckpointError
+from checkpoints.front_ends import rtvc_text
 from checkpoints.load import LoadedCheckpoint
 from converters.families import rtvc_tacotron
 from converters.goldens import run_original
 from converters.options import Shape
-from converters.text import rtvc_text
-from runtime.chains import Request, utter
-from runtime.speak import taken
-from runtime.text import read
+from runtime.bundle.spec import taken
+from runtime.playing.chains import Request, utter
+from runtime.speech.text import read
 from tests.converters.voices import padded_equals_unpadded
 
 RTVC_MEL = {
@@ -184,7 +184,7 @@ def test_an_encoder_of_another_size_is_refused(made, checkpoint):
 @pytest.mark.proof
 def test_three_models_are_one_voice_that_speaks_as_a_recording(convert_job, tmp_path):
     from runtime.__main__ import main
-    from runtime.speech import clip_paths
+    from runtime.speech.clips import clip_paths
 
     drawn = [f"{part}checkpoint.source=random" for part in ("", "model.vocoder.", "model.speaker_encoder.")]
     outcome = convert_job("model=sv2tts", *drawn, "precision=fp32", "format=onnx", "measure.bench_seconds=0")

@@ -15,9 +15,9 @@ from converters.options import ConversionError, FormatOptions, PrecisionOptions,
 from converters.streaming import emit, streaming_component, truncation_db
 from ops.streaming import Input, read
 from runtime.engines import open_engine
-from runtime.metrics import snr_db
-from runtime.overlap import overlap
-from runtime.stream import StreamingArtefact
+from runtime.playing.overlap import overlap
+from runtime.playing.stream import StreamingArtefact
+from runtime.speech.metrics import snr_db
 from tests.ops.streaming.networks import CHANNELS, Recurrent, Residual, networks
 from tests.ops.streaming.player import described, example, lively, play
 from tests.ops.streaming.test_networks import offline, prepared
@@ -121,7 +121,7 @@ def test_the_job_converts_a_stream_that_passes_the_gates_of_the_offline_one(stat
 
 def test_half_precision_streamed_is_as_near_offline_half_precision_as_that_is_to_single(stateful, fp16):
     """The error of streaming hides below the one of rounding."""
-    from runtime.synthesis import open_artefact, synthesise
+    from runtime.playing.synthesis import open_artefact, synthesise
 
     record = fp16.bundle.component()
     case = fp16.bundle.goldens(record)[0]

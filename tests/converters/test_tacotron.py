@@ -9,13 +9,13 @@ import torch
 
 from checkpoints import CheckpointError
 from checkpoints.load import LoadedCheckpoint
-from converters.coqui import import_coqui
 from converters.families import tacotron
 from converters.goldens import run_original
 from converters.options import Shape
-from runtime.chains import Request, utter
-from runtime.speak import taken
-from runtime.text import TextError
+from converters.upstream.coqui import import_coqui
+from runtime.bundle.spec import taken
+from runtime.errors import TextError
+from runtime.playing.chains import Request, utter
 from tests.converters.voices import LJSPEECH_MEL, padded_equals_unpadded
 
 KINDS = {

@@ -16,8 +16,8 @@ from checkpoints.options import CheckpointOptions
 from converters.families import vits
 from converters.goldens import run_original
 from converters.options import Shape
-from runtime.chains import Request, utter
-from runtime.speak import taken
+from runtime.bundle.spec import taken
+from runtime.playing.chains import Request, utter
 from tests.conftest import ROOT
 from tests.converters.voices import coqui_vits, padded_equals_unpadded, write_coqui, write_onnx_voice
 
@@ -187,7 +187,7 @@ def test_a_mimic_3_voice_brings_its_symbols_and_speakers(tmp_path):
     (tmp_path / "speaker_map.csv").write_text("0|set|p239\n1|set|p236|alias\n2|set|p264\n")
     record = vits.voice(vits.load(load(locate(CheckpointOptions(source=str(tmp_path)), "vits", "", print))))
     assert record.speakers == {"p239": 0, "p236": 1, "p264": 2}
-    from runtime.text import read_symbols
+    from runtime.speech.text import read_symbols
 
     # ^ _ b _ ˈ _ aɪ _ # _ a _ . _ # _ $, as phonemes2ids orders them; "?" is read as "."
     assert read_symbols("bˈaɪ a?", record.text).ids == (1, 0, 7, 0, 4, 0, 6, 0, 3, 0, 5, 0, 8, 0, 3, 0, 2)
@@ -279,7 +279,7 @@ def test_what_the_bundle_says_is_what_coqui_says(small_voice):
     """End to end through the artefacts, with upstream's own module beside them."""
     import soundfile  # noqa: F401  # the runtime's own reader is what users have
 
-    from runtime.speak import Voice
+    from runtime.playing.speak import Voice
 
     voice = Voice(small_voice.bundle.path, "mil")
     model, _ = coqui_vits(**KINDS["many speakers"])

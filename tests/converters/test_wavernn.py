@@ -10,12 +10,13 @@ import torch
 
 from checkpoints import CheckpointError
 from checkpoints.load import LoadedCheckpoint
-from converters.coqui import import_coqui
 from converters.families import wavernn
 from converters.goldens import run_original
 from converters.options import Shape
-from runtime.audio import MelSettings, with_noise
-from runtime.sampling import Sampling, fold_spans, folded
+from converters.upstream.coqui import import_coqui
+from runtime.bundle.mel import MelSettings
+from runtime.playing.sampling import Sampling, fold_spans, folded
+from runtime.speech.audio import with_noise
 
 AUDIO = {"sample_rate": 16000, "fft_size": 800, "win_length": 800, "hop_length": 200, "num_mels": 80}
 
@@ -241,8 +242,8 @@ def test_the_job_does_so_at_the_published_width(convert_job):
 
 def streams_and_folds(bundle, hop):
     """In a runtime that knows nothing of coqui-tts: live, in chunks, and side by side."""
-    from runtime.stream import Stream
-    from runtime.synthesis import open_artefact, synthesise
+    from runtime.playing.stream import Stream
+    from runtime.playing.synthesis import open_artefact, synthesise
 
     record = bundle.main
     opened = open_artefact(bundle.path, "onnx", record.name)

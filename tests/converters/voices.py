@@ -7,12 +7,12 @@ import onnx
 import torch
 from onnx import helper, numpy_helper
 
-from converters.coqui import import_coqui
 from converters.formats import mlprogram
 from converters.goldens import run_original
 from converters.options import FormatOptions, PrecisionOptions
+from converters.upstream.coqui import import_coqui
 from runtime.engines.mil import MilEngine
-from runtime.metrics import snr_db
+from runtime.speech.metrics import snr_db
 
 LETTERS = {
     "characters_class": "TTS.tts.models.vits.VitsCharacters",

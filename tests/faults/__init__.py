@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from runtime.bundle import (
+from runtime.bundle.store import (
     Bundle,
     CheckpointRecord,
     ComponentRecord,

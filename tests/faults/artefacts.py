@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.bundle import open_bundle
+from runtime.bundle.spec import TensorSpec
+from runtime.bundle.store import open_bundle
 from runtime.commands.artefact import _component_facts, _stream_facts
 from runtime.engines import open_engine
 from runtime.errors import VoxportError
-from runtime.measure import engines_for, measurement_path
-from runtime.spec import TensorSpec
-from runtime.stream import Stream, StreamingArtefact
+from runtime.measuring.measure import engines_for, measurement_path
+from runtime.playing.stream import Stream, StreamingArtefact
 
 SECONDS = 30  # that one may take; SIGALRM then raises
 MEMORY = 3 << 30  # bytes that may be reserved beyond those of the imports

@@ -10,7 +10,7 @@ def tiny_voice(tmp_path_factory):
 
     from checkpoints.catalogue import BUNDLED
     from checkpoints.locate import FALLBACK
-    from converters.coqui import import_coqui
+    from converters.upstream.coqui import import_coqui
 
     folder = tmp_path_factory.mktemp("checkpoints") / "tiny_voice"
     folder.mkdir()

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import psutil
 
-from runtime.bundle import open_bundle
-from runtime.command_line import answered
-from runtime.interrupts import catch_interrupts
+from runtime.bundle.store import open_bundle
+from runtime.machine.command_line import answered
+from runtime.machine.interrupts import catch_interrupts
 from tests.convert.test_config import composed
 
 MARK = "VOXPORT_FAULT"  # in the environment of a job and of all that it starts

@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from runtime.tether import tethered
+from runtime.machine.tether import tethered
 from tests.conftest import ROOT
 
 SECONDS = 5.0  # for a kill to reach everybody on a busy machine; today's children would live for 60
@@ -40,8 +40,8 @@ def all_gone(pids):
 SLEEPS = "import time; time.sleep(60)"
 STARTS_TWO = f"""
 import os, subprocess, sys
-from runtime.tether import tethered
-inner = "import os, subprocess, sys; from runtime.tether import tethered; " \\
+from runtime.machine.tether import tethered
+inner = "import os, subprocess, sys; from runtime.machine.tether import tethered; " \\
     "child = subprocess.Popen(tethered([sys.executable, '-c', {SLEEPS!r}])); " \\
     "print(os.getpid(), child.pid, flush=True); child.wait()"
 child = subprocess.Popen(tethered([sys.executable, '-c', inner]), start_new_session=True)
@@ -78,7 +78,7 @@ def test_a_tethered_command_keeps_its_id_its_code_and_its_signal():
 WORKS = """
 import os, sys, time, types
 from pathlib import Path
-import runtime.child, runtime.bench.strain, reports.worker
+import runtime.machine.child, runtime.measuring.bench.strain, reports.worker
 from convert import lowering
 from reports.options import TrackingOptions
 slow = types.SimpleNamespace(executable=sys.argv[1], path=sys.path)
@@ -90,10 +90,10 @@ time.sleep(60)
 @pytest.mark.parametrize(
     "body",
     [
-        "with runtime.bench.strain.busy_cores(1): print('begun', flush=True); time.sleep(60)",
+        "with runtime.measuring.bench.strain.busy_cores(1): print('begun', flush=True); time.sleep(60)",
         "reports.worker.sys = slow; one = reports.worker.ReportWorker(TrackingOptions()); print('begun', flush=True)",
         "lowering.sys = slow; one = lowering.Lowering(); one.start([Path('a')]); print('begun', flush=True)",
-        "print('begun', flush=True); runtime.child.output_of([slow.executable], 'sleeping')",
+        "print('begun', flush=True); runtime.machine.child.output_of([slow.executable], 'sleeping')",
     ],
     ids=["a bench's spinning process", "report worker", "lowering", "an engine's trial"],
 )
@@ -113,7 +113,7 @@ def test_whatever_is_started_beside_a_job_ends_when_the_job_is_killed(body, tmp_
 
 
 def test_a_job_that_does_not_stop_when_its_suite_was_killed_is_killed_too():
-    job = "import signal, time; from runtime.tether import end_with_parent\n"
+    job = "import signal, time; from runtime.machine.tether import end_with_parent\n"
     job += "signal.signal(signal.SIGINT, lambda *_: print('told', flush=True)); end_with_parent()\n"
     job += "print('begun', flush=True)\nwhile True: time.sleep(60)"
     process = spawn(job, stdin=subprocess.PIPE, env={**os.environ, "VOXPORT_TETHER": "1"})

@@ -88,8 +88,8 @@ def test_a_user_without_a_name_logs_as_a_number(fp16, tmp_path, monkeypatch):
 def test_a_user_without_a_home_keeps_what_they_made_to_themselves_or_says_where(monkeypatch, tmp_path):
     import platformdirs
 
-    from runtime import trust
-    from runtime.cache import NoHome, cache_folder
+    from runtime.bundle import trust
+    from runtime.machine.cache import NoHome, cache_folder
 
     def homeless(name):
         raise RuntimeError("could not determine the home directory")

@@ -11,10 +11,10 @@ import pytest
 
 from checkpoints.catalogue import FileFacts
 from checkpoints.download import download
-from runtime.cache import making
-from runtime.command_line import explained
-from runtime.disk import DiskFull, full_disk_named
 from runtime.errors import ArtefactError, ExitCode
+from runtime.machine.cache import making
+from runtime.machine.command_line import explained
+from runtime.machine.disk import DiskFull, full_disk_named
 from tests.checkpoints.server import Misbehaviour, serving
 from tests.convert.test_config import composed
 
@@ -54,7 +54,7 @@ def test_a_job_that_cannot_write_ends_with_a_sentence_and_leaves_nothing(tiny_vo
     """The sizes are those that the stage's file is larger than, and all files before it are not."""
     import convert.stages  # noqa: F401  # here, once, and not in every child
     from convert.job import run_job
-    from runtime.coreml_tools import coremltools
+    from runtime.machine.coreml_tools import coremltools
 
     coremltools()
 
@@ -80,7 +80,7 @@ def test_the_reference_ends_in_an_error_and_not_in_the_end_of_the_process(genera
 def test_a_file_that_a_command_writes_is_there_whole_or_not_at_all(tmp_path, name):
     import numpy as np
 
-    from runtime import files
+    from runtime.machine import files
 
     write = getattr(files, f"write_{name}")
     values = np.ones(5000)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from runtime.speech import clip_paths
+from runtime.speech.clips import clip_paths
 from tests.conftest import ROOT
 
 ALLOWED_MB = 20.0  # a whole second copy of two minutes at 48 kHz is 23 MB, and each of the paths held several
@@ -93,8 +93,8 @@ def test_embed_takes_the_same_memory_for_any_length(recordings, tmp_path):
     setup = """
 import runtime.commands.speaker
 from types import SimpleNamespace
-from runtime.embed import SpeakerEmbedder
-from runtime.speaker import SpeakerSettings
+from runtime.playing.embed import SpeakerEmbedder
+from runtime.bundle.speaker import SpeakerSettings
 
 class Embedder(SpeakerEmbedder):
     def __init__(self, *_):

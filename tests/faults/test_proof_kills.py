@@ -14,8 +14,8 @@ from collections import Counter
 
 import pytest
 
-from runtime.bundle import open_bundle
-from runtime.staging import REJECTED, sweep
+from runtime.bundle.staging import REJECTED, sweep
+from runtime.bundle.store import open_bundle
 from tests.conftest import ROOT
 from tests.faults.jobs import MARK, OPTIONS, PUBLISH, Run, send, start
 
@@ -33,7 +33,7 @@ def prepared(tiny_voice, tmp_path_factory):
     import convert.stages  # noqa: F401  # here, once, and not in every process
     import runtime.engines.mil
     import runtime.mil.export  # noqa: F401
-    from runtime.coreml_tools import coremltools
+    from runtime.machine.coreml_tools import coremltools
 
     coremltools()
     folder = tmp_path_factory.mktemp("prepared")

@@ -147,7 +147,7 @@ def test_a_marker_cannot_name_a_variable_to_send_elsewhere(tmp_path, monkeypatch
     """An expression is looked up only if it is the whole address, and leads where the marker says without it."""
     from reports.store import TrackingError
     from reports.sync import _with_secret
-    from runtime.address import Address
+    from runtime.machine.address import Address
 
     monkeypatch.setenv("TOKEN", "a-secret-of-mine")
     monkeypatch.setenv("ADDRESS", "http://me:secret@ours")
@@ -181,7 +181,7 @@ def test_what_travels_to_a_worker_shows_no_secret_to_its_log():
 
 def test_no_sentence_of_a_command_shows_a_secret(capsys, monkeypatch):
     from convert.__main__ import main as convert_main
-    from runtime.command_line import explained
+    from runtime.machine.command_line import explained
 
     address = f"http://me:{PASSWORD}@host"
     assert PASSWORD not in explained(ValueError(f"no way to {address}"))[0]

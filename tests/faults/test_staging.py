@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from runtime import locks
-from runtime.bundle import open_bundle
-from runtime.locks import acquire
-from runtime.staging import REJECTED, publish, staging, sweep
+from runtime.bundle.staging import REJECTED, publish, staging, sweep
+from runtime.bundle.store import open_bundle
+from runtime.machine import locks
+from runtime.machine.locks import acquire
 from tests.faults import content_of, killed_at, small_bundle
 
 NAME = "voice-mlprogram-fp16"
@@ -55,8 +55,8 @@ def test_a_staging_folder_is_gone_however_its_block_ends(tmp_path):
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda sent: sent.name)
 def test_an_interrupt_while_the_folder_is_deleted_waits_until_it_is(tmp_path, sent):
-    code = "import os, shutil; from pathlib import Path; from runtime.interrupts import catch_interrupts\n"
-    code += "from runtime.staging import staging; catch_interrupts(); rmtree = shutil.rmtree\n"
+    code = "import os, shutil; from pathlib import Path; from runtime.machine.interrupts import catch_interrupts\n"
+    code += "from runtime.bundle.staging import staging; catch_interrupts(); rmtree = shutil.rmtree\n"
     code += f"shutil.rmtree = lambda *a, **o: (os.kill(os.getpid(), {int(sent)}), rmtree(*a, **o))\n"
     code += f"with staging(Path({str(tmp_path)!r}), 'x') as folder: (folder / 'half').mkdir()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -150,7 +150,7 @@ def test_a_name_has_one_place(old):
 @pytest.fixture
 def elsewhere(tmp_path):
     """The staging folder of a living process on another host, whose process ids say nothing here."""
-    code = "import sys; from pathlib import Path; from runtime.staging import staging\n"
+    code = "import sys; from pathlib import Path; from runtime.bundle.staging import staging\n"
     code += f"with staging(Path({str(tmp_path)!r}), 'theirs') as folder: print(folder, flush=True); sys.stdin.read()"
     process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     yield process, Path(process.stdout.readline().strip())
@@ -185,7 +185,7 @@ def test_folders_of_others_that_look_alike_are_never_deleted(tmp_path):
 
 
 def test_nobody_sweeps_a_folder_between_its_making_and_its_locking(tmp_path):
-    making = "import sys, time; from pathlib import Path; from runtime.staging import staging\n"
+    making = "import sys, time; from pathlib import Path; from runtime.bundle.staging import staging\n"
     making += f"end = time.monotonic() + 1.5; here = Path({str(tmp_path)!r}); made = 0\n"
     making += "while time.monotonic() < end:\n"
     making += "    with staging(here, 'same') as folder: (folder / 'a').write_text('a'); (folder / 'a').read_text()\n"
@@ -251,7 +251,7 @@ def test_two_containers_whose_processes_have_the_same_ids_leave_each_other_s_wor
     container = ["unshare", "--pid", "--fork", "--kill-child"]
     if os.geteuid():
         container = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"]
-    code = "import os, sys; from pathlib import Path; from runtime.staging import staging\n"
+    code = "import os, sys; from pathlib import Path; from runtime.bundle.staging import staging\n"
     code += "with staging(Path(sys.argv[1]), 'same') as folder:\n"
     code += "    (folder / 'half').write_text('half'); print(os.getpid(), folder, flush=True); sys.stdin.read()\n"
     code += "    assert (folder / 'half').read_text() == 'half'"

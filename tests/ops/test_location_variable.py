@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from converters.coqui import import_coqui
+from converters.upstream.coqui import import_coqui
 from ops.location_variable import location_variable_conv
 
 

@@ -12,7 +12,7 @@ def test_it_is_moved_and_zeros_follow(by):
 
 
 def test_coremltools_takes_it(tmp_path):
-    from runtime.coreml_tools import coremltools
+    from runtime.machine.coreml_tools import coremltools
 
     class Both(torch.nn.Module):
         def forward(self, x):

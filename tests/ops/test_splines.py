@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from converters.coqui import import_coqui
+from converters.upstream.coqui import import_coqui
 from ops.splines import inverse_spline
 
 

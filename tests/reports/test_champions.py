@@ -7,7 +7,7 @@ from reports.__main__ import main
 from reports.champions import champion_of, promote
 from reports.options import TrackingOptions
 from reports.store import TrackingError
-from runtime.bundle import Bundle
+from runtime.bundle.store import Bundle
 
 
 @pytest.fixture

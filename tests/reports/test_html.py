@@ -7,7 +7,7 @@ from reports.__main__ import main as reports_main
 from reports.html import write_report
 from reports.options import TrackingOptions
 from reports.worker import ReportWorker, WorkerError
-from runtime.bundle import BundleError
+from runtime.bundle.store import BundleError
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from reports.__main__ import main
 from reports.champions import FOLDER, champion_of, fetch, promote
 from reports.judge import judge
 from reports.options import CompareOptions, TrackingOptions
-from runtime.bundle import Bundle, file_hashes
+from runtime.bundle.store import Bundle, file_hashes
 from tests.reports.worsened import measured, worsened
 
 OPTIONS = CompareOptions(minutes=0)
@@ -59,7 +59,7 @@ def test_a_worse_bundle_is_compared_with_the_champion_that_mlflow_gives_back(acc
 
 
 def test_a_champion_that_came_damaged_is_refused(accepted, store, tmp_path):
-    from runtime.bundle import BundleError
+    from runtime.bundle.store import BundleError
 
     promote(str(accepted.path), "the first", store)
     champion = champion_of(accepted.manifest, store)

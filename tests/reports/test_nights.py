@@ -13,7 +13,7 @@ from reports.store import prepared
 from reports.suite import FILE, SuiteResult, SuiteRow, facts_of, read_suite, write_suite
 from reports.tracked import UNTRACKED, mark_untracked
 from reports.verdict import Comparison, Finding
-from runtime.bundle import Bundle
+from runtime.bundle.store import Bundle
 
 
 @pytest.fixture

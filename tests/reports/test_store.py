@@ -13,7 +13,7 @@ from reports.__main__ import main as reports_main
 from reports.options import TrackingOptions
 from reports.store import TrackingError, prepared
 from reports.tracked import UNTRACKED, mark_untracked
-from runtime.bundle import Bundle
+from runtime.bundle.store import Bundle
 from tests.conftest import ROOT
 from tests.reports.worsened import worsened
 
@@ -75,7 +75,7 @@ def test_a_sync_that_is_killed_and_repeated_delivers_once(fp16, tmp_path, at, ca
     program = f"""
 import os, pathlib, signal, sys
 import mlflow
-from reports.tracking import sync
+from reports.sync import sync
 real, calls = mlflow.MlflowClient.{at}, []
 def killed(*args, **kwargs):
     result = real(*args, **kwargs)

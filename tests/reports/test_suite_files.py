@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from reports.suite import FILE, SuiteResult, SuiteRow, junit, markdown, read_suite, write_suite
-from runtime.bundle import BundleError
+from runtime.bundle.store import BundleError
 
 NASTY = "\x1b[1mbold\x00\x08 <img src=x onerror=alert(1)> & a|b `x` [l](javascript:1)\r\nnext \ud800 \ufffe é"
 DAMAGED = {

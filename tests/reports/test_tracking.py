@@ -11,7 +11,7 @@ from reports import tracked, tracking
 from reports.__main__ import main as reports_main
 from reports.options import TrackingOptions
 from reports.store import TrackingError
-from runtime.bundle import Bundle, file_hashes
+from runtime.bundle.store import Bundle, file_hashes
 from tests.convert.test_config import composed
 
 

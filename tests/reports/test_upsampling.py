@@ -7,10 +7,10 @@ import pytest
 from ops.metal.layout import UpsampleShape
 from reports.__main__ import main as reports_main
 from reports.upsampling import rows_of
-from runtime.bench.closed import Latency
-from runtime.mac_check import read_check
-from runtime.measure import measurement_path, write_measurement
-from runtime.upsampling import Machine, cost
+from runtime.measuring.bench.closed import Latency
+from runtime.measuring.mac_check import read_check
+from runtime.measuring.measure import measurement_path, write_measurement
+from runtime.measuring.roofline import Machine, cost
 
 STAGE = UpsampleShape(512, 256, 16, 8, 4, 100)
 # A machine that counts: a multiply-add takes two seconds, a byte one.

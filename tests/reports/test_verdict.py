@@ -10,7 +10,7 @@ import pytest
 from reports import verdict
 from reports.options import CompareOptions
 from reports.verdict import compare
-from runtime.mil.difference import first_difference
+from runtime.rounding.difference import first_difference
 from tests.reports.worsened import measured, worsened
 
 OPTIONS = CompareOptions(minutes=0)
@@ -114,7 +114,7 @@ def test_a_device_has_its_own_champion_of_latency(fp16, tmp_path, equal_quality)
 def test_an_op_that_leaves_the_neural_engine_is_worse(fp16, tmp_path, monkeypatch):
     import dataclasses
 
-    from runtime.mac_check import Placement
+    from runtime.measuring.mac_check import Placement
 
     candidate = worsened(fp16.bundle, tmp_path, "candidate", flip=None)
     plans = {fp16.bundle.path.name: {"ne": 200, "cpu": 3}, "candidate": {"ne": 198, "cpu": 5}}
@@ -126,9 +126,9 @@ def test_an_op_that_leaves_the_neural_engine_is_worse(fp16, tmp_path, monkeypatc
 
 
 def test_paired_processes_are_fresh_and_take_turns(fp16):
-    from runtime.bench.paired import in_fresh_process, time_pairs
-    from runtime.engines import EngineError
-    from runtime.options import MeasureOptions
+    from runtime.errors import EngineError
+    from runtime.measuring.bench.paired import in_fresh_process, time_pairs
+    from runtime.measuring.options import MeasureOptions
 
     order = []
 
@@ -156,7 +156,7 @@ def test_diff_says_what_differs(fp16, fp32, tmp_path, capsys):
 
 def test_a_bundle_can_be_measured_again_and_again(fp16, tmp_path):
     from runtime.__main__ import main
-    from runtime.measure import read_measurement
+    from runtime.measuring.measure import read_measurement
 
     command = ["measure", str(fp16.bundle.path), "--engine", "onnx", "--no-timing", "--repeat", "2"]
     assert main([*command, "--out", str(tmp_path)]) == 0

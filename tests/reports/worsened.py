@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 
 from reports.record import read_record, write_record
-from runtime.bundle import MANIFEST, Bundle, file_hashes, open_bundle
-from runtime.measure import measure, measurement_path, write_measurement
-from runtime.options import MeasureOptions
+from runtime.bundle.store import MANIFEST, Bundle, file_hashes, open_bundle
+from runtime.measuring.measure import measure, measurement_path, write_measurement
+from runtime.measuring.options import MeasureOptions
 
 QUICK = MeasureOptions(bench_seconds=0)
 

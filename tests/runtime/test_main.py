@@ -8,11 +8,11 @@ import soundfile
 import soxr
 
 from runtime.__main__ import main
-from runtime.audio import mel_spectrogram
-from runtime.bundle import open_bundle
-from runtime.metrics import snr_db
-from runtime.speech import clip_paths
-from runtime.synthesis import open_artefact, synthesise
+from runtime.bundle.store import open_bundle
+from runtime.playing.synthesis import open_artefact, synthesise
+from runtime.speech.audio import mel_spectrogram
+from runtime.speech.clips import clip_paths
+from runtime.speech.metrics import snr_db
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_run_on_a_bare_artefact_takes_its_own_length(mlpackage, tmp_path, capsys
 def test_vocode_keeps_the_words_at_any_sample_rate_in(bundle, fp32, tmp_path, capsys, rate):
     import soxr
 
-    from runtime.metrics import stoi
+    from runtime.speech.metrics import stoi
 
     recording = fp32.bundle.goldens(fp32.bundle.component())[0].recording
     soundfile.write(tmp_path / "in.wav", soxr.resample(recording, 22050, rate), rate)

@@ -16,13 +16,13 @@ from checkpoints.training import acoustic, alignment, export, recordings
 from checkpoints.training.alignment import Sounds, aligned, best_durations
 from checkpoints.training.forward import Forward, Judges
 from checkpoints.training.steps import halved
-from converters.coqui import import_coqui
 from converters.families import forward_tts
 from converters.goldens import run_original
 from converters.options import Shape
-from runtime.chains import Request, utter
-from runtime.speak import taken
-from runtime.speech import clip_paths, read_clip
+from converters.upstream.coqui import import_coqui
+from runtime.bundle.spec import taken
+from runtime.playing.chains import Request, utter
+from runtime.speech.clips import clip_paths, read_clip
 
 
 @pytest.fixture

@@ -7,14 +7,15 @@ import pytest
 import soundfile
 import torch
 
+from checkpoints.coqui_audio import mel_settings
 from checkpoints.load import fold_weight_norm
 from checkpoints.training import export, recordings, vocoder
 from checkpoints.training.mel import LogMel, mel_filters
 from checkpoints.training.networks import Generator
 from checkpoints.training.state import load_state, save_state
-from converters.coqui import import_coqui
-from runtime.audio import MelSettings, mel_spectrogram
-from runtime.speech import clip_paths, read_clip
+from converters.upstream.coqui import import_coqui
+from runtime.speech.audio import mel_spectrogram
+from runtime.speech.clips import clip_paths, read_clip
 
 
 def test_the_generator_is_coqui_s():
@@ -38,7 +39,7 @@ def test_its_mel_is_the_one_that_a_bundle_takes():
     for n_fft, bands, fmax in ((1024, 80, 8000.0), (256, 20, 11025.0)):
         wanted = librosa.filters.mel(sr=22050, n_fft=n_fft, n_mels=bands, fmin=0.0, fmax=fmax)
         np.testing.assert_allclose(mel_filters(22050, n_fft, bands, fmax), wanted, atol=1e-7)
-    settings = MelSettings.from_coqui(
+    settings = mel_settings(
         {"framing": "hifigan", "mel_fmax": 8000.0, "log_func": "np.log", "spec_gain": 1.0, "signal_norm": False}
     )
     samples = read_clip(clip_paths()[0], 22050, 256)

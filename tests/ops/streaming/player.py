@@ -10,8 +10,8 @@ from converters.component import Component
 from converters.options import StreamOptions
 from converters.streaming import StreamingComponent, emit
 from ops.streaming import Input, Network
-from runtime.spec import TensorSpec, TimeAxis
-from runtime.stream import Stream, StreamingArtefact
+from runtime.bundle.spec import TensorSpec, TimeAxis
+from runtime.playing.stream import Stream, StreamingArtefact
 
 
 class ModuleEngine:

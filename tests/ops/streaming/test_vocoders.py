@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ops.streaming import read
-from runtime.stream import Stream
+from runtime.playing.stream import Stream
 
 from .player import artefact, drive, example, lively, play, streaming
 from .vocoders import VOCODERS

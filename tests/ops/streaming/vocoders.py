@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from converters.coqui import import_coqui
+from converters.upstream.coqui import import_coqui
 from ops.streaming import Input
 
 

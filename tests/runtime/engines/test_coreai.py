@@ -9,16 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-import runtime
 from converters.component import Component, format_
 from converters.formats import coreai
 from converters.options import ConversionError, FormatOptions, PrecisionOptions
 from ops.upsample import rewrite_upsampling
-from runtime.engines import EngineError, open_engine
-from runtime.errors import ArtefactError
-from runtime.inspect import op_histogram
-from runtime.metrics import snr_db
-from runtime.spec import TensorSpec
+from runtime.bundle.spec import TensorSpec
+from runtime.engines import open_engine
+from runtime.engines.inspect import op_histogram
+from runtime.engines.load import load
+from runtime.errors import ArtefactError, EngineError
+from runtime.speech.metrics import snr_db
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or sys.implementation.name != "cpython", reason="Apple's wheels are for Linux and macOS"
@@ -155,11 +155,11 @@ def test_a_bundle_s_kernels_are_executed_by_their_twin(convert_job):
     component = outcome.bundle.component()
     assert component.validated_by == "twin/generator.aimodel"
     assert outcome.bundle.executable(component) == outcome.bundle.path / "twin" / "generator.aimodel"
-    engine = runtime.load(outcome.bundle.path)
+    engine = load(outcome.bundle.path)
     assert engine.name == "coreai"
     case = outcome.bundle.goldens(component)[0]
     mel = case.inputs["mel"][:, :, 100:130]
-    wanted = runtime.load(outcome.bundle.path, "torch").run({"mel": mel})["audio"]
+    wanted = load(outcome.bundle.path, "torch").run({"mel": mel})["audio"]
     assert snr_db(wanted, engine.run({"mel": mel})["audio"]) > 30
     assert any("Metal kernels run on a Mac only" in note for note in outcome.bundle.manifest.notes)
 
@@ -191,11 +191,11 @@ def test_functions_share_their_weights(upsampler, tmp_path):
         x = X[..., :frames]
         with torch.inference_mode():
             wanted = net(x).numpy()
-        output = runtime.load(path, function=f"size{frames}").run({"x": x.numpy()})["y"]
+        output = load(path, function=f"size{frames}").run({"x": x.numpy()})["y"]
         np.testing.assert_allclose(output, wanted, atol=1e-5)
-    assert runtime.load(path).inputs[0].shape == (1, 64, 24), "the first, where none is named"
+    assert load(path).inputs[0].shape == (1, 64, 24), "the first, where none is named"
     with pytest.raises(EngineError, match=r"net\.aimodel: .*size3"):
-        runtime.load(path, function="size3")
+        load(path, function="size3")
 
 
 def test_damage_and_bad_choices_are_sentences(short, tmp_path):

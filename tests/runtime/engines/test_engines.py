@@ -9,13 +9,13 @@ import numpy as np
 import onnx
 import pytest
 
-import runtime
 import voxport
-from runtime.engines import EngineError, open_engine
+from runtime.bundle.trust import UntrustedError, require_trust, vouch_for
+from runtime.engines import open_engine
 from runtime.engines.coreml import COMPUTE_UNITS, CoreMLEngine, guard
-from runtime.errors import ArtefactError
-from runtime.metrics import snr_db
-from runtime.trust import UntrustedError, require_trust, vouch_for
+from runtime.engines.load import load
+from runtime.errors import ArtefactError, EngineError
+from runtime.speech.metrics import snr_db
 
 MEL = {"mel": np.random.default_rng(0).normal(-4, 2, (1, 80, 64)).astype(np.float32)}
 
@@ -32,7 +32,7 @@ def test_every_engine_opens_a_bundle_and_gives_the_component_s_names(fp32, engin
     assert list(output) == ["audio"]
     assert output["audio"].shape == (1, 1, 16384)
     assert output["audio"].dtype == np.float32
-    assert snr(runtime.load(fp32.bundle.path, "torch").run(MEL)["audio"], output["audio"]) > 100
+    assert snr(load(fp32.bundle.path, "torch").run(MEL)["audio"], output["audio"]) > 100
 
 
 def test_a_bare_artefact_opens_too(mlpackage):
@@ -149,7 +149,7 @@ def test_tensors_of_an_onnx_file_are_read_from_its_own_folder_alone(tmp_path, in
 def test_names_and_signatures_of_coremltools_are_as_the_engine_uses_them():
     import inspect
 
-    from runtime.coreml_tools import coremltools
+    from runtime.machine.coreml_tools import coremltools
 
     ct = coremltools()
     assert set(COMPUTE_UNITS.values()) == set(ct.ComputeUnit.__members__)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 import voxport
-from runtime.coreml_tools import coremltools
-from runtime.engines import EngineError, open_engine
-from runtime.errors import ArtefactError
-from runtime.metrics import snr_db
+from runtime.engines import open_engine
+from runtime.errors import ArtefactError, EngineError
+from runtime.machine.coreml_tools import coremltools
 from runtime.neuralnetwork import read_network
+from runtime.speech.metrics import snr_db
 
 METAL = ("format=neuralnetwork", "upsampler=metal")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runtime.coreml_tools import coremltools
+from runtime.machine.coreml_tools import coremltools
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ FUZZ = """
 import random, sys
 from pathlib import Path
 import numpy as np, torch
-from runtime.coreml_tools import coremltools
+from runtime.machine.coreml_tools import coremltools
 from runtime.engines.mil import MilEngine
 from runtime.errors import ArtefactError
 

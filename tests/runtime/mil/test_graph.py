@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from runtime.coreml_tools import coremltools
-from runtime.engines import NotLowered
 from runtime.engines.mil import MilEngine
 from runtime.engines.onnx import OnnxEngine
-from runtime.measure import engines_for
+from runtime.errors import NotLowered
+from runtime.machine.coreml_tools import coremltools
+from runtime.measuring.measure import engines_for
 
 ct = coremltools()
 from coremltools.converters.mil import Builder as mb  # noqa: E402
@@ -109,7 +109,7 @@ def test_a_state_is_kept_between_calls_and_two_are_independent(counter, engine_c
 
 
 def test_enable_predict_makes_states(counter):
-    from runtime.predict import enable_predict
+    from runtime.engines.predict import enable_predict
 
     enable_predict()
     model = ct.models.MLModel(str(counter))

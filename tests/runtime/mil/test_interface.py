@@ -6,15 +6,14 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from runtime.coreml_tools import coremltools
-from runtime.engines import NotLowered
+from runtime.bundle.spec import InputError
 from runtime.engines.mil import MilEngine
 from runtime.engines.onnx import OnnxEngine
-from runtime.errors import ArtefactError
+from runtime.engines.predict import enable_predict
+from runtime.errors import ArtefactError, NotLowered
+from runtime.machine.coreml_tools import coremltools
 from runtime.mil.interface import Interface
 from runtime.mil.package import open_package
-from runtime.predict import enable_predict
-from runtime.spec import InputError
 
 ct = coremltools()
 from coremltools.converters.mil import Builder as mb  # noqa: E402

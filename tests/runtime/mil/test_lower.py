@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import runtime.coreml_tools
+import runtime.machine.coreml_tools
 import runtime.mil.export
 import runtime.mil.lower
-from runtime.engines import NotLowered
+from runtime.engines.load import load
 from runtime.engines.mil import MilEngine
 from runtime.engines.onnx import OnnxEngine
+from runtime.errors import NotLowered
 from tests.conftest import ROOT
 
 
@@ -54,9 +55,9 @@ def test_auto_takes_the_reference_engine_where_onnx_cannot_and_says_so(fp16, mon
 
     monkeypatch.setattr(runtime.mil.lower, "lowered", refuse)
     with pytest.warns(UserWarning, match="no such op.*mil engine takes over"):
-        assert runtime.load(fp16.bundle.path).name == "mil"
+        assert load(fp16.bundle.path).name == "mil"
     with pytest.raises(NotLowered):
-        runtime.load(fp16.bundle.path, "onnx")
+        load(fp16.bundle.path, "onnx")
 
 
 def test_an_export_that_breaks_leaves_no_file(fp16, mlpackage, monkeypatch, tmp_path):
@@ -78,7 +79,7 @@ def test_outputs_that_are_inputs_and_states_that_are_only_read(saved):
 
     shapes = [mb.TensorSpec(shape=(2,)), mb.TensorSpec(shape=(2,)), mb.StateTensorSpec((2,), dtype=types.fp16)]
 
-    @mb.program(input_specs=shapes, opset_version=runtime.coreml_tools.coremltools().target.iOS18)
+    @mb.program(input_specs=shapes, opset_version=runtime.machine.coreml_tools.coremltools().target.iOS18)
     def passing(x, y, s):
         return mb.identity(x=y), mb.identity(x=x, name="x_again"), mb.cast(x=mb.read_state(input=s), dtype="fp32")
 

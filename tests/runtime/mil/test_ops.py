@@ -5,8 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from runtime.coreml_tools import coremltools
 from runtime.engines.mil import MilEngine
+from runtime.machine.coreml_tools import coremltools
 
 ct = coremltools()
 from coremltools.converters.mil import Builder as mb  # noqa: E402

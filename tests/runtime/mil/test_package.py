@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pytest
 
-import runtime
+from runtime.engines.load import load
 from runtime.engines.mil import MilEngine
 from runtime.errors import ArtefactError
 from runtime.mil.package import open_package
@@ -95,7 +95,7 @@ def test_a_manifest_that_points_outside_is_refused(copy):
 
 def test_what_is_no_package_is_a_sentence(tmp_path):
     with pytest.raises(ArtefactError, match=r"no Manifest\.json"):
-        runtime.load(tmp_path / "absent.mlpackage", "mil")
+        load(tmp_path / "absent.mlpackage", "mil")
     with pytest.raises(ArtefactError, match=r"executes an \.mlpackage"):
         MilEngine(tmp_path / "model.onnx")
 

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from runtime.coreml_tools import coremltools
+from runtime.bundle.spec import TensorSpec
 from runtime.engines.mil import MilEngine
 from runtime.errors import ArtefactError
+from runtime.machine.coreml_tools import coremltools
 from runtime.mil import graph
 from runtime.mil.interface import Interface
 from runtime.mil.package import open_package
 from runtime.mil.refusals import refuse_what_core_ml_refuses
-from runtime.spec import TensorSpec
 
 ct = coremltools()
 from coremltools.converters.mil import Builder as mb  # noqa: E402

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from runtime.coreml_tools import coremltools
 from runtime.engines import open_engine
+from runtime.machine.coreml_tools import coremltools
 from runtime.neuralnetwork import every_layer, read_network
 from runtime.neuralnetwork.layers import ACTIVATIONS, LAYERS, UNARY
 

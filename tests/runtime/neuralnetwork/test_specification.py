@@ -7,10 +7,11 @@ from torch import nn
 
 from converters.formats.neuralnetwork import halve_weights, share_weights
 from converters.options import ConversionError
-from runtime.coreml_tools import coremltools
-from runtime.engines import EngineError, open_engine
-from runtime.metrics import snr_db
+from runtime.engines import open_engine
+from runtime.errors import EngineError
+from runtime.machine.coreml_tools import coremltools
 from runtime.neuralnetwork import every_layer, problems, read_network, weights_of
+from runtime.speech.metrics import snr_db
 from tests.runtime.neuralnetwork.test_layers import Of, varied, written
 
 

@@ -1,0 +1,86 @@
+"""Bundles of one checkpoint in several precisions, as points of size, quality and latency."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from reports import figures
+from reports.record import read_job
+
+
+@dataclass(frozen=True)
+class Point:
+    """One bundle. `snr_db`, `log_mel_l1`, `cosine`: on the worst golden, in the engine that judges; `ops_fp32`: of
+    mixed; `mac_ms`: p50 per call by Core ML on a Mac. `is_best`: no other is both as small and as good."""
+
+    precision: str
+    bundle: str
+    size_mb: float
+    engine: str
+    snr_db: float
+    log_mel_l1: float | None
+    cosine: float | None
+    passed: bool
+    judged: bool
+    missed: str
+    note: str
+    mac_ms: float | None
+    is_best: bool = False
+
+
+@dataclass(frozen=True)
+class Family:
+    """The same weights in the same form, in several precisions."""
+
+    name: str
+    points: tuple[Point, ...]
+
+
+def families_of(bundles: Sequence[Path]) -> list[Family]:
+    """Groups of at least two precisions, smallest artefact first. Raises BundleError for one without measurements."""
+    groups: dict[str, list[Point]] = {}
+    for path in bundles:
+        bundle, _, _ = read_job(path)
+        how = bundle.manifest.conversion
+        name = f"{bundle.manifest.checkpoint.name}, {how.format}, upsampler {how.upsampler}, {how.mode}"
+        groups.setdefault(name, []).append(_point(path))
+    return [
+        Family(name, tuple(_marked(sorted(points, key=lambda point: point.size_mb))))
+        for name, points in groups.items()
+        if len({point.precision for point in points}) > 1
+    ]
+
+
+def _point(path: Path) -> Point:
+    bundle, record, measurements = read_job(path)
+    engine = record.gates[0].engine if record.gates else measurements[0].engine
+    judged = next(one for one in measurements if one.engine == engine)
+    quality = figures.quality(judged)
+    on_a_mac = [_milliseconds(figures.timing(one)) for one in measurements if one.engine == "coreml"]
+    mixed = [str(one) for part in bundle.manifest.components for one in part.mixed.values()]
+    return Point(
+        precision=bundle.manifest.conversion.precision,
+        bundle=bundle.manifest.name,
+        size_mb=bundle.artefact_bytes / 1e6,
+        engine=engine,
+        snr_db=quality["snr_db"],
+        log_mel_l1=quality.get("log_mel_l1"),
+        cosine=quality.get("cosine"),
+        passed=record.passed,
+        judged=bool(record.gates),
+        missed="; ".join(str(gate) for gate in record.gates if not gate.passed),
+        note="; ".join(mixed),
+        mac_ms=next((value for value in on_a_mac if value is not None), None),
+    )
+
+
+def _milliseconds(timing: dict[str, float]) -> float | None:
+    return next((value for name, value in timing.items() if name.startswith("latency_p50_ms")), None)
+
+
+def _marked(points: Sequence[Point]) -> list[Point]:
+    """The Pareto set of size and SNR, of what was not rejected."""
+    best = figures.pareto([(point.size_mb, point.snr_db) for point in points if point.passed])
+    return [replace(point, is_best=point.passed and (point.size_mb, point.snr_db) in best) for point in points]

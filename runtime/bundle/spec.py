@@ -1,0 +1,107 @@
+"""What a component takes and gives: names, shapes, dtypes, units, and how it runs along time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from runtime.errors import VoxportError
+from runtime.machine.checked import Axis, Count, DType, Size
+
+
+class InputError(VoxportError, ValueError):
+    """Inputs that do not fit a specification; the message names the tensor and what was wanted."""
+
+
+@dataclass(frozen=True)
+class Dim:
+    """A bounded flexible axis: any length in [lo, hi]; `default` is what example inputs use."""
+
+    lo: int
+    hi: int
+    default: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.lo <= self.default <= self.hi:
+            raise ValueError(
+                f"a flexible axis needs 1 <= lo <= default <= hi, got {self.lo}, {self.default}, {self.hi}"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.lo}..{self.hi}"
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A named tensor: `shape` holds an int for a fixed axis, a `Dim` for a flexible one."""
+
+    name: str
+    shape: tuple[Size | Dim, ...]
+    dtype: DType = "float32"
+    unit: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} ({', '.join(str(axis) for axis in self.shape)}) {self.dtype}"
+
+    @property
+    def default_shape(self) -> tuple[int, ...]:
+        return tuple(axis.default if isinstance(axis, Dim) else axis for axis in self.shape)
+
+    def misfit(self, shape: Sequence[int]) -> str | None:
+        """Why an array of `shape` does not fit, or None when it does."""
+        if len(shape) != len(self.shape):
+            return f"has {len(shape)} axes, wants {len(self.shape)}"
+        for index, (size, axis) in enumerate(zip(shape, self.shape)):
+            fits = axis.lo <= size <= axis.hi if isinstance(axis, Dim) else size == axis
+            if not fits:
+                return f"has length {size} on axis {index}, wants {axis}"
+        return None
+
+
+@dataclass(frozen=True)
+class TimeAxis:
+    """How a time-local component maps input frames to output samples.
+
+    Output sample t depends on input frames floor(t / samples_per_frame) - left .. + right only,
+    and N input frames give exactly N * samples_per_frame samples. Where `output` is sampled from what the component
+    gives, that holds of what it gives, and a sample depends on all before it.
+    """
+
+    input: str
+    output: str
+    input_axis: Axis
+    output_axis: Axis
+    samples_per_frame: Count
+    left: Size
+    right: Size
+    sample_rate: Count
+
+
+def checked_inputs(specs: Sequence[TensorSpec], given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The given arrays in the specified dtypes.
+
+    Raises InputError for a missing, unknown or misshapen array, or a dtype that would lose values.
+    """
+    wanted = {spec.name: spec for spec in specs}
+    for name in given:
+        if name not in wanted:
+            raise InputError(f"there is no input {name!r}; the inputs are: {', '.join(map(str, specs))}")
+    arrays = {}
+    for name, spec in wanted.items():
+        if name not in given:
+            raise InputError(f"input {name!r} is missing; the inputs are: {', '.join(map(str, specs))}")
+        array = np.asarray(given[name])
+        problem = spec.misfit(array.shape)
+        if problem:
+            raise InputError(f"input {name!r} {problem}: it is {spec}")
+        if not np.can_cast(array.dtype, spec.dtype, casting="same_kind"):
+            raise InputError(f"input {name!r} is {array.dtype}, which does not convert to {spec.dtype}")
+        arrays[name] = np.ascontiguousarray(array, dtype=spec.dtype)
+    return arrays
+
+
+def taken(specs: Sequence[TensorSpec], offered: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Those of the inputs that a component takes: a chain offers what it has."""
+    return {spec.name: offered[spec.name] for spec in specs if spec.name in offered}

@@ -1,0 +1,353 @@
+"""The immutable directory of a finished conversion: artefacts, reference, goldens, manifest.
+
+Everything an engine, a stream or a measurement needs is in it; no model family's code is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
+
+from ops.metal.layout import UpsampleShape
+from runtime.bundle.form import StreamForm
+from runtime.bundle.formats import ENGINES_OF
+from runtime.bundle.mel import MelSettings
+from runtime.bundle.sampler import Sampler
+from runtime.bundle.speaker import SpeakerSettings
+from runtime.bundle.spec import TensorSpec, TimeAxis
+from runtime.bundle.trust import is_ours, vouch_for
+from runtime.bundle.voice import VoiceRecord
+from runtime.errors import VoxportError
+from runtime.machine.checked import Name, PathInside, checked_name
+from runtime.machine.files import read_arrays, read_json
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+GOLDENS = "goldens.npz"
+PLACES = ".places.json"  # behind a component's name: function -> output of an op -> module of the original
+VOICE_GOLDENS = "voice"  # in the place of a component's name
+
+
+class BundleError(VoxportError, ValueError):
+    """A bundle that is missing, incomplete, damaged or of another schema."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CheckpointRecord(_Record):
+    """Where the weights came from. `fallback`: the bundled weights stood in for an unreachable default; `random`: they
+    were drawn."""
+
+    name: str
+    family: str
+    licence: str
+    source: str
+    sha256: str
+    fallback: bool = False
+    random: bool = False
+
+
+class ConversionRecord(_Record):
+    """What was asked for."""
+
+    format: str
+    precision: str
+    upsampler: str
+    mode: str
+    target: str
+
+
+class MixedRecord(_Record):
+    """Of one function in mixed precision: the ops kept in fp32, by their outputs' names, and the module that each comes
+    from. SNR to the same program in float32, on the goldens: `fp16_db`, as the whole in fp16 gives it;
+    `budget_db`, wanted; `reached_db`, by the artefact. What the search took: `conversions` and `simulations`."""
+
+    kept: dict[str, str]
+    ops: int
+    fp16_db: float
+    budget_db: float
+    reached_db: float
+    conversions: int
+    simulations: int
+
+    def __str__(self) -> str:
+        met = "" if self.reached_db >= self.budget_db else " (not reached)"
+        return (
+            f"{len(self.kept)} of {self.ops} ops in fp32: {self.reached_db:.1f} dB to float32, {self.budget_db:.1f} "
+            f"wanted{met}, {self.fp16_db:.1f} in fp16 alone ({self.conversions} conversions, {self.simulations} "
+            "simulations)"
+        )
+
+
+class ComponentRecord(_Record):
+    """One artefact and how to feed it; `computes` names the upstream function, `ops` counts what it is made of.
+    `validated_by`: the artefact that is executed in its place where only a Mac can execute it. `upsampling`: its
+    transposed convolutions in the order in which they run, at the default shape. `sizes`: of the flexible axes, and
+    the functions that take them, without any they are free; `padded`: an input goes to the next larger one, else
+    its rows are dealt out. `reference_size`: of the reference, where its axes are not free. `mixed`: by function;
+    `spared`: tensors that a compressed precision left as they were. `sampler`: how samples are made of its output.
+
+    `inputs` and `outputs` are those of the component; where `stream` is set, the artefact takes a chunk at a time.
+    """
+
+    name: Name
+    artefact: PathInside
+    reference: PathInside
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    computes: str
+    ops: dict[str, int]
+    time: TimeAxis | None = None
+    features: MelSettings | None = None
+    stream: StreamForm | None = None
+    validated_by: PathInside | None = None
+    upsampling: tuple[UpsampleShape, ...] = ()
+    role: str = "vocoder"
+    speaker: SpeakerSettings | None = None
+    sizes: dict[int, str] = {}
+    padded: bool = False
+    reference_size: int = 0
+    mixed: dict[str, MixedRecord] = {}
+    spared: tuple[str, ...] | None = None
+    sampler: Sampler | None = None
+
+    @model_validator(mode="after")
+    def _names_what_it_has(self) -> Self:
+        ranks = {spec.name: len(spec.shape) for spec in (*self.inputs, *self.outputs)}
+        if self.sampler is not None and self.time is not None:
+            ranks.setdefault(self.time.output, 3)  # what is sampled of its output, (1, 1, N)
+        along = [] if self.time is None else [(self.time.input, self.time.input_axis),
+                                              (self.time.output, self.time.output_axis)]  # fmt: skip
+        for name, axis in along:
+            if axis >= ranks.get(name, 0):
+                raise ValueError(f"{self.name} has no tensor {name!r} with an axis {axis}")
+        ports = () if self.stream is None else (*self.stream.inputs, *self.stream.outputs)
+        for port in ports:
+            if port.hi <= port.lo or port.axis >= ranks.get(port.name, 0):
+                raise ValueError(f"{self.name} cannot stream {port.name!r}")
+        if self.stream is not None and not (self.stream.inputs and self.stream.outputs):
+            raise ValueError(f"{self.name} streams nothing")
+        return self
+
+
+class Manifest(_Record):
+    """`files`: sha256 of every file of the bundle but the manifest. `voice`: how its components speak together;
+    `parts`: checkpoints of those that came from another model, by component."""
+
+    schema_version: int = SCHEMA_VERSION
+    name: Name
+    key: str
+    created: str
+    checkpoint: CheckpointRecord
+    conversion: ConversionRecord
+    components: tuple[ComponentRecord, ...]
+    voice: VoiceRecord | None = None
+    parts: dict[str, CheckpointRecord] = {}
+    versions: dict[str, str]
+    git_commit: str | None
+    parameters: int
+    notes: tuple[str, ...] = ()
+    files: dict[str, str]
+
+    @model_validator(mode="after")
+    def _names_what_it_has(self) -> Self:
+        names = [component.name for component in self.components]
+        if not names or len(set(names)) < len(names):
+            raise ValueError("its components have no names of their own")
+        ends = [] if self.voice is None else [self.voice.last]
+        ends += [component.sampler.component for component in self.components if component.sampler]
+        if not set(ends) <= set(names):
+            raise ValueError(f"it has no component {sorted(set(ends) - set(names))[0]!r}")
+        if self.conversion.format not in ENGINES_OF:
+            raise ValueError(f"there is no format {self.conversion.format!r}")
+        return self
+
+    @property
+    def series(self) -> str:
+        """What is compared from night to night: `<checkpoint>-<format>-<precision>-<upsampler>-<mode>`."""
+        how = self.conversion
+        return "-".join((self.checkpoint.name, how.format, how.precision, how.upsampler, how.mode))
+
+
+@dataclass(frozen=True)
+class GoldenCase:
+    """Real inputs of one clip, the fp32 PyTorch outputs for them, and the recording they were made from."""
+
+    clip: str
+    inputs: dict[str, np.ndarray]
+    outputs: dict[str, np.ndarray]
+    recording: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Bundle:
+    path: Path
+    manifest: Manifest
+
+    def component(self, name: str | None = None) -> ComponentRecord:
+        """The named component, or the only one. Raises BundleError."""
+        known = {component.name: component for component in self.manifest.components}
+        if name is None and len(known) == 1:
+            return self.manifest.components[0]
+        if name not in known:
+            raise BundleError(f"{self.path.name}: name one of its components: {', '.join(known)}")
+        return known[name]
+
+    @property
+    def main(self) -> ComponentRecord:
+        """The only component, or the one that ends a voice's chain or is sampled from: what streams and is heard."""
+        sampled = next((component.name for component in self.manifest.components if component.sampler), None)
+        return self.component(self.manifest.voice.last if self.manifest.voice else sampled)
+
+    @property
+    def sound(self) -> MelSettings | None:
+        """Sample rate and features that what it makes is judged in; None where it makes no audio."""
+        return self.manifest.voice.features if self.manifest.voice else self.main.features
+
+    def spoken(self) -> list[GoldenCase]:
+        """The golden cases of a whole voice, end to end: symbols in, audio out."""
+        return read_goldens(self.path / GOLDENS, VOICE_GOLDENS)
+
+    def audio_of(self, case: GoldenCase) -> np.ndarray:
+        """The reference's samples (N,) of a golden case of what makes audio."""
+        time = self.main.time
+        return case.outputs["audio" if time is None else time.output].reshape(-1)
+
+    def artefact(self, component: ComponentRecord) -> Path:
+        return self.path / component.artefact
+
+    def executable(self, component: ComponentRecord) -> Path:
+        """The artefact, or its stand-in where this machine cannot execute it."""
+        if component.validated_by is not None and platform.system() != "Darwin":
+            return self.path / component.validated_by
+        return self.artefact(component)
+
+    def reference(self, component: ComponentRecord) -> Path:
+        return self.path / component.reference
+
+    def goldens(self, component: ComponentRecord) -> list[GoldenCase]:
+        """The component's golden cases, in the order in which they were stored."""
+        return read_goldens(self.path / GOLDENS, component.name)
+
+    @property
+    def measured(self) -> Path:
+        """Where measurements and the report of this bundle lie: beside it, because it never changes."""
+        return self.path.with_name(f"{self.path.name}.measured")
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this machine made it, or a copy of it."""
+        return is_ours((self.path / MANIFEST).read_bytes())
+
+    @property
+    def artefact_bytes(self) -> int:
+        return sum(size_of(self.artefact(component)) for component in self.manifest.components)
+
+
+def read_goldens(path: Path, wanted: str) -> list[GoldenCase]:
+    """The cases of one component, in the order in which they were stored. Raises BundleError for a damaged file."""
+    cases: dict[str, dict[str, dict[str, np.ndarray]]] = {}
+    try:
+        for key, array in read_arrays(path, f"{wanted}/").items():
+            _, clip, kind, tensor = key.split("/")
+            cases.setdefault(checked_name(clip), {}).setdefault(kind, {})[tensor] = array
+        return [
+            GoldenCase(clip, kinds["in"], kinds["out"], kinds.get("recording", {}).get("samples"))
+            for clip, kinds in cases.items()
+        ]
+    except (OSError, KeyError, ValueError) as error:
+        raise BundleError(f"{path} is damaged: {error}") from error
+
+
+def write_goldens(path: Path, cases: Mapping[str, Sequence[GoldenCase]]) -> None:
+    """cases: by component, and `VOICE_GOLDENS` of the whole voice."""
+    arrays: dict[str, np.ndarray] = {}
+    for owner, own in cases.items():
+        for case in own:
+            arrays.update({f"{owner}/{case.clip}/in/{name}": value for name, value in case.inputs.items()})
+            arrays.update({f"{owner}/{case.clip}/out/{name}": value for name, value in case.outputs.items()})
+            if case.recording is not None:
+                arrays[f"{owner}/{case.clip}/recording/samples"] = case.recording
+    np.savez(path, **arrays)  # type: ignore[arg-type]  # its stub takes keywords for options
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """Relative path -> sha256 of every file below `folder`, the manifest excepted."""
+    hashes = {}
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and file != folder / MANIFEST:
+            with file.open("rb") as stream:
+                hashes[file.relative_to(folder).as_posix()] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return hashes
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Completes a bundle, which this machine then knows as its own."""
+    content = (json.dumps(manifest.model_dump(mode="json"), indent=1) + "\n").encode()
+    (folder / MANIFEST).write_bytes(content)
+    vouch_for(content)
+
+
+def open_bundle(path: Path, verify: bool = True) -> Bundle:
+    """The bundle at `path`, every file checked against the manifest.
+
+    Raises BundleError for a bundle that is missing, incomplete, changed, or of an unknown schema, and for one that
+    names or links to what lies outside it.
+    """
+    manifest_path = path / MANIFEST
+    if not manifest_path.is_file():
+        raise BundleError(f"{path} is not a bundle: it has no {MANIFEST}")
+    try:
+        raw: Mapping[str, Any] = read_json(manifest_path)
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{manifest_path} is damaged: {error}") from error
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if version != SCHEMA_VERSION:
+        raise BundleError(f"{manifest_path} has schema {version!r}, this voxport reads schema {SCHEMA_VERSION}")
+    try:
+        manifest = TypeAdapter(Manifest).validate_python(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise BundleError(f"{manifest_path} is damaged: {where}: {first['msg']}") from error
+    _refuse_links(path)
+    if verify:
+        _verify(path, manifest)
+    return Bundle(path, manifest)
+
+
+def _verify(path: Path, manifest: Manifest) -> None:
+    found = file_hashes(path)
+    for name, want in manifest.files.items():
+        if name not in found:
+            raise BundleError(f"{path}: {name} is missing")
+        if found[name] != want:
+            raise BundleError(f"{path}: {name} is not what was converted (sha256 {found[name][:12]}, want {want[:12]})")
+    surplus = sorted(set(found) - set(manifest.files))
+    if surplus:
+        raise BundleError(f"{path}: {surplus[0]} does not belong to the bundle")
+
+
+def _refuse_links(path: Path) -> None:
+    """A link can lead out of the bundle, to what no hash of it was made of; voxport writes none."""
+    for folder, folders, files in os.walk(path):
+        for name in (*folders, *files):
+            if os.path.islink(os.path.join(folder, name)):
+                where = Path(folder, name).relative_to(path)
+                raise BundleError(f"{path}: {where} is a link, which may lead outside: a bundle holds files")
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files below a directory."""
+    return path.stat().st_size if path.is_file() else sum(f.stat().st_size for f in path.rglob("*") if f.is_file())

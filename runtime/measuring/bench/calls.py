@@ -1,0 +1,85 @@
+"""What of a bundle is timed, with which real inputs: chunks of what makes audio, calls of what makes none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from runtime.bundle.spec import TimeAxis
+from runtime.bundle.store import ComponentRecord, GoldenCase
+from runtime.engines import Engine
+from runtime.measuring.bench.closed import Latency, closed_loop
+from runtime.measuring.options import MeasureOptions
+from runtime.playing.sizes import Batched, Padded
+from runtime.playing.stream import StreamingArtefact
+
+_FEWEST_CALLS = 21  # the first is apart
+
+
+@dataclass(frozen=True)
+class CallTiming:
+    """Calls with so many rows, or positions, at once."""
+
+    component: str
+    rows: int
+    calls: int
+    first_call_ms: float
+    p50_ms: float
+    p95_ms: float
+
+
+def chunk_latency(
+    opened: Engine | StreamingArtefact, time_axis: TimeAxis, cases: Sequence[GoldenCase], options: MeasureOptions
+) -> Latency:
+    """Of what makes audio, on the longest of its golden cases."""
+    longest = max(cases, key=lambda case: case.inputs[time_axis.input].shape[time_axis.input_axis]).inputs
+    return closed_loop(
+        opened,
+        time_axis,
+        longest[time_axis.input],
+        options.chunk,
+        seconds=options.bench_seconds,
+        min_chunks=options.bench_min_chunks,
+        threads=options.threads,
+        constants={name: array for name, array in longest.items() if name != time_axis.input},
+    )
+
+
+def time_sizes(
+    opened: Batched | Padded, component: ComponentRecord, cases: Sequence[GoldenCase], seconds: float
+) -> list[CallTiming]:
+    """Of a component alone: each of its sizes, `seconds` altogether."""
+    longest = max((case.inputs for case in cases), key=lambda inputs: len(next(iter(inputs.values()))))
+    sizes = sorted(component.sizes) or [1]
+    return [_timed_calls(opened, component.name, _resized(longest, size), size, seconds / len(sizes)) for size in sizes]
+
+
+def time_part(opened: Batched | Padded, component: str, cases: Sequence[GoldenCase], seconds: float) -> CallTiming:
+    """Of a voice's component: its largest golden case."""
+    longest = max(cases, key=lambda case: sum(array.size for array in case.inputs.values())).inputs
+    length = max(max(array.shape) for array in longest.values())
+    return _timed_calls(opened, component, longest, length, seconds)
+
+
+def _resized(inputs: Mapping[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
+    """The first rows, repeated where there are fewer."""
+    return {name: np.resize(array, (rows, *array.shape[1:])) for name, array in inputs.items()}
+
+
+def _timed_calls(
+    opened: Batched | Padded, component: str, part: Mapping[str, np.ndarray], rows: int, seconds: float
+) -> CallTiming:
+    """Calls one after another with the same inputs."""
+    times: list[float] = []
+    began = time.perf_counter()
+    while len(times) < _FEWEST_CALLS or time.perf_counter() - began < seconds:
+        started = time.perf_counter()
+        opened.run(part)
+        times.append(1e3 * (time.perf_counter() - started))
+    steady = np.array(times[1:])
+    return CallTiming(
+        component, rows, len(steady), times[0], *(float(np.percentile(steady, share)) for share in (50, 95))
+    )

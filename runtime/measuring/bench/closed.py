@@ -1,0 +1,97 @@
+"""Throughput: calls back to back, chunk by chunk on real features. No outlier is dropped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from runtime.bundle.spec import TimeAxis
+from runtime.engines import Engine
+from runtime.measuring.bench.feed import feed
+from runtime.playing.stream import StreamingArtefact
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds per chunk from a saturated loop. rtf = elapsed / audio duration: lower is better, < 1 keeps up.
+
+    `deadline_ms` is the chunk's own duration; a miss is a chunk that took longer. First call and warm-up are not
+    in the percentiles. `samples_ms` holds every timed chunk in order.
+    """
+
+    mode: str
+    chunk_frames: int
+    window_frames: int
+    chunks: int
+    threads: int | None
+    first_call_ms: float
+    warm_up_chunks: int
+    warm_up_max_ms: float
+    p50_ms: float
+    p90_ms: float
+    p95_ms: float
+    p99_ms: float
+    p999_ms: float
+    max_ms: float
+    deadline_ms: float
+    deadline_misses: int
+    rtf: float
+    samples_ms: tuple[float, ...]
+
+
+def closed_loop(
+    opened: Engine | StreamingArtefact,
+    time_axis: TimeAxis,
+    frames: np.ndarray,
+    chunk: int | None = None,
+    mode: str | None = None,
+    seconds: float = 2.0,
+    min_chunks: int = 50,
+    warm_up: int = 10,
+    threads: int | None = None,
+    constants: Mapping[str, np.ndarray] | None = None,
+) -> Latency:
+    """Streams `frames` round and round until `seconds` and `min_chunks` are both reached.
+
+    frames: an utterance in the shape of the component's input. `mode=offline` times whole calls of the default
+    length. Raises StreamError for a mode, chunk or utterance that the artefact cannot stream.
+    """
+    calls = feed(opened, time_axis, frames, chunk, mode, constants)
+
+    def timed() -> float:
+        call = next(calls)
+        started = time.perf_counter()
+        call()
+        return (time.perf_counter() - started) * 1e3
+
+    first = timed()
+    warm = [timed() for _ in range(max(warm_up, calls.settles_in))]
+    samples: list[float] = []
+    began = time.perf_counter()
+    while len(samples) < min_chunks or time.perf_counter() - began < seconds:
+        samples.append(timed())
+    audio_ms = calls.seconds * 1e3
+    p50, p90, p95, p99, p999 = np.percentile(samples, [50, 90, 95, 99, 99.9])
+    return Latency(
+        mode=calls.mode,
+        chunk_frames=calls.chunk,
+        window_frames=calls.window,
+        chunks=len(samples),
+        threads=threads,
+        first_call_ms=first,
+        warm_up_chunks=len(warm),
+        warm_up_max_ms=max(warm, default=0.0),
+        p50_ms=float(p50),
+        p90_ms=float(p90),
+        p95_ms=float(p95),
+        p99_ms=float(p99),
+        p999_ms=float(p999),
+        max_ms=max(samples),
+        deadline_ms=audio_ms,
+        deadline_misses=sum(sample > audio_ms for sample in samples),
+        rtf=sum(samples) / (audio_ms * len(samples)),
+        samples_ms=tuple(samples),
+    )

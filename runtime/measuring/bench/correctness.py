@@ -1,0 +1,169 @@
+"""The gate before any speed: what is timed gives what it should, at seams, ends and in any rhythm of pushes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from runtime.bundle.spec import TimeAxis
+from runtime.bundle.store import ComponentRecord, GoldenCase
+from runtime.engines import Engine
+from runtime.playing.overlap import default_chunk
+from runtime.playing.stream import Stream, StreamingArtefact
+from runtime.playing.synthesis import mode_of, synthesise
+from runtime.speech.metrics import BEST_DB, LengthError, agreement, snr_db
+
+SEAM_SECONDS = 0.005
+# Least SNR against the PyTorch reference for which speed is worth a number; the job's gates are stricter.
+FLOOR_DB = {"fp32": 80.0}
+OTHER_FLOOR_DB = 30.0
+
+
+@dataclass(frozen=True)
+class Correctness:
+    """The worst over the golden clips, against PyTorch.
+
+    `seam_db`: SNR within 5 ms of where two chunks meet, `between_db` elsewhere; `seam_jump`: the largest step of the
+    error at a seam, relative to the clip's level. `repeatable`: a reset stream, a second stream and ragged pushes give
+    the same bits (None for an artefact that does not stream). `problem`: why no speed is measured, or None.
+    """
+
+    mode: str
+    exact: bool
+    length_ok: bool
+    snr_db: float
+    head_db: float
+    tail_db: float
+    seam_db: float
+    between_db: float
+    seam_jump: float
+    repeatable: bool | None
+    floor_db: float
+    problem: str | None
+
+
+def correctness(
+    opened: Engine | StreamingArtefact,
+    record: ComponentRecord,
+    cases: list[GoldenCase],
+    precision: str,
+    chunk: int | None = None,
+    mode: str | None = None,
+) -> Correctness:
+    """Runs every golden clip. Raises StreamError for a mode or chunk that the artefact does not have."""
+    assert record.time is not None and record.features is not None
+    time_axis, mode = record.time, mode_of(opened, mode)
+    exact = not isinstance(opened, StreamingArtefact) or opened.form.exact
+    floor = FLOOR_DB.get(precision, OTHER_FLOOR_DB) if exact else -BEST_DB
+    worst = dict.fromkeys(("snr_db", "head_db", "tail_db", "seam_db", "between_db"), BEST_DB)
+    jump, length_ok, finite = 0.0, True, True
+    for case in cases:
+        frames, reference = case.inputs[time_axis.input], case.outputs[time_axis.output].reshape(-1)
+        if mode == "offline":
+            frames, known = _whole_call(opened, time_axis, frames)
+            reference = reference[:known]
+            output = synthesise(opened, time_axis, frames, mode, chunk).reshape(-1)[:known]
+        else:
+            output = synthesise(opened, time_axis, frames, mode, chunk).reshape(-1)
+        finite = finite and bool(np.isfinite(output).all())
+        try:
+            agreed = agreement(reference, output, record.features)
+        except LengthError:
+            length_ok = False
+            continue
+        seams = _seams(opened, time_axis, len(output), chunk, mode)
+        at_seam, between, step = seam_agreement(reference, output, seams, time_axis.sample_rate)
+        found = (agreed.snr_db, agreed.head_db, agreed.tail_db, at_seam, between)
+        worst = {name: min(value, new) for (name, value), new in zip(worst.items(), found)}
+        jump = max(jump, step)
+    repeatable = None
+    if isinstance(opened, StreamingArtefact):
+        repeatable = _is_repeatable(opened, time_axis, cases[0].inputs[time_axis.input])
+    problem = None
+    if not length_ok:
+        problem = "the output has not as many samples as the reference"
+    elif not finite:
+        problem = "the output holds values that are not finite"
+    elif worst["snr_db"] < floor:
+        problem = f"SNR against PyTorch is {worst['snr_db']:.1f} dB, less than {floor:g} dB"
+    elif repeatable is False:
+        problem = "a reset stream, a second stream or other pushes give other samples"
+    return Correctness(
+        mode=mode,
+        exact=exact,
+        length_ok=length_ok,
+        **worst,
+        seam_jump=jump,
+        repeatable=repeatable,
+        floor_db=floor,
+        problem=problem,
+    )
+
+
+def seam_agreement(
+    reference: np.ndarray, output: np.ndarray, seams: np.ndarray, sample_rate: int
+) -> tuple[float, float, float]:
+    """(SNR near seams, SNR elsewhere, largest step of the error at a seam over the reference's rms).
+
+    reference, output: (N,); seams: the first sample after each, 0 < seam < N. Without seams both SNRs are the whole's.
+    """
+    near = np.zeros(len(reference), bool)
+    reach = round(SEAM_SECONDS * sample_rate)
+    for seam in seams:
+        near[max(seam - reach, 0) : seam + reach] = True
+    if not near.any() or near.all():
+        whole = snr_db(reference, output)
+        at_seam = between = whole
+    else:
+        at_seam, between = snr_db(reference[near], output[near]), snr_db(reference[~near], output[~near])
+    level = float(np.sqrt((reference.astype(np.float64) ** 2).mean()))
+    error = output.astype(np.float64) - reference
+    steps = np.abs(error[seams] - error[seams - 1]) if len(seams) else np.zeros(1)
+    return at_seam, between, float(steps.max() / level) if level > 0 else 0.0
+
+
+def _seams(
+    opened: Engine | StreamingArtefact, time_axis: TimeAxis, length: int, chunk: int | None, mode: str
+) -> np.ndarray:
+    if isinstance(opened, StreamingArtefact):
+        (port, *_) = opened.form.outputs
+        start, step = port.hi % len(port), len(port)
+    elif mode == "offline":
+        return np.zeros(0, np.int64)
+    else:
+        (window,) = (spec for spec in opened.inputs if spec.name == time_axis.input)
+        start, step = 0, (chunk or default_chunk(window, time_axis)) * time_axis.samples_per_frame
+    seams = np.arange(start, length, step)
+    return seams[seams > 0]
+
+
+def _whole_call(opened: Engine | StreamingArtefact, time_axis: TimeAxis, frames: np.ndarray) -> tuple[np.ndarray, int]:
+    """The frames of one call, and how many of its samples depend on no later frame."""
+    assert not isinstance(opened, StreamingArtefact)
+    (window,) = (spec for spec in opened.inputs if spec.name == time_axis.input)
+    total = frames.shape[time_axis.input_axis]
+    count = min(window.default_shape[time_axis.input_axis], total)
+    known = count if count == total else count - time_axis.right
+    return np.take(frames, np.arange(count), time_axis.input_axis), known * time_axis.samples_per_frame
+
+
+def _is_repeatable(opened: StreamingArtefact, time_axis: TimeAxis, frames: np.ndarray) -> bool:
+    """One run in one push against: the same again after a reset, and a second stream in ragged pushes meanwhile."""
+    axis, total = time_axis.input_axis, min(frames.shape[time_axis.input_axis], 12 * opened.form.chunk)
+    frames = np.take(frames, np.arange(total), axis)
+    first, second = Stream(opened), Stream(opened)
+
+    def whole() -> np.ndarray:
+        pieces = [first.push({time_axis.input: frames})[time_axis.output], first.flush()[time_axis.output]]
+        return np.concatenate(pieces, time_axis.output_axis)
+
+    once = whole()
+    first.reset()
+    cuts = np.cumsum(np.random.default_rng(0).integers(0, 2 * opened.form.chunk, total))
+    parts = np.split(frames, cuts[cuts < total], axis)
+    ragged = [second.push({time_axis.input: part})[time_axis.output] for part in parts[: len(parts) // 2]]
+    again = whole()
+    ragged += [second.push({time_axis.input: part})[time_axis.output] for part in parts[len(parts) // 2 :]]
+    ragged.append(second.flush()[time_axis.output])
+    return np.array_equal(once, again) and np.array_equal(once, np.concatenate(ragged, time_axis.output_axis))

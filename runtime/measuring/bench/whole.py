@@ -1,0 +1,278 @@
+"""`python -m runtime bench`: a bundle's speed on this machine, in the order in which it can be believed.
+
+Correctness first: without it no other number. Then throughput (calls back to back), latency (on a schedule, as audio
+comes), the delay budget with what structure alone costs, memory, silence, and what a stall and busy cores do. Every
+process is fresh where several are asked for, because a first call, a load and a layout of memory happen once in each.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from runtime.bundle.store import BundleError, open_bundle
+from runtime.machine.child import output_of
+from runtime.machine.files import write_json
+from runtime.machine.versions import tool_versions
+from runtime.measuring.bench.budget import Budget, budget
+from runtime.measuring.bench.closed import Latency, closed_loop
+from runtime.measuring.bench.correctness import Correctness, correctness
+from runtime.measuring.bench.feed import Feed, feed
+from runtime.measuring.bench.paced import Paced, Stall, paced_latencies, recovery, summarised
+from runtime.measuring.bench.strain import Resources, Silence, busy_cores, resources, silence
+from runtime.playing.stream import StreamingArtefact
+from runtime.playing.synthesis import open_artefact
+
+SCHEMA_VERSION = 1
+STALL_SECONDS = 0.5
+RTF_TARGET, CHUNK_TARGET_MS = 0.2, 30.0
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """`seconds`, `min_chunks`: of the closed loop; `paced_seconds`, `paced_chunks`: of the paced one, 0 leaves it out;
+    `growth_chunks`: over which memory is watched; `block`, `device_rate`: of the device that the budget is for."""
+
+    engine: str = "auto"
+    chunk: int | None = None
+    mode: str | None = None
+    threads: int | None = None
+    compute_unit: str | None = None
+    seconds: float = 5.0
+    min_chunks: int = 100
+    paced_seconds: float = 10.0
+    paced_chunks: int = 0
+    growth_chunks: int = 500
+    strain: bool = True
+    processes: int = 1
+    block: int = 256
+    device_rate: int = 48000
+
+
+@dataclass(frozen=True)
+class Target:
+    """A limit that a person set, and whether this run met it. A run elsewhere than on an M3 Max says nothing of one,
+    except where structure alone is too slow."""
+
+    name: str
+    value: float
+    limit: float
+    verdict: str
+
+
+@dataclass(frozen=True)
+class OneProcess:
+    """What one fresh process measured."""
+
+    load_s: float
+    correctness: Correctness
+    closed: Latency | None = None
+    paced: Paced | None = None
+    budget: Budget | None = None
+    resources: Resources | None = None
+    silence: Silence | None = None
+    stall: Stall | None = None
+    under_load: Paced | None = None
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Over the processes."""
+
+    median: float
+    least: float
+    most: float
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """What `python -m runtime bench --out FILE.json` writes and `python -m reports bench FILE.json` reads."""
+
+    schema_version: int
+    bundle: str
+    bundle_key: str
+    component: str
+    engine: str
+    device: str
+    system: str
+    cores: int
+    load_average: float | None
+    created: str
+    versions: dict[str, str]
+    options: BenchOptions
+    processes: tuple[OneProcess, ...]
+    spread: dict[str, Spread] = field(default_factory=dict)
+    targets: tuple[Target, ...] = ()
+
+    @property
+    def problem(self) -> str | None:
+        """Why there is no speed, or None."""
+        return next((one.correctness.problem for one in self.processes if one.correctness.problem), None)
+
+
+def bench_bundle(path: Path, options: BenchOptions, tell: Callable[[str], None] = lambda _: None) -> BenchReport:
+    """`tell` hears what is under way. Raises what opening the bundle raises, and StreamError for options that its
+    artefact cannot follow."""
+    bundle = open_bundle(path)
+    record = bundle.main
+    if record.time is None or record.features is None:
+        raise BundleError(f"{path.name}: component {record.name} is no vocoder, which is all that is benched")
+    load_average = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    if options.processes == 1:
+        one, engine, device = _measure(path, options, tell)
+        found = [one]
+    else:
+        found = []
+        for index in range(options.processes):
+            tell(f"process {index + 1} of {options.processes}")
+            report = _in_another_process(path, options)
+            found += report.processes
+            engine, device = report.engine, report.device
+            if report.problem:
+                break
+    return BenchReport(
+        schema_version=SCHEMA_VERSION,
+        bundle=bundle.manifest.name,
+        bundle_key=bundle.manifest.key,
+        component=record.name,
+        engine=engine,
+        device=device,
+        system=f"{platform.system()} {platform.machine()}",
+        cores=os.cpu_count() or 1,
+        load_average=load_average,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        versions=tool_versions(),
+        options=options,
+        processes=tuple(found),
+        spread=_spread(found),
+        targets=targets(found, device),
+    )
+
+
+def write_bench(path: Path, report: BenchReport) -> None:
+    write_json(path, dataclasses.asdict(report))
+
+
+def read_bench(path: Path) -> BenchReport:
+    """Raises BundleError for a file that is no bench of this schema."""
+    try:
+        return TypeAdapter(BenchReport).validate_json(path.read_text())
+    except (OSError, ValidationError, UnicodeDecodeError) as error:
+        raise BundleError(f"{path} is no bench that this voxport reads: {error}") from error
+
+
+def _measure(path: Path, options: BenchOptions, tell: Callable[[str], None]) -> tuple[OneProcess, str, str]:
+    bundle = open_bundle(path)
+    record = bundle.main
+    assert record.time is not None and record.features is not None
+    time_axis, features = record.time, record.features
+    started = time.perf_counter()
+    opened = open_artefact(path, options.engine, None, options.threads, options.compute_unit)
+    load_s = time.perf_counter() - started
+    engine = opened.edge if isinstance(opened, StreamingArtefact) else opened
+    who = engine.name, engine.device
+    cases = bundle.goldens(record)
+    tell("correctness")
+    precision = bundle.manifest.conversion.precision
+    checked = correctness(opened, record, cases, precision, options.chunk, options.mode)
+    if checked.problem:
+        return OneProcess(load_s, checked), *who
+    frames = np.concatenate([case.inputs[time_axis.input] for case in cases], time_axis.input_axis)
+
+    def calls() -> Feed:
+        return feed(opened, time_axis, frames, options.chunk, options.mode)
+
+    tell(f"throughput, {options.seconds:g} s")
+    closed = closed_loop(
+        opened,
+        time_axis,
+        frames,
+        options.chunk,
+        options.mode,
+        options.seconds,
+        options.min_chunks,
+        threads=options.threads,
+    )
+    first = calls()
+    period, warm_up = first.seconds, first.settles_in + 10
+    count = max(round(options.paced_seconds / period), options.paced_chunks)
+    paced = under_load = stall = quiet = None
+    if count:
+        tell(f"latency on a schedule, {count * period:.0f} s")
+        paced = summarised(paced_latencies(first, period, count, warm_up), period)
+    if count and options.strain:
+        short = max(min(count, round(5 / period)), 8)
+        tell(f"a stall of {STALL_SECONDS:g} s")
+        at = short // 2
+        late = paced_latencies(calls(), period, 2 * short, warm_up, stall=(at, STALL_SECONDS))
+        stall = recovery(late, period, at, STALL_SECONDS)
+        tell(f"busy cores, {short * period:.0f} s")
+        with busy_cores():
+            under_load = summarised(paced_latencies(calls(), period, short, warm_up), period)
+    if options.strain:
+        tell("speech, silence, speech")
+        quiet = silence(opened, time_axis, features, frames, options.chunk, options.mode)
+    used = None
+    if options.growth_chunks:
+        tell(f"memory over {options.growth_chunks} chunks")
+        used = resources(calls(), options.growth_chunks)
+    lookahead = opened.form.lookahead if isinstance(opened, StreamingArtefact) else time_axis.right
+    slow = paced.p99_ms if paced is not None else closed.p99_ms
+    spent = budget(features, closed.chunk_frames, lookahead, slow, options.block, options.device_rate)
+    return OneProcess(load_s, checked, closed, paced, spent, used, quiet, stall, under_load), *who
+
+
+def _in_another_process(path: Path, options: BenchOptions) -> BenchReport:
+    asked = dataclasses.asdict(dataclasses.replace(options, processes=1))
+    command = [sys.executable, "-m", "runtime.measuring.bench.whole", str(path), json.dumps(asked)]
+    return TypeAdapter(BenchReport).validate_json(output_of(command, "a bench process"))
+
+
+def _spread(found: list[OneProcess]) -> dict[str, Spread]:
+    values: dict[str, list[float]] = {"load_s": [one.load_s for one in found]}
+    for one in found:
+        if one.closed is not None:
+            for name in ("first_call_ms", "p50_ms", "p99_ms", "rtf"):
+                values.setdefault(f"closed_{name}", []).append(getattr(one.closed, name))
+        if one.paced is not None:
+            for name in ("p50_ms", "p99_ms", "max_ms", "jitter_ms"):
+                values.setdefault(f"paced_{name}", []).append(getattr(one.paced, name))
+    return {name: Spread(float(np.median(row)), min(row), max(row)) for name, row in values.items()}
+
+
+def targets(found: list[OneProcess], device: str) -> tuple[Target, ...]:
+    """By the worst process; nothing where one was not timed."""
+    timed = [(one.closed, one.paced, one.budget) for one in found]
+    if not timed or any(closed is None or spent is None for closed, _, spent in timed):
+        return ()
+
+    def judged(name: str, value: float, limit: float) -> Target:
+        verdict = ("met" if value < limit else "missed") if "M3 Max" in device else "not judged: this is no M3 Max"
+        return Target(name, value, limit, verdict)
+
+    rtf = max(closed.rtf for closed, _, _ in timed if closed)
+    p99 = max(paced.p99_ms if paced else closed.p99_ms for closed, paced, _ in timed if closed)
+    deadline = min(closed.deadline_ms for closed, _, _ in timed if closed)
+    spent = max((spent for _, _, spent in timed if spent), key=lambda item: item.total_ms)
+    trip = judged("round trip ms", spent.total_ms, spent.target_ms)
+    if spent.verdict.startswith("not"):
+        trip = dataclasses.replace(trip, verdict=spent.verdict)
+    return (judged("RTF", rtf, RTF_TARGET), judged("p99 per chunk ms", p99, min(CHUNK_TARGET_MS, deadline)), trip)
+
+
+if __name__ == "__main__":
+    from runtime.machine.files import as_json
+
+    asked = BenchOptions(**json.loads(sys.argv[2]))
+    print(json.dumps(as_json(dataclasses.asdict(bench_bundle(Path(sys.argv[1]), asked)))))

@@ -1,0 +1,417 @@
+"""A measurement: one engine on one device run on one bundle. Quality against the goldens, RTF, latency, gates."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import TypeAdapter, ValidationError
+
+from runtime.bundle.formats import ENGINES_OF
+from runtime.bundle.store import Bundle, BundleError, GoldenCase
+from runtime.bundle.trust import trust_references
+from runtime.engines import ENGINES, UNTIMED, Engine, cpu_name, device_slug
+from runtime.errors import EngineError
+from runtime.machine.checked import Name
+from runtime.machine.files import write_array, write_json
+from runtime.machine.versions import tool_versions
+from runtime.measuring.bench.calls import CallTiming, chunk_latency, time_part, time_sizes
+from runtime.measuring.bench.closed import Latency
+from runtime.measuring.options import MeasureOptions
+from runtime.playing.chains import Request
+from runtime.playing.sizes import Batched, Padded, open_sized
+from runtime.playing.speak import Voice, sampled_by
+from runtime.playing.stream import StreamingArtefact
+from runtime.playing.synthesis import mode_of, open_artefact, synthesise
+from runtime.speech.metrics import Agreement, agreement, log_mel_l1, snr_db, stoi
+from runtime.speech.speaker import cosine
+
+SCHEMA_VERSION = 1
+
+# Made to be right, not fast: a measurement does not time them (`python -m runtime bench --engine mil` does).
+AUDIT = "audit.json"  # beside a bundle, where what rounding costs was audited
+
+
+@dataclass(frozen=True)
+class ClipResult:
+    """One golden clip. `*_recording`: against the human recording; `reference_*`: PyTorch's own score there."""
+
+    clip: Name
+    seconds: float
+    length_ok: bool
+    agreement: Agreement
+    log_mel_l1_recording: float | None
+    stoi_recording: float | None
+    reference_log_mel_l1_recording: float | None
+    reference_stoi_recording: float | None
+
+
+@dataclass(frozen=True)
+class RowsResult:
+    """One golden case of a component that makes no audio, or of a voice's component on the reference's own inputs:
+    `rows` of its output at once.
+
+    `cosine`: the least of any row, of the angle to the reference.
+    """
+
+    component: str
+    case: str
+    output: str
+    rows: int
+    shape_ok: bool
+    snr_db: float
+    cosine: float
+
+
+@dataclass(frozen=True)
+class SpokenResult:
+    """One golden sentence through a whole voice. `durations_off`: symbols that last another number of frames than the
+    reference gives them. Seconds until its first audio and its last, of calls one after another; none where the engine
+    is not timed."""
+
+    case: str
+    symbols: int
+    seconds: float
+    durations_off: int
+    first_audio_s: float | None
+    elapsed_s: float | None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Everything one engine gave on one bundle; a JSON file beside the bundle and one MLflow run.
+
+    `clips` of what makes audio, end to end; `rows` and `calls` of each component that makes none; `spoken` of a voice.
+    """
+
+    schema_version: int
+    key: str
+    bundle: str
+    bundle_key: str
+    component: str
+    engine: str
+    device: str
+    system: str
+    compute_unit: str
+    mode: str
+    chunk_frames: int | None
+    created: str
+    versions: dict[str, str]
+    load_s: float
+    quality_s: float
+    clips: tuple[ClipResult, ...]
+    latency: Latency | None
+    rows: tuple[RowsResult, ...] = ()
+    calls: tuple[CallTiming, ...] = ()
+    spoken: tuple[SpokenResult, ...] = ()
+
+    @property
+    def worst(self) -> ClipResult:
+        return min(self.clips, key=lambda clip: clip.agreement.snr_db)
+
+
+def measure(bundle: Bundle, engine_name: str, options: MeasureOptions, keep_audio: Path | None = None) -> Measurement:
+    """Runs the bundle's goldens through one engine. `keep_audio`: a folder for the outputs, one `.npy` a clip.
+
+    Raises what the engine raises. A clip whose output has the wrong length is recorded as such, not raised.
+    """
+    if options.trust_reference:
+        trust_references()
+    if bundle.manifest.voice is not None:
+        return _measure_voice(bundle, engine_name, options, keep_audio)
+    component = bundle.main
+    if component.role != "vocoder":
+        return _measure_rows(bundle, engine_name, options)
+    time_axis = component.time
+    if time_axis is None or component.features is None:
+        raise BundleError(f"{bundle.path.name}: component {component.name} is called a vocoder and has no mel or time")
+    cases = bundle.goldens(component)
+    started = time.perf_counter()
+    opened = open_artefact(bundle.path, engine_name, component.name, options.threads, options.compute_unit)
+    engine = opened.edge if isinstance(opened, StreamingArtefact) else opened
+    loaded = time.perf_counter()
+    clips = []
+    for case in cases:
+        frames = case.inputs[time_axis.input]
+        samples = synthesise(opened, time_axis, frames, chunk=options.chunk)
+        output = np.moveaxis(samples, time_axis.output_axis, -1).reshape(-1)
+        clips.append(_clip_result(bundle, case, output, engine.name, keep_audio))
+    is_timed = options.bench_seconds > 0 and engine.name not in UNTIMED
+    rows, calls = _other_results(bundle, engine_name, options, is_timed, [component.name])
+    finished = time.perf_counter()
+    timing = chunk_latency(opened, time_axis, cases, options) if is_timed else None
+    times = _Timing(started, loaded, finished)
+    return _measurement(
+        bundle, engine_name, options, engine, mode_of(opened), chunk_of(opened, options), times, clips=tuple(clips),
+        latency=timing, rows=tuple(rows), calls=tuple(calls),
+    )  # fmt: skip
+
+
+def _other_results(
+    bundle: Bundle, engine_name: str, options: MeasureOptions, is_timed: bool, done: Sequence[str]
+) -> tuple[list[RowsResult], list[CallTiming]]:
+    """Of the components that are not `done`, on the reference's own inputs: at each of their sizes."""
+    rows: list[RowsResult] = []
+    calls: list[CallTiming] = []
+    for component in bundle.manifest.components:
+        if component.name in done:
+            continue
+        opened = open_sized(bundle.path, engine_name, component.name, options.threads, options.compute_unit)
+        cases = bundle.goldens(component)
+        rows += _rows_results(opened, component.name, cases)
+        if is_timed:
+            calls += time_sizes(opened, component, cases, options.bench_seconds)
+    return rows, calls
+
+
+@dataclass(frozen=True)
+class _Timing:
+    """Moments: when it began, was loaded, and had run the goldens."""
+
+    started: float
+    loaded: float
+    finished: float
+
+
+def chunk_of(opened: Engine | StreamingArtefact, options: MeasureOptions) -> int | None:
+    return opened.form.chunk if isinstance(opened, StreamingArtefact) else options.chunk
+
+
+def _measurement(
+    bundle: Bundle,
+    engine_name: str,
+    options: MeasureOptions,
+    engine: Engine,
+    mode: str,
+    chunk: int | None,
+    times: _Timing,
+    clips: tuple[ClipResult, ...] = (),
+    latency: Latency | None = None,
+    rows: tuple[RowsResult, ...] = (),
+    calls: tuple[CallTiming, ...] = (),
+    spoken: tuple[SpokenResult, ...] = (),
+) -> Measurement:
+    """What was found, with everything that it depends on."""
+    return Measurement(
+        schema_version=SCHEMA_VERSION,
+        key=measurement_key(bundle, engine_name, options),
+        bundle=bundle.path.name,
+        bundle_key=bundle.manifest.key,
+        component=bundle.main.name,
+        engine=engine.name,
+        device=engine.device,
+        system=f"{platform.system()} {platform.machine()}",
+        compute_unit=getattr(engine, "compute_unit", "cpu"),
+        mode=mode,
+        chunk_frames=chunk,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        versions=tool_versions(),
+        load_s=times.loaded - times.started,
+        quality_s=times.finished - times.loaded,
+        clips=clips,
+        latency=latency,
+        rows=rows,
+        calls=calls,
+        spoken=spoken,
+    )
+
+
+def _measure_rows(bundle: Bundle, engine_name: str, options: MeasureOptions) -> Measurement:
+    """Of a component that makes no audio."""
+    component = bundle.main
+    started = time.perf_counter()
+    opened = open_sized(bundle.path, engine_name, component.name, options.threads, options.compute_unit)
+    loaded = time.perf_counter()
+    cases = bundle.goldens(component)
+    results = _rows_results(opened, component.name, cases)
+    finished = time.perf_counter()
+    timings: list[CallTiming] = []
+    if options.bench_seconds > 0 and opened.name not in UNTIMED:
+        timings = time_sizes(opened, component, cases, options.bench_seconds)
+    times = _Timing(started, loaded, finished)
+    return _measurement(
+        bundle, engine_name, options, opened.one, "offline", None, times, rows=tuple(results), calls=tuple(timings)
+    )
+
+
+def _measure_voice(bundle: Bundle, engine_name: str, options: MeasureOptions, keep_audio: Path | None) -> Measurement:
+    """Each component on the reference's own inputs, then the chain: with the reference's durations, so that samples
+    can be compared, and with its own, to see which differ and how long it takes."""
+    started = time.perf_counter()
+    voice = Voice(bundle.path, engine_name, options.threads, options.compute_unit)
+    opened = voice.last.edge if isinstance(voice.last, StreamingArtefact) else voice.last
+    loaded = time.perf_counter()
+    rows: list[RowsResult] = []
+    calls: list[CallTiming] = []
+    is_timed = options.bench_seconds > 0 and opened.name not in UNTIMED
+    last = bundle.main
+    rows += _last_rows(voice, bundle.goldens(last))
+    for name, part in voice.parts.items():
+        cases = bundle.goldens(bundle.component(name))
+        rows += _rows_results(part, name, cases)
+        if is_timed:
+            calls.append(time_part(part, name, cases, options.bench_seconds / len(voice.parts)))
+    other_rows, other_calls = _other_results(bundle, engine_name, options, is_timed, [last.name, *voice.parts])
+    rows, calls = rows + other_rows, calls + other_calls
+    clips, spoken = [], []
+    for case in bundle.spoken():
+        request = request_of(case)
+        aligned = voice.utterance(dataclasses.replace(request, durations=case.outputs["durations"]))
+        if sampled_by(bundle) is not None:  # goldens of the beginning
+            count = case.outputs["audio"].size // voice.time.samples_per_frame
+            aligned = dataclasses.replace(aligned, frames=np.ascontiguousarray(aligned.frames[..., :count]))
+        clips.append(_clip_result(bundle, case, voice.audio(aligned), opened.name, keep_audio))
+        spoken.append(_spoken_result(voice, case, request, is_timed))
+    finished = time.perf_counter()
+    timing = chunk_latency(voice.last, voice.time, bundle.goldens(last), options) if is_timed else None
+    times = _Timing(started, loaded, finished)
+    return _measurement(
+        bundle, engine_name, options, opened, mode_of(voice.last), chunk_of(voice.last, options), times,
+        clips=tuple(clips), latency=timing, rows=tuple(rows), calls=tuple(calls), spoken=tuple(spoken),
+    )  # fmt: skip
+
+
+def _last_rows(voice: Voice, cases: Sequence[GoldenCase]) -> list[RowsResult]:
+    """Of what makes the audio, on the reference's own frames."""
+    results = []
+    for case in cases:
+        frames = case.inputs[voice.time.input]
+        constants = {name: array for name, array in case.inputs.items() if name != voice.time.input}
+        made = synthesise(voice.last, voice.time, frames, constants=constants)
+        results.append(
+            _rows_result(voice.record.last, case.clip, voice.time.output, case.outputs[voice.time.output], made)
+        )
+    return results
+
+
+def request_of(case: GoldenCase) -> Request:
+    """What a golden sentence asks a voice for."""
+    inputs = case.inputs
+    return Request(
+        ids=inputs["ids"], seed=int(inputs["seed"]), speaker=inputs.get("speaker"), language=inputs.get("language")
+    )
+
+
+def _spoken_result(voice: Voice, case: GoldenCase, request: Request, is_timed: bool) -> SpokenResult:
+    started = time.perf_counter()
+    utterance = voice.utterance(request)
+    first = None
+    if is_timed:
+        for piece in voice.pieces(utterance):
+            if first is None and len(piece):
+                first = time.perf_counter() - started
+    elapsed = time.perf_counter() - started
+    wanted = case.outputs["durations"]
+    off = int((utterance.durations != wanted).sum()) if utterance.durations.shape == wanted.shape else len(wanted)
+    seconds = int(utterance.durations.sum()) * voice.record.samples_per_frame / voice.record.sample_rate
+    return SpokenResult(case.clip, len(request.ids), seconds, off, first, elapsed if is_timed else None)
+
+
+def _rows_results(opened: Batched | Padded, component: str, cases: Sequence[GoldenCase]) -> list[RowsResult]:
+    results = []
+    for case in cases:
+        outputs = opened.run(case.inputs)
+        for name, reference in case.outputs.items():
+            results.append(_rows_result(component, case.clip, name, reference, outputs[name]))
+    return results
+
+
+def _rows_result(component: str, case: str, name: str, reference: np.ndarray, output: np.ndarray) -> RowsResult:
+    if output.shape != reference.shape:
+        return RowsResult(component, case, name, len(reference), False, float("nan"), float("nan"))
+    least = min(cosine(one.ravel(), other.ravel()) for one, other in zip(reference, output))
+    return RowsResult(component, case, name, len(reference), True, snr_db(reference.ravel(), output.ravel()), least)
+
+
+def _clip_result(
+    bundle: Bundle, case: GoldenCase, output: np.ndarray, engine: str, keep_audio: Path | None
+) -> ClipResult:
+    """output (N,). `keep_audio`: a folder where it is kept as `<engine>-<clip>.npy`."""
+    features, reference = bundle.sound, bundle.audio_of(case)
+    assert features is not None
+    rate = features.sample_rate
+    if keep_audio is not None:
+        keep_audio.mkdir(parents=True, exist_ok=True)
+        write_array(keep_audio / f"{engine}-{case.clip}.npy", output)
+    length_ok = len(output) == len(reference)
+    common = min(len(output), len(reference))
+    reference, output = reference[:common], output[:common]
+    human: list[float | None] = [None] * 4
+    if case.recording is not None:
+        spoken = min(common, len(case.recording))
+        recording = case.recording[:spoken]
+        human = [
+            log_mel_l1(recording, output[:spoken], features),
+            stoi(recording, output[:spoken], rate),
+            log_mel_l1(recording, reference[:spoken], features),
+            stoi(recording, reference[:spoken], rate),
+        ]
+    return ClipResult(case.clip, len(reference) / rate, length_ok, agreement(reference, output, features), *human)
+
+
+def engine_names(asked: Sequence[str], artefact_format: str) -> list[str]:
+    """`auto`: every engine that can execute the format on this machine, the judging one first.
+
+    Raises EngineError for a name that is none, or an engine that does not execute the format.
+    """
+    own = ENGINES_OF[artefact_format]
+    core_ml = ("coreml",) if artefact_format in ("mlprogram", "neuralnetwork") else ()
+    names: list[str] = []
+    for name in asked:
+        if name != "auto" and name not in ENGINES:
+            raise EngineError(f"there is no engine {name!r}; there is: auto, {', '.join(sorted(ENGINES))}")
+        if name not in ("auto", *own, *core_ml, "torch"):
+            raise EngineError(f"engine {name} does not execute format {artefact_format}; it takes: {', '.join(own)}")
+        if name != "auto":
+            names.append(name)
+        else:
+            names += [*own, *(core_ml if platform.system() == "Darwin" else ())]
+    return list(dict.fromkeys(names))
+
+
+def engines_for(asked: Sequence[str], bundle: Bundle) -> list[str]:
+    """As `engine_names`, `auto` without ONNX Runtime where a program has loops, which are not lowered to ONNX."""
+    artefact_format = bundle.manifest.conversion.format
+    names = engine_names(asked, artefact_format)
+    loops = any("while_loop" in component.ops for component in bundle.manifest.components)
+    is_left_out = artefact_format == "mlprogram" and loops and "onnx" not in asked
+    return [name for name in names if name != "onnx" or not is_left_out]
+
+
+def measurement_key(bundle: Bundle, engine: str, options: MeasureOptions) -> str:
+    """sha256 of bundle, engine, options, tool versions and the sources that measure."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parents[1].rglob("*.py")):
+        digest.update(file.read_bytes())
+    asked = {**dataclasses.asdict(options), "engines": engine}
+    del asked["trust_reference"]  # whether it is executed, not what comes of it
+    parts = [bundle.manifest.key, cpu_name(), asked, tool_versions(), digest.hexdigest()]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def measurement_path(bundle: Bundle, engine: str, chunk: int | None) -> Path:
+    """One file per engine, mode, chunk and device, beside the bundle."""
+    form = bundle.main.stream
+    mode, chunk = ("overlap", chunk) if form is None or engine == "torch" else (form.mode, form.chunk)
+    chunked = "" if chunk is None else f"-chunk{chunk}"
+    return bundle.measured / f"{engine}-{mode}{chunked}-{device_slug(cpu_name())}.json"
+
+
+def write_measurement(path: Path, measurement: Measurement) -> None:
+    write_json(path, dataclasses.asdict(measurement))
+
+
+def read_measurement(path: Path) -> Measurement:
+    """Raises BundleError for a file that is no measurement of this schema."""
+    try:
+        return TypeAdapter(Measurement).validate_json(path.read_text())
+    except (OSError, ValidationError) as error:
+        raise BundleError(f"{path} is no measurement that this voxport reads: {error}") from error

@@ -1,0 +1,64 @@
+"""A speaker's embedding from a recording, through a bundle's encoder."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from runtime.bundle.store import BundleError, open_bundle
+from runtime.playing.sizes import open_sized
+from runtime.speech.recordings import audio_blocks
+from runtime.speech.speaker import Read, utterance_embedding, windows
+
+_BATCH = 64  # windows that the encoder takes at once: of half a minute of speech and more
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """`vector` (D,) of length 1; `partials`: windows that it is the mean of; seconds of features and of the encoder."""
+
+    vector: np.ndarray
+    partials: int
+    features_s: float
+    encoder_s: float
+
+
+class SpeakerEmbedder:
+    """Of a bundle that is one, or of a voice that has one. Arguments and errors as `voxport.load`; BundleError for a
+    bundle without a speaker encoder."""
+
+    def __init__(
+        self, path: Path, engine: str = "auto", threads: int | None = None, compute_unit: str | None = None
+    ) -> None:
+        bundle = open_bundle(path, verify=False)
+        records = [record for record in bundle.manifest.components if record.role == "speaker_encoder"]
+        if len(records) != 1 or records[0].speaker is None:
+            raise BundleError(f"{path.name} has no speaker encoder: convert one with model=ge2e")
+        self.record, self.settings = records[0], records[0].speaker
+        self.encoder = open_sized(path, engine, self.record.name, threads, compute_unit)
+
+    def embed(self, samples: np.ndarray) -> Embedded:
+        """samples (N,) at the settings' sample rate. Raises AudioError for audio without speech."""
+        return self._embedded(lambda: (samples,))
+
+    def embed_file(self, path: Path) -> Embedded:
+        """Any file that libsndfile reads, at any rate and of any length: it is read anew for its level, and never held.
+
+        Raises AudioError.
+        """
+        return self._embedded(lambda: audio_blocks(path, self.settings.sample_rate))
+
+    def _embedded(self, read: Read) -> Embedded:
+        started, encoder_s, total, count = time.perf_counter(), 0.0, np.zeros(1), 0
+        remaining = windows(read, self.settings)
+        while batch := list(itertools.islice(remaining, _BATCH)):
+            called = time.perf_counter()
+            rows = self.encoder.run({self.record.inputs[0].name: np.stack(batch)})[self.record.outputs[0].name]
+            encoder_s += time.perf_counter() - called
+            total, count = total + rows.sum(axis=0, dtype=np.float64), count + len(rows)
+        vector = utterance_embedding((total / count)[None]).astype(np.float32)
+        return Embedded(vector, count, time.perf_counter() - started - encoder_s, encoder_s)

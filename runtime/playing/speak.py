@@ -1,0 +1,199 @@
+"""A bundle that speaks: symbols or text in, audio out, the end of the chain streamed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from runtime.bundle.mel import MelSettings, require_same_spectrum
+from runtime.bundle.spec import Dim, InputError, taken
+from runtime.bundle.store import MANIFEST, Bundle, BundleError, open_bundle
+from runtime.bundle.voice import VOICE_TABLES, VoiceRecord
+from runtime.errors import TextError
+from runtime.machine.files import read_arrays
+from runtime.playing.chains import Request, Utterance, utter
+from runtime.playing.sizes import open_sized
+from runtime.playing.stream import StreamingArtefact
+from runtime.playing.synthesis import mode_of, open_artefact, pieces
+from runtime.speech.text import Reading, halves, read, sentences
+
+SENTENCE_PAUSE = 0.2  # seconds of silence between sentences, as Piper leaves
+
+
+def newest_voice(folder: Path) -> Path:
+    """Of the bundles in a folder the one that speaks and was converted last.
+
+    Raises BundleError where none speaks.
+    """
+    found: list[tuple[str, Path]] = []
+    for manifest in folder.glob(f"*/{MANIFEST}"):
+        with suppress(BundleError):
+            bundle = open_bundle(manifest.parent, verify=False)
+            if bundle.manifest.voice is not None:
+                found.append((bundle.manifest.created, bundle.path))
+    if not found:
+        raise BundleError(
+            f"{folder}/ holds no voice: `python -m convert model=fastspeech2` makes one, --voice names one"
+        )
+    return max(found)[1]
+
+
+class Voice:
+    """A voice speaks with every component opened in one engine.
+
+    `vocoder`: a bundle whose vocoder plays the mel instead of the voice's own; `mode`: `fold` where that samples
+    (runtime/playing/synthesis.py). Other arguments and errors as `voxport.load`; BundleError for a bundle that does not
+    speak, AudioError for a vocoder of another mel, StreamError for a mode that it lacks.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        engine: str = "auto",
+        threads: int | None = None,
+        compute_unit: str | None = None,
+        vocoder: Path | None = None,
+        mode: str | None = None,
+    ) -> None:
+        self.bundle = open_bundle(path)
+        record = self.bundle.manifest.voice
+        if record is None:
+            raise BundleError(f"{path.name} does not speak: convert a voice, such as model=vits")
+        self.record: VoiceRecord = record
+        self.parts = {
+            component.name: open_sized(path, engine, component.name, threads, compute_unit)
+            for component in self.bundle.manifest.components
+            if component.name not in (record.last, record.speaker_encoder, sampled_by(self.bundle))
+        }
+        playing = self.bundle
+        if vocoder is not None:
+            if record.acoustic is None:
+                raise BundleError(f"{path.name} makes audio by itself: leave out --vocoder")
+            playing = open_bundle(vocoder)
+            self.record = _played_by(playing, record, record.acoustic)
+        self.last = open_artefact(playing.path, engine, playing.main.name, threads, compute_unit)
+        self.mode = mode_of(self.last, mode)
+        axis = playing.main.time
+        if axis is None:
+            raise BundleError(f"{playing.path.name}: its component {playing.main.name} has no time")
+        self.time = axis
+        self.tables = read_tables(self.bundle)
+
+    @property
+    def engine(self) -> str:
+        opened = self.last.edge if isinstance(self.last, StreamingArtefact) else self.last
+        return f"{opened.name} on {opened.device}"
+
+    def run(self, component: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return self.parts[component].run(taken(self.bundle.component(component).inputs, inputs))
+
+    def utterance(self, request: Request) -> Utterance:
+        """Everything but the last component. Raises InputError for what is too long, TextError for what it cannot
+        say."""
+        return utter(self.record, self.run, request)
+
+    def pieces(self, utterance: Utterance) -> Iterator[np.ndarray]:
+        """Samples (n,), as they become ready."""
+        frames = self._long_enough(utterance.frames)
+        left = utterance.frames.shape[self.time.input_axis] * self.time.samples_per_frame
+        for piece in pieces(self.last, self.time, frames, self.mode, constants=utterance.constants):
+            yield piece.reshape(-1)[:left]
+            left = max(left - piece.size, 0)
+
+    def audio(self, utterance: Utterance) -> np.ndarray:
+        """All samples (N,)."""
+        return np.concatenate(list(self.pieces(utterance)))
+
+    def _long_enough(self, frames: np.ndarray) -> np.ndarray:
+        """An artefact of a fixed length takes no less: zeros follow, which the last frames of a word can hear."""
+        if isinstance(self.last, StreamingArtefact):
+            return frames
+        (window,) = (spec for spec in self.last.inputs if spec.name == self.time.input)
+        size, length = window.shape[self.time.input_axis], frames.shape[self.time.input_axis]
+        least = size.lo if isinstance(size, Dim) else size
+        if length >= least:
+            return frames
+        warnings.warn(
+            f"an utterance of {length} frames is shorter than the artefact takes ({least}): its end is approximate; "
+            "convert with stream=stateful for any length",
+            stacklevel=2,
+        )
+        widths = [(0, least - length if axis == self.time.input_axis else 0) for axis in range(frames.ndim)]
+        return np.pad(frames, widths)
+
+    def speaker(self, name: str | None) -> np.ndarray | None:
+        """The embedding of a speaker by name, the first one's by default; None for a voice without any.
+
+        Raises BundleError for a name that the voice does not have.
+        """
+        return self._row("speakers", self.record.speakers, name)
+
+    def language(self, name: str | None) -> np.ndarray | None:
+        """As `speaker`, of a language."""
+        return self._row("languages", self.record.languages, name)
+
+    def _row(self, table: str, names: Mapping[str, int], name: str | None) -> np.ndarray | None:
+        if table not in self.tables:
+            if name is not None:
+                raise BundleError(f"{self.bundle.manifest.name} has one voice: there are no {table} to choose from")
+            return None
+        if name is not None and name not in names:
+            known = ", ".join(list(names)[:20])
+            raise BundleError(f"there is no {table[:-1]} {name!r}; there is: {known}{', …' if len(names) > 20 else ''}")
+        return self.tables[table][names[name] if name is not None else 0]
+
+
+def _played_by(vocoder: Bundle, record: VoiceRecord, acoustic: MelSettings) -> VoiceRecord:
+    """The voice's record with another bundle's vocoder for its own."""
+    features = vocoder.main.features
+    if features is None:
+        raise BundleError(f"{vocoder.path.name} is no vocoder: what `python -m convert model=hifigan` made is one")
+    require_same_spectrum(acoustic, features)
+    return replace(record, features=features)
+
+
+def sampled_by(bundle: Bundle) -> str | None:
+    """The component that makes samples of what the last one gives."""
+    return bundle.main.sampler.component if bundle.main.sampler else None
+
+
+def said(voice: Voice, text: str, request: Request) -> Iterator[tuple[Reading, Utterance]]:
+    """Sentence by sentence, one that is too long for the artefact in halves; `request.ids` are filled in.
+
+    The noise of each sentence has a seed of its own, counted from `request.seed`.
+    Raises TextError where there is nothing to say, a word alone is too long, or a phonemizer is not installed.
+    """
+    waiting = list(reversed(sentences(text)))
+    if not waiting:
+        read(text, voice.record.text)  # says why
+    number = 0
+    while waiting:
+        sentence = waiting.pop()
+        reading = read(sentence, voice.record.text)
+        own = replace(request, ids=np.array(reading.ids), seed=request.seed + number)
+        try:
+            utterance = voice.utterance(own)
+        except InputError as error:
+            parts = halves(sentence)
+            if parts is None:
+                raise TextError(f"{sentence[:40]!r} is too long to be spoken at once: {error}") from error
+            waiting += [part for part in reversed(parts) if any(letter.isalnum() for letter in part)]
+            continue
+        number += 1
+        yield reading, utterance
+
+
+def read_tables(bundle: Bundle) -> dict[str, np.ndarray]:
+    """The tables of a voice's speakers and languages; none where it has no choice. Raises BundleError."""
+    path = bundle.path / VOICE_TABLES
+    if not path.is_file():
+        return {}
+    try:
+        return read_arrays(path)
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} is damaged: {error}") from error

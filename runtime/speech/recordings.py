@@ -1,0 +1,133 @@
+"""Recordings on disk, read and written block by block: memory does not depend on how long they are."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+
+from runtime.errors import AudioError, MachineError
+from runtime.machine.files import published
+from runtime.speech.features import Resampler
+
+_BLOCK_SECONDS, _BLOCK_FRAMES = 1.0, 1 << 16  # of a read, whichever is less
+_QUALITY = "VHQ"  # soxr's, of files; live audio takes one of less delay
+_WAV_BYTES = (1 << 32) - 64  # a WAV file counts in 32 bits
+
+Write = Callable[[np.ndarray], None]
+
+
+def audio_blocks(path: Path, sample_rate: int) -> Iterator[np.ndarray]:
+    """Yields one channel of the file at `sample_rate`, (n,) float32, full scale 1.0; several channels are averaged.
+
+    Raises AudioError for a file that is missing, no audio, empty, or not finite, there where it is noticed.
+    """
+    import soundfile
+
+    if not path.is_file():
+        raise AudioError(f"there is no audio file {path}")
+    try:
+        with soundfile.SoundFile(path) as file:
+            resampler = Resampler(file.samplerate, sample_rate, _QUALITY)
+            frames = max(1, min(round(_BLOCK_SECONDS * file.samplerate), _BLOCK_FRAMES))
+            file.seekable = lambda: False  # else it seeks after every read, and MP3 decodes differently then
+            position = 0
+            while len(samples := file.read(frames, dtype="float32", always_2d=True)):
+                mono = samples.mean(axis=1)
+                if not np.isfinite(mono).all():
+                    seconds = (position + int(np.argmin(np.isfinite(mono)))) / file.samplerate
+                    raise AudioError(f"{path} holds a sample that is not finite, at {seconds:.3f} s")
+                position += len(mono)
+                yield resampler.push(mono)
+    except soundfile.SoundFileError as error:
+        raise AudioError(f"{path} cannot be read as audio: {error}") from error
+    if not position:
+        raise AudioError(f"{path} holds no samples")
+    yield resampler.flush()
+
+
+def read_audio(path: Path, sample_rate: int) -> np.ndarray:
+    """The blocks of `audio_blocks` in one array (N,) float32, for what is known to be short. Raises AudioError."""
+    return np.concatenate(list(audio_blocks(path, sample_rate)))
+
+
+def at_least(blocks: Iterable[np.ndarray], length: int) -> tuple[Iterator[np.ndarray], int | None]:
+    """(the blocks, with silence behind them where they hold fewer than `length` samples in all; how many they held
+    then, or None where they held enough).
+
+    Reads only so many blocks as it takes to know.
+    """
+    remaining, held, count = iter(blocks), list[np.ndarray](), 0
+    while count < length:
+        block = next(remaining, None)
+        if block is None:
+            return iter([*held, np.zeros(length - count, np.float32)]), count
+        held.append(block)
+        count += len(block)
+    return itertools.chain(held, remaining), None
+
+
+def in_blocks(blocks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    """The same samples in blocks of `size`; the last one may be shorter."""
+    held = np.zeros(0, np.float32)
+    for block in blocks:
+        held = np.concatenate([held, block])
+        whole = len(held) // size * size
+        yield from held[:whole].reshape(-1, size)
+        held = held[whole:]
+    if len(held):
+        yield held
+
+
+@contextmanager
+def wav_file(path: Path, sample_rate: int) -> Iterator[Write]:
+    """Yields a function that appends samples (n,) to mono 16-bit PCM; what is beyond full scale is clipped.
+
+    The file appears when the block ends, and not at all after an error (`published` says what a device or a pipe
+    gets). Raises MachineError or OSError where it cannot be written, AudioError for more than a WAV
+    file can hold.
+    """
+    import soundfile
+
+    with published(path) as aside:
+        with _disk_trouble(path, aside):
+            file = soundfile.SoundFile(str(aside), "w", sample_rate, 1, "PCM_16", format="WAV")
+            file.seekable = lambda: False  # else it seeks after every write
+
+        def write(samples: np.ndarray) -> None:
+            if 2 * (file.frames + len(samples)) > _WAV_BYTES:
+                hours = _WAV_BYTES / 2 / sample_rate / 3600
+                raise AudioError(f"{path}: a WAV file at {sample_rate} Hz holds no more than {hours:.0f} hours")
+            with _disk_trouble(path, aside):
+                file.write(np.clip(samples, -1.0, 1.0))
+
+        try:
+            yield write
+        except BaseException:
+            with suppress(soundfile.SoundFileError):
+                file.close()
+            raise
+        with _disk_trouble(path, aside):
+            file.close()
+
+
+@contextmanager
+def _disk_trouble(path: Path, aside: Path) -> Iterator[None]:
+    """What libsndfile cannot write is a sentence; the reason it keeps for itself."""
+    import soundfile
+
+    try:
+        yield
+    except (soundfile.SoundFileError, AssertionError) as error:
+        free = shutil.disk_usage(aside.parent).free / 1e6
+        raise MachineError(f"{path} could not be written whole: {free:.0f} MB are free in {aside.parent}") from error
+
+
+def write_wav(path: Path, samples: np.ndarray, sample_rate: int) -> None:
+    """Mono 16-bit PCM of samples (N,); as `wav_file`."""
+    with wav_file(path, sample_rate) as write:
+        write(samples)

@@ -1,0 +1,225 @@
+"""Speech in, a speaker's embedding out: what stands around a GE2E encoder (Wan et al. 2018, arXiv 1710.10467).
+
+Level, silence, features and windows are those that an encoder's weights expect: by default Real-Time-Voice-Cloning's
+(and Resemblyzer's, which shares them), for Coqui's encoders those of its `compute_embedding`.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from runtime.bundle.speaker import SpeakerSettings
+from runtime.errors import AudioError
+from runtime.speech.features import HeldFrames, StreamingMel
+from runtime.speech.voiced import voiced_blocks
+
+Read = Callable[[], Iterable[np.ndarray]]  # begins a recording anew: its samples (n,), block by block
+
+_AT_ONCE = 512  # frames that are transformed together
+
+
+def partials(samples: np.ndarray, settings: SpeakerSettings) -> np.ndarray:
+    """samples (N,) at settings.sample_rate, full scale 1.0 -> mel windows (partials, partial_frames, n_mels) float32.
+
+    Raises AudioError for audio without speech.
+    """
+    return np.stack(list(windows(lambda: (samples,), settings)))
+
+
+def windows(read: Read, settings: SpeakerSettings) -> Iterator[np.ndarray]:
+    """Yields the windows of `partials`, (partial_frames, n_mels) each, of audio that `read` gives block by block.
+
+    `read` is called two or three times: a level, and where a length must be known that too, is known at the end alone.
+    """
+    gain = _gain(read(), settings)
+    if settings.spread is None:
+        yield from _overlapping(_speech(read(), gain, settings), settings)
+    else:
+        total = sum(map(len, _speech(read(), gain, settings)))
+        yield from _spread(_speech(read(), gain, settings), total, settings)
+
+
+def _overlapping(blocks: Iterable[np.ndarray], settings: SpeakerSettings) -> Iterator[np.ndarray]:
+    size, step, hop = settings.partial_frames, settings.step, settings.hop_length
+    mel, held, count, start = SpeakerMel(settings), HeldFrames(), 0, 0
+    for block in blocks:
+        count += len(block)
+        held.append(mel.push(block))
+        while start + size <= held.end:
+            yield held.taken(start, start + size)
+            start += step
+            held.forget(start)
+    starts = partial_starts(count, settings)
+    held.append(mel.push(np.zeros(max(0, (starts[-1] + size) * hop - count), np.float32)))
+    held.append(mel.flush())
+    for last in starts[start // step :]:
+        yield held.taken(last, last + size)
+
+
+def _spread(blocks: Iterable[np.ndarray], total: int, settings: SpeakerSettings) -> Iterator[np.ndarray]:
+    size, count = settings.partial_frames, total // settings.hop_length + settings.is_centered
+    starts = np.linspace(0, max(count, size) - size, settings.spread or 1).astype(int).tolist()
+    mel, held = SpeakerMel(settings), HeldFrames()
+    for frames in itertools.chain(map(mel.push, blocks), [None]):
+        held.append(mel.flush() if frames is None else frames)
+        if frames is None and held.end < size:
+            held.append(np.zeros((size - held.end, settings.n_mels), np.float32))
+        while starts and starts[0] + size <= held.end:
+            yield held.taken(starts[0], starts[0] + size)
+            del starts[0]
+        held.forget(starts[0] if starts else held.end)
+
+
+def utterance_embedding(embeddings: np.ndarray) -> np.ndarray:
+    """Embeddings of partials (partials, D) -> (D,): their mean at length 1."""
+    mean = embeddings.mean(axis=0)
+    return mean / np.linalg.norm(mean)
+
+
+def cosine(one: np.ndarray, other: np.ndarray) -> float:
+    """Of the angle between two vectors."""
+    return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))
+
+
+def prepared(samples: np.ndarray, settings: SpeakerSettings) -> np.ndarray:
+    """Raised to the level, long silences cut out. Raises AudioError for audio without speech."""
+    return np.concatenate(list(_speech((samples,), _gain((samples,), settings), settings)))
+
+
+def _gain(blocks: Iterable[np.ndarray], settings: SpeakerSettings) -> np.float32:
+    """By how much speech is raised to the level. Raises AudioError for silence."""
+    energy, count = 0.0, 0
+    for block in blocks:
+        if block.ndim != 1:
+            raise AudioError(f"a speaker is embedded from one channel of audio, got an array of shape {block.shape}")
+        energy += float(np.sum(block.astype(np.float64) ** 2))
+        count += len(block)
+    if not count:
+        raise AudioError("a speaker is embedded from one channel of audio, and there is none")
+    if energy == 0 or not np.isfinite(energy):
+        raise AudioError("the recording is silent (or not finite): there is no speaker in it")
+    if settings.level_dbfs is None:
+        return np.float32(1)
+    return np.float32(10 ** (max(0.0, settings.level_dbfs - 10 * np.log10(energy / count)) / 20))
+
+
+def _speech(blocks: Iterable[np.ndarray], gain: np.float32, settings: SpeakerSettings) -> Iterator[np.ndarray]:
+    raised = (np.asarray(block, np.float32) * gain for block in blocks)
+    count = 0
+    for block in voiced_blocks(raised, settings.sample_rate) if settings.trims_silence else raised:
+        count += len(block)
+        yield block
+    if not count:
+        raise AudioError("there is no speech in the recording")
+
+
+def partial_starts(samples: int, settings: SpeakerSettings) -> list[int]:
+    """First frames of the windows that cover so many samples; at least one."""
+    frames = -(-(samples + 1) // settings.hop_length)
+    step = settings.step
+    starts = list(range(0, max(1, frames - settings.partial_frames + step + 1), step))
+    covered = samples / settings.hop_length - starts[-1]
+    if len(starts) > 1 and covered < settings.least_coverage * settings.partial_frames:
+        starts.pop()
+    return starts
+
+
+def speaker_mel(samples: np.ndarray, settings: SpeakerSettings) -> np.ndarray:
+    """All frames of `SpeakerMel`: samples (N,) -> (floor(N / hop) + 1, n_mels) float32."""
+    mel = SpeakerMel(settings)
+    return np.concatenate([mel.push(np.asarray(samples, np.float32)), mel.flush()])
+
+
+class SpeakerMel:
+    """Mel bands of the power spectrum, centred, of audio that comes in blocks of any size.
+
+    Slaney's bands and zeros at the ends as librosa's `melspectrogram`, which RTVC calls; HTK's bands without norm and
+    reflection at the ends as torchaudio's `MelSpectrogram`, which Coqui does. With `settings.mel` it is that mel.
+    """
+
+    def __init__(self, settings: SpeakerSettings) -> None:
+        self._settings = settings
+        self._log_mel = None if settings.mel is None else StreamingMel(settings.mel)
+        self._border, self._mode = settings.n_fft // 2, "reflect" if settings.htk else "constant"
+        self._start: np.ndarray | None = np.zeros(0, np.float32)  # until the left border can be made of it
+        self._padded = np.zeros(0, np.float32)  # what windows still need
+        self._last: np.float32 | None = None  # sample before, for the pre-emphasis
+
+    def push(self, samples: np.ndarray) -> np.ndarray:
+        """samples (n,) -> (frames, n_mels) float32, those that they complete."""
+        if self._log_mel is not None:
+            return self._log_mel.push(samples).T
+        if self._start is None:
+            self._padded = np.concatenate([self._padded, self._emphasised(samples)])
+            return self._complete(keep=self._border + 1)
+        self._start = np.concatenate([self._start, samples])
+        if len(self._start) <= self._border:
+            return np.zeros((0, self._settings.n_mels), np.float32)
+        incoming, self._start = self._emphasised(self._start), None
+        self._padded = np.pad(incoming, (self._border, 0), mode=self._mode)  # type: ignore[call-overload]
+        return self._complete(keep=self._border + 1)
+
+    def flush(self) -> np.ndarray:
+        """The last frames, whose windows reach over the end."""
+        if self._log_mel is not None:
+            return self._log_mel.flush().T
+        borders = (0, self._border)
+        if self._start is not None:  # too short to have begun
+            self._padded, borders = self._emphasised(self._start), (self._border, self._border)
+        self._padded = np.pad(self._padded, borders, mode=self._mode)  # type: ignore[call-overload]
+        return self._complete(keep=0)
+
+    def _emphasised(self, samples: np.ndarray) -> np.ndarray:
+        if not self._settings.preemphasis or not len(samples):
+            return samples
+        before = samples[1:2] if self._last is None else [self._last]  # Coqui's filter begins with a reflection
+        self._last = samples[-1]
+        return samples - np.float32(self._settings.preemphasis) * np.concatenate([before, samples[:-1]])
+
+    def _complete(self, keep: int) -> np.ndarray:
+        """The frames that are there; their samples are left behind, but for `keep` that the end's border is made of."""
+        size, hop = self._settings.n_fft, self._settings.hop_length
+        count = max(0, (len(self._padded) - size) // hop + 1)
+        if keep:
+            count = min(count, max(0, (len(self._padded) - keep) // hop))
+        parts = [
+            _mel_power(self._padded[at * hop : (min(at + _AT_ONCE, count) - 1) * hop + size], self._settings)
+            for at in range(0, count, _AT_ONCE)
+        ]
+        self._padded = self._padded[count * hop :]
+        return np.concatenate([np.zeros((0, self._settings.n_mels), np.float32), *parts])
+
+
+def _mel_power(padded: np.ndarray, settings: SpeakerSettings) -> np.ndarray:
+    """A window each hop of the samples, (frames, n_mels) float32."""
+    from scipy.fft import rfft
+
+    rows = np.lib.stride_tricks.sliding_window_view(padded, settings.n_fft)[:: settings.hop_length]
+    power = np.abs(rfft(rows * _window(settings.window, settings.win_length, settings.n_fft), axis=1)) ** 2
+    bands = _mel_bands(settings.sample_rate, settings.n_fft, settings.n_mels, settings.htk)
+    return np.asarray((bands @ power.T).T, np.float32)
+
+
+@functools.lru_cache(maxsize=4)
+def _window(name: str, length: int, n_fft: int) -> np.ndarray:
+    from scipy.signal import get_window
+
+    window = np.zeros(n_fft, np.float32)
+    start = (n_fft - length) // 2
+    window[start : start + length] = get_window(name, length)
+    return window
+
+
+@functools.lru_cache(maxsize=4)
+def _mel_bands(sample_rate: int, n_fft: int, n_mels: int, htk: bool) -> Any:
+    """(n_mels, n_fft / 2 + 1), sparse, as in runtime/speech/audio.py."""
+    import librosa
+    from scipy.sparse import csr_array
+
+    bands = librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, htk=htk, norm=None if htk else "slaney")
+    return csr_array(bands)

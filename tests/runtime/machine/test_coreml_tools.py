@@ -1,0 +1,56 @@
+"""How coremltools is made quiet and quick."""
+
+import importlib
+
+import numpy as np
+import pytest
+import torch
+
+from runtime.machine.coreml_tools import coremltools, validated_once
+
+PASSES = "coremltools.converters.mil.mil.passes.pass_pipeline"
+
+
+@pytest.fixture
+def traced():
+    network = torch.nn.Sequential(torch.nn.Conv1d(4, 4, 3), torch.nn.LeakyReLU(0.1), torch.nn.Conv1d(4, 4, 3)).eval()
+    return torch.jit.trace(network, torch.zeros(1, 4, 16), check_trace=False)
+
+
+def converted(traced):
+    ct = coremltools()
+    inputs = [ct.TensorType("x", (1, 4, 16), np.float32)]
+    return ct.convert(traced, inputs=inputs, convert_to="mlprogram", skip_model_load=True)
+
+
+def counted(monkeypatch):
+    program, calls = importlib.import_module("coremltools.converters.mil").Program, []
+    validate = program.validate
+    monkeypatch.setattr(program, "validate", lambda self, **how: (calls.append(1), validate(self, **how))[1])
+    return calls
+
+
+def test_a_program_validated_once_is_the_same_program(traced, monkeypatch):
+    coremltools()
+    calls = counted(monkeypatch)
+    slow, often = converted(traced), len(calls)
+    with validated_once():
+        quick, seldom = converted(traced), len(calls) - often
+    again = converted(traced)
+    assert 0 < seldom < often / 10 and len(calls) == 2 * often + seldom
+    programs = [one.get_spec().mlProgram.SerializeToString(deterministic=True) for one in (slow, quick, again)]
+    assert programs[0] == programs[1] == programs[2]
+
+
+def test_a_pass_that_breaks_a_program_is_found_all_the_same(traced, monkeypatch):
+    coremltools()
+
+    def breaks(_, prog):
+        for op in prog.functions["main"].operations:
+            if op.op_type == "leaky_relu":
+                op.outputs[0]._child_ops.clear()
+
+    last = importlib.import_module(PASSES).PASS_REGISTRY["common::dead_code_elimination"]
+    monkeypatch.setattr(type(last), "apply", breaks)
+    with validated_once(), pytest.raises(Exception, match="should be consumed by op"):
+        converted(traced)

@@ -1,0 +1,59 @@
+import dataclasses
+
+import pytest
+
+from runtime.measuring.gates import evaluate, limits_for
+from runtime.measuring.options import GateLimits
+
+
+def changed(measurement, clip=1, length_ok=True, **agreement):
+    clips = list(measurement.clips)
+    clips[clip] = dataclasses.replace(
+        clips[clip], length_ok=length_ok, agreement=dataclasses.replace(clips[clip].agreement, **agreement)
+    )
+    return dataclasses.replace(measurement, clips=tuple(clips))
+
+
+@pytest.fixture
+def good(fp32):
+    return next(m for m in fp32.measurements if m.engine == "mil")
+
+
+LIMITS = GateLimits(snr_db=100, log_mel_l1=0.005, window_drop_db=20)
+
+
+def missed(measurement):
+    return {gate.gate for gate in evaluate(measurement, LIMITS) if not gate.passed}
+
+
+def test_a_good_measurement_meets_every_gate(good):
+    assert missed(good) == set()
+
+
+@pytest.mark.parametrize(
+    ("fault", "gate"),
+    [
+        ({"snr_db": 99.9}, "snr_db"),
+        ({"snr_db": float("nan")}, "snr_db"),
+        ({"log_mel_l1": 0.0051}, "log_mel_l1"),
+        ({"log_mel_l1": float("inf")}, "log_mel_l1"),
+        ({"snr_db": 120.0, "worst_window_db": 99.0}, "worst_window_drop_db"),
+        ({"snr_db": 120.0, "head_db": 99.0}, "head_drop_db"),
+        ({"snr_db": 120.0, "tail_db": 99.0}, "tail_drop_db"),
+        ({"length_ok": False}, "length_ok"),
+    ],
+)
+def test_one_bad_clip_misses_its_gate_and_is_named(good, fault, gate):
+    results = {result.gate: result for result in evaluate(changed(good, **fault), LIMITS)}
+    assert not results[gate].passed
+    assert results[gate].clip == good.clips[1].clip
+
+
+def test_onnx_judges_what_it_computes_as_declared():
+    limits = {"fp32": GateLimits(100), "fp16": GateLimits(40)}
+    assert limits_for(limits, "onnx", "mlprogram", "fp32").snr_db == 100
+    assert limits_for(limits, "mil", "mlprogram", "fp16").snr_db == 40
+    assert limits_for(limits, "onnx", "mlprogram", "fp16") is None
+    assert limits_for(limits, "onnx", "onnx", "fp16").snr_db == 40
+    assert limits_for({**limits, "fp16_onnx": GateLimits(55)}, "onnx", "mlprogram", "fp16").snr_db == 55
+    assert limits_for(limits, "mil", "mlprogram", "int8") is None

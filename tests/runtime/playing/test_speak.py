@@ -1,0 +1,217 @@
+"""Speaking with a small voice of random weights: what a person can ask for, and what goes wrong."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from converters.families.ge2e import RTVCEncoder
+from converters.options import ConversionError
+from runtime.__main__ import main
+from runtime.bundle.store import BundleError
+from runtime.errors import AudioError, TextError
+from runtime.playing.chains import Request
+from runtime.playing.chains.flow_prior import whole_frames
+from runtime.playing.speak import Voice, said
+from runtime.speech.metrics import snr_db
+from tests.converters.voices import coqui_forward, coqui_vits, write_coqui
+
+CLONES = {"use_d_vector_file": True, "d_vector_dim": 256, "languages": ("en", "fr"), "use_language_embedding": True}
+
+
+def bundle(folder, convert_job, *overrides, **settings):
+    source = write_coqui(folder / "voice", *coqui_vits(**settings))
+    outcome = convert_job(
+        "model=vits", f"checkpoint.source={source}", "precision=fp32", "format=onnx", "shape.frames=32",
+        "measure.engines=[onnx]", "gates.limits.fp32.window_drop_db=200", *overrides,
+    )  # fmt: skip
+    return outcome.bundle.path
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory, convert_job):
+    return bundle(tmp_path_factory.mktemp("plain"), convert_job)
+
+
+@pytest.fixture(scope="module")
+def cloning(tmp_path_factory, convert_job):
+    return bundle(tmp_path_factory.mktemp("cloning"), convert_job, **CLONES)
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory, convert_job):
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("encoder")
+    torch.save({"model_state": RTVCEncoder(40).state_dict()}, folder / "encoder.pt")
+    (folder / "config.json").write_text("{}")
+    outcome = convert_job(
+        "model=ge2e", f"checkpoint.source={folder / 'encoder.pt'}", "precision=fp32", "format=onnx",
+        "measure.engines=[onnx]",
+    )  # fmt: skip
+    return outcome.bundle.path
+
+
+def test_the_same_seed_gives_the_same_audio(plain, tmp_path, capsys):
+    audio = {}
+    for name, options in {"a": [], "b": [], "c": ["--seed", "1"], "d": ["--pace", "2"]}.items():
+        assert main(["speak", "Some words.", str(tmp_path / name), "--voice", str(plain), *options, "--json"]) in (0, 1)
+        target = tmp_path / f"{name}.wav"
+        assert main(["speak", "Some words.", str(target), "--voice", str(plain), *options, "--json"]) == 0
+        audio[name], rate = soundfile.read(target)
+        assert rate == 22050
+    assert np.array_equal(audio["a"], audio["b"])
+    assert not np.array_equal(audio["a"][:1000], audio["c"][:1000])
+    assert len(audio["d"]) < 0.8 * len(audio["a"])
+
+
+def test_long_text_is_spoken_in_sentences_and_a_long_sentence_in_halves(plain):
+    voice = Voice(plain, "onnx")
+    request = Request(np.zeros(0, np.int64))
+    readings = [reading.text for reading, _ in said(voice, "One. Two!  Three? " + "word, " * 150 + "end", request)]
+    assert readings[:3] == ["One.", "Two!", "Three?"]
+    assert len(readings) > 5
+    assert "".join(readings[3:]).replace(" ", "") == ("word, " * 150 + "end").replace(" ", "")
+    with pytest.raises(TextError, match="too long to be spoken at once"):
+        list(said(voice, "a" * 2000, request))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["", "o.wav"], "there is no text"),
+        (["...", "o.wav"], "nothing to say in '...'"),
+        (["你好", "o.wav"], "the voice knows none of the symbols"),
+        (["a", "o.wav", "--pace", "0"], "--pace takes 0.1 to 10"),
+        (["a", "o.wav", "--speaker", "ann"], "has one voice: there are no speakers to choose from"),
+        (["a", "o.wav", "--language", "en"], "has one voice: there are no languages to choose from"),
+        (["a", "o.wav", "--vocoder", "x"], "makes audio by itself"),
+        (["a", "no/such/folder/o.wav"], "no/such/folder"),
+    ],
+)
+def test_what_cannot_be_done_is_a_sentence(plain, tmp_path, monkeypatch, capsys, arguments, sentence):
+    monkeypatch.chdir(tmp_path)
+    assert main(["speak", *arguments, "--voice", str(plain)]) == 2
+    assert sentence in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_newest_voice_speaks_where_none_is_named(plain, fp32, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["speak", "a"]) == 2 and "bundles/ holds no voice" in capsys.readouterr().err
+    (tmp_path / "bundles").mkdir()
+    for path in (fp32.bundle.path, plain):
+        (tmp_path / "bundles" / path.name).symlink_to(path)
+    (tmp_path / "bundles" / "damaged").mkdir()
+    (tmp_path / "bundles" / "damaged" / "manifest.json").write_text("{")
+    assert main(["speak", "a"]) == 0 and plain.name in capsys.readouterr().out
+    assert (tmp_path / "speech.wav").is_file()
+
+
+def test_a_vocoder_does_not_speak(fp32, tmp_path, capsys):
+    assert main(["speak", "a", str(tmp_path / "o.wav"), "--voice", str(fp32.bundle.path)]) == 2
+    assert "does not speak: convert a voice" in capsys.readouterr().err
+
+
+def test_a_voice_clones_a_recording(cloning, encoder, plain, tmp_path, capsys):
+    from runtime.speech.clips import clip_paths
+
+    def speak(*options):
+        code = main(["speak", "Some words.", str(tmp_path / "o.wav"), "--voice", str(cloning), *options])
+        return code, capsys.readouterr()
+
+    code, output = speak()
+    assert code == 2 and "this voice speaks as a recording: pass --speaker" in output.err
+    first, second = (str(path) for path in clip_paths()[::2])
+    code, output = speak("--speaker", first)
+    assert code == 2 and "pass --encoder BUNDLE" in output.err
+    code, output = speak("--speaker", first, "--encoder", str(plain))
+    assert code == 2 and "has no speaker encoder" in output.err
+    said = []
+    for options in (["--speaker", first], ["--speaker", second], ["--speaker", first, "--language", "fr"]):
+        code, output = speak(*options, "--encoder", str(encoder))
+        assert code == 0, output.err
+        said.append((tmp_path / "o.wav").read_bytes())
+    assert len(set(said)) == 3, "another recording, or another language, is another voice"
+    code, output = speak("--speaker", first, "--encoder", str(encoder), "--language", "xx")
+    assert code == 2 and "there is no language 'xx'; there is: en, fr" in output.err
+
+
+def test_text_comes_from_standard_input_and_unknown_symbols_are_named(plain, tmp_path):
+    command = [sys.executable, "-m", "runtime", "speak", "-", str(tmp_path / "o.wav"), "--voice", str(plain), "--json"]
+    result = subprocess.run(command, input="Grüße, world\n", capture_output=True, text=True, check=True)
+    facts = json.loads(result.stdout)
+    assert facts["sentences"] == 1 and "ß" in facts["left out"]
+
+
+def test_durations_out_of_range_are_a_sentence():
+    assert whole_frames(np.log([0.5, 1.0, 2.1]), 1.0).tolist() == [1, 1, 3]
+    assert whole_frames(np.full(3, -np.inf), 1.0).tolist() == [0, 0, 1]
+    for broken in (np.inf, np.nan, 20.0):
+        with pytest.raises(TextError, match="out of range"):
+            whole_frames(np.array([0.0, broken]), 1.0)
+
+
+def test_a_bundle_that_lost_its_table_is_refused(cloning, tmp_path):
+    import shutil
+
+    shutil.copytree(cloning, tmp_path / "copy")
+    (tmp_path / "copy" / "voice.npz").unlink()
+    with pytest.raises(BundleError, match=r"voice\.npz is missing"):
+        Voice(tmp_path / "copy", "onnx")
+
+
+@pytest.fixture(scope="module")
+def mel_voice(convert_job):
+    """The voice that ships with voxport."""
+    return convert_job("model=fastspeech2", "precision=fp32", "format=onnx", "stream=window", "measure.engines=[onnx]")
+
+
+def test_the_voice_that_ships_is_understood(mel_voice, tmp_path):
+    """By a recogniser, a sentence that neither of the networks has seen; equal to what they say in PyTorch."""
+    from checkpoints.catalogue import BUNDLED
+    from checkpoints.training import evaluate, listen
+
+    text = "She was even more beautiful than when I saw her, before."
+    assert main(["speak", text, str(tmp_path / "said.wav"), "--voice", str(mel_voice.bundle.path)]) == 0
+    said, rate = soundfile.read(tmp_path / "said.wav", dtype="float32")
+    wanted = listen.speaker(BUNDLED / "kathleen_fastspeech2", evaluate.vocoder(BUNDLED / "kathleen_hifigan"))(text)
+    assert rate == 22050 and snr_db(wanted, said) > 60
+    words = listen.words(text)
+    assert listen.misheard(words, listen.recogniser()(said)) <= 1 < len(words)
+    assert listen.misheard(words, listen.recogniser()(said[::-1].copy())) > 6
+
+
+def test_a_voice_that_makes_a_mel_is_played_by_the_vocoder_in_its_bundle(mel_voice, fp32, plain, tmp_path, capsys):
+    manifest = mel_voice.bundle.manifest
+    assert [part.name for part in manifest.components] == ["encoder", "decoder", "generator"]
+    assert manifest.parts["vocoder"].name == "kathleen_hifigan" and not manifest.parts["vocoder"].fallback
+    assert (manifest.voice.last, manifest.voice.features.framing) == ("generator", "inset")
+    audio = {}
+    other = ["--vocoder", str(fp32.bundle.path)]
+    for name, options in {"own": [], "again": [], "other": other, "high": ["--pitch", "2"]}.items():
+        target = tmp_path / f"{name}.wav"
+        arguments = ["speak", "Some words of some length.", str(target), "--voice", str(mel_voice.bundle.path)]
+        assert main([*arguments, *options]) == 0, capsys.readouterr().err
+        audio[name], _ = soundfile.read(target)
+    assert np.array_equal(audio["own"], audio["again"]) and not np.array_equal(audio["own"], audio["high"])
+    np.testing.assert_allclose(audio["own"], audio["other"], atol=2e-4)  # the same vocoder, streamed and in pieces
+    for voice, option, sentence in (
+        (plain, ["--energy", "1"], "predicts no energy that --energy could shift"),
+        (mel_voice.bundle.path, ["--vocoder", str(plain)], "is no vocoder"),
+    ):
+        assert main(["speak", "a", str(tmp_path / "o.wav"), "--voice", str(voice), *option]) == 2
+        assert sentence in capsys.readouterr().err
+
+
+def test_a_vocoder_of_another_mel_is_refused(tmp_path, convert_job):
+    model, config = coqui_forward()
+    config["audio"]["hop_length"] = 220
+    source = write_coqui(tmp_path / "voice", model, config)
+    with pytest.raises(AudioError, match="hop_length is 220 here and 256 there"):
+        convert_job("model=fast_pitch", f"checkpoint.source={source}", "model.vocoder.checkpoint.source=bundled")
+    with pytest.raises(ConversionError, match="choose what plays it with model"):
+        convert_job("model=fast_pitch", f"checkpoint.source={source}", "model.vocoder.family=''")

@@ -1,0 +1,113 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from checkpoints.coqui_audio import mel_settings
+from converters.upstream.coqui import import_coqui
+from runtime.bundle.mel import MelSettings
+from runtime.errors import AudioError
+from runtime.speech.audio import mel_spectrogram, rescaled_mel
+from runtime.speech.clips import clip_paths, read_clip
+
+COQUI = {
+    "default": {},
+    "natural log": {"log_func": "np.log", "spec_gain": 1.0, "signal_norm": False, "mel_fmax": 8000.0},
+    "hifigan_v2": {
+        "log_func": "np.log", "spec_gain": 1.0, "signal_norm": False, "mel_fmin": 0.0, "mel_fmax": 8000.0,
+        "ref_level_db": 20, "preemphasis": 0.0, "num_mels": 80, "fft_size": 1024, "win_length": 1024, "hop_length": 256,
+    },
+    "preemphasis and one-sided range": {"preemphasis": 0.97, "symmetric_norm": False, "max_norm": 1.0},
+    "unclipped": {"clip_norm": False, "ref_level_db": 0, "min_level_db": -80},
+    "short window": {"fft_size": 2048, "win_length": 1100, "hop_length": 275, "num_mels": 40, "mel_fmin": 40.0},
+    "constant padding": {"stft_pad_mode": "constant"},
+}  # fmt: skip
+
+
+def speech(sample_rate: int = 22050) -> np.ndarray:
+    return read_clip(clip_paths()[0], sample_rate, 256)
+
+
+def coqui_processor(**audio):
+    config = import_coqui("TTS.config.shared_configs").BaseAudioConfig(do_trim_silence=False, **audio)
+    return import_coqui("TTS.utils.audio.processor").AudioProcessor(config)
+
+
+@pytest.mark.parametrize("name", COQUI)
+def test_centered_mel_equals_coquis_audio_processor(name):
+    audio = COQUI[name]
+    processor = coqui_processor(**audio)
+    expected = processor.melspectrogram(speech())
+    actual = mel_spectrogram(speech(), mel_settings({"sample_rate": 22050, **audio}))
+    assert actual.shape == expected.shape
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=2e-4 * max(1.0, float(np.abs(expected).max())))
+
+
+def test_mean_and_variance_statistics_equal_coquis(tmp_path):
+    plain = {"sample_rate": 22050, "signal_norm": True}
+    rng = np.random.default_rng(0)
+    stats = {"mel_mean": rng.normal(size=80), "mel_std": rng.uniform(0.5, 2, 80)}
+    processor = coqui_processor(**plain)
+    processor.setup_scaler(stats["mel_mean"], stats["mel_std"], np.zeros(513), np.ones(513))
+    expected = processor.melspectrogram(speech())
+    actual = mel_spectrogram(speech(), mel_settings({**plain, "stats_path": "s.npy"}, stats))
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-3)
+
+
+def test_missing_statistics_are_a_sentence():
+    with pytest.raises(AudioError, match="scale_stats"):
+        mel_settings({"stats_path": "/trainer/scale_stats.npy"})
+
+
+def test_hifigan_framing_gives_one_frame_per_hop_and_centered_one_more():
+    settings = mel_settings({**COQUI["hifigan_v2"], "sample_rate": 22050, "framing": "hifigan"})
+    samples = speech()
+    frames = len(samples) // 256
+    assert mel_spectrogram(samples, settings).shape == (80, frames)
+    assert mel_spectrogram(samples, dataclasses.replace(settings, framing="centered")).shape == (80, frames + 1)
+
+
+def test_hifigan_framing_equals_its_own_recipe_in_torch():
+    """jik876/hifi-gan meldataset.py: reflect 384, no centring, sqrt(. + 1e-9), log of at least 1e-5."""
+    import librosa
+    import torch
+
+    settings = mel_settings({**COQUI["hifigan_v2"], "sample_rate": 22050, "framing": "hifigan"})
+    samples = torch.from_numpy(speech())[None]
+    padded = torch.nn.functional.pad(samples[:, None], (384, 384), mode="reflect")[:, 0]
+    spectrum = torch.stft(padded, 1024, 256, 1024, torch.hann_window(1024), center=False, return_complex=True)
+    magnitude = torch.sqrt(spectrum.abs() ** 2 + 1e-9)
+    basis = torch.from_numpy(librosa.filters.mel(sr=22050, n_fft=1024, n_mels=80, fmin=0, fmax=8000))
+    expected = torch.log(torch.clamp(basis @ magnitude, min=1e-5))[0].numpy()
+    np.testing.assert_allclose(mel_spectrogram(speech(), settings), expected, rtol=0, atol=2e-4)
+
+
+def test_audio_too_short_for_a_window_is_a_sentence():
+    with pytest.raises(AudioError, match="too short"):
+        mel_spectrogram(np.zeros(100, np.float32), MelSettings())
+
+
+SCALES = {
+    "natural logarithm": MelSettings(signal_norm=False, log_base=math.e, gain=1.0),
+    "decibels": MelSettings(signal_norm=False),
+    "symmetric range": MelSettings(clip_norm=False),
+    "range from 0": MelSettings(symmetric_norm=False, max_norm=1.0, clip_norm=False, min_level_db=-90.0),
+    "statistics": MelSettings(mean=(-30.0,) * 80, std=(12.0,) * 80),
+}
+
+
+@pytest.mark.parametrize("source", SCALES)
+@pytest.mark.parametrize("target", SCALES)
+def test_a_mel_takes_the_scale_of_other_settings(source, target):
+    samples = np.random.default_rng(0).standard_normal(22050).astype(np.float32) * 0.1
+    one, other = SCALES[source], SCALES[target]
+    rescaled = rescaled_mel(mel_spectrogram(samples, one), one, other)
+    np.testing.assert_allclose(rescaled, mel_spectrogram(samples, other), atol=2e-4)
+
+
+def test_a_mel_of_other_windows_has_no_scale():
+    with pytest.raises(AudioError, match="hop_length is 256 here and 200 there"):
+        rescaled_mel(np.zeros((1, 80, 3), np.float32), MelSettings(), MelSettings(hop_length=200))
+    with pytest.raises(AudioError, match="fmax is 11025 here and 8000 there"):
+        rescaled_mel(np.zeros((1, 80, 3), np.float32), MelSettings(), MelSettings(fmax=8000.0))
