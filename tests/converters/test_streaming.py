@@ -101,11 +101,6 @@ def test_networks_that_nobody_chose_stream_through_their_artefacts(tmp_path_fact
         assert (streamed - expected).abs().max() < 5e-5 * max(1.0, float(expected.abs().max())), engine
 
 
-@pytest.fixture(scope="module")
-def stateful(convert_job):
-    return convert_job("precision=fp16", "stream=stateful", "measure.engines=[mil,onnx]")
-
-
 def test_the_job_converts_a_stream_that_passes_the_gates_of_the_offline_one(stateful):
     assert stateful.passed
     record = stateful.bundle.component()

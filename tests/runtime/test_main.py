@@ -142,8 +142,8 @@ def test_a_tampered_bundle_is_not_executed(fp32, tmp_path, capsys):
 
 
 @pytest.fixture
-def streaming(convert_job):
-    return str(convert_job("precision=fp16", "stream=stateful", "measure.engines=[mil,onnx]").bundle.path)
+def streaming(stateful):
+    return str(stateful.bundle.path)
 
 
 def test_a_streaming_bundle_is_described_run_timed_and_played(streaming, tmp_path, capsys):

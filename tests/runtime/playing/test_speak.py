@@ -23,9 +23,9 @@ from tests.converters.voices import coqui_forward, coqui_vits, write_coqui
 CLONES = {"use_d_vector_file": True, "d_vector_dim": 256, "languages": ("en", "fr"), "use_language_embedding": True}
 
 
-def bundle(folder, convert_job, *overrides, **settings):
+def bundle(folder, own_job, *overrides, **settings):
     source = write_coqui(folder / "voice", *coqui_vits(**settings))
-    outcome = convert_job(
+    outcome = own_job(
         "model=vits", f"checkpoint.source={source}", "precision=fp32", "format=onnx", "shape.frames=32",
         "measure.engines=[onnx]", "gates.limits.fp32.window_drop_db=200", *overrides,
     )  # fmt: skip
@@ -33,22 +33,22 @@ def bundle(folder, convert_job, *overrides, **settings):
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory, convert_job):
-    return bundle(tmp_path_factory.mktemp("plain"), convert_job)
+def plain(tmp_path_factory, own_job):
+    return bundle(tmp_path_factory.mktemp("plain"), own_job)
 
 
 @pytest.fixture(scope="module")
-def cloning(tmp_path_factory, convert_job):
-    return bundle(tmp_path_factory.mktemp("cloning"), convert_job, **CLONES)
+def cloning(tmp_path_factory, own_job):
+    return bundle(tmp_path_factory.mktemp("cloning"), own_job, **CLONES)
 
 
 @pytest.fixture(scope="module")
-def encoder(tmp_path_factory, convert_job):
+def encoder(tmp_path_factory, own_job):
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("encoder")
     torch.save({"model_state": RTVCEncoder(40).state_dict()}, folder / "encoder.pt")
     (folder / "config.json").write_text("{}")
-    outcome = convert_job(
+    outcome = own_job(
         "model=ge2e", f"checkpoint.source={folder / 'encoder.pt'}", "precision=fp32", "format=onnx",
         "measure.engines=[onnx]",
     )  # fmt: skip
@@ -165,9 +165,9 @@ def test_a_bundle_that_lost_its_table_is_refused(cloning, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def mel_voice(convert_job):
+def mel_voice(own_job):
     """The voice that ships with voxport."""
-    return convert_job("model=fastspeech2", "precision=fp32", "format=onnx", "stream=window", "measure.engines=[onnx]")
+    return own_job("model=fastspeech2", "precision=fp32", "format=onnx", "stream=window", "measure.engines=[onnx]")
 
 
 def test_the_voice_that_ships_is_understood(mel_voice, tmp_path):
@@ -207,11 +207,11 @@ def test_a_voice_that_makes_a_mel_is_played_by_the_vocoder_in_its_bundle(mel_voi
         assert sentence in capsys.readouterr().err
 
 
-def test_a_vocoder_of_another_mel_is_refused(tmp_path, convert_job):
+def test_a_vocoder_of_another_mel_is_refused(tmp_path, own_job):
     model, config = coqui_forward()
     config["audio"]["hop_length"] = 220
     source = write_coqui(tmp_path / "voice", model, config)
     with pytest.raises(AudioError, match="hop_length is 220 here and 256 there"):
-        convert_job("model=fast_pitch", f"checkpoint.source={source}", "model.vocoder.checkpoint.source=bundled")
+        own_job("model=fast_pitch", f"checkpoint.source={source}", "model.vocoder.checkpoint.source=bundled")
     with pytest.raises(ConversionError, match="choose what plays it with model"):
-        convert_job("model=fast_pitch", f"checkpoint.source={source}", "model.vocoder.family=''")
+        own_job("model=fast_pitch", f"checkpoint.source={source}", "model.vocoder.family=''")

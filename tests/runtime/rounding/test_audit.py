@@ -36,9 +36,9 @@ def test_ops_that_only_pass_values_on_cost_nothing_and_modules_are_named(vocoder
     assert all(row.headroom > 1 and row.overflowed == 0 for row in program.ops)
 
 
-def test_a_stream_is_audited_amid_the_audio(convert_job):
+def test_a_stream_is_audited_amid_the_audio(stateful):
     """With states of zeros most of a chunk would be silence, and what the states cost not be seen."""
-    bundle = convert_job("precision=fp16", "stream=stateful", "measure.engines=[mil,onnx]").bundle
+    bundle = stateful.bundle
     (program,) = audit_bundle(bundle).programs
     together = -10 * math.log10(sum(10 ** (-row.effect_db / 10) for row in program.ops))
     assert program.function == "steady" and together == pytest.approx(program.snr_db, abs=3)
