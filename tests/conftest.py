@@ -72,7 +72,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Iterator
     saved = {name: os.environ.get(name) for name in ("VOXPORT_CACHE", "VOXPORT_LOCK", "VOXPORT_STATE")}
     os.environ["VOXPORT_CACHE"] = str(folder)
     os.environ["VOXPORT_LOCK"] = str(folder / "lock.yaml")
-    os.environ["VOXPORT_STATE"] = str(_shared_folder(tmp_path_factory, "state"))
+    os.environ["VOXPORT_STATE"] = str(kept / "state")  # which references this machine wrote, as bundles stay too
     compiled = kept / "metal"
     compiled.mkdir(exist_ok=True)
     with suppress(FileExistsError):
@@ -143,6 +143,16 @@ def hifigan_component(source: str):
 
 
 @pytest.fixture(scope="session")
+def sources(width: str, small_hifigan: Path, clips: list[Path]) -> tuple[str, ...]:
+    """The overrides by which a command takes what `convert_job` does."""
+    return ("checkpoint.source=bundled",) if width == "full" else _small_sources(small_hifigan, clips)
+
+
+def _small_sources(checkpoint: Path, clips: list[Path]) -> tuple[str, ...]:
+    return f"checkpoint.source={checkpoint}", f"goldens.clips=[{','.join(map(str, clips))}]"
+
+
+@pytest.fixture(scope="session")
 def convert_job(width: str, own_job: Callable, real_job: Callable) -> Callable:
     """Runs the main job on the small network and clips, or on what ships with voxport."""
     return real_job if width == "full" else own_job
@@ -151,8 +161,7 @@ def convert_job(width: str, own_job: Callable, real_job: Callable) -> Callable:
 @pytest.fixture(scope="session")
 def own_job(kept: Path, small_hifigan: Path, clips: list[Path]) -> Callable:
     """Runs the main job on a checkpoint that the overrides name, or the small one, and two seconds of speech."""
-    names = ",".join(map(str, clips))
-    return job_runner(kept / "bundles", f"checkpoint.source={small_hifigan}", f"goldens.clips=[{names}]")
+    return job_runner(kept / "bundles", *_small_sources(small_hifigan, clips))
 
 
 @pytest.fixture(scope="session")

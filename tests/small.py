@@ -14,7 +14,7 @@ def write_small_hifigan(folder: Path) -> Path:
     """A checkpoint in Coqui's layout: 16 channels, two stages of upsampling by 16, one residual block each, drawn."""
     import torch
 
-    from checkpoints.catalogue import BUNDLED
+    from checkpoints.catalogue import BUNDLED, catalogue
     from checkpoints.locate import FALLBACK
     from converters.upstream.coqui import import_coqui
 
@@ -27,6 +27,7 @@ def write_small_hifigan(folder: Path) -> Path:
         "resblock_kernel_sizes": [3],
         "resblock_dilation_sizes": [[1, 3, 5]],
     }
+    config["audio"] |= catalogue()[FALLBACK["hifigan"]].audio
     torch.manual_seed(0)
     module = import_coqui("TTS.vocoder.models.hifigan_generator").HifiganGenerator(**config["generator_model_params"])
     torch.save({"model": module.state_dict()}, folder / "model_file.pth")
