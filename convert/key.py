@@ -8,6 +8,7 @@ import importlib.util
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from checkpoints.locate import LocatedCheckpoint
 from convert.schema import Job
@@ -38,7 +39,7 @@ def bundle_key(job: Job, checkpoint: LocatedCheckpoint, others: Mapping[str, Loc
         "stream": dataclasses.asdict(job.stream),
         "versions": versions(),
         "sources": {name: [_tree_hash(_package_folder(name), pattern) for pattern in _PATTERNS] for name in _SOURCES},
-        "clips": _tree_hash(CLIPS, "*.flac"),
+        "clips": _clips(job.goldens.paths()),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -46,6 +47,13 @@ def bundle_key(job: Job, checkpoint: LocatedCheckpoint, others: Mapping[str, Loc
 def bundle_name(job: Job, checkpoint: LocatedCheckpoint, key: str) -> str:
     """`<checkpoint>-<format>-<precision>-<upsampler>-<mode>-<key>`; a flexible shape shows in the mode's place."""
     return f"{checkpoint.name}-{job.format.name}-{job.precision.name}-{job.upsampler.name}-{job.mode}-{key[:10]}"
+
+
+def _clips(paths: list[Path]) -> Any:
+    """The clips by content and, where they are a user's own, by name: their golden cases are named after them."""
+    if not paths:
+        return _tree_hash(CLIPS, "*.flac")
+    return [[path.stem, hashlib.sha256(path.read_bytes()).hexdigest()] for path in paths]
 
 
 def _package_folder(name: str) -> Path:
