@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.util
 import json
 from collections.abc import Mapping
-from pathlib import Path
 
 from checkpoints.locate import LocatedCheckpoint
 from convert.schema import Job
+from runtime.machine.sources import BUNDLE, CHOICE, sources_hash
 from runtime.machine.versions import installed_versions
-from runtime.speech.clips import CLIPS
 
 TOOLS = ("coqui-tts", "coreai-core", "coreai-torch", "coremltools", "numpy", "onnx", "onnxscript", "torch", "voxport")
-_SOURCES = ("converters", "ops")
-_PATTERNS = ("*.py", "*.metal", "*.h", "*.swift")
 
 
 def versions() -> dict[str, str]:
@@ -25,7 +21,8 @@ def versions() -> dict[str, str]:
 
 
 def bundle_key(job: Job, checkpoint: LocatedCheckpoint, others: Mapping[str, LocatedCheckpoint]) -> str:
-    """sha256 of checkpoints, conversion options, tool versions, speech clips and the sources that convert."""
+    """sha256 of checkpoints, conversion options, tool versions and the sources that make a bundle: what converts, what
+    makes goldens, their clips and sentences."""
     parts = {
         "checkpoint": checkpoint.sha256,
         "config": checkpoint.config,
@@ -37,8 +34,7 @@ def bundle_key(job: Job, checkpoint: LocatedCheckpoint, others: Mapping[str, Loc
         "shape": dataclasses.asdict(job.shape),
         "stream": dataclasses.asdict(job.stream),
         "versions": versions(),
-        "sources": {name: [_tree_hash(_package_folder(name), pattern) for pattern in _PATTERNS] for name in _SOURCES},
-        "clips": _tree_hash(CLIPS, "*.flac"),
+        "sources": sources_hash(BUNDLE, *([CHOICE] if job.precision.needs_cases else [])),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -46,17 +42,3 @@ def bundle_key(job: Job, checkpoint: LocatedCheckpoint, others: Mapping[str, Loc
 def bundle_name(job: Job, checkpoint: LocatedCheckpoint, key: str) -> str:
     """`<checkpoint>-<format>-<precision>-<upsampler>-<mode>-<key>`; a flexible shape shows in the mode's place."""
     return f"{checkpoint.name}-{job.format.name}-{job.precision.name}-{job.upsampler.name}-{job.mode}-{key[:10]}"
-
-
-def _package_folder(name: str) -> Path:
-    spec = importlib.util.find_spec(name)
-    assert spec is not None and spec.submodule_search_locations
-    return Path(next(iter(spec.submodule_search_locations)))
-
-
-def _tree_hash(folder: Path, pattern: str) -> str:
-    digest = hashlib.sha256()
-    for file in sorted(folder.rglob(pattern)):
-        digest.update(file.relative_to(folder).as_posix().encode())
-        digest.update(file.read_bytes())
-    return digest.hexdigest()

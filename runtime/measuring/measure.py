@@ -22,6 +22,7 @@ from runtime.engines import ENGINES, UNTIMED, Engine, cpu_name, device_slug
 from runtime.errors import EngineError
 from runtime.machine.checked import Name
 from runtime.machine.files import write_array, write_json
+from runtime.machine.sources import MEASUREMENT, sources_hash
 from runtime.machine.versions import tool_versions
 from runtime.measuring.bench.calls import CallTiming, chunk_latency, time_part, time_sizes
 from runtime.measuring.bench.closed import Latency
@@ -388,12 +389,9 @@ def engines_for(asked: Sequence[str], bundle: Bundle) -> list[str]:
 
 def measurement_key(bundle: Bundle, engine: str, options: MeasureOptions) -> str:
     """sha256 of bundle, engine, options, tool versions and the sources that measure."""
-    digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parents[1].rglob("*.py")):
-        digest.update(file.read_bytes())
     asked = {**dataclasses.asdict(options), "engines": engine}
     del asked["trust_reference"]  # whether it is executed, not what comes of it
-    parts = [bundle.manifest.key, cpu_name(), asked, tool_versions(), digest.hexdigest()]
+    parts = [bundle.manifest.key, cpu_name(), asked, tool_versions(), sources_hash(MEASUREMENT)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
