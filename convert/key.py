@@ -9,10 +9,13 @@ from collections.abc import Mapping
 
 from checkpoints.locate import LocatedCheckpoint
 from convert.schema import Job
+from runtime.bundle.formats import FORMATS
 from runtime.machine.sources import BUNDLE, CHOICE, sources_hash
 from runtime.machine.versions import installed_versions
 
-TOOLS = ("coqui-tts", "coreai-core", "coreai-torch", "coremltools", "numpy", "onnx", "onnxscript", "torch", "voxport")
+TOOLS = sorted(
+    {"coqui-tts", "numpy", "torch", "voxport", *(tool for facts in FORMATS.values() for tool in facts.tools)}
+)
 
 
 def versions() -> dict[str, str]:

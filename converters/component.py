@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from checkpoints.load import LoadedCheckpoint
 from converters.options import ConversionError, FormatOptions, PrecisionOptions, Shape
+from runtime.bundle.formats import FORMATS
 from runtime.bundle.mel import MelSettings
 from runtime.bundle.sampler import Sampler
 from runtime.bundle.speaker import SpeakerSettings
@@ -103,8 +104,16 @@ class Format(Protocol):
     """An output format: writes one component to `folder` and returns the artefact's path.
 
     `convert_functions` writes several functions over the same weights, the first being the one that is called by
-    default, where `holds_functions` says that the format can.
+    default, where `holds_functions` says that the format can. `target`: the system that the artefact needs, as a
+    manifest has it; `free_axes`: whether one function takes every length of a flexible axis; `notes`: what a user is
+    to know of the artefacts in `folder`.
     """
+
+    free_axes: bool
+
+    def target(self, options: FormatOptions) -> str: ...
+
+    def notes(self, folder: Path) -> list[str]: ...
 
     def convert(
         self, component: Component, precision: PrecisionOptions, options: FormatOptions, folder: Path
@@ -130,12 +139,6 @@ FAMILIES = {
     "vits": "converters.families.vits",
     "wavernn": "converters.families.wavernn",
 }
-FORMATS = {
-    "coreai": "converters.formats.coreai",
-    "mlprogram": "converters.formats.mlprogram",
-    "neuralnetwork": "converters.formats.neuralnetwork",
-    "onnx": "converters.formats.onnx",
-}
 
 
 def family(name: str) -> Family:
@@ -149,10 +152,10 @@ def voice_family(name: str) -> VoiceFamily | None:
 
 
 def format_(name: str) -> Format:
-    return _module(FORMATS, "format", name)
+    return _module({known: f"converters.formats.{known}" for known in FORMATS}, "format", name)
 
 
-def _module(table: dict[str, str], kind: str, name: str) -> Any:
+def _module(table: Mapping[str, str], kind: str, name: str) -> Any:
     if name not in table:
         raise ConversionError(f"there is no {kind} {name!r}; there is: {', '.join(sorted(table))}")
     return importlib.import_module(table[name])

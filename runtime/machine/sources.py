@@ -84,4 +84,4 @@ def file_hash(file: Path) -> str:
 def _without_docstring(body: list[ast.stmt]) -> Iterable[ast.stmt]:
     first = body[0]
     is_docstring = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
-    return body[1:] if is_docstring and isinstance(first.value.value, str) else body
+    return body[1:] if is_docstring else body

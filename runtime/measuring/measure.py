@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from runtime.bundle.formats import ENGINES_OF
+from runtime.bundle.formats import FORMATS
 from runtime.bundle.store import Bundle, BundleError, GoldenCase
 from runtime.bundle.trust import trust_references
-from runtime.engines import ENGINES, UNTIMED, Engine, cpu_name, device_slug
+from runtime.engines import ENGINES, Engine, cpu_name, device_slug
 from runtime.errors import EngineError
 from runtime.machine.checked import Name
 from runtime.machine.files import write_array, write_json
@@ -145,7 +145,7 @@ def measure(bundle: Bundle, engine_name: str, options: MeasureOptions, keep_audi
         samples = synthesise(opened, time_axis, frames, chunk=options.chunk)
         output = np.moveaxis(samples, time_axis.output_axis, -1).reshape(-1)
         clips.append(_clip_result(bundle, case, output, engine.name, keep_audio))
-    is_timed = options.bench_seconds > 0 and engine.name not in UNTIMED
+    is_timed = options.bench_seconds > 0 and ENGINES[engine.name].is_timed
     rows, calls = _other_results(bundle, engine_name, options, is_timed, [component.name])
     finished = time.perf_counter()
     timing = chunk_latency(opened, time_axis, cases, options) if is_timed else None
@@ -235,7 +235,7 @@ def _measure_rows(bundle: Bundle, engine_name: str, options: MeasureOptions) -> 
     results = _rows_results(opened, component.name, cases)
     finished = time.perf_counter()
     timings: list[CallTiming] = []
-    if options.bench_seconds > 0 and opened.name not in UNTIMED:
+    if options.bench_seconds > 0 and ENGINES[opened.name].is_timed:
         timings = time_sizes(opened, component, cases, options.bench_seconds)
     times = _Timing(started, loaded, finished)
     return _measurement(
@@ -252,7 +252,7 @@ def _measure_voice(bundle: Bundle, engine_name: str, options: MeasureOptions, ke
     loaded = time.perf_counter()
     rows: list[RowsResult] = []
     calls: list[CallTiming] = []
-    is_timed = options.bench_seconds > 0 and opened.name not in UNTIMED
+    is_timed = options.bench_seconds > 0 and ENGINES[opened.name].is_timed
     last = bundle.main
     rows += _last_rows(voice, bundle.goldens(last))
     for name, part in voice.parts.items():
@@ -363,8 +363,8 @@ def engine_names(asked: Sequence[str], artefact_format: str) -> list[str]:
 
     Raises EngineError for a name that is none, or an engine that does not execute the format.
     """
-    own = ENGINES_OF[artefact_format]
-    core_ml = ("coreml",) if artefact_format in ("mlprogram", "neuralnetwork") else ()
+    facts = FORMATS[artefact_format]
+    own, core_ml = facts.engines, ("coreml",) if facts.is_core_ml else ()
     names: list[str] = []
     for name in asked:
         if name != "auto" and name not in ENGINES:
@@ -383,7 +383,7 @@ def engines_for(asked: Sequence[str], bundle: Bundle) -> list[str]:
     artefact_format = bundle.manifest.conversion.format
     names = engine_names(asked, artefact_format)
     loops = any("while_loop" in component.ops for component in bundle.manifest.components)
-    is_left_out = artefact_format == "mlprogram" and loops and "onnx" not in asked
+    is_left_out = FORMATS[artefact_format].is_lowered and loops and "onnx" not in asked
     return [name for name in names if name != "onnx" or not is_left_out]
 
 

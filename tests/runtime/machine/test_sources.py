@@ -5,10 +5,14 @@ import shutil
 
 import pytest
 
+from runtime.bundle.formats import FORMATS
 from runtime.machine import sources
 from runtime.machine.sources import BUNDLE, CHOICE, EVERYTHING, LOWERING, MEASUREMENT, file_hash, sources_hash
 from tests.conftest import ROOT
 from tests.test_layers import imports
+
+BUNDLE_ROOTS = ["convert.stages", "converters.goldens", "converters.voices"]
+BUNDLE_ROOTS += [f"converters.formats.{name}" for name in FORMATS]
 
 # Read by what makes a bundle, and not a part of what it makes.
 CARRIES = {
@@ -61,10 +65,9 @@ def shown(files):
 
 
 def test_a_bundles_key_has_every_file_that_makes_one():
-    roots = ("convert.stages", "converters.goldens", "converters.voices")
-    assert not shown(reached(*roots, but=NOT_IN_A_BUNDLE) - {*BUNDLE.files(), *CHOICE.files()})
+    assert not shown(reached(*BUNDLE_ROOTS, but=NOT_IN_A_BUNDLE) - {*BUNDLE.files(), *CHOICE.files()})
     others = tuple(NOT_IN_A_BUNDLE) + CHOICE.rooms
-    assert {ROOT / "runtime/speech/audio.py", ROOT / "checkpoints/load.py"} < reached(*roots, but=others)
+    assert {ROOT / "runtime/speech/audio.py", ROOT / "checkpoints/load.py"} < reached(*BUNDLE_ROOTS, but=others)
     assert {*(ROOT / "runtime/clips").glob("*.*")} - {*BUNDLE.files()} == {ROOT / "runtime/clips/LICENCES.md"}
 
 
@@ -87,8 +90,8 @@ def test_what_a_list_names_is_there(made):
 
 @pytest.mark.parametrize("made", [BUNDLE, MEASUREMENT, LOWERING])
 def test_no_room_is_in_a_key_for_nothing(made):
-    roots = {BUNDLE: "convert.stages", MEASUREMENT: "runtime.measuring.measure", LOWERING: "runtime.mil.lower"}
-    found = reached(roots[made])
+    roots = {BUNDLE: BUNDLE_ROOTS, MEASUREMENT: ["runtime.measuring.measure"], LOWERING: ["runtime.mil.lower"]}
+    found = reached(*roots[made])
     for room in made.rooms:
         assert room == "runtime/clips" or any(file.is_relative_to(ROOT / room) for file in found), room
 
