@@ -14,9 +14,11 @@ from runtime.bundle.store import open_bundle
 from tests.convert.test_config import composed
 
 
-def quick(output, *overrides):
-    return composed(
-        "checkpoint.source=bundled", "tracking=off", "measure.bench_seconds=0", f"output={output}", *overrides
+@pytest.fixture
+def quick(sources):
+    """The main job, without a bench."""
+    return lambda output, *overrides: composed(
+        *sources, "tracking=off", "measure.bench_seconds=0", f"output={output}", *overrides
     )
 
 
@@ -28,7 +30,7 @@ def test_the_default_job_passes_its_gates_on_real_weights_and_speech(fp16):
     assert open_bundle(fp16.bundle.path).manifest.checkpoint.fallback is False
 
 
-def test_an_unchanged_job_is_reused_in_every_part(fp16, monkeypatch):
+def test_an_unchanged_job_is_reused_in_every_part(quick, fp16, monkeypatch):
     from convert import job as module
 
     for part in ("_convert", "_measure", "_report", "_track"):
@@ -39,7 +41,7 @@ def test_an_unchanged_job_is_reused_in_every_part(fp16, monkeypatch):
     assert again.measurements == fp16.measurements
 
 
-def test_a_reused_job_sweeps_what_killed_jobs_left(fp16, tmp_path):
+def test_a_reused_job_sweeps_what_killed_jobs_left(quick, fp16, tmp_path):
     from convert.job import run_job
 
     for path in (fp16.bundle.path, fp16.bundle.measured):
@@ -51,7 +53,7 @@ def test_a_reused_job_sweeps_what_killed_jobs_left(fp16, tmp_path):
     assert not left.exists()
 
 
-def test_a_threshold_can_change_without_a_conversion(fp16, tmp_path, monkeypatch):
+def test_a_threshold_can_change_without_a_conversion(quick, fp16, tmp_path, monkeypatch):
     from convert import job as module
 
     for path in (fp16.bundle.path, fp16.bundle.measured):
@@ -69,7 +71,7 @@ def test_a_threshold_can_change_without_a_conversion(fp16, tmp_path, monkeypatch
     assert not (tmp_path / "rejected" / lenient.bundle.path.name).exists()
 
 
-def test_an_audit_is_made_once_where_it_is_asked_for_and_stands_in_the_report(fp16, tmp_path, monkeypatch):
+def test_an_audit_is_made_once_where_it_is_asked_for_and_stands_in_the_report(quick, fp16, tmp_path, monkeypatch):
     from convert import job as module
     from runtime.rounding import audit
     from runtime.rounding.audit import read_audit
@@ -86,7 +88,7 @@ def test_an_audit_is_made_once_where_it_is_asked_for_and_stands_in_the_report(fp
     module.run_job(quick(tmp_path, *options))
 
 
-def test_a_conversion_that_went_wrong_is_rejected_and_keeps_its_report(tmp_path, monkeypatch):
+def test_a_conversion_that_went_wrong_is_rejected_and_keeps_its_report(quick, tmp_path, monkeypatch):
     """One weight of the artefact off by a little: nothing but executing the artefact shows it."""
     import convert.stages as stages
     from convert.job import run_job
@@ -108,7 +110,7 @@ def test_a_conversion_that_went_wrong_is_rejected_and_keeps_its_report(tmp_path,
     assert not list(tmp_path.glob(".*"))
 
 
-def test_a_damaged_bundle_is_converted_anew(fp16, tmp_path):
+def test_a_damaged_bundle_is_converted_anew(quick, fp16, tmp_path):
     from convert.job import run_job
 
     for path in (fp16.bundle.path, fp16.bundle.measured):
@@ -119,7 +121,7 @@ def test_a_damaged_bundle_is_converted_anew(fp16, tmp_path):
     open_bundle(outcome.bundle.path)
 
 
-def test_a_damaged_measurement_is_measured_again_without_a_conversion(fp16, tmp_path, monkeypatch):
+def test_a_damaged_measurement_is_measured_again_without_a_conversion(quick, fp16, tmp_path, monkeypatch):
     from convert import job as module
 
     for path in (fp16.bundle.path, fp16.bundle.measured):
@@ -136,7 +138,7 @@ def test_a_damaged_measurement_is_measured_again_without_a_conversion(fp16, tmp_
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError, OSError])
 @pytest.mark.parametrize("stage", ["convert_artefact", "write_references", "make_goldens", "finish_bundle"])
-def test_whatever_stops_a_job_nothing_is_left_that_looks_finished(tmp_path, monkeypatch, stage, error):
+def test_whatever_stops_a_job_nothing_is_left_that_looks_finished(quick, tmp_path, monkeypatch, stage, error):
     import convert.stages as stages
     from convert.job import run_job
 
@@ -187,7 +189,7 @@ def test_other_weights_or_another_config_are_another_key(checkpoint):
     assert len(keys) == 4
 
 
-def test_anyones_own_checkpoint_converts(tmp_path):
+def test_anyones_own_checkpoint_converts(quick, tmp_path):
     """Coqui's own layout: a pickle with a config beside it, at another sample rate and channel count."""
     from convert.job import run_job
     from converters.upstream.coqui import import_coqui
@@ -195,7 +197,11 @@ def test_anyones_own_checkpoint_converts(tmp_path):
     folder = tmp_path / "tiny_voice"
     folder.mkdir()
     config = json.loads((BUNDLED / FALLBACK["hifigan"] / "config.json").read_text())
-    config["generator_model_params"]["upsample_initial_channel"] = 32
+    config["generator_model_params"] |= {
+        "upsample_initial_channel": 32,
+        "upsample_factors": [16, 16],
+        "upsample_kernel_sizes": [32, 32],
+    }
     config["audio"]["sample_rate"] = 16000
     torch.manual_seed(0)
     module = import_coqui("TTS.vocoder.models.hifigan_generator").HifiganGenerator(**config["generator_model_params"])

@@ -1,4 +1,4 @@
-"""Suites with real jobs on the bundled weights."""
+"""Suites with real jobs."""
 
 import json
 import os
@@ -36,8 +36,7 @@ def environment(tmp_path):
 
 
 def run(tmp_path, jobs, *overrides):
-    line = [*command(tmp_path, jobs, *overrides)]
-    line.insert(-1, "checkpoint.source=bundled") if BROKEN not in jobs else None
+    line = command(tmp_path, jobs, *overrides)
     return subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, env=environment(tmp_path), check=False)
 
 
@@ -79,16 +78,16 @@ def test_the_suites_that_ship_name_what_exists(name):
         check(overrides)
 
 
-def test_a_suite_ends_with_a_verdict_per_job_and_goes_on_where_it_ended(tmp_path):
+def test_a_suite_ends_with_a_verdict_per_job_and_goes_on_where_it_ended(tmp_path, sources):
     jobs = [GOOD, REJECTED]
-    first = run(tmp_path, jobs)
+    first = run(tmp_path, jobs, *sources)
     assert first.returncode == 1, first.stderr
     result = last_result(tmp_path)
     assert [row.verdict for row in result.rows] == ["passed", "rejected"]
     assert not any(row.is_reused for row in result.rows[:1])
     assert "snr_db" in result.rows[1].reason
     promote(result.rows[0].bundle, "the first", TrackingOptions(uri=f"sqlite:///{tmp_path}/mlflow.db"))
-    second = run(tmp_path, [GOOD])
+    second = run(tmp_path, [GOOD], *sources)
     assert second.returncode == 0, second.stderr
     (row,) = last_result(tmp_path).rows
     assert row.verdict == "passed" and row.is_reused
@@ -105,7 +104,7 @@ def test_a_suite_ends_with_a_verdict_per_job_and_goes_on_where_it_ended(tmp_path
     assert [row.champion for row in result.rows] == ["none yet", ""], "what was rejected is compared with nothing"
     kinds = sorted(run.data.tags["kind"] for run in runs)
     assert kinds == ["convert"] * 2 + ["measure"] * 2 + ["suite"] * 2, "what was unchanged is not logged again"
-    third = run(tmp_path, ["{format: onnx, precision: fp32, shape.frames: 32}"], "suite.compare.minutes=0")
+    third = run(tmp_path, ["{format: onnx, precision: fp32, shape.frames: 32}"], *sources, "suite.compare.minutes=0")
     (row,) = last_result(tmp_path).rows
     # Another length is another program, at 107 or 109 dB as the machine sums: what counts is that it was compared.
     assert (row.champion, row.comparison.champion) == ("version 1", "1"), third.stderr
@@ -113,24 +112,25 @@ def test_a_suite_ends_with_a_verdict_per_job_and_goes_on_where_it_ended(tmp_path
     assert ("unknown", "not compared: minutes is 0") in [(one.verdict, one.text) for one in row.comparison.findings]
 
 
-def test_a_job_that_fails_or_hangs_fails_alone(tmp_path):
+def test_a_job_that_fails_or_hangs_fails_alone(tmp_path, sources):
+    here = sources[0].replace("=", ": ")
     failed = subprocess.run(
-        command(tmp_path, [BROKEN, "{format: onnx, precision: fp32, checkpoint.source: bundled}"], "tracking=off"),
+        command(tmp_path, [BROKEN, f"{{format: onnx, precision: fp32, {here}}}"], "tracking=off", *sources[1:]),
         capture_output=True, text=True, cwd=tmp_path, env=environment(tmp_path), check=False,
     )  # fmt: skip
     assert failed.returncode == 2, "as of the job alone: its checkpoint is not there"
     rows = last_result(tmp_path).rows
     assert [row.verdict for row in rows] == ["failed", "passed"]
     assert "no/such" in rows[0].reason and "no/such" in failed.stderr.replace("\n", "")
-    hung = run(tmp_path, [GOOD], "suite.limit_minutes=0.01", "force=true", "tracking=off")
+    hung = run(tmp_path, [GOOD], *sources, "suite.limit_minutes=0.01", "force=true", "tracking=off")
     assert hung.returncode == 3
     (row,) = last_result(tmp_path).rows
     assert row.verdict == "hung" and row.reason == "not finished in 0.01 minutes"
 
 
-def test_an_interrupt_ends_every_job_and_says_what_stays(tmp_path):
+def test_an_interrupt_ends_every_job_and_says_what_stays(tmp_path, sources):
     process = subprocess.Popen(
-        [*command(tmp_path, [GOOD], "tracking=off", "checkpoint.source=bundled", "runner.processes=1")],
+        [*command(tmp_path, [GOOD], "tracking=off", *sources, "runner.processes=1")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment(tmp_path),
     )  # fmt: skip
     deadline = time.monotonic() + 60

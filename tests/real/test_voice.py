@@ -6,6 +6,7 @@ import soundfile
 
 from runtime.__main__ import main
 from runtime.speech.metrics import snr_db
+from tests.runtime.playing.test_speak import bundle
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,9 @@ def test_the_voice_that_ships_is_understood(mel_voice, tmp_path):
     assert listen.misheard(words, listen.recogniser()(said[::-1].copy())) > 6
 
 
-def test_a_voice_that_makes_a_mel_is_played_by_the_vocoder_in_its_bundle(mel_voice, real_job, tmp_path, capsys):
+def test_a_voice_that_makes_a_mel_is_played_by_the_vocoder_in_its_bundle(
+    mel_voice, real_job, own_job, tmp_path, capsys
+):
     vocoder = real_job("precision=fp16").bundle
     manifest = mel_voice.bundle.manifest
     assert [part.name for part in manifest.components] == ["encoder", "decoder", "generator"]
@@ -45,5 +48,5 @@ def test_a_voice_that_makes_a_mel_is_played_by_the_vocoder_in_its_bundle(mel_voi
     assert np.array_equal(audio["own"], audio["again"]) and not np.array_equal(audio["own"], audio["high"])
     np.testing.assert_allclose(audio["own"], audio["other"], atol=2e-3)  # the same vocoder in fp16, in pieces
     refused = ["speak", "a", str(tmp_path / "o.wav"), "--voice", str(mel_voice.bundle.path)]
-    assert main([*refused, "--vocoder", str(mel_voice.bundle.path)]) == 2
+    assert main([*refused, "--vocoder", str(bundle(tmp_path / "vits", own_job))]) == 2
     assert "is no vocoder" in capsys.readouterr().err

@@ -20,7 +20,7 @@ from reports.options import TrackingOptions
 from reports.suite import read_suite
 from tests.conftest import ROOT
 
-QUICK = ("format=onnx", "precision=fp32", "checkpoint.source=bundled", "measure.bench_seconds=0")
+QUICK = ("format=onnx", "precision=fp32", "measure.bench_seconds=0")
 
 
 class Fleet:
@@ -101,12 +101,12 @@ def test_a_job_that_crashes_keeps_what_it_said_and_the_environment_that_was_name
     assert machines._jobs["convert wrong"].spec.environment == {"VOXPORT_TEST_VARIABLE": "travels"}
 
 
-def test_a_job_whose_two_workers_went_away_is_not_tried_a_third_time(fleet):
+def test_a_job_whose_two_workers_went_away_is_not_tried_a_third_time(fleet, sources):
     for name in ("one", "two", "three"):
         fleet.worker(name)
     options = ready(fleet, 3)
     with runner(options) as machines:
-        spec = JobSpec("fp32", (*QUICK, "force=true"), tracking=TrackingOptions(enabled=False))
+        spec = JobSpec("fp32", (*QUICK, *sources, "force=true"), tracking=TrackingOptions(enabled=False))
         job = machines.submit(spec)
         for _ in range(2):
             before = len(machines.lost("fp32"))
@@ -123,11 +123,21 @@ def test_a_job_whose_two_workers_went_away_is_not_tried_a_third_time(fleet):
     assert len(machines.lost("fp32")) == 2
 
 
-def test_a_scheduler_that_goes_away_is_a_sentence_per_job_and_ends_what_runs(fleet, tmp_path):
+def test_a_scheduler_that_goes_away_is_a_sentence_per_job_and_ends_what_runs(fleet, sources, tmp_path):
     fleet.worker("one")
     ready(fleet, 1)
     jobs = "suite.jobs=[{precision: fp32}, {precision: fp32, upsampler: native}]"
-    command = [sys.executable, "-m", "convert", "suite.name=own", jobs, "format=onnx", *QUICK[2:], "runner=dask"]
+    command = [
+        sys.executable,
+        "-m",
+        "convert",
+        "suite.name=own",
+        jobs,
+        "format=onnx",
+        *QUICK[2:],
+        *sources,
+        "runner=dask",
+    ]
     command += [f"runner.scheduler={fleet.address}", f"output={tmp_path}/out", "tracking.uri=http://127.0.0.1:9"]
     suite = subprocess.Popen(
         command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE,
@@ -148,7 +158,7 @@ def test_a_scheduler_that_goes_away_is_a_sentence_per_job_and_ends_what_runs(fle
     assert " ".join(said.split()).count(gone) == 2, "a sentence per job"
     psutil.wait_procs(jobs, timeout=60)
     assert not [job for job in jobs if job.is_running() and job.status() != psutil.STATUS_ZOMBIE]
-    assert not list((tmp_path / "one" / "fleet" / "bundles").glob("kathleen*"))
+    assert not list((tmp_path / "one" / "fleet" / "bundles").glob("*-onnx-*"))
 
 
 def test_a_machine_with_another_version_is_named_before_work_starts(fleet, tmp_path):
@@ -175,14 +185,14 @@ def test_skew_is_told_by_name():
     assert _fits({"cores": 2}, {"cores": 2, "memory_gb": 4}) and not _fits({"cores": 2}, {"memory_gb": 4})
 
 
-def test_a_suite_converts_anywhere_measures_on_the_mac_and_outlives_a_worker(fleet, mlflow_server, tmp_path):
+def test_a_suite_converts_anywhere_measures_on_the_mac_and_outlives_a_worker(fleet, sources, mlflow_server, tmp_path):
     """Three workers, one of them the "mac": conversions on the two others, one of which is killed in a job."""
     fleet.worker("a")
     fleet.worker("b")
     fleet.worker("mac", "apple_silicon=1")
     ready(fleet, 3)
     jobs = "suite.jobs=[{precision: fp32}, {precision: fp32, upsampler: native}]"
-    command = [sys.executable, "-m", "convert", "suite.name=own", jobs, "format=onnx", *QUICK[2:]]
+    command = [sys.executable, "-m", "convert", "suite.name=own", jobs, "format=onnx", *QUICK[2:], *sources]
     command += ["runner=dask", f"runner.scheduler={fleet.address}", "runner.cores=1"]
     command += [f"output={tmp_path}/out", f"tracking.uri={mlflow_server}"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -198,7 +208,7 @@ def test_a_suite_converts_anywhere_measures_on_the_mac_and_outlives_a_worker(fle
     assert ("a",) in [row.lost for row in result.rows], "one was tried again, and says so"
     assert {row.worker for row in result.rows} == {"b, mac"}
     assert (tmp_path / "mac" / "fleet" / "bundles").is_dir() and (tmp_path / "b" / "fleet" / "bundles").is_dir()
-    assert not list((tmp_path / "out").glob("kathleen*")), "no bundle came by disk"
+    assert not list((tmp_path / "out").glob("*-onnx-*")), "no bundle came by disk"
 
     import mlflow
 
