@@ -38,6 +38,8 @@ def main() -> None:
     print(
         "sentence    | symbols | off | frames | file's | SNR dB | log-mel L1 | first audio ms | RTF | RTF of the file"
     )
+    sound = voice.bundle.sound
+    assert sound is not None
     for name, _, phonemes in golden_sentences():
         ids = np.array(read_symbols(phonemes, voice.record.text).ids)
         inputs = {"input": ids[None].astype(np.int64), "input_lengths": np.array([len(ids)]), "scales": scales}
@@ -58,7 +60,7 @@ def main() -> None:
         frames, theirs = int(durations.sum()), len(wanted) // voice.record.samples_per_frame
         quality = "      – |          –"
         if frames == theirs:
-            distance = log_mel_l1(wanted, got, voice.record.features)
+            distance = log_mel_l1(wanted, got, sound.mel)
             quality = f"{snr_db(wanted, got):6.1f} | {distance:10.5f}"
         off = int((own.durations != durations).sum())
         print(

@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from runtime.bundle.mel import MelSettings
 from runtime.errors import AudioError
+from runtime.speech.mel import Mel
 
 
-def mel_settings(audio: Mapping[str, Any], stats: Mapping[str, Any] | None = None) -> MelSettings:
+def mel_settings(audio: Mapping[str, Any], stats: Mapping[str, Any] | None = None) -> Mel:
     """From the `audio` section of a Coqui config and, where it has mean-variance statistics, those.
 
     Raises AudioError where the section asks for something that is not a mel spectrogram of this kind.
@@ -39,7 +39,7 @@ def mel_settings(audio: Mapping[str, Any], stats: Mapping[str, Any] | None = Non
         )
     if not audio.get("do_amp_to_db_mel", True):
         raise AudioError("the config asks for a linear mel spectrogram (do_amp_to_db_mel: false)")
-    return MelSettings(
+    return Mel(
         sample_rate=sample_rate,
         n_fft=count("fft_size", 1024),
         win_length=window or 1024,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from checkpoints import CheckpointError
-from runtime.bundle.text import PHONEMIZERS, TextSettings
+from runtime.speech.text import PHONEMIZERS, TextSettings
 
 # Coqui's cleaners (coqui-tts TTS/tts/utils/text/cleaners.py) as steps of runtime/speech/text.py.
 _CLEANERS: dict[str, tuple[str, ...]] = {

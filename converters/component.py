@@ -15,11 +15,10 @@ from torch import Tensor, nn
 from checkpoints.load import LoadedCheckpoint
 from converters.options import ConversionError, FormatOptions, PrecisionOptions, Shape
 from runtime.bundle.formats import FORMATS
-from runtime.bundle.mel import MelSettings
 from runtime.bundle.sampler import Sampler
-from runtime.bundle.speaker import SpeakerSettings
 from runtime.bundle.spec import Dim, TensorSpec, TimeAxis
 from runtime.bundle.voice import VoiceRecord
+from runtime.speech.features import Features, Sound
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,8 @@ class Component:
     """One traceable module with named, typed, bounded inputs and outputs.
 
     `example` gives inputs of the default shapes. `computes` says in words which upstream function this is.
-    `role` says what it is for: `vocoder`, `speaker_encoder`, or its part in a voice. `time` is set where it is local,
-    `features` where its input is the mel of audio, `speaker` where it embeds speakers. `states`: buffers of the module
+    `time` is set where it is local, `features` where its first input is made of audio, `sound` where it makes audio.
+    `states`: buffers of the module
     that Core ML is to keep from call to call. `sizes`: fixed sizes of the flexible axes, each a function of its own
     where the format holds several over the same weights; with `padded` an input goes to the next larger one, masked,
     else its rows are dealt out. `cases`: real inputs of any length, for what is chosen by them. `shortest`: the fewest
@@ -42,10 +41,9 @@ class Component:
     example: Callable[[], dict[str, Tensor]]
     computes: str
     time: TimeAxis | None = None
-    features: MelSettings | None = None
+    features: Features | None = None
+    sound: Sound | None = None
     states: tuple[TensorSpec, ...] = ()
-    role: str = "vocoder"
-    speaker: SpeakerSettings | None = None
     sizes: tuple[int, ...] = ()
     padded: bool = False
     cases: tuple[Mapping[str, np.ndarray], ...] = ()

@@ -13,10 +13,9 @@ from converters.component import Component
 from runtime.bundle.spec import taken
 from runtime.bundle.store import GoldenCase
 from runtime.playing.sampling import Sampling
-from runtime.speech.audio import mel_spectrogram
 from runtime.speech.clips import clip_paths, read_clip
 from runtime.speech.recordings import read_audio
-from runtime.speech.speaker import partials
+from runtime.speech.speaker import SpeakerMel
 
 
 @dataclass(frozen=True)
@@ -76,13 +75,12 @@ def clip_goldens(components: Sequence[Component], sampled_frames: int = SAMPLED_
 
 def _of_clip(component: Component, clip: Path) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
     """A component's inputs from a clip of speech, and the recording where its output is to sound like it."""
-    if component.speaker is not None:
-        samples = read_audio(clip, component.speaker.sample_rate)
-        return {component.inputs[0].name: partials(samples, component.speaker)}, None
     features, time = component.features, component.time
-    assert features is not None and time is not None
+    assert features is not None
+    if time is None or isinstance(features, SpeakerMel):
+        return {component.inputs[0].name: features.of(read_audio(clip, features.sample_rate))}, None
     recording = read_clip(clip, features.sample_rate, features.hop_length)
-    return {time.input: mel_spectrogram(recording, features)[None]}, recording
+    return {time.input: features.of(recording)[None]}, recording
 
 
 def run_original(component: Component, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -16,8 +16,9 @@ from converters.component import Component
 from converters.fitting import SettingsError, check_number
 from converters.options import Shape
 from ops.streaming import Input, frames_reached
-from runtime.bundle.mel import MelSettings
 from runtime.bundle.spec import Dim, TensorSpec, TimeAxis
+from runtime.speech.features import Sound
+from runtime.speech.mel import Mel
 
 Settings = TypeVar("Settings")
 
@@ -30,18 +31,21 @@ def part_component(
     computes: str,
     sizes: tuple[int, ...] = (),
     time: TimeAxis | None = None,
+    sound: Sound | None = None,
 ) -> Component:
-    """A component of a voice, its role its name; inputs go to the next larger of `sizes`, masked."""
+    """Builds a component of a voice; inputs go to the next larger of `sizes`, masked."""
 
     def example() -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(0)
         return {spec.name: _example(spec, generator) for spec in inputs}
 
-    return Component(name, module.eval(), inputs, outputs, example, computes, time, role=name, sizes=sizes, padded=True)
+    return Component(
+        name, module.eval(), inputs, outputs, example, computes, time, sound=sound, sizes=sizes, padded=True
+    )
 
 
 def vocoder_component(
-    module: nn.Module, computes: str, features: MelSettings, shape: Shape, reach: tuple[int, int] | None = None
+    module: nn.Module, computes: str, features: Mel, shape: Shape, reach: tuple[int, int] | None = None
 ) -> Component:
     """`generator`: mel (1, rows, T) -> audio (1, 1, hop_length * T).
 
@@ -65,6 +69,7 @@ def vocoder_component(
         computes=computes,
         time=TimeAxis("mel", "audio", 2, 2, hop, left, right, features.sample_rate),
         features=features,
+        sound=Sound(features.sample_rate, dataclasses.replace(features, noise_rows=0)),
     )
 
 

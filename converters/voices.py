@@ -11,11 +11,11 @@ import numpy as np
 from converters.component import Component
 from converters.goldens import Recorder, clip_goldens, heard
 from converters.options import ConversionError
-from runtime.bundle.mel import require_same_spectrum
 from runtime.bundle.store import VOICE_GOLDENS, GoldenCase
 from runtime.bundle.voice import VoiceRecord
 from runtime.errors import TextError
 from runtime.playing.chains import Request, utter
+from runtime.speech.mel import Mel, require_same_spectrum
 from runtime.speech.sentences import golden_sentences
 from runtime.speech.speaker import utterance_embedding
 from runtime.speech.text import read_symbols
@@ -30,7 +30,7 @@ def with_vocoder(record: VoiceRecord, vocoder: Component) -> VoiceRecord:
     Raises AudioError where the mel of one does not fit the other.
     """
     time, features = vocoder.time, vocoder.features
-    assert time is not None and features is not None
+    assert time is not None and isinstance(features, Mel) and record.features is not None
     require_same_spectrum(record.features, features)
     return replace(
         record,

@@ -69,16 +69,16 @@ def _draw_audio(
 ) -> list[dict]:
     """Adds the pictures of what makes audio; gives the clips with their players."""
     component = bundle.main
-    features = bundle.sound
+    sound = bundle.sound
     assert component.time is not None
-    assert features is not None
+    assert sound is not None
     cases = bundle.spoken() if bundle.manifest.voice else bundle.goldens(component)
     references = {case.clip: bundle.audio_of(case) for case in cases}
     outputs = {m.engine: _kept_audio(bundle, m, references) for m in measurements}
     rate = component.time.sample_rate
     for case in cases:
         drawn = {engine: clips[case.clip] for engine, clips in outputs.items()}
-        pictures[f"clip-{case.clip}"] = plots.clip(case.recording, references[case.clip], drawn, judge, features)
+        pictures[f"clip-{case.clip}"] = plots.clip(case.recording, references[case.clip], drawn, judge, sound.mel)
     pictures["error-frequency"] = plots.error_over_frequency(
         list(references.values()), {engine: list(clips.values()) for engine, clips in outputs.items()}, rate
     )
@@ -86,7 +86,7 @@ def _draw_audio(
     if timed:
         pictures["latency"] = plots.latency_distribution(timed)
     if component.stream is not None and component.stream.costs:
-        pictures["streaming"] = plots.streaming(component.stream, component.time, features)
+        pictures["streaming"] = plots.streaming(component.stream, component.time, component.features)
     return [_clip_view(case, references[case.clip], outputs[judge][case.clip], rate) for case in cases]
 
 

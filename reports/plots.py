@@ -19,14 +19,15 @@ from matplotlib.figure import Figure
 from reports.figures import pareto
 from reports.tradeoff import Point
 from runtime.bundle.form import StreamForm
-from runtime.bundle.mel import MelSettings
 from runtime.bundle.spec import TimeAxis
 from runtime.measuring.bench.budget import Budget
 from runtime.measuring.bench.closed import Latency
 from runtime.measuring.bench.whole import BenchReport
 from runtime.rounding.audit import OpAudit, ProgramAudit
-from runtime.speech.audio import mel_spectrogram
+from runtime.speech.features import LocalFeatures
+from runtime.speech.mel import Mel
 from runtime.speech.metrics import WINDOW_SECONDS, window_snr_db
+from runtime.speech.speaker import SpeakerMel
 
 PALETTE = ("#3b6fb6", "#d1603d", "#3f9c6d", "#8a63b0")
 _INK, _GRID = "#30343b", "#dfe3e8"
@@ -56,7 +57,7 @@ def clip(
     reference: np.ndarray,
     outputs: Mapping[str, np.ndarray],
     judge: str,
-    settings: MelSettings,
+    settings: Mel,
 ) -> bytes:
     """One clip over time: mel spectrograms of recording, PyTorch, artefact and artefact - PyTorch, then the SNR.
 
@@ -67,7 +68,7 @@ def clip(
     if recording is not None:
         rows.insert(0, ("recording", recording[: len(reference)]))
     decibels = replace(settings, log_base=10.0, gain=20.0, signal_norm=False, amplitude_floor=1e-5, noise_rows=0)
-    images = [mel_spectrogram(samples.astype(np.float32), decibels) for _, samples in rows]
+    images = [decibels.of(samples.astype(np.float32)) for _, samples in rows]
     top = max(float(image.max()) for image in images)
     seconds = len(reference) / settings.sample_rate
     figure, axes = plt.subplots(
@@ -278,10 +279,11 @@ def _draw_budget(axis: Axes, spent: Budget) -> None:
     axis.legend(ncols=3, loc="upper right", fontsize=8)
 
 
-def streaming(form: StreamForm, time: TimeAxis, features: MelSettings) -> bytes:
+def streaming(form: StreamForm, time: TimeAxis, features: LocalFeatures | SpeakerMel | None) -> bytes:
     """What a mode costs against the delay that it has by structure, and what a bounded lookahead loses."""
     frame = 1e3 * time.samples_per_frame / time.sample_rate
-    waiting = 1e3 * (features.n_fft - features.border - features.hop_length) / features.sample_rate
+    local = None if isinstance(features, SpeakerMel) else features
+    waiting = 1e3 * local.latency / local.sample_rate if local else 0.0
     figure, axes = plt.subplots(1, 2 if form.truncation_db else 1, figsize=(9.6, 3.2), squeeze=False)
     figure.subplots_adjust(left=0.08, right=0.97, top=0.9, bottom=0.17, wspace=0.25)
     cost, *rest = axes[0]

@@ -23,8 +23,9 @@ RECIPES = ROOT / "checkpoints" / "training"
 RUNTIME = (
     ("errors",),
     ("machine",),
+    ("speech",),
     ("bundle",),
-    ("speech", "mil", "neuralnetwork"),
+    ("mil", "neuralnetwork"),
     ("engines",),
     ("rounding", "playing"),
     ("measuring",),

@@ -39,9 +39,9 @@ from converters.upstream.layers import (
     transformer,
     wavenet,
 )
-from runtime.bundle.mel import MelSettings
 from runtime.bundle.spec import TensorSpec
 from runtime.bundle.voice import VoiceRecord
+from runtime.speech.mel import Mel
 
 TEXT_SIZES = (192, 512)
 FRAME_SIZES = (384, 1024)
@@ -99,7 +99,7 @@ class ForwardTTS(nn.Module):
         super().__init__()
         self.settings = settings
         self.config: dict[str, Any] = {}
-        self.mel = MelSettings()
+        self.mel = Mel()
         hidden = settings.hidden_channels
         self.emb = nn.Embedding(settings.num_chars, hidden)
         self.encoder = import_coqui("TTS.tts.layers.feed_forward.encoder").Encoder(

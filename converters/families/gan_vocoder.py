@@ -26,7 +26,7 @@ from converters.parts import vocoder_component
 from converters.upstream.coqui import import_coqui
 from converters.upstream.layers import remove_weight_norm
 from ops.location_variable import location_variable_conv
-from runtime.bundle.mel import MelSettings
+from runtime.speech.mel import Mel
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
     return [replace(component, shortest=_shortest(module, features))]
 
 
-def _shortest(module: nn.Module, features: MelSettings) -> int:
+def _shortest(module: nn.Module, features: Mel) -> int:
     """Frames that padding by reflection needs, by trying."""
     for frames in range(2, 64):
         try:

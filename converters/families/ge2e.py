@@ -18,8 +18,8 @@ from checkpoints.load import LoadedCheckpoint
 from converters.component import Component
 from converters.options import ConversionError, Shape
 from converters.upstream.coqui import import_coqui
-from runtime.bundle.speaker import SpeakerSettings
 from runtime.bundle.spec import Dim, TensorSpec
+from runtime.speech.speaker import SpeakerMel
 
 # Real-Time-Voice-Cloning's encoder/params_model.py; the checkpoint itself has no config.
 RTVC_HIDDEN, RTVC_LAYERS, RTVC_EMBEDDING = 256, 3, 256
@@ -88,8 +88,7 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
                 if isinstance(module, CoquiEncoder)
                 else "SpeakerEncoder.forward of Real-Time-Voice-Cloning"
             ),
-            role="speaker_encoder",
-            speaker=settings,
+            features=settings,
             sizes=BATCHES,
         )
     ]
@@ -111,15 +110,15 @@ def _coqui(checkpoint: LoadedCheckpoint, settings: dict[str, Any]) -> nn.Module:
     return CoquiEncoder(encoder).eval().requires_grad_(False)
 
 
-def _speaker_settings(checkpoint: LoadedCheckpoint) -> SpeakerSettings:
+def _speaker_settings(checkpoint: LoadedCheckpoint) -> SpeakerMel:
     audio, settings = checkpoint.audio, checkpoint.config.get("model_params")
     if not settings:
-        return SpeakerSettings()
+        return SpeakerMel()
     # compute_embedding of coqui-tts: ten windows of 250 frames, evenly; no level, no silence cut
     common: dict[str, Any] = {"partial_frames": 250, "spread": 10, "level_dbfs": None, "trims_silence": False}
     mel = mel_settings(audio, checkpoint.stats)
     common |= {"sample_rate": mel.sample_rate, "n_mels": mel.n_mels, "hop_length": mel.hop_length}
     if not settings.get("use_torch_spec"):
-        return SpeakerSettings(**common, mel=mel)
+        return SpeakerMel(**common, mel=mel)
     spectrum: dict[str, Any] = {"n_fft": mel.n_fft, "win_length": mel.win_length, "window": "hamming", "htk": True}
-    return SpeakerSettings(**common, **spectrum, preemphasis=mel.preemphasis)
+    return SpeakerMel(**common, **spectrum, preemphasis=mel.preemphasis)

@@ -32,9 +32,9 @@ from converters.parts import (
 )
 from converters.upstream.coqui import import_coqui
 from converters.upstream.layers import remove_weight_norm, residual_convolutions, transformer, wavenet
-from runtime.bundle.mel import MelSettings
 from runtime.bundle.spec import TensorSpec
 from runtime.bundle.voice import VoiceRecord
+from runtime.speech.mel import Mel
 
 TEXT_SIZES = (192, 512)
 COLUMN_SIZES = (192, 512)  # of `num_squeeze` frames each
@@ -87,7 +87,7 @@ class GlowTTS(nn.Module):
         super().__init__()
         self.settings = settings
         self.config: dict[str, Any] = {}
-        self.mel = MelSettings()
+        self.mel = Mel()
         speaker = settings.speaker_channels
         self.encoder = import_coqui("TTS.tts.layers.glow_tts.encoder").Encoder(
             settings.num_chars, settings.out_channels, settings.hidden_channels_enc, settings.hidden_channels_dp,

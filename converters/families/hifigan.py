@@ -19,7 +19,7 @@ from converters.component import Component
 from converters.options import Shape
 from converters.parts import vocoder_component
 from converters.upstream.coqui import import_coqui
-from runtime.bundle.mel import MelSettings
+from runtime.speech.mel import Mel
 
 
 def load(checkpoint: LoadedCheckpoint) -> nn.Module:
@@ -117,5 +117,5 @@ class Geometry:
         return (self.hop_length - 1 + self.right_reach) // self.hop_length
 
 
-def _mel_settings(checkpoint: LoadedCheckpoint) -> MelSettings:
+def _mel_settings(checkpoint: LoadedCheckpoint) -> Mel:
     return mel_settings(checkpoint.audio, checkpoint.stats)

@@ -22,9 +22,9 @@ from converters.component import Component
 from converters.options import Shape
 from converters.parts import embedding, known_settings, part_component, sized_axis
 from converters.upstream.recurrent import both_ways, gru_cell, lstm_cell, one_way
-from runtime.bundle.mel import MelSettings
 from runtime.bundle.spec import Dim, TensorSpec
 from runtime.bundle.voice import Attending, VoiceRecord
+from runtime.speech.mel import Mel
 
 TEXT_SIZES = (192, 512)
 FRAME_SIZES = (384, 1024)
@@ -60,7 +60,7 @@ class Tacotron(nn.Module):
     encoder: Any
     decoder: Any
 
-    def __init__(self, settings: RtvcSettings, mel: MelSettings, symbols: int) -> None:
+    def __init__(self, settings: RtvcSettings, mel: Mel, symbols: int) -> None:
         super().__init__()
         self.settings, self.mel, self.frames_per_step = settings, mel, 1
         encoded, decoder, bands = settings.tts_encoder_dims, settings.tts_decoder_dims, mel.n_mels

@@ -33,9 +33,9 @@ from converters.parts import (
 )
 from converters.upstream.coqui import import_coqui
 from converters.upstream.recurrent import both_ways, lstm_cell, one_way
-from runtime.bundle.mel import MelSettings
 from runtime.bundle.spec import TensorSpec
 from runtime.bundle.voice import Attending, VoiceRecord
+from runtime.speech.mel import Mel
 
 TEXT_SIZES = (192, 512)
 FRAME_SIZES = (384, 1024)
@@ -100,7 +100,7 @@ class Tacotron2(nn.Module):
         super().__init__()
         self.settings = settings
         self.config: dict[str, Any] = {}
-        self.mel = MelSettings()
+        self.mel = Mel()
         layers = import_coqui("TTS.tts.layers.tacotron.tacotron2")
         self.embedding = nn.Embedding(settings.num_chars, EMBEDDING, padding_idx=0)
         self.encoder = layers.Encoder(settings.encoder_in_features)

@@ -41,10 +41,11 @@ from converters.upstream.coqui import import_coqui
 from converters.upstream.layers import remove_weight_norm, transformer, wavenet
 from converters.upstream.onnx_voices import coqui_terms
 from ops.splines import inverse_spline
-from runtime.bundle.mel import MelSettings
 from runtime.bundle.spec import Dim, TensorSpec, TimeAxis
-from runtime.bundle.text import TextSettings
 from runtime.bundle.voice import VoiceRecord
+from runtime.speech.features import Sound
+from runtime.speech.mel import Mel
+from runtime.speech.text import TextSettings
 
 TEXT_SIZES = (192, 512)
 FRAME_SIZES = (384, 1024)
@@ -218,8 +219,8 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
             (TensorSpec("latents", (1, hidden, pieces), "float32", ""), *speaker),
             (TensorSpec("audio", (1, 1, samples), "float32", "amplitude, full scale 1.0"),),
             "HifiganGenerator.forward of coqui-tts's VITS",
-            (),
-            time,
+            time=time,
+            sound=Sound(time.sample_rate, mel),
         ),
     ]
 
@@ -239,7 +240,7 @@ def voice(module: nn.Module) -> VoiceRecord:
         duration_noise_scale=settings.inference_noise_scale_dp if settings.use_sdp else 0.0,
         length_scale=settings.length_scale,
         channels=settings.hidden_channels,
-        features=mel,
+        features=None,
         speakers=speaker_names(config, settings.use_d_vector_file, _table_rows(module, "emb_g")),
         languages=_languages(module),
         embedding_channels=settings.speaker_channels if settings.use_d_vector_file else 0,
@@ -383,7 +384,7 @@ def _interpolation(module: Vits) -> int:
     return int(rate // settings.encoder_sample_rate)
 
 
-def _decoder_time(module: Vits, mel: MelSettings) -> TimeAxis:
+def _decoder_time(module: Vits, mel: Mel) -> TimeAxis:
     settings, factor = module.settings, _interpolation(module)
     geometry = Geometry.of(
         {

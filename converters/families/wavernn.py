@@ -196,7 +196,6 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
                 "carried": torch.zeros(2, block.carried),
             },
             computes=f"{length} turns of WaveRNN.generate of Real-Time-Voice-Cloning, Wavernn.inference of coqui-tts",
-            role="sampler",
             sizes=BATCHES,
         ),
     ]

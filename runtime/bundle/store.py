@@ -20,17 +20,16 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_
 from ops.metal.layout import UpsampleShape
 from runtime.bundle.form import StreamForm
 from runtime.bundle.formats import FORMATS
-from runtime.bundle.mel import MelSettings
 from runtime.bundle.sampler import Sampler
-from runtime.bundle.speaker import SpeakerSettings
+from runtime.bundle.schema import SCHEMA_VERSION, upgraded
 from runtime.bundle.spec import TensorSpec, TimeAxis
 from runtime.bundle.trust import is_ours, vouch_for
 from runtime.bundle.voice import VoiceRecord
 from runtime.errors import VoxportError
 from runtime.machine.checked import Name, PathInside, checked_name
 from runtime.machine.files import read_arrays, read_json
+from runtime.speech.features import Features, Sound
 
-SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 GOLDENS = "goldens.npz"
 PLACES = ".places.json"  # behind a component's name: function -> output of an op -> module of the original
@@ -110,12 +109,11 @@ class ComponentRecord(_Record):
     computes: str
     ops: dict[str, int]
     time: TimeAxis | None = None
-    features: MelSettings | None = None
+    features: Features | None = None
+    sound: Sound | None = None
     stream: StreamForm | None = None
     validated_by: PathInside | None = None
     upsampling: tuple[UpsampleShape, ...] = ()
-    role: str = "vocoder"
-    speaker: SpeakerSettings | None = None
     sizes: dict[int, str] = {}
     padded: bool = False
     reference_size: int = 0
@@ -226,9 +224,9 @@ class Bundle:
         return self.component(self.manifest.voice.last if self.manifest.voice else sampled)
 
     @property
-    def sound(self) -> MelSettings | None:
-        """Sample rate and features that what it makes is judged in; None where it makes no audio."""
-        return self.manifest.voice.features if self.manifest.voice else self.main.features
+    def sound(self) -> Sound | None:
+        """The audio that it makes and the mel that this is judged in; None where it makes none."""
+        return self.main.sound
 
     def spoken(self) -> list[GoldenCase]:
         """The golden cases of a whole voice, end to end: symbols in, audio out."""
@@ -328,10 +326,10 @@ def open_bundle(path: Path, verify: bool = True) -> Bundle:
     except (OSError, ValueError) as error:
         raise BundleError(f"{manifest_path} is damaged: {error}") from error
     version = raw.get("schema_version") if isinstance(raw, dict) else None
-    if version != SCHEMA_VERSION:
-        raise BundleError(f"{manifest_path} has schema {version!r}, this voxport reads schema {SCHEMA_VERSION}")
+    if version not in range(1, SCHEMA_VERSION + 1) or isinstance(version, bool | float):
+        raise BundleError(f"{manifest_path} has schema {version!r}, this voxport reads schemas 1 to {SCHEMA_VERSION}")
     try:
-        manifest = TypeAdapter(Manifest).validate_python(raw)
+        manifest = TypeAdapter(Manifest).validate_python(upgraded(raw))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

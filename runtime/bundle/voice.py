@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from runtime.bundle.mel import MelSettings
-from runtime.bundle.text import TextSettings
+from runtime.speech.mel import Mel
+from runtime.speech.text import TextSettings
 
 VOICE_TABLES = "voice.npz"
 
@@ -42,18 +42,19 @@ class Attending:
 class VoiceRecord:
     """In the manifest: how the components of a bundle speak. `chain`: of runtime/chains; its last component is `last`.
 
-    `features`: what its audio is judged in; `acoustic`: how the chain's mel is scaled where its vocoder (`last`) takes
-    another scale. `prosody`: of pitch and energy, what can be shifted. `attending`: of a chain of steps. `squeeze`:
-    frames that a flow takes as one column. `noise_scale`, `duration_noise_scale`, `length_scale` and `channels` are the
-    chain's. `speakers` and `languages`: name -> row of the tables in voice.npz; `embedding_channels`: of the speaker
-    embedding that the voice takes instead, `speaker_encoder`: the component that makes it of a recording.
+    `features`: the mel that `last` takes, None where its frames are no mel; `acoustic`: how the chain's mel is scaled
+    where its vocoder (`last`) takes another scale. `prosody`: of pitch and energy, what can be shifted. `attending`: of
+    a chain of steps. `squeeze`: frames that a flow takes as one column. `noise_scale`, `duration_noise_scale`,
+    `length_scale` and `channels` are the chain's. `speakers` and `languages`: name -> row of the tables in voice.npz;
+    `embedding_channels`: of the speaker embedding that the voice takes instead, `speaker_encoder`: the component that
+    makes it of a recording.
     """
 
     chain: str
     text: TextSettings
     sample_rate: int
     samples_per_frame: int
-    features: MelSettings
+    features: Mel | None
     channels: int
     noise_scale: float = 0.0
     duration_noise_scale: float = 0.0
@@ -63,7 +64,7 @@ class VoiceRecord:
     embedding_channels: int = 0
     prosody: tuple[str, ...] = ()
     last: str = "decoder"
-    acoustic: MelSettings | None = None
+    acoustic: Mel | None = None
     squeeze: int = 1
     attending: Attending | None = None
     speaker_encoder: str = ""

@@ -8,21 +8,21 @@ from pathlib import Path
 import numpy as np
 
 from runtime.bundle.formats import format_of
-from runtime.bundle.mel import MelSettings
 from runtime.bundle.spec import InputError, TimeAxis
 from runtime.bundle.store import Bundle, BundleError, ComponentRecord, open_bundle
 from runtime.engines import Engine
 from runtime.machine.files import read_arrays
 from runtime.playing.stream import StreamingArtefact
 from runtime.playing.synthesis import open_artefact
+from runtime.speech.mel import Mel
 
 
-def vocoder(path: Path) -> tuple[Bundle, ComponentRecord, TimeAxis, MelSettings]:
+def vocoder(path: Path) -> tuple[Bundle, ComponentRecord, TimeAxis, Mel]:
     if is_artefact(path):
         raise BundleError(f"{path.name} is a bare artefact: its mel settings and receptive field are in its bundle")
     bundle = open_bundle(path)
     record = bundle.main
-    if record.time is None or record.features is None:
+    if record.time is None or not isinstance(record.features, Mel):
         raise BundleError(f"{path.name}: component {record.name} is no vocoder")
     return bundle, record, record.time, record.features
 

@@ -20,7 +20,7 @@ from runtime.errors import ArtefactError
 from runtime.machine.files import check_target, write_arrays
 from runtime.playing.stream import StreamingArtefact
 from runtime.playing.synthesis import mode_of, pieces, synthesise
-from runtime.speech.features import StreamingMel
+from runtime.speech.frames import StreamingFrames
 from runtime.speech.recordings import at_least, audio_blocks, wav_file
 
 
@@ -128,7 +128,7 @@ def vocode(options: argparse.Namespace) -> dict[str, Any]:
     blocks = audio_blocks(options.source, features.sample_rate)
     # Silence behind audio that is shorter than the artefact takes (or than one STFT window), cut off again.
     padded, short = at_least(blocks, max(least * features.hop_length, features.n_fft))
-    mel, wrote = StreamingMel(features), 0
+    mel, wrote = features.stream(), 0
     with wav_file(options.target, features.sample_rate) as write:
         for piece in pieces(artefact, time_axis, _mel_blocks(mel, padded), options.mode, options.chunk):
             samples = piece.reshape(-1)[: None if short is None else max(short - wrote, 0)]
@@ -145,7 +145,7 @@ def vocode(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _mel_blocks(mel: StreamingMel, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+def _mel_blocks(mel: StreamingFrames, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """samples (n,) -> frames (1, n_mels, m)."""
     for block in blocks:
         yield mel.push(block)[None]

@@ -129,11 +129,9 @@ def measure(bundle: Bundle, engine_name: str, options: MeasureOptions, keep_audi
     if bundle.manifest.voice is not None:
         return _measure_voice(bundle, engine_name, options, keep_audio)
     component = bundle.main
-    if component.role != "vocoder":
-        return _measure_rows(bundle, engine_name, options)
     time_axis = component.time
-    if time_axis is None or component.features is None:
-        raise BundleError(f"{bundle.path.name}: component {component.name} is called a vocoder and has no mel or time")
+    if component.sound is None or time_axis is None:
+        return _measure_rows(bundle, engine_name, options)
     cases = bundle.goldens(component)
     started = time.perf_counter()
     opened = open_artefact(bundle.path, engine_name, component.name, options.threads, options.compute_unit)
@@ -336,9 +334,9 @@ def _clip_result(
     bundle: Bundle, case: GoldenCase, output: np.ndarray, engine: str, keep_audio: Path | None
 ) -> ClipResult:
     """output (N,). `keep_audio`: a folder where it is kept as `<engine>-<clip>.npy`."""
-    features, reference = bundle.sound, bundle.audio_of(case)
-    assert features is not None
-    rate = features.sample_rate
+    sound, reference = bundle.sound, bundle.audio_of(case)
+    assert sound is not None
+    rate, features = sound.sample_rate, sound.mel
     if keep_audio is not None:
         keep_audio.mkdir(parents=True, exist_ok=True)
         write_array(keep_audio / f"{engine}-{case.clip}.npy", output)

@@ -12,7 +12,7 @@ import numpy as np
 from runtime.bundle.store import BundleError, open_bundle
 from runtime.playing.sizes import open_sized
 from runtime.speech.recordings import audio_blocks
-from runtime.speech.speaker import Read, utterance_embedding, windows
+from runtime.speech.speaker import Read, SpeakerMel, utterance_embedding, windows
 
 _BATCH = 64  # windows that the encoder takes at once: of half a minute of speech and more
 
@@ -35,10 +35,14 @@ class SpeakerEmbedder:
         self, path: Path, engine: str = "auto", threads: int | None = None, compute_unit: str | None = None
     ) -> None:
         bundle = open_bundle(path, verify=False)
-        records = [record for record in bundle.manifest.components if record.role == "speaker_encoder"]
-        if len(records) != 1 or records[0].speaker is None:
+        encoders = [
+            (record, record.features)
+            for record in bundle.manifest.components
+            if isinstance(record.features, SpeakerMel)
+        ]
+        if len(encoders) != 1:
             raise BundleError(f"{path.name} has no speaker encoder: convert one with model=ge2e")
-        self.record, self.settings = records[0], records[0].speaker
+        self.record, self.settings = encoders[0]
         self.encoder = open_sized(path, engine, self.record.name, threads, compute_unit)
 
     def embed(self, samples: np.ndarray) -> Embedded:

@@ -16,11 +16,11 @@ from typing import Protocol
 
 import numpy as np
 
-from runtime.bundle.mel import MelSettings
 from runtime.bundle.spec import TimeAxis
 from runtime.playing.stream import Stream, StreamingArtefact
-from runtime.speech.features import Resampler, StreamingMel
+from runtime.speech.features import LocalFeatures
 from runtime.speech.recordings import in_blocks
+from runtime.speech.resampling import Resampler
 
 FADE_SECONDS = 0.005  # where audio was dropped or ran out
 
@@ -45,12 +45,12 @@ class CopySynthesis:
     """
 
     def __init__(
-        self, artefact: StreamingArtefact, time_axis: TimeAxis, features: MelSettings, sample_rate: int
+        self, artefact: StreamingArtefact, time_axis: TimeAxis, features: LocalFeatures, sample_rate: int
     ) -> None:
         self.sample_rate, self._time, self._features = sample_rate, time_axis, features
         self.chunk = math.ceil(artefact.form.chunk * features.hop_length * sample_rate / features.sample_rate)
         self._inwards = Resampler(sample_rate, features.sample_rate)
-        self._mel = StreamingMel(features)
+        self._mel = features.stream()
         self._vocoder = Stream(artefact)
         self._outwards = Resampler(time_axis.sample_rate, sample_rate)
 
@@ -72,10 +72,9 @@ class CopySynthesis:
         """Milliseconds by component that no speed can remove."""
         form, hop = self._vocoder.form, self._features.hop_length
         frame = 1e3 * hop / self._features.sample_rate
-        middle = self._features.n_fft - self._features.border - hop
         return {
             "resampling": 1e3 * (self._inwards.delay() + self._outwards.delay()),
-            "rest of the STFT window": 1e3 * middle / self._features.sample_rate,
+            "rest of the STFT window": 1e3 * self._features.latency / self._features.sample_rate,
             "chunk": form.chunk * frame,
             "lookahead": form.lookahead * frame,
         }

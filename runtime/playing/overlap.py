@@ -10,7 +10,7 @@ import numpy as np
 from runtime.bundle.spec import Dim, TensorSpec, TimeAxis
 from runtime.engines import Engine
 from runtime.errors import StreamError
-from runtime.speech.features import HeldFrames
+from runtime.speech.frames import HeldFrames
 
 NO_END = 1 << 62  # frames of an utterance whose end is not known yet
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.bundle.mel import MelSettings, require_same_spectrum
 from runtime.bundle.spec import Dim, InputError, taken
 from runtime.bundle.store import MANIFEST, Bundle, BundleError, open_bundle
 from runtime.bundle.voice import VOICE_TABLES, VoiceRecord
@@ -20,6 +19,7 @@ from runtime.playing.chains import Request, Utterance, utter
 from runtime.playing.sizes import open_sized
 from runtime.playing.stream import StreamingArtefact
 from runtime.playing.synthesis import mode_of, open_artefact, pieces
+from runtime.speech.mel import Mel, require_same_spectrum
 from runtime.speech.text import Reading, halves, read, sentences
 
 SENTENCE_PAUSE = 0.2  # seconds of silence between sentences, as Piper leaves
@@ -148,10 +148,10 @@ class Voice:
         return self.tables[table][names[name] if name is not None else 0]
 
 
-def _played_by(vocoder: Bundle, record: VoiceRecord, acoustic: MelSettings) -> VoiceRecord:
+def _played_by(vocoder: Bundle, record: VoiceRecord, acoustic: Mel) -> VoiceRecord:
     """The voice's record with another bundle's vocoder for its own."""
     features = vocoder.main.features
-    if features is None:
+    if not isinstance(features, Mel):
         raise BundleError(f"{vocoder.path.name} is no vocoder: what `python -m convert model=hifigan` made is one")
     require_same_spectrum(acoustic, features)
     return replace(record, features=features)

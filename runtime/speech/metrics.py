@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from runtime.bundle.mel import MelSettings
 from runtime.errors import VoxportError
-from runtime.speech.audio import mel_spectrogram
+from runtime.speech.mel import Mel
 
 WINDOW_SECONDS = 0.05
 # Bounds a perfect match, and keeps silence from deciding: the reference power that a window's error is compared with
@@ -42,7 +41,7 @@ class Agreement:
     stoi: float
 
 
-def agreement(reference: np.ndarray, output: np.ndarray, settings: MelSettings) -> Agreement:
+def agreement(reference: np.ndarray, output: np.ndarray, settings: Mel) -> Agreement:
     """reference, output: (N,) float, full scale 1.0. Raises LengthError unless both have N samples."""
     reference, output = _same_length(reference, output)
     windows = window_snr_db(reference, output, settings.sample_rate)
@@ -85,13 +84,13 @@ def window_snr_db(reference: np.ndarray, output: np.ndarray, sample_rate: int) -
     return np.array(ratios)
 
 
-def log_mel_l1(reference: np.ndarray, output: np.ndarray, settings: MelSettings) -> float:
+def log_mel_l1(reference: np.ndarray, output: np.ndarray, settings: Mel) -> float:
     """Mean absolute difference of natural-log mel spectrograms, whatever the checkpoint's own scale is."""
     if not np.isfinite(output).all():
         return float("inf")
     natural = replace(settings, log_base=math.e, gain=1.0, signal_norm=False, amplitude_floor=1e-5, noise_rows=0)
     reference, output = _same_length(reference, output)
-    return float(np.abs(mel_spectrogram(reference, natural) - mel_spectrogram(output, natural)).mean())
+    return float(np.abs(natural.of(reference) - natural.of(output)).mean())
 
 
 def stoi(reference: np.ndarray, output: np.ndarray, sample_rate: int) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 
 from runtime.errors import AudioError, MachineError
 from runtime.machine.files import published
-from runtime.speech.features import Resampler
+from runtime.speech.resampling import Resampler
 
 _BLOCK_SECONDS, _BLOCK_FRAMES = 1.0, 1 << 16  # of a read, whichever is less
 _QUALITY = "VHQ"  # soxr's, of files; live audio takes one of less delay

@@ -9,13 +9,14 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
-from runtime.bundle.speaker import SpeakerSettings
 from runtime.errors import AudioError
-from runtime.speech.features import HeldFrames, StreamingMel
+from runtime.speech.frames import HeldFrames
+from runtime.speech.mel import Mel
 from runtime.speech.voiced import voiced_blocks
 
 Read = Callable[[], Iterable[np.ndarray]]  # begins a recording anew: its samples (n,), block by block
@@ -23,7 +24,60 @@ Read = Callable[[], Iterable[np.ndarray]]  # begins a recording anew: its sample
 _AT_ONCE = 512  # frames that are transformed together
 
 
-def partials(samples: np.ndarray, settings: SpeakerSettings) -> np.ndarray:
+@dataclass(frozen=True)
+class SpeakerMel:
+    """How a speaker encoder's windows are made of a whole recording: level, silence, mel bands, overlap.
+
+    `level_dbfs`: quieter speech is raised to it, None for as it is. `partial_frames`: frames of a window that is
+    embedded by itself; neighbours share `overlap` of them, and a last one that the audio fills to less than
+    `least_coverage` is left out. `spread`: so many windows evenly over the audio instead. `mel`: a vocoder's log-mel
+    instead of mel power.
+    """
+
+    sample_rate: int = 16000
+    n_fft: int = 400
+    win_length: int = 400
+    hop_length: int = 160
+    n_mels: int = 40
+    window: str = "hann"
+    htk: bool = False
+    preemphasis: float = 0.0
+    partial_frames: int = 160
+    overlap: float = 0.5
+    least_coverage: float = 0.75
+    spread: int | None = None
+    level_dbfs: float | None = -30.0
+    trims_silence: bool = True
+    mel: Mel | None = None
+    kind: Literal["speaker_mel"] = "speaker_mel"
+
+    @property
+    def channels(self) -> int:
+        return self.n_mels
+
+    @property
+    def step(self) -> int:
+        """Frames from one window to the next, where they overlap."""
+        return max(1, round(self.partial_frames * (1 - self.overlap)))
+
+    @property
+    def is_centered(self) -> bool:
+        """Whether N samples give floor(N / hop) + 1 frames, or one fewer."""
+        return self.mel is None or self.mel.framing == "centered"
+
+    @property
+    def unit(self) -> str:
+        return "mel power" if self.mel is None else self.mel.unit
+
+    def of(self, samples: np.ndarray) -> np.ndarray:
+        """samples (N,) at `sample_rate`, full scale 1.0 -> windows (partials, partial_frames, n_mels) float32.
+
+        Raises AudioError for audio without speech.
+        """
+        return partials(samples, self)
+
+
+def partials(samples: np.ndarray, settings: SpeakerMel) -> np.ndarray:
     """samples (N,) at settings.sample_rate, full scale 1.0 -> mel windows (partials, partial_frames, n_mels) float32.
 
     Raises AudioError for audio without speech.
@@ -31,7 +85,7 @@ def partials(samples: np.ndarray, settings: SpeakerSettings) -> np.ndarray:
     return np.stack(list(windows(lambda: (samples,), settings)))
 
 
-def windows(read: Read, settings: SpeakerSettings) -> Iterator[np.ndarray]:
+def windows(read: Read, settings: SpeakerMel) -> Iterator[np.ndarray]:
     """Yields the windows of `partials`, (partial_frames, n_mels) each, of audio that `read` gives block by block.
 
     `read` is called two or three times: a level, and where a length must be known that too, is known at the end alone.
@@ -44,9 +98,9 @@ def windows(read: Read, settings: SpeakerSettings) -> Iterator[np.ndarray]:
         yield from _spread(_speech(read(), gain, settings), total, settings)
 
 
-def _overlapping(blocks: Iterable[np.ndarray], settings: SpeakerSettings) -> Iterator[np.ndarray]:
+def _overlapping(blocks: Iterable[np.ndarray], settings: SpeakerMel) -> Iterator[np.ndarray]:
     size, step, hop = settings.partial_frames, settings.step, settings.hop_length
-    mel, held, count, start = SpeakerMel(settings), HeldFrames(), 0, 0
+    mel, held, count, start = StreamingSpeakerMel(settings), HeldFrames(), 0, 0
     for block in blocks:
         count += len(block)
         held.append(mel.push(block))
@@ -61,10 +115,10 @@ def _overlapping(blocks: Iterable[np.ndarray], settings: SpeakerSettings) -> Ite
         yield held.taken(last, last + size)
 
 
-def _spread(blocks: Iterable[np.ndarray], total: int, settings: SpeakerSettings) -> Iterator[np.ndarray]:
+def _spread(blocks: Iterable[np.ndarray], total: int, settings: SpeakerMel) -> Iterator[np.ndarray]:
     size, count = settings.partial_frames, total // settings.hop_length + settings.is_centered
     starts = np.linspace(0, max(count, size) - size, settings.spread or 1).astype(int).tolist()
-    mel, held = SpeakerMel(settings), HeldFrames()
+    mel, held = StreamingSpeakerMel(settings), HeldFrames()
     for frames in itertools.chain(map(mel.push, blocks), [None]):
         held.append(mel.flush() if frames is None else frames)
         if frames is None and held.end < size:
@@ -86,12 +140,12 @@ def cosine(one: np.ndarray, other: np.ndarray) -> float:
     return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))
 
 
-def prepared(samples: np.ndarray, settings: SpeakerSettings) -> np.ndarray:
+def prepared(samples: np.ndarray, settings: SpeakerMel) -> np.ndarray:
     """Raised to the level, long silences cut out. Raises AudioError for audio without speech."""
     return np.concatenate(list(_speech((samples,), _gain((samples,), settings), settings)))
 
 
-def _gain(blocks: Iterable[np.ndarray], settings: SpeakerSettings) -> np.float32:
+def _gain(blocks: Iterable[np.ndarray], settings: SpeakerMel) -> np.float32:
     """By how much speech is raised to the level. Raises AudioError for silence."""
     energy, count = 0.0, 0
     for block in blocks:
@@ -108,7 +162,7 @@ def _gain(blocks: Iterable[np.ndarray], settings: SpeakerSettings) -> np.float32
     return np.float32(10 ** (max(0.0, settings.level_dbfs - 10 * np.log10(energy / count)) / 20))
 
 
-def _speech(blocks: Iterable[np.ndarray], gain: np.float32, settings: SpeakerSettings) -> Iterator[np.ndarray]:
+def _speech(blocks: Iterable[np.ndarray], gain: np.float32, settings: SpeakerMel) -> Iterator[np.ndarray]:
     raised = (np.asarray(block, np.float32) * gain for block in blocks)
     count = 0
     for block in voiced_blocks(raised, settings.sample_rate) if settings.trims_silence else raised:
@@ -118,7 +172,7 @@ def _speech(blocks: Iterable[np.ndarray], gain: np.float32, settings: SpeakerSet
         raise AudioError("there is no speech in the recording")
 
 
-def partial_starts(samples: int, settings: SpeakerSettings) -> list[int]:
+def partial_starts(samples: int, settings: SpeakerMel) -> list[int]:
     """First frames of the windows that cover so many samples; at least one."""
     frames = -(-(samples + 1) // settings.hop_length)
     step = settings.step
@@ -129,22 +183,22 @@ def partial_starts(samples: int, settings: SpeakerSettings) -> list[int]:
     return starts
 
 
-def speaker_mel(samples: np.ndarray, settings: SpeakerSettings) -> np.ndarray:
-    """All frames of `SpeakerMel`: samples (N,) -> (floor(N / hop) + 1, n_mels) float32."""
-    mel = SpeakerMel(settings)
+def speaker_mel(samples: np.ndarray, settings: SpeakerMel) -> np.ndarray:
+    """All frames of `StreamingSpeakerMel`: samples (N,) -> (floor(N / hop) + 1, n_mels) float32."""
+    mel = StreamingSpeakerMel(settings)
     return np.concatenate([mel.push(np.asarray(samples, np.float32)), mel.flush()])
 
 
-class SpeakerMel:
+class StreamingSpeakerMel:
     """Mel bands of the power spectrum, centred, of audio that comes in blocks of any size.
 
     Slaney's bands and zeros at the ends as librosa's `melspectrogram`, which RTVC calls; HTK's bands without norm and
     reflection at the ends as torchaudio's `MelSpectrogram`, which Coqui does. With `settings.mel` it is that mel.
     """
 
-    def __init__(self, settings: SpeakerSettings) -> None:
+    def __init__(self, settings: SpeakerMel) -> None:
         self._settings = settings
-        self._log_mel = None if settings.mel is None else StreamingMel(settings.mel)
+        self._log_mel = None if settings.mel is None else settings.mel.stream()
         self._border, self._mode = settings.n_fft // 2, "reflect" if settings.htk else "constant"
         self._start: np.ndarray | None = np.zeros(0, np.float32)  # until the left border can be made of it
         self._padded = np.zeros(0, np.float32)  # what windows still need
@@ -195,7 +249,7 @@ class SpeakerMel:
         return np.concatenate([np.zeros((0, self._settings.n_mels), np.float32), *parts])
 
 
-def _mel_power(padded: np.ndarray, settings: SpeakerSettings) -> np.ndarray:
+def _mel_power(padded: np.ndarray, settings: SpeakerMel) -> np.ndarray:
     """A window each hop of the samples, (frames, n_mels) float32."""
     from scipy.fft import rfft
 
@@ -217,7 +271,7 @@ def _window(name: str, length: int, n_fft: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=4)
 def _mel_bands(sample_rate: int, n_fft: int, n_mels: int, htk: bool) -> Any:
-    """(n_mels, n_fft / 2 + 1), sparse, as in runtime/speech/audio.py."""
+    """(n_mels, n_fft / 2 + 1), sparse, as in runtime/speech/mel.py."""
     import librosa
     from scipy.sparse import csr_array
 

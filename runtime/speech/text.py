@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from runtime.bundle.text import TextSettings
 from runtime.errors import TextError
 
 # What is kept between phonemes: espeak-ng and gruut are asked for the words between them.
@@ -228,3 +227,21 @@ CLEANING: dict[str, Callable[[str, str], str]] = {
     "marks": _marks,
     "brackets": _brackets,
 }
+
+
+PHONEMIZERS = ("", "espeak", "gruut")
+
+
+@dataclass(frozen=True)
+class TextSettings:
+    """How a voice reads. `symbols`: what stands for ids, the longest match first; `begin`, `between` (after each
+    symbol) and `end`: ids around them. `phonemizer`: espeak, gruut, or empty where the symbols are letters; `language`
+    is its own name for it. `cleaning`: steps of `CLEANING` in order."""
+
+    symbols: dict[str, tuple[int, ...]]
+    begin: tuple[int, ...] = ()
+    between: tuple[int, ...] = ()
+    end: tuple[int, ...] = ()
+    phonemizer: str = ""
+    language: str = "en-us"
+    cleaning: tuple[str, ...] = ()

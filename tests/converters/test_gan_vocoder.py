@@ -15,9 +15,7 @@ from converters.families import gan_vocoder
 from converters.goldens import run_original
 from converters.options import Shape
 from converters.upstream.coqui import import_coqui
-from runtime.bundle.mel import MelSettings
-from runtime.speech.audio import mel_spectrogram, with_noise
-from runtime.speech.features import StreamingMel
+from runtime.speech.mel import Mel, with_noise
 
 PUBLISHED = (
     "melgan", "ljspeech_multiband_melgan", "fullband_melgan", "parallel_wavegan",
@@ -87,11 +85,11 @@ def _reached(component, frame):
 
 
 def test_noise_is_a_frame_s_own_in_whatever_pieces_the_audio_comes():
-    settings = MelSettings(noise_rows=3)
+    settings = Mel(noise_rows=3)
     samples = np.random.default_rng(0).standard_normal(40000).astype(np.float32)
-    whole = mel_spectrogram(samples, settings)
+    whole = settings.of(samples)
     assert whole.shape == (83, 157) and abs(whole[80:].std() - 1) < 0.1
-    stream = StreamingMel(settings)
+    stream = settings.stream()
     pieces = [stream.push(part) for part in np.array_split(samples, 23)] + [stream.flush()]
     np.testing.assert_array_equal(np.concatenate(pieces, axis=1)[80:], whole[80:])
     stream.reset()

@@ -59,7 +59,7 @@ def test_rtvc_s_architecture_has_its_published_size_and_unit_embeddings(checkpoi
     module = ge2e.load(loaded_one)
     (component,) = ge2e.components(module, loaded_one, Shape())
     assert sum(parameter.numel() for parameter in module.parameters()) == 1_423_616
-    assert (component.role, component.sizes) == ("speaker_encoder", (1, 3, 9))
+    assert (component.features.kind, component.sizes) == ("speaker_mel", (1, 3, 9))
     embeddings = module(torch.rand(3, 160, 40))
     torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(3), atol=1e-3, rtol=0)
     assert (embeddings >= 0).all(), "behind a ReLU"
@@ -78,10 +78,10 @@ def test_coqui_s_encoders_embed_as_upstream_s_compute_embedding(checkpoint, sett
     samples = torch.randn(1, 16000 * 6, generator=torch.Generator().manual_seed(0)) * 0.05
     if settings.get("use_torch_spec"):
         spectrum = upstream.torch_spec(samples)[0].T.numpy()
-        ours = speaker_mel(samples[0].numpy(), component.speaker)
+        ours = speaker_mel(samples[0].numpy(), component.features)
         np.testing.assert_allclose(ours, spectrum, rtol=2e-4, atol=1e-6 * spectrum.max())
-    windows = torch.from_numpy(partials(samples[0].numpy(), component.speaker))
-    assert windows.shape == (10, 250, component.speaker.n_mels)
+    windows = torch.from_numpy(partials(samples[0].numpy(), component.features))
+    assert windows.shape == (10, 250, component.features.n_mels)
     upstream.use_torch_spec = False  # the windows are of the spectrum
     with torch.inference_mode():
         torch.testing.assert_close(module(windows), upstream.inference(windows.transpose(1, 2).clone()))

@@ -34,12 +34,11 @@ def written(component, upsampler, precision, folder):
 @pytest.fixture(scope="module")
 def speech(checkpoint):
     """64 frames of a bundled clip."""
-    from runtime.speech.audio import mel_spectrogram
     from runtime.speech.clips import clip_paths, read_clip
 
     features = mel_settings(checkpoint.audio, checkpoint.stats)
     recording = read_clip(clip_paths()[0], features.sample_rate, features.hop_length)
-    return mel_spectrogram(recording, features)[None][:, :, 100:164]
+    return features.of(recording)[None][:, :, 100:164]
 
 
 @pytest.fixture(scope="module")

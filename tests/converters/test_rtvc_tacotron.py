@@ -29,7 +29,7 @@ def drawn():
     """Weights that do not stop by themselves and whose statistics matter."""
     settings = rtvc_tacotron.RtvcSettings()
     torch.manual_seed(0)
-    model = rtvc_tacotron.Tacotron(settings, rtvc_tacotron.MelSettings(), 66)
+    model = rtvc_tacotron.Tacotron(settings, rtvc_tacotron.Mel(), 66)
     with torch.no_grad():
         model.decoder["stop_proj"].bias.fill_(-8)
         model.decoder["attn_net"].v.weight.mul_(6)  # so that attention and frames move

@@ -14,9 +14,8 @@ from converters.families import wavernn
 from converters.goldens import run_original
 from converters.options import Shape
 from converters.upstream.coqui import import_coqui
-from runtime.bundle.mel import MelSettings
 from runtime.playing.sampling import Sampling, fold_spans, folded
-from runtime.speech.audio import with_noise
+from runtime.speech.mel import Mel, with_noise
 
 AUDIO = {"sample_rate": 16000, "fft_size": 800, "win_length": 800, "hop_length": 200, "num_mels": 80}
 
@@ -264,6 +263,6 @@ def streams_and_folds(bundle, hop):
 
 
 def test_noise_of_a_sampler_is_logistic():
-    given = with_noise(np.zeros((1, 80, 64), np.float32), MelSettings(noise_rows=200, noise="logistic"))[0, 80:]
+    given = with_noise(np.zeros((1, 80, 64), np.float32), Mel(noise_rows=200, noise="logistic"))[0, 80:]
     uniform = 1 / (1 + np.exp(-given))
     assert abs(uniform.mean() - 0.5) < 0.01 and abs(uniform.std() - 12**-0.5) < 0.01

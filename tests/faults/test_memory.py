@@ -94,12 +94,12 @@ def test_embed_takes_the_same_memory_for_any_length(recordings, tmp_path):
 import runtime.commands.speaker
 from types import SimpleNamespace
 from runtime.playing.embed import SpeakerEmbedder
-from runtime.bundle.speaker import SpeakerSettings
+from runtime.speech.speaker import SpeakerMel
 
 class Embedder(SpeakerEmbedder):
     def __init__(self, *_):
         spec = SimpleNamespace(name="x")
-        self.record, self.settings = SimpleNamespace(inputs=[spec], outputs=[spec]), SpeakerSettings()
+        self.record, self.settings = SimpleNamespace(inputs=[spec], outputs=[spec]), SpeakerMel()
         self.encoder = SimpleNamespace(name="none", device="none", run=lambda given: {"x": given["x"].mean(axis=1)})
 
 runtime.commands.speaker.SpeakerEmbedder = Embedder

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
-from runtime.bundle.mel import MelSettings
-from runtime.speech.features import Resampler
+from runtime.speech.features import LocalFeatures
+from runtime.speech.resampling import Resampler
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Budget:
 
 
 def budget(
-    features: MelSettings,
+    features: LocalFeatures,
     chunk: int,
     lookahead: int,
     inference_ms: float,
@@ -52,11 +52,10 @@ def budget(
     rate = features.sample_rate
     frame_ms = 1e3 * features.hop_length / rate
     resampling = Resampler(device_rate, rate).delay(block) + Resampler(rate, device_rate).delay(block)
-    middle = features.n_fft - features.border - features.hop_length
     parts = (
         Part("block of the device", 1e3 * block / device_rate, True),
         Part("resampling", 1e3 * resampling, True),
-        Part("rest of the STFT window", 1e3 * middle / rate, True),
+        Part("rest of the STFT window", 1e3 * features.latency / rate, True),
         Part("chunk", 1e3 * float(_waiting(chunk * features.hop_length, rate, block, device_rate)), True),
         Part("lookahead", lookahead * frame_ms, True),
         Part("inference, p99", inference_ms, False),

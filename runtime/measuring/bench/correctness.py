@@ -52,7 +52,7 @@ def correctness(
     mode: str | None = None,
 ) -> Correctness:
     """Runs every golden clip. Raises StreamError for a mode or chunk that the artefact does not have."""
-    assert record.time is not None and record.features is not None
+    assert record.time is not None and record.sound is not None
     time_axis, mode = record.time, mode_of(opened, mode)
     exact = not isinstance(opened, StreamingArtefact) or opened.form.exact
     floor = FLOOR_DB.get(precision, OTHER_FLOOR_DB) if exact else -BEST_DB
@@ -68,7 +68,7 @@ def correctness(
             output = synthesise(opened, time_axis, frames, mode, chunk).reshape(-1)
         finite = finite and bool(np.isfinite(output).all())
         try:
-            agreed = agreement(reference, output, record.features)
+            agreed = agreement(reference, output, record.sound.mel)
         except LengthError:
             length_ok = False
             continue

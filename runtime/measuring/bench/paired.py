@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.bundle.store import BundleError, open_bundle
+from runtime.bundle.store import open_bundle
 from runtime.engines import ENGINES
 from runtime.errors import EngineError
 from runtime.machine.child import output_of
@@ -91,9 +91,7 @@ def medians(path: Path, options: MeasureOptions) -> dict[str, float]:
             voice.last, voice.time, bundle.goldens(main), dataclasses.replace(options, bench_seconds=share)
         )
         return {call.component: 1e3 * call.p50_ms for call in calls} | {"chunk": 1e3 * chunk.p50_ms}
-    if main.role == "vocoder":
-        if main.time is None:
-            raise BundleError(f"{path.name}: component {main.name} is called a vocoder and has no time")
+    if main.sound is not None and main.time is not None:
         opened = open_artefact(path, engine, main.name, options.threads, options.compute_unit)
         return {"chunk": 1e3 * chunk_latency(opened, main.time, bundle.goldens(main), options).p50_ms}
     sized = open_sized(path, engine, main.name, options.threads, options.compute_unit)

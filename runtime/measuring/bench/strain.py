@@ -16,13 +16,12 @@ from itertools import islice
 import numpy as np
 import psutil
 
-from runtime.bundle.mel import MelSettings
 from runtime.bundle.spec import TimeAxis
 from runtime.engines import Engine
 from runtime.machine.tether import tethered
 from runtime.measuring.bench.feed import Feed, feed
 from runtime.playing.stream import StreamingArtefact
-from runtime.speech.audio import mel_spectrogram
+from runtime.speech.mel import Mel
 
 SILENCE_SECONDS = 10.0
 
@@ -86,7 +85,7 @@ def resources(calls: Feed, chunks: int) -> Resources:
 def silence(
     opened: Engine | StreamingArtefact,
     time_axis: TimeAxis,
-    features: MelSettings,
+    features: Mel,
     speech: np.ndarray,
     chunk: int | None = None,
     mode: str | None = None,
@@ -94,7 +93,7 @@ def silence(
     """speech: frames in the shape of the component's input."""
     axis = time_axis.input_axis
     samples = np.zeros(round(SILENCE_SECONDS * features.sample_rate), np.float32)
-    still = mel_spectrogram(samples, features).reshape([-1 if i == axis else n for i, n in enumerate(speech.shape)])
+    still = features.of(samples).reshape([-1 if i == axis else n for i, n in enumerate(speech.shape)])
     frames = np.concatenate([speech, still, speech], axis)
     calls = feed(opened, time_axis, frames, chunk, mode)
     sections: list[list[float]] = [[], [], []]

@@ -33,6 +33,7 @@ from runtime.measuring.bench.paced import Paced, Stall, paced_latencies, recover
 from runtime.measuring.bench.strain import Resources, Silence, busy_cores, resources, silence
 from runtime.playing.stream import StreamingArtefact
 from runtime.playing.synthesis import open_artefact
+from runtime.speech.mel import Mel
 
 SCHEMA_VERSION = 1
 STALL_SECONDS = 0.5
@@ -126,7 +127,7 @@ def bench_bundle(path: Path, options: BenchOptions, tell: Callable[[str], None] 
     artefact cannot follow."""
     bundle = open_bundle(path)
     record = bundle.main
-    if record.time is None or record.features is None:
+    if record.time is None or not isinstance(record.features, Mel):
         raise BundleError(f"{path.name}: component {record.name} is no vocoder, which is all that is benched")
     load_average = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     if options.processes == 1:
@@ -175,7 +176,7 @@ def read_bench(path: Path) -> BenchReport:
 def _measure(path: Path, options: BenchOptions, tell: Callable[[str], None]) -> tuple[OneProcess, str, str]:
     bundle = open_bundle(path)
     record = bundle.main
-    assert record.time is not None and record.features is not None
+    assert record.time is not None and isinstance(record.features, Mel)
     time_axis, features = record.time, record.features
     started = time.perf_counter()
     opened = open_artefact(path, options.engine, None, options.threads, options.compute_unit)

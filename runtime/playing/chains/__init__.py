@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from runtime.errors import TextError
-from runtime.speech.audio import rescaled_mel
+from runtime.speech.mel import rescaled_mel
 
 if TYPE_CHECKING:
     from runtime.bundle.voice import VoiceRecord
@@ -83,6 +83,6 @@ def utter(record: VoiceRecord, run: Run, request: Request) -> Utterance:
     """
     module: Chain = importlib.import_module(CHAINS[record.chain])
     utterance = module.speak(record, run, request)
-    if record.acoustic is None:
+    if record.acoustic is None or record.features is None:
         return utterance
     return replace(utterance, frames=rescaled_mel(utterance.frames, record.acoustic, record.features))

@@ -14,7 +14,6 @@ from checkpoints.training.mel import LogMel, mel_filters
 from checkpoints.training.networks import Generator
 from checkpoints.training.state import load_state, save_state
 from converters.upstream.coqui import import_coqui
-from runtime.speech.audio import mel_spectrogram
 from runtime.speech.clips import clip_paths, read_clip
 
 
@@ -44,7 +43,7 @@ def test_its_mel_is_the_one_that_a_bundle_takes():
     )
     samples = read_clip(clip_paths()[0], 22050, 256)
     made = LogMel()(torch.from_numpy(samples)[None])[0]
-    np.testing.assert_allclose(made, mel_spectrogram(samples, settings), atol=2e-3)
+    np.testing.assert_allclose(made, settings.of(samples), atol=2e-3)
 
 
 @pytest.fixture

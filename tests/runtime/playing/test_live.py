@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from runtime.playing.live import CopySynthesis, Ring, Session, VirtualDevice
 from runtime.playing.stream import open_stream
 from runtime.playing.synthesis import synthesise
-from runtime.speech.audio import mel_spectrogram
 from runtime.speech.clips import clip_paths, read_clip
 
 RATE = 8000
@@ -151,7 +150,7 @@ def test_copy_synthesis_live_equals_offline_on_every_sample(convert_job):
     run = Session(chain, 256, 512)
     played = VirtualDevice(lambda index: 0.03).play(run, samples)
     heard = np.concatenate([samples, np.zeros(len(played) - len(samples), np.float32)])
-    offline = synthesise(artefact, time, mel_spectrogram(heard, features)[None]).reshape(-1)
+    offline = synthesise(artefact, time, features.of(heard)[None]).reshape(-1)
     assert run.counters.underruns == 0
     structure = sum(chain.latency.values()) / 1e3 * features.sample_rate
     start = next(

@@ -1,93 +1,124 @@
 import numpy as np
 import pytest
-import soxr
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
-from runtime.bundle.mel import MelSettings
 from runtime.errors import AudioError, StreamError
-from runtime.speech.audio import mel_spectrogram
 from runtime.speech.clips import clip_paths, read_clip
-from runtime.speech.features import Resampler, StreamingMel
+from runtime.speech.features import Features, Samples
+from runtime.speech.mel import Mel
+from runtime.speech.speaker import SpeakerMel
+from runtime.speech.spectrum import Level, Linear, Pitch
 
-SETTINGS = {
-    "coqui": MelSettings(),
-    "pre-emphasis": MelSettings(preemphasis=0.97),
-    "constant border": MelSettings(pad_mode="constant"),
-    "hifigan": MelSettings(framing="inset", log_base=float(np.e), gain=1.0, signal_norm=False, magnitude_floor=1e-9),
-    "short window": MelSettings(sample_rate=16000, n_fft=800, win_length=800, hop_length=200, n_mels=40),
-    "hop over window": MelSettings(n_fft=256, win_length=256, hop_length=300),
-}
-
-
-def blocks(samples, sizes):
-    at = 0
-    for size in sizes:
-        yield samples[at : at + size]
-        at += size
-    yield samples[at:]
+RATE = 22050
+LOCAL = [
+    Mel(framing="inset"),
+    Linear(),
+    Linear(n_fft=1280, win_length=1280, hop_length=320, sample_rate=16000),
+    Level(),
+    Pitch(),
+    Samples(RATE),
+]
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    st.sampled_from(sorted(SETTINGS)),
-    st.lists(st.integers(0, 3000), max_size=12),
-    st.integers(513, 9000),
+def clip(seconds=2.0):
+    return read_clip(clip_paths()[0], RATE, 256)[: int(seconds * RATE)]
+
+
+@pytest.mark.parametrize("features", LOCAL, ids=lambda one: one.kind)
+@pytest.mark.parametrize("block", [1000, 256, 77])
+def test_streamed_features_equal_offline_ones_bit_for_bit(features, block):
+    samples = clip(0.7)
+    offline, stream = features.of(samples), features.stream()
+    blocks = [stream.push(samples[at : at + block]) for at in range(0, len(samples), block)]
+    np.testing.assert_array_equal(np.concatenate([*blocks, stream.flush()], axis=1), offline)
+    assert (stream.frames, len(offline)) == (offline.shape[1], features.channels)
+    with pytest.raises(StreamError):
+        stream.push(samples)
+
+
+@pytest.mark.parametrize("features", LOCAL, ids=lambda one: one.kind)
+def test_a_frame_waits_for_as_much_audio_as_its_latency_says(features):
+    """Audio beyond the latency changes no frame, audio within it does."""
+    samples, frame = clip(), 40
+    end = (frame + 1) * features.hop_length + features.latency
+    before = features.of(samples)
+    beyond, within = samples.copy(), samples.copy()
+    beyond[end:] = 0.9
+    within[end - max(features.latency, 1) :] += 0.5 * (-1.0) ** np.arange(len(samples) - end + max(features.latency, 1))
+    np.testing.assert_array_equal(features.of(beyond)[:, : frame + 1], before[:, : frame + 1])
+    assert (features.of(within)[:, frame] != before[:, frame]).any()
+
+
+def test_a_linear_spectrum_is_that_of_vits():
+    """Against torch.stft, called as the spectrogram_torch of VITS calls it."""
+    torch = pytest.importorskip("torch")
+    samples = clip(1.0)
+    padded = torch.nn.functional.pad(torch.from_numpy(samples)[None, None], (384, 384), mode="reflect")[0]
+    window = torch.hann_window(1024)
+    spectrum = torch.stft(padded, 1024, 256, 1024, window, center=False, return_complex=True)
+    expected = torch.sqrt(torch.abs(spectrum) ** 2 + 1e-6)[0].numpy()
+    np.testing.assert_allclose(Linear().of(samples), expected, atol=2e-5)
+
+
+def test_the_level_of_a_sine_is_that_of_its_root_mean_square():
+    time = np.arange(RATE) / RATE
+    level = Level().of((0.5 * np.sin(2 * np.pi * 441 * time)).astype(np.float32))
+    np.testing.assert_allclose(level[0, 5:-5], 20 * np.log10(0.5 / np.sqrt(2)), atol=0.05)
+    assert Level().of(np.zeros(RATE, np.float32)).max() == -100
+
+
+@pytest.mark.parametrize("hertz", [80.0, 123.4, 220.0, 440.0, 700.0])
+def test_pitch_is_that_of_a_tone_of_many_harmonics(hertz):
+    time = np.arange(RATE) / RATE
+    tone = sum(np.sin(2 * np.pi * hertz * n * time) / n for n in range(1, 8))
+    pitch = Pitch().of((0.2 * tone).astype(np.float32))[0, 5:-5]
+    np.testing.assert_allclose(pitch, hertz, rtol=0.005)
+
+
+def test_noise_and_silence_have_no_pitch():
+    noise = 0.1 * np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
+    assert (Pitch().of(noise) == 0).mean() > 0.95
+    assert not Pitch().of(np.zeros(RATE, np.float32)).any()
+
+
+def test_pitch_of_speech_agrees_with_librosa_s_yin_where_it_is_voiced():
+    import librosa
+
+    samples, features = clip(4.0), Pitch()
+    ours = features.of(samples)[0]
+    padded = np.pad(samples, features.border)
+    theirs = librosa.yin(
+        padded, fmin=65, fmax=800, sr=RATE, frame_length=1024, hop_length=256, center=False, trough_threshold=0.15
+    )[: len(ours)]
+    voiced = ours > 0
+    assert 0.3 < voiced.mean() < 0.9
+    assert (np.abs(np.log2(ours[voiced] / theirs[voiced])) < 0.03).mean() > 0.95
+
+
+@pytest.mark.parametrize("features", [*LOCAL, SpeakerMel()], ids=lambda one: one.kind)
+def test_features_survive_json_as_the_kind_that_they_are(features):
+    adapter = TypeAdapter(Features)
+    assert adapter.validate_json(adapter.dump_json(features)) == features
+
+
+def test_features_of_no_kind_are_refused():
+    with pytest.raises(ValidationError, match="kind"):
+        TypeAdapter(Features).validate_python({"kind": "phonogram"})
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Linear(hop_length=0), "hop_length must be 1 to"),
+        (lambda: Linear(win_length=2048), "win_length must be 1 to n_fft"),
+        (lambda: Level(hop_length=2048), "hop_length 2048 is larger than n_fft"),
+        (lambda: Pitch(fmin=30), "holds no two periods of 30 Hz"),
+        (lambda: Pitch(fmax=9000), "cannot be tracked at 22050 Hz"),
+        (lambda: Samples(0), "sample_rate must be 1"),
+        (lambda: Linear().of(np.zeros(10, np.float32)), "10 samples are too short"),
+        (lambda: Samples(RATE).of(np.zeros((2, 10), np.float32)), "one channel"),
+    ],
 )
-def test_streamed_mel_frames_equal_offline_ones(name, sizes, length):
-    mel = StreamingMel(SETTINGS[name])
-    samples = np.random.default_rng(length).standard_normal(length).astype(np.float32)
-    offline = mel_spectrogram(samples, SETTINGS[name])
-    frames = [mel.push(block) for block in blocks(samples, sizes)] + [mel.flush(), mel.flush()]
-    streamed = np.concatenate(frames, 1)
-    np.testing.assert_array_equal(streamed, offline)
-
-
-def test_on_speech_in_the_blocks_of_a_device_and_again_after_a_reset():
-    features = SETTINGS["hifigan"]
-    samples = read_clip(clip_paths()[0], 22050, 256)
-    offline, mel = mel_spectrogram(samples, features), StreamingMel(features)
-    for _ in range(2):
-        frames = [mel.push(block) for block in blocks(samples, [128] * (len(samples) // 128))] + [mel.flush()]
-        np.testing.assert_array_equal(np.concatenate(frames, 1), offline)
-        mel.reset()
-
-
-def test_a_frame_comes_out_as_soon_as_its_window_is_there():
-    features = SETTINGS["hifigan"]
-    mel, got = StreamingMel(features), 0
-    for count in range(1, 40):
-        got += mel.push(np.zeros(256, np.float32)).shape[1]
-        assert got == max(0, (count * 256 + features.border - features.n_fft) // 256 + 1)
-
-
-def test_too_short_audio_and_a_push_after_the_end_are_sentences():
-    mel = StreamingMel(MelSettings())
-    mel.push(np.zeros(100, np.float32))
-    with pytest.raises(AudioError, match="100 samples are too short"):
-        mel.flush()
-    with pytest.raises(StreamError, match="reset"):
-        mel.push(np.zeros(100, np.float32))
-    with pytest.raises(AudioError, match="one channel"):
-        StreamingMel(MelSettings()).push(np.zeros((2, 10)))
-
-
-@pytest.mark.parametrize("rates", [(48000, 22050), (22050, 48000), (44100, 16000)])
-def test_resampling_in_blocks_has_no_seams(rates):
-    samples = np.random.default_rng(0).standard_normal(20_000).astype(np.float32)
-    whole = soxr.resample(samples, *rates, quality="HQ")
-    resampler = Resampler(*rates)
-    for _ in range(2):
-        parts = [resampler.push(block) for block in blocks(samples, [128] * 100)] + [resampler.flush()]
-        streamed = np.concatenate(parts)
-        assert len(streamed) == len(whole)
-        assert np.abs(streamed - whole).max() < 1e-4
-        resampler.reset()
-    assert np.array_equal(Resampler(16000, 16000).push(samples), samples)
-
-
-def test_the_delay_of_resampling_is_known():
-    resampler = Resampler(48000, 22050)
-    got = sum(len(resampler.push(np.zeros(256, np.float32))) for _ in range(100))
-    assert 0 < 100 * 256 / 48000 - got / 22050 <= resampler.delay(256) + 1e-9
-    assert Resampler(22050, 22050).delay() == 0
+def test_settings_and_audio_that_cannot_be_are_sentences(make, said):
+    with pytest.raises(AudioError, match=said):
+        make()

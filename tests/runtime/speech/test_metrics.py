@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from runtime.bundle.mel import MelSettings
 from runtime.speech.clips import clip_paths, read_clip
+from runtime.speech.mel import Mel
 from runtime.speech.metrics import LengthError, agreement, log_mel_l1, snr_db, stoi, window_snr_db
 
 RATE = 22050
-SETTINGS = MelSettings(fmax=8000.0, log_base=float(np.e), gain=1.0, signal_norm=False, framing="inset")
+SETTINGS = Mel(fmax=8000.0, log_base=float(np.e), gain=1.0, signal_norm=False, framing="inset")
 
 
 @pytest.fixture(scope="module")

@@ -5,15 +5,23 @@ import numpy as np
 import pytest
 
 from benchmarks.speakers import equal_error_rate
-from runtime.bundle.mel import MelSettings
-from runtime.bundle.speaker import SpeakerSettings
 from runtime.errors import AudioError
 from runtime.speech.clips import clip_paths
+from runtime.speech.mel import Mel
 from runtime.speech.recordings import read_audio
-from runtime.speech.speaker import cosine, partial_starts, partials, prepared, speaker_mel, utterance_embedding, windows
+from runtime.speech.speaker import (
+    SpeakerMel,
+    cosine,
+    partial_starts,
+    partials,
+    prepared,
+    speaker_mel,
+    utterance_embedding,
+    windows,
+)
 from runtime.speech.voiced import voiced, voiced_blocks
 
-SETTINGS = SpeakerSettings()
+SETTINGS = SpeakerMel()
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +35,7 @@ def test_features_are_librosa_s(speech):
 
 
 def test_quiet_speech_is_raised_and_loud_speech_is_left(speech):
-    free = SpeakerSettings(trims_silence=False)
+    free = SpeakerMel(trims_silence=False)
     quiet = speech * 0.01
     level = 10 * np.log10(np.mean(prepared(quiet, free).astype(np.float64) ** 2))
     assert level == pytest.approx(-30, abs=0.01)
@@ -72,9 +80,9 @@ def test_partials_are_windows_of_the_features(speech):
 def test_windows_of_audio_in_blocks_are_those_of_audio_at_once(speech, name, size):
     settings = {
         "plain": SETTINGS,
-        "spread": SpeakerSettings(spread=10, partial_frames=250),
-        "htk": SpeakerSettings(htk=True, preemphasis=0.97, trims_silence=False),
-        "log-mel": SpeakerSettings(mel=MelSettings(sample_rate=16000, n_mels=40, hop_length=160, framing="inset")),
+        "spread": SpeakerMel(spread=10, partial_frames=250),
+        "htk": SpeakerMel(htk=True, preemphasis=0.97, trims_silence=False),
+        "log-mel": SpeakerMel(mel=Mel(sample_rate=16000, n_mels=40, hop_length=160, framing="inset")),
     }[name]
     audio = np.concatenate([speech, np.zeros(20_000, np.float32), speech])
     audio = audio[:9000] if size == 1 else audio
@@ -90,9 +98,9 @@ def test_what_is_speech_does_not_depend_on_blocks(speech):
 
 
 def test_short_audio_is_padded_to_one_window(speech):
-    few = partials(speech[8000:14000], SpeakerSettings(trims_silence=False))
+    few = partials(speech[8000:14000], SpeakerMel(trims_silence=False))
     assert few.shape == (1, 160, 40)
-    spread = SpeakerSettings(spread=10, partial_frames=250, trims_silence=False, level_dbfs=None)
+    spread = SpeakerMel(spread=10, partial_frames=250, trims_silence=False, level_dbfs=None)
     assert partials(speech[:16000], spread).shape == (10, 250, 40)
 
 

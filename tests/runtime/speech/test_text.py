@@ -1,8 +1,7 @@
 import pytest
 
-from runtime.bundle.text import TextSettings
 from runtime.errors import TextError
-from runtime.speech.text import halves, phonemes, read, read_symbols, sentences
+from runtime.speech.text import TextSettings, halves, phonemes, read, read_symbols, sentences
 
 LETTERS = TextSettings({letter: (row,) for row, letter in enumerate("abcdefghijklmnopqrstuvwxyz ',.!?", 3)})
 

@@ -2,10 +2,10 @@ import dataclasses
 
 import pytest
 
-from runtime.bundle.mel import MelSettings
 from runtime.measuring.bench.budget import budget
+from runtime.speech.mel import Mel
 
-FEATURES = MelSettings(framing="inset")
+FEATURES = Mel(framing="inset")
 
 
 def parts(found):

@@ -6,10 +6,9 @@ import pytest
 
 from checkpoints.coqui_audio import mel_settings
 from converters.upstream.coqui import import_coqui
-from runtime.bundle.mel import MelSettings
 from runtime.errors import AudioError
-from runtime.speech.audio import mel_spectrogram, rescaled_mel
 from runtime.speech.clips import clip_paths, read_clip
+from runtime.speech.mel import Mel, rescaled_mel
 
 COQUI = {
     "default": {},
@@ -39,7 +38,7 @@ def test_centered_mel_equals_coquis_audio_processor(name):
     audio = COQUI[name]
     processor = coqui_processor(**audio)
     expected = processor.melspectrogram(speech())
-    actual = mel_spectrogram(speech(), mel_settings({"sample_rate": 22050, **audio}))
+    actual = mel_settings({"sample_rate": 22050, **audio}).of(speech())
     assert actual.shape == expected.shape
     np.testing.assert_allclose(actual, expected, rtol=0, atol=2e-4 * max(1.0, float(np.abs(expected).max())))
 
@@ -51,7 +50,7 @@ def test_mean_and_variance_statistics_equal_coquis(tmp_path):
     processor = coqui_processor(**plain)
     processor.setup_scaler(stats["mel_mean"], stats["mel_std"], np.zeros(513), np.ones(513))
     expected = processor.melspectrogram(speech())
-    actual = mel_spectrogram(speech(), mel_settings({**plain, "stats_path": "s.npy"}, stats))
+    actual = mel_settings({**plain, "stats_path": "s.npy"}, stats).of(speech())
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-3)
 
 
@@ -64,8 +63,8 @@ def test_hifigan_framing_gives_one_frame_per_hop_and_centered_one_more():
     settings = mel_settings({**COQUI["hifigan_v2"], "sample_rate": 22050, "framing": "hifigan"})
     samples = speech()
     frames = len(samples) // 256
-    assert mel_spectrogram(samples, settings).shape == (80, frames)
-    assert mel_spectrogram(samples, dataclasses.replace(settings, framing="centered")).shape == (80, frames + 1)
+    assert settings.of(samples).shape == (80, frames)
+    assert dataclasses.replace(settings, framing="centered").of(samples).shape == (80, frames + 1)
 
 
 def test_hifigan_framing_equals_its_own_recipe_in_torch():
@@ -80,20 +79,20 @@ def test_hifigan_framing_equals_its_own_recipe_in_torch():
     magnitude = torch.sqrt(spectrum.abs() ** 2 + 1e-9)
     basis = torch.from_numpy(librosa.filters.mel(sr=22050, n_fft=1024, n_mels=80, fmin=0, fmax=8000))
     expected = torch.log(torch.clamp(basis @ magnitude, min=1e-5))[0].numpy()
-    np.testing.assert_allclose(mel_spectrogram(speech(), settings), expected, rtol=0, atol=2e-4)
+    np.testing.assert_allclose(settings.of(speech()), expected, rtol=0, atol=2e-4)
 
 
 def test_audio_too_short_for_a_window_is_a_sentence():
     with pytest.raises(AudioError, match="too short"):
-        mel_spectrogram(np.zeros(100, np.float32), MelSettings())
+        Mel().of(np.zeros(100, np.float32))
 
 
 SCALES = {
-    "natural logarithm": MelSettings(signal_norm=False, log_base=math.e, gain=1.0),
-    "decibels": MelSettings(signal_norm=False),
-    "symmetric range": MelSettings(clip_norm=False),
-    "range from 0": MelSettings(symmetric_norm=False, max_norm=1.0, clip_norm=False, min_level_db=-90.0),
-    "statistics": MelSettings(mean=(-30.0,) * 80, std=(12.0,) * 80),
+    "natural logarithm": Mel(signal_norm=False, log_base=math.e, gain=1.0),
+    "decibels": Mel(signal_norm=False),
+    "symmetric range": Mel(clip_norm=False),
+    "range from 0": Mel(symmetric_norm=False, max_norm=1.0, clip_norm=False, min_level_db=-90.0),
+    "statistics": Mel(mean=(-30.0,) * 80, std=(12.0,) * 80),
 }
 
 
@@ -102,12 +101,12 @@ SCALES = {
 def test_a_mel_takes_the_scale_of_other_settings(source, target):
     samples = np.random.default_rng(0).standard_normal(22050).astype(np.float32) * 0.1
     one, other = SCALES[source], SCALES[target]
-    rescaled = rescaled_mel(mel_spectrogram(samples, one), one, other)
-    np.testing.assert_allclose(rescaled, mel_spectrogram(samples, other), atol=2e-4)
+    rescaled = rescaled_mel(one.of(samples), one, other)
+    np.testing.assert_allclose(rescaled, other.of(samples), atol=2e-4)
 
 
 def test_a_mel_of_other_windows_has_no_scale():
     with pytest.raises(AudioError, match="hop_length is 256 here and 200 there"):
-        rescaled_mel(np.zeros((1, 80, 3), np.float32), MelSettings(), MelSettings(hop_length=200))
+        rescaled_mel(np.zeros((1, 80, 3), np.float32), Mel(), Mel(hop_length=200))
     with pytest.raises(AudioError, match="fmax is 11025 here and 8000 there"):
-        rescaled_mel(np.zeros((1, 80, 3), np.float32), MelSettings(), MelSettings(fmax=8000.0))
+        rescaled_mel(np.zeros((1, 80, 3), np.float32), Mel(), Mel(fmax=8000.0))

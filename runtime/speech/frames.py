@@ -1,0 +1,180 @@
+"""Features of which each frame is a window's own: of whole audio and of audio in blocks, equal to the last bit."""
+
+from __future__ import annotations
+
+import functools
+from typing import Protocol
+
+import numpy as np
+
+from runtime.errors import AudioError, StreamError
+
+
+class Framed(Protocol):
+    """What a window of `n_fft` samples gives, one frame each `hop_length` samples.
+
+    The first window reaches `border` samples before the audio and the last one after it; numpy.pad's `border_mode`
+    fills both. `of_padded` takes samples with their borders and gives (channels, frames) float32. It computes a frame
+    the same way whichever others are computed with it: so streamed frames equal offline ones.
+    """
+
+    @property
+    def sample_rate(self) -> int: ...
+    @property
+    def n_fft(self) -> int: ...
+    @property
+    def hop_length(self) -> int: ...
+    @property
+    def border(self) -> int: ...
+    @property
+    def border_mode(self) -> str: ...
+    @property
+    def preemphasis(self) -> float: ...
+    @property
+    def channels(self) -> int: ...
+
+    def of_padded(self, padded: np.ndarray, first: int = 0) -> np.ndarray: ...
+
+
+def frames_of(samples: np.ndarray, features: Framed) -> np.ndarray:
+    """samples (N,) at features.sample_rate -> (channels, frames) float32.
+
+    Raises AudioError for several channels, and for audio too short to pad by reflection.
+    """
+    samples = _one_channel(samples)
+    _require_a_window(len(samples), features)
+    samples = emphasised(samples, np.float32(0), features.preemphasis)
+    return features.of_padded(_padded(samples, (features.border, features.border), features))
+
+
+class StreamingFrames:
+    """Frames of audio that arrives in blocks of any size; in all those of `frames_of`, bit for bit.
+
+    A frame comes out when its window is complete: `border` samples after its middle.
+    """
+
+    def __init__(self, features: Framed) -> None:
+        self.features = features
+        self.reset()
+
+    def reset(self) -> None:
+        """Begins anew: the next sample is the first."""
+        self._windows: np.ndarray | None = None  # samples that windows still need, the left border included
+        self._start = np.zeros(0, np.float32)  # the audio's start, until the left border can be made of it
+        self._last = np.float32(0)  # sample before, for the pre-emphasis
+        self._ended = False
+        self.frames = 0  # given so far
+
+    def push(self, samples: np.ndarray) -> np.ndarray:
+        """samples (N,) -> (channels, frames), the frames that they complete.
+
+        Raises AudioError for several channels, StreamError after `flush`.
+        """
+        if self._ended:
+            raise StreamError("the audio has ended: reset() begins anew")
+        samples = _one_channel(samples)
+        incoming = emphasised(samples, self._last, self.features.preemphasis)
+        if len(samples):
+            self._last = samples[-1]
+        if self._windows is None:
+            self._start = np.concatenate([self._start, incoming])
+            if len(self._start) <= self.features.n_fft // 2:
+                return self._none()
+            self._windows = _padded(self._start, (self.features.border, 0), self.features)
+        else:
+            self._windows = np.concatenate([self._windows, incoming])
+        return self._complete(keep=self.features.border + 1)
+
+    def flush(self) -> np.ndarray:
+        """The last frames, whose windows reach over the end; once more gives none.
+
+        Raises AudioError where the audio was too short for one window.
+        """
+        if self._ended:
+            return self._none()
+        self._ended = True
+        if self._windows is None:
+            _require_a_window(len(self._start), self.features)
+        assert self._windows is not None
+        self._windows = _padded(self._windows, (0, self.features.border), self.features)
+        return self._complete(keep=0)
+
+    def _complete(self, keep: int) -> np.ndarray:
+        """The frames that are there; their windows are left behind, but for `keep` samples."""
+        assert self._windows is not None
+        hop, size = self.features.hop_length, len(self._windows)
+        count = max(0, (size - self.features.n_fft) // hop + 1)
+        if keep:  # the border at the end is made of samples that must still be there then
+            count = min(count, max(0, (size - keep) // hop))
+        if not count:
+            return self._none()
+        frames = self.features.of_padded(self._windows[: (count - 1) * hop + self.features.n_fft], self.frames)
+        self._windows = self._windows[count * hop :]
+        self.frames += count
+        return frames
+
+    def _none(self) -> np.ndarray:
+        return np.zeros((self.features.channels, 0), np.float32)
+
+
+def emphasised(samples: np.ndarray, before: np.float32, preemphasis: float) -> np.ndarray:
+    """samples (n,) less `preemphasis` of the sample before each, in float64; `before`: the one before the first."""
+    if not preemphasis or not len(samples):
+        return samples
+    delayed = np.concatenate([[before], samples[:-1]]).astype(np.float64)
+    return samples - preemphasis * delayed
+
+
+def spectra(padded: np.ndarray, window: np.ndarray, hop_length: int) -> np.ndarray:
+    """The spectrum of a window each `hop_length` samples: (N,) -> (frames, n_fft / 2 + 1) complex."""
+    from scipy.fft import rfft
+
+    return rfft(np.lib.stride_tricks.sliding_window_view(padded, len(window))[::hop_length] * window, axis=1)
+
+
+@functools.lru_cache(maxsize=8)
+def hann_window(n_fft: int, win_length: int) -> np.ndarray:
+    """A periodic Hann window of `win_length` in the middle of `n_fft` samples."""
+    from scipy.signal import get_window
+
+    window = np.zeros(n_fft, dtype=np.float32)
+    start = (n_fft - win_length) // 2
+    window[start : start + win_length] = get_window("hann", win_length)
+    return window
+
+
+class HeldFrames:
+    """Frames that come in blocks along `axis`, as long as they are needed; `end` counts all that came."""
+
+    def __init__(self, axis: int = 0) -> None:
+        self._axis, self._frames, self.end = axis, np.zeros(0), 0
+
+    def append(self, block: np.ndarray) -> None:
+        self._frames = np.concatenate([self._frames, block], self._axis) if self.end else block
+        self.end += block.shape[self._axis]
+
+    def taken(self, start: int, stop: int) -> np.ndarray:
+        """A copy of the frames [start, stop), none of which may be forgotten."""
+        before = self.end - self._frames.shape[self._axis]
+        return np.take(self._frames, range(start - before, stop - before), axis=self._axis)
+
+    def forget(self, before: int) -> None:
+        """Drops the frames before frame `before`."""
+        passed = max(before - (self.end - self._frames.shape[self._axis]), 0)
+        self._frames = self._frames[(slice(None),) * self._axis + (slice(passed, None),)]
+
+
+def _one_channel(samples: np.ndarray) -> np.ndarray:
+    samples = np.asarray(samples, dtype=np.float32)
+    if samples.ndim != 1:
+        raise AudioError(f"features are made of one channel of audio, got an array of shape {samples.shape}")
+    return samples
+
+
+def _require_a_window(count: int, features: Framed) -> None:
+    if count <= features.n_fft // 2:
+        raise AudioError(f"{count} samples are too short for a window of {features.n_fft}")
+
+
+def _padded(samples: np.ndarray, borders: tuple[int, int], features: Framed) -> np.ndarray:
+    return np.pad(samples, borders, mode=features.border_mode)  # type: ignore[call-overload]

@@ -1,0 +1,227 @@
+"""Features of a window that are no mel: the linear spectrum, the level, the pitch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from runtime.errors import AudioError
+from runtime.speech.frames import StreamingFrames, frames_of, hann_window, spectra
+
+
+@dataclass(frozen=True)
+class Linear:
+    """The magnitude spectrum that converters such as FreeVC and OpenVoice read (`spectrogram_torch` of VITS).
+
+    |STFT| with a periodic Hann window, the audio reflected by (n_fft - hop_length) / 2 samples at both ends:
+    floor(N / hop) frames. `magnitude_floor` is added under the square root.
+    """
+
+    sample_rate: int = 22050
+    n_fft: int = 1024
+    win_length: int = 1024
+    hop_length: int = 256
+    magnitude_floor: float = 1e-6
+    kind: Literal["linear"] = "linear"
+
+    def __post_init__(self) -> None:
+        _check_window(self.sample_rate, self.n_fft, self.hop_length)
+        if not 0 < self.win_length <= self.n_fft:
+            raise AudioError(f"win_length must be 1 to n_fft ({self.n_fft}), got {self.win_length}")
+
+    @property
+    def channels(self) -> int:
+        return self.n_fft // 2 + 1
+
+    @property
+    def border(self) -> int:
+        return (self.n_fft - self.hop_length) // 2
+
+    @property
+    def border_mode(self) -> str:
+        return "reflect"
+
+    @property
+    def preemphasis(self) -> float:
+        return 0.0
+
+    @property
+    def latency(self) -> int:
+        """Samples after the end of its hop that a frame waits for."""
+        return self.n_fft - self.border - self.hop_length
+
+    @property
+    def unit(self) -> str:
+        return "amplitude"
+
+    def of(self, samples: np.ndarray) -> np.ndarray:
+        """samples (N,), full scale 1.0 -> (n_fft / 2 + 1, frames) float32. Raises AudioError for too short audio."""
+        return frames_of(samples, self)
+
+    def stream(self) -> StreamingFrames:
+        """Begins frames of audio that arrives in blocks, bit for bit those of `of`."""
+        return StreamingFrames(self)
+
+    def of_padded(self, padded: np.ndarray, first: int = 0) -> np.ndarray:
+        spectrum = spectra(padded, hann_window(self.n_fft, self.win_length), self.hop_length)
+        return np.sqrt(np.abs(spectrum) ** 2 + self.magnitude_floor).T.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Level:
+    """The level of a window, 20 log10 of its root mean square, not lower than `floor_db`."""
+
+    sample_rate: int = 22050
+    n_fft: int = 1024
+    hop_length: int = 256
+    floor_db: float = -100.0
+    kind: Literal["level"] = "level"
+
+    def __post_init__(self) -> None:
+        _check_window(self.sample_rate, self.n_fft, self.hop_length)
+
+    @property
+    def channels(self) -> int:
+        return 1
+
+    @property
+    def border(self) -> int:
+        return (self.n_fft - self.hop_length) // 2
+
+    @property
+    def border_mode(self) -> str:
+        return "constant"
+
+    @property
+    def preemphasis(self) -> float:
+        return 0.0
+
+    @property
+    def latency(self) -> int:
+        """Samples after the end of its hop that a frame waits for."""
+        return self.n_fft - self.border - self.hop_length
+
+    @property
+    def unit(self) -> str:
+        return "dB, full scale 0"
+
+    def of(self, samples: np.ndarray) -> np.ndarray:
+        """samples (N,), full scale 1.0 -> (1, frames) float32. Raises AudioError for too short audio."""
+        return frames_of(samples, self)
+
+    def stream(self) -> StreamingFrames:
+        """Begins frames of audio that arrives in blocks, bit for bit those of `of`."""
+        return StreamingFrames(self)
+
+    def of_padded(self, padded: np.ndarray, first: int = 0) -> np.ndarray:
+        windows = np.lib.stride_tricks.sliding_window_view(padded, self.n_fft)[:: self.hop_length]
+        power = np.maximum((windows.astype(np.float64) ** 2).mean(axis=1), 10 ** (self.floor_db / 10))
+        return (10 * np.log10(power)).astype(np.float32)[None]
+
+
+@dataclass(frozen=True)
+class Pitch:
+    """The fundamental frequency of a window by YIN, 0 where it is unvoiced.
+
+    de Cheveigne and Kawahara 2002 (doi 10.1121/1.1458024), steps 2 to 5: the first dip below `threshold` of the
+    cumulative mean normalized difference, with parabolic interpolation. The difference is taken over the samples that
+    the longest period leaves of a window; a window without such a dip is unvoiced.
+    """
+
+    sample_rate: int = 22050
+    n_fft: int = 1024
+    hop_length: int = 256
+    fmin: float = 65.0
+    fmax: float = 800.0
+    threshold: float = 0.15
+    kind: Literal["pitch"] = "pitch"
+
+    def __post_init__(self) -> None:
+        _check_window(self.sample_rate, self.n_fft, self.hop_length)
+        if not 0 < self.fmin < self.fmax < self.sample_rate / 4:
+            raise AudioError(f"a pitch of {self.fmin} to {self.fmax} Hz cannot be tracked at {self.sample_rate} Hz")
+        if 2 * self.longest_period > self.n_fft:
+            raise AudioError(f"a window of {self.n_fft} samples holds no two periods of {self.fmin} Hz")
+
+    @property
+    def longest_period(self) -> int:
+        """In samples, that of `fmin`."""
+        return int(self.sample_rate / self.fmin)
+
+    @property
+    def channels(self) -> int:
+        return 1
+
+    @property
+    def border(self) -> int:
+        return (self.n_fft - self.hop_length) // 2
+
+    @property
+    def border_mode(self) -> str:
+        return "constant"
+
+    @property
+    def preemphasis(self) -> float:
+        return 0.0
+
+    @property
+    def latency(self) -> int:
+        """Samples after the end of its hop that a frame waits for."""
+        return self.n_fft - self.border - self.hop_length
+
+    @property
+    def unit(self) -> str:
+        return "Hz, 0 where unvoiced"
+
+    def of(self, samples: np.ndarray) -> np.ndarray:
+        """samples (N,), full scale 1.0 -> (1, frames) float32. Raises AudioError for too short audio."""
+        return frames_of(samples, self)
+
+    def stream(self) -> StreamingFrames:
+        """Begins frames of audio that arrives in blocks, bit for bit those of `of`."""
+        return StreamingFrames(self)
+
+    def of_padded(self, padded: np.ndarray, first: int = 0) -> np.ndarray:
+        windows = np.lib.stride_tricks.sliding_window_view(padded, self.n_fft)[:: self.hop_length]
+        return np.array([[self._of_window(window) for window in windows]], np.float32)
+
+    def _of_window(self, window: np.ndarray) -> float:
+        shortest = max(2, int(self.sample_rate / self.fmax))
+        difference = _normalised_difference(window.astype(np.float64), self.longest_period)
+        dips = np.flatnonzero(difference[shortest:-1] < self.threshold)
+        if not len(dips):
+            return 0.0
+        period = shortest + int(dips[0])
+        while period + 1 < len(difference) - 1 and difference[period + 1] < difference[period]:
+            period += 1
+        before, here, after = difference[period - 1 : period + 2]
+        curvature = before - 2 * here + after
+        shift = 0.5 * (before - after) / curvature if curvature > 0 else 0.0
+        return self.sample_rate / (period + float(np.clip(shift, -0.5, 0.5)))
+
+
+def _normalised_difference(window: np.ndarray, longest: int) -> np.ndarray:
+    """d'(tau) of equation 8, for tau of 0 to `longest`: (n,) -> (longest + 1,)."""
+    from scipy.fft import irfft, next_fast_len, rfft
+
+    size = next_fast_len(len(window) + longest, real=True)
+    head = window[: len(window) - longest]
+    products = irfft(np.conj(rfft(head, size)) * rfft(window, size), size)[: longest + 1]
+    energy = np.concatenate([[0.0], np.cumsum(window**2)])
+    lags = np.arange(longest + 1)
+    energies = energy[lags + len(head)] - energy[lags]
+    difference = np.maximum(energies[0] + energies - 2 * products, 0.0)
+    total = np.cumsum(difference)
+    silent = total <= 1e-12 * max(energies[0], 1e-12) * len(head)
+    return np.where(silent | (lags == 0), 1.0, difference * lags / np.where(silent, 1.0, total))
+
+
+def _check_window(sample_rate: int, n_fft: int, hop_length: int) -> None:
+    largest = 1_000_000
+    for name, value in (("sample_rate", sample_rate), ("n_fft", n_fft), ("hop_length", hop_length)):
+        if not 0 < value <= largest:
+            raise AudioError(f"audio setting {name} must be 1 to {largest}, got {value}")
+    if hop_length > n_fft:
+        raise AudioError(f"hop_length {hop_length} is larger than n_fft {n_fft}")
