@@ -28,7 +28,7 @@ from runtime.engines import ENGINES
 from runtime.machine.cache import NoHome, cache_folder
 from runtime.machine.disk import full_disk_named
 from runtime.machine.files import write_json
-from runtime.measuring.gates import GateResult, judge, kind_of
+from runtime.measuring.gates import GateResult, judge, limit_names
 from runtime.measuring.measure import (
     AUDIT,
     Measurement,
@@ -271,7 +271,8 @@ def _measure(
 
 
 def _judge(job: Job, bundle: Bundle, measurements: list[Measurement]) -> list[GateResult]:
-    results = judge(bundle, measurements, job.gates.limits)
+    results = judge(bundle, measurements, job.gates.limits, job.precision.kind)
     if not results:
-        console.warn(f"no gate judges {kind_of(bundle)} in the engines that ran: measured, not judged")
+        judged = limit_names(bundle, job.precision.kind)[0]
+        console.warn(f"no gate judges {judged} in the engines that ran: measured, not judged")
     return results

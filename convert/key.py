@@ -33,7 +33,10 @@ def bundle_key(job: Job, checkpoint: LocatedCheckpoint, others: Mapping[str, Loc
         "config": checkpoint.config,
         "family": job.model.family,
         "parts": {name: [part.family, part.sha256, part.config] for name, part in others.items()},
-        "precision": dataclasses.asdict(job.precision),
+        "precision": {
+            **dataclasses.asdict(job.precision),
+            "kind": "",
+        },  # whose gates judge it: no conversion's business
         "format": dataclasses.asdict(job.format),
         "upsampler": job.upsampler.name,
         "shape": dataclasses.asdict(job.shape),

@@ -57,14 +57,15 @@ def check(overrides: Iterable[str], groups: Mapping[str, list[str]] | None = Non
             for value in values:
                 _check_choice(key, str(value), groups[key])
         elif key.startswith("gates.limits."):
-            _check_limit(key, [*groups["precision"], "lowlat"])
+            _check_limit(key, [*groups["precision"], "compressed", "lowlat"])
         elif not any(fnmatch.fnmatchcase(key, pattern) for pattern in settings):
             known = [*groups, *(name for name in settings if "*" not in name)]
             raise OverrideError(f"there is no setting {key!r}{_nearest(key, known)}")
 
 
 def _check_limit(key: str, precisions: Iterable[str]) -> None:
-    """`gates.limits` is keyed by precision (or lowlat, which is approximate in any), or that and engine."""
+    """`gates.limits` is keyed by precision, its kind (compressed) or lowlat, which is approximate in any, or that and
+    engine."""
     series = [name for precision in precisions for name in (precision, *(f"{precision}_{e}" for e in sorted(ENGINES)))]
     limits = [field.name for field in dataclasses.fields(GateLimits)]
     known = [f"gates.limits.{name}.{limit}" for name in series for limit in limits]

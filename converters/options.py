@@ -46,7 +46,8 @@ class PrecisionOptions:
     `granularity` in groups or blocks of `group_size`; tensors of fewer than `min_elements` stay, and with `least_db`
     those that cost most, until the outputs are within that of what they were. Joint forms: the
     smallest weights, a share `sparsity` of them, are zeros that take no place; a palette's table is itself of integers
-    (`table_int8`).
+    (`table_int8`). `kind`: whose gates judge it where it has none of its own, by default compressed with such weights,
+    else those of `compute`.
     """
 
     name: str = ""
@@ -61,9 +62,11 @@ class PrecisionOptions:
     least_db: float | None = None
     sparsity: float = 0.0
     table_int8: bool = False
+    kind: str = ""
 
     def __post_init__(self) -> None:
         self.compute = self.compute or self.name
+        self.kind = self.kind or ("compressed" if self.weights else self.compute)
         if self.weights not in WEIGHTS:
             raise ConversionError(f"there is no precision.weights {self.weights!r}; there is: {', '.join(WEIGHTS[1:])}")
         allowed = GRANULARITIES[self.weights]

@@ -36,8 +36,9 @@ def measured_here(target: str, tracking: TrackingOptions, output: Path) -> Bundl
         _measure(bundle)
     found = [one for engine in engines if (one := _known(bundle, engine)) is not None]
     limits = {name: GateLimits(**row) for name, row in record.config["gates"]["limits"].items()}
+    kind = record.config["precision"].get("kind", "")
     names = tuple(measurement_path(bundle, one.engine, one.chunk_frames).name for one in found)
-    judged = dataclasses.replace(record, gates=tuple(judge(bundle, found, limits)), measurements=names)
+    judged = dataclasses.replace(record, gates=tuple(judge(bundle, found, limits, kind)), measurements=names)
     write_record(bundle.measured, judged)
     write_report(bundle.path)
     if tracking.enabled:

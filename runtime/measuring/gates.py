@@ -29,35 +29,40 @@ class GateResult:
 
 
 def limits_for(
-    limits: Mapping[str, GateLimits], engine: str, artefact_format: str, precision: str
+    limits: Mapping[str, GateLimits], engine: str, artefact_format: str, names: Sequence[str]
 ) -> GateLimits | None:
     """The limits that an engine's measurement must meet, or None where it does not judge.
 
-    `<precision>_<engine>` is for one engine alone; `<precision>` for every engine that computes as the artefact
-    declares: ONNX Runtime runs an fp16 ML program in float32.
+    Those of the first of `names` that has any: `<name>_<engine>` for one engine alone, `<name>` for every engine that
+    computes as the artefact declares. ONNX Runtime runs an fp16 ML program in float32.
     """
-    own = limits.get(f"{precision}_{engine}")
-    if own is not None:
-        return own
-    as_declared = artefact_format in ENGINES[engine].declared or precision == "fp32"
-    return limits.get(precision) if as_declared else None
+    for name in names:
+        as_declared = artefact_format in ENGINES[engine].declared or name == "fp32"
+        for key in (f"{name}_{engine}", *([name] if as_declared else [])):
+            if key in limits:
+                return limits[key]
+    return None
 
 
-def judge(bundle: Bundle, measurements: Sequence[Measurement], limits: Mapping[str, GateLimits]) -> list[GateResult]:
-    """Every gate that judges a bundle in the engines that ran; none where the limits know none for its precision."""
+def judge(
+    bundle: Bundle, measurements: Sequence[Measurement], limits: Mapping[str, GateLimits], kind: str
+) -> list[GateResult]:
+    """Every gate that judges a bundle in the engines that ran; none where the limits know neither its precision nor
+    the `kind` of it."""
     conversion = bundle.manifest.conversion
     results = []
     for measurement in measurements:
-        own = limits_for(limits, measurement.engine, conversion.format, kind_of(bundle))
+        own = limits_for(limits, measurement.engine, conversion.format, limit_names(bundle, kind))
         if own is not None:
             results += evaluate(measurement, own)
     return results
 
 
-def kind_of(bundle: Bundle) -> str:
-    """What its limits are called: its precision, or its mode where that is approximate."""
+def limit_names(bundle: Bundle, kind: str) -> tuple[str, ...]:
+    """What its limits are called, its own before those of its kind: its precision, or its mode where that is
+    approximate."""
     form = bundle.main.stream
-    return bundle.manifest.conversion.precision if form is None or form.exact else form.mode
+    return (bundle.manifest.conversion.precision, kind) if form is None or form.exact else (form.mode,)
 
 
 def evaluate(measurement: Measurement, limits: GateLimits) -> list[GateResult]:

@@ -1,9 +1,12 @@
 import dataclasses
 
 import pytest
+import yaml
 
+from converters.options import PrecisionOptions
 from runtime.measuring.gates import evaluate, limits_for
 from runtime.measuring.options import GateLimits
+from tests.conftest import ROOT
 
 
 def changed(measurement, clip=1, length_ok=True, **agreement):
@@ -51,9 +54,36 @@ def test_one_bad_clip_misses_its_gate_and_is_named(good, fault, gate):
 
 def test_onnx_judges_what_it_computes_as_declared():
     limits = {"fp32": GateLimits(100), "fp16": GateLimits(40)}
-    assert limits_for(limits, "onnx", "mlprogram", "fp32").snr_db == 100
-    assert limits_for(limits, "mil", "mlprogram", "fp16").snr_db == 40
-    assert limits_for(limits, "onnx", "mlprogram", "fp16") is None
-    assert limits_for(limits, "onnx", "onnx", "fp16").snr_db == 40
-    assert limits_for({**limits, "fp16_onnx": GateLimits(55)}, "onnx", "mlprogram", "fp16").snr_db == 55
-    assert limits_for(limits, "mil", "mlprogram", "int8") is None
+    assert limits_for(limits, "onnx", "mlprogram", ["fp32"]).snr_db == 100
+    assert limits_for(limits, "mil", "mlprogram", ["fp16"]).snr_db == 40
+    assert limits_for(limits, "onnx", "mlprogram", ["fp16"]) is None
+    assert limits_for(limits, "onnx", "onnx", ["fp16"]).snr_db == 40
+    assert limits_for({**limits, "fp16_onnx": GateLimits(55)}, "onnx", "mlprogram", ["fp16"]).snr_db == 55
+    assert limits_for(limits, "mil", "mlprogram", ["int8"]) is None
+
+
+def test_a_precision_without_limits_is_judged_as_its_kind():
+    limits = {"fp32": GateLimits(100), "compressed": GateLimits(20), "int8": GateLimits(35)}
+    assert limits_for(limits, "mil", "mlprogram", ["int8", "compressed"]).snr_db == 35
+    assert limits_for(limits, "mil", "mlprogram", ["palette3", "compressed"]).snr_db == 20
+    assert limits_for(limits, "onnx", "mlprogram", ["palette3", "compressed"]) is None, "it computes otherwise"
+    only_onnx = {**limits, "compressed_onnx": GateLimits(30)}
+    assert limits_for(only_onnx, "onnx", "mlprogram", ["palette3", "compressed"]).snr_db == 30
+    assert limits_for(limits, "mil", "mlprogram", ["bf16", "bf16"]) is None
+
+
+def test_a_kind_follows_from_how_numbers_are_computed_and_stored():
+    assert PrecisionOptions("palette3", "fp16", weights="palette", bits=3).kind == "compressed"
+    assert PrecisionOptions("mixed20", "mixed", gain_db=20).kind == "mixed"
+    assert PrecisionOptions("fp16").kind == "fp16"
+    assert PrecisionOptions("half", "fp16", kind="half_precision").kind == "half_precision"
+
+
+def test_every_precision_is_judged_by_every_gates_file():
+    precisions = [yaml.safe_load(path.read_text()) for path in (ROOT / "conf" / "precision").glob("*.yaml")]
+    assert len(precisions) >= 9
+    for path in (ROOT / "conf" / "gates").glob("*.yaml"):
+        limits = {name: GateLimits(**row) for name, row in yaml.safe_load(path.read_text())["limits"].items()}
+        for settings in precisions:
+            options = PrecisionOptions(**settings)
+            assert limits_for(limits, "mil", "mlprogram", [options.name, options.kind]), (path.stem, options.name)
