@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import soundfile
 import torch
 from torch import nn
 
@@ -66,6 +67,7 @@ def load_original(job: Job, located: LocatedCheckpoint, others: Mapping[str, Loc
     speaking = voice_family(job.model.family)
     if speaking is None:
         _require_time(job, components)
+        _require_long_clips(job, components[0])
         return Original(components, parameters)
     with fitting(checkpoint):
         tables = {name: table.numpy() for name, table in speaking.tables(module).items()}
@@ -87,6 +89,19 @@ def load_original(job: Job, located: LocatedCheckpoint, others: Mapping[str, Loc
 def _require_time(job: Job, components: Sequence[Component]) -> None:
     if job.stream.mode != "offline" and not any(component.time for component in components):
         raise ConversionError(f"family {job.model.family} has no component with an axis of time: it cannot be streamed")
+
+
+def _require_long_clips(job: Job, component: Component) -> None:
+    """Raises ConversionError for a clip shorter than what an offline artefact takes at once."""
+    if job.mode != "offline" or component.time is None:
+        return
+    least = job.shape.frames * component.time.samples_per_frame / component.time.sample_rate
+    for path in job.goldens.paths():
+        if (seconds := soundfile.info(path).duration) < least:
+            raise ConversionError(
+                f"goldens.clips names {path} of {seconds:.2f} s, less than the {least:.2f} s that the artefact takes "
+                "at once: name a longer one, or take a smaller shape.frames"
+            )
 
 
 def _components(job: Job, located: LocatedCheckpoint) -> tuple[nn.Module, tuple[Component, ...], LoadedCheckpoint]:

@@ -7,7 +7,7 @@ import soundfile
 
 from runtime.speech.clips import clip_paths
 
-CLIPS, CLIP_START, CLIP_SECONDS = 2, 1.0, 1.0
+CLIPS, CLIP_START, CLIP_SECONDS = 2, 1.0, 1.2
 
 
 def write_small_hifigan(folder: Path) -> Path:
@@ -36,7 +36,7 @@ def write_small_hifigan(folder: Path) -> Path:
 
 
 def write_clips(folder: Path) -> Path:
-    """One second from the middle of each of two bundled clips."""
+    """1.2 seconds from the middle of each of two bundled clips."""
     folder.mkdir(parents=True)
     for path in clip_paths()[:CLIPS]:
         with soundfile.SoundFile(path) as file:

@@ -10,6 +10,7 @@ import torch
 from checkpoints.catalogue import BUNDLED
 from checkpoints.locate import FALLBACK
 from convert.key import bundle_key
+from converters.options import ConversionError
 from runtime.bundle.store import open_bundle
 from tests.convert.test_config import composed
 
@@ -176,6 +177,15 @@ def test_clips_are_in_the_key_by_name_and_content(checkpoint, tmp_path):
     keys = [bundle_key(composed(), checkpoint.located, {}), key("a.wav", 1), key("a.wav", 2), key("b.wav", 2)]
     assert len(set(keys)) == 4
     assert key("a.wav", 1) == keys[1]
+
+
+def test_a_clip_shorter_than_the_artefact_s_input_is_a_sentence(sources, tmp_path):
+    from convert.job import run_job
+
+    soundfile.write(tmp_path / "short.wav", np.zeros(22050 * 6 // 10), 22050)
+    job = composed(*sources, f"goldens.clips=[{tmp_path}/short.wav]", f"output={tmp_path}/out", "tracking=off")
+    with pytest.raises(ConversionError, match=r"short.wav of 0.60 s, less than the 0.74 s .*smaller shape.frames"):
+        run_job(job)
 
 
 def test_other_weights_or_another_config_are_another_key(checkpoint):

@@ -58,20 +58,21 @@ def test_the_saved_network_computes_what_pytorch_does(generator, speech, tmp_pat
     assert (path.parent / "custom_layer").is_dir() == (upsampler == "metal")
 
 
-def test_a_stage_is_one_custom_layer_with_its_parameters_and_half_weights(metal, generator):
+def test_a_stage_is_one_custom_layer_with_its_parameters_and_half_weights(metal, generator, width):
     layers = read_network(metal).neuralNetwork.layers
     custom = [layer.custom for layer in layers if layer.WhichOneof("layer") == "custom"]
-    assert [layer.className for layer in custom] == [CUSTOM_CLASS] * 4
+    assert [layer.className for layer in custom] == [CUSTOM_CLASS] * {"small": 2, "full": 4}[width]
     first = custom[0]
     sizes = {name: value.intValue for name, value in first.parameters.items() if name != "slope"}
+    original = next(m for m in generator.module.modules() if isinstance(m, nn.ConvTranspose1d))
     assert sizes == {
-        "channels_in": 256, "channels_out": 128, "kernel_size": 16, "stride": 8, "padding": 4, "output_padding": 0
+        "channels_in": original.in_channels, "channels_out": original.out_channels, "output_padding": 0,
+        "kernel_size": original.kernel_size[0], "stride": original.stride[0], "padding": original.padding[0],
     }  # fmt: skip
     assert first.parameters["slope"].doubleValue == pytest.approx(0.1)
-    original = next(m for m in generator.module.modules() if isinstance(m, nn.ConvTranspose1d))
     stored = np.frombuffer(first.weights[0].float16Value, np.float16).reshape(original.weight.shape)
     np.testing.assert_array_equal(stored, original.weight.detach().half().numpy())
-    assert len(first.weights[1].float16Value) == 2 * 128
+    assert len(first.weights[1].float16Value) == 2 * original.out_channels
     # every layer its own weights
     assert custom[1].weights[0].float16Value != first.weights[0].float16Value
 
@@ -151,7 +152,7 @@ DAMAGE = {
     "parameter slope is a intValue": lambda spec: setattr(custom_of(spec).custom.parameters["slope"], "intValue", 1),
     "impossible sizes": lambda spec: setattr(custom_of(spec).custom.parameters["stride"], "intValue", 0),
     "it has 1 arrays of weights": lambda spec: custom_of(spec).custom.weights.pop(),
-    "bias hold 63 numbers, not 128": lambda spec: setattr(
+    "bias hold 63 numbers, not": lambda spec: setattr(
         custom_of(spec).custom.weights[1], "float16Value", b"\0" * 126
     ),
     "weights must be stored once": lambda spec: custom_of(spec).custom.weights[0].floatValue.append(1.0),

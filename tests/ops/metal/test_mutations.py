@@ -90,7 +90,7 @@ def test_a_wrong_result_shows(clang, tmp_path, name):
 
     file, text, by, shown_by = WRONG_NUMBERS[name]
     sources = changed(tmp_path, file, text, by)
-    kernels = ctypes.CDLL(str(build(tmp_path / "kernels.so", "-fPIC", "-shared", "-Wno-error", sources=sources)))
+    kernels = ctypes.CDLL(str(build(tmp_path / "kernels.so", "-fPIC", "-shared", "-Wno-error", "-O0", sources=sources)))
     for form, dtype in KERNELS[shown_by]:
         assert is_wrong(kernels, form, dtype), (form, dtype)
 
@@ -113,7 +113,7 @@ def test_the_kernels_stay_within_their_buffers(clang, tmp_path, form):
 def test_a_step_beyond_a_buffer_shows(clang, tmp_path, name):
     form, text, by = OUT_OF_BOUNDS[name]
     sources = changed(tmp_path, layout.BUFFER, text, by)
-    library = build(tmp_path / "kernels.so", "-fPIC", "-shared", "-Wno-error", sources=sources)
+    library = build(tmp_path / "kernels.so", "-fPIC", "-shared", "-Wno-error", "-O0", sources=sources)
     assert guarded(library, form).returncode == -11, "a segmentation fault"
 
 

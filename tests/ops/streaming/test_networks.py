@@ -11,7 +11,6 @@ from .networks import CHANNELS, Recurrent, frame, networks
 from .player import artefact, example, lively, play, streaming
 
 LAW = settings(
-    max_examples=25,
     deadline=None,
     derandomize=True,
     phases=[Phase.explicit, Phase.generate],  # a smaller example is not worth the minutes that it takes
@@ -53,9 +52,19 @@ def check(network, mode, chunk, frames, polyphase):
     assert (streamed - expected).abs().max() < 1e-12
 
 
-@LAW
-@given(networks(), st.sampled_from(["window", "stateful"]), st.integers(1, 6), st.integers(1, 30), st.booleans())
+ANY = given(networks(), st.sampled_from(["window", "stateful"]), st.integers(1, 6), st.integers(1, 30), st.booleans())
+
+
+@settings(LAW, max_examples=15)
+@ANY
 def test_of_any_local_network(network, mode, chunk, frames, polyphase):
+    check(network, mode, chunk, frames, polyphase)
+
+
+@pytest.mark.proof
+@settings(LAW, max_examples=100)
+@ANY
+def test_of_many_local_networks(network, mode, chunk, frames, polyphase):
     check(network, mode, chunk, frames, polyphase)
 
 

@@ -113,14 +113,14 @@ def short(generator):
 
 
 @pytest.mark.parametrize("upsampler", ["native", "polyphase", "metal"])
-def test_a_whole_vocoder_agrees_in_both(short, upsampler, tmp_path):
+def test_a_whole_vocoder_agrees_in_both(short, width, upsampler, tmp_path):
     mel = short.example()["mel"]
     with torch.inference_mode():
         wanted = short.module(mel).numpy()
     component = dataclasses.replace(short, module=rewrite_upsampling(short.module, upsampler, [mel]))
     path = coreai.convert(component, PrecisionOptions("fp32"), FormatOptions(), tmp_path)
     if upsampler == "metal":
-        assert op_histogram(path)["metal4_kernel"] == 4
+        assert op_histogram(path)["metal4_kernel"] == {"small": 2, "full": 4}[width]
         with pytest.raises(EngineError, match=r"has Metal kernels, which run on a Mac only"):
             open_engine("coreai", path)
         path = tmp_path / "twin" / path.name
@@ -150,7 +150,7 @@ def test_the_kernel_s_source_is_the_tested_text_with_a_call(short, tmp_path):
 
 
 def test_a_bundle_s_kernels_are_executed_by_their_twin(convert_job):
-    # measured in PyTorch only: three clips take Apple's runtime most of a minute here
+    # measured in PyTorch only: at full width three clips take Apple's runtime most of a minute here
     outcome = convert_job("format=coreai", "upsampler=metal", "shape.frames=30", "measure.engines=[torch]")
     component = outcome.bundle.component()
     assert component.validated_by == "twin/generator.aimodel"
@@ -158,7 +158,7 @@ def test_a_bundle_s_kernels_are_executed_by_their_twin(convert_job):
     engine = load(outcome.bundle.path)
     assert engine.name == "coreai"
     case = outcome.bundle.goldens(component)[0]
-    mel = case.inputs["mel"][:, :, 100:130]
+    mel = case.inputs["mel"][:, :, 40:70]
     wanted = load(outcome.bundle.path, "torch").run({"mel": mel})["audio"]
     assert snr_db(wanted, engine.run({"mel": mel})["audio"]) > 30
     assert any("Metal kernels run on a Mac only" in note for note in outcome.bundle.manifest.notes)

@@ -52,9 +52,11 @@ print("refused", refused)
 """
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_damaged_packages_are_refused_or_run(tmp_path, seed):
-    command = [sys.executable, "-c", FUZZ, str(tmp_path), str(seed), "150"]
+@pytest.mark.parametrize(
+    ("seed", "rounds"), [(1, 50), (2, 50), *(pytest.param(seed, 150, marks=pytest.mark.proof) for seed in (1, 2))]
+)
+def test_damaged_packages_are_refused_or_run(tmp_path, seed, rounds):
+    command = [sys.executable, "-c", FUZZ, str(tmp_path), str(seed), str(rounds)]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 0, result.stderr[-2000:]
-    assert int(result.stdout.split()[-1]) > 50
+    assert int(result.stdout.split()[-1]) > rounds / 3
