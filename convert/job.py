@@ -21,9 +21,10 @@ from convert.schema import Job
 from reports.record import JobRecord, read_record, write_record
 from reports.tracked import is_tracked, mark_untracked, sync_hint
 from reports.worker import ReportWorker, WorkerError
+from runtime.bundle.formats import FORMATS
 from runtime.bundle.staging import REJECTED, publish, staging, sweep
 from runtime.bundle.store import GOLDENS, Bundle, BundleError, open_bundle
-from runtime.engines import UNTIMED
+from runtime.engines import ENGINES
 from runtime.machine.cache import NoHome, cache_folder
 from runtime.machine.disk import full_disk_named
 from runtime.machine.files import write_json
@@ -140,7 +141,7 @@ def _reuse(
 
 def _audit(job: Job, bundle: Bundle, stages: console.Stages) -> bool:
     """Whether one was asked for and made."""
-    if not job.audit or job.format.name != "mlprogram" or (bundle.measured / AUDIT).is_file():
+    if not job.audit or not FORMATS[job.format.name].is_program or (bundle.measured / AUDIT).is_file():
         return False
     from runtime.rounding.audit import audit_bundle
 
@@ -219,9 +220,9 @@ def _convert(
         what = f"{component.name} " if len(original.components) > 1 else ""
         with stages.stage(f"convert {what}to {job.format.name} {form}"):
             artefacts.append(steps.convert_artefact(job, component, folder))
-    paths = [converted.artefact for converted in artefacts]
-    if paths[0].suffix == ".mlpackage" and "onnx" in engine_names(job.measure.engines, job.format.name):
-        lowering.start(paths)
+    is_lowered = FORMATS[job.format.name].is_lowered
+    if is_lowered and "onnx" in engine_names(job.measure.engines, job.format.name):
+        lowering.start([converted.artefact for converted in artefacts])
     with stages.stage("export the reference"):
         steps.write_references(original, folder)
     if not (folder / GOLDENS).exists():
@@ -257,7 +258,7 @@ def _measure(
 
     measurements = []
     for engine in engines_for(job.measure.engines, bundle):
-        is_timed = engine not in UNTIMED
+        is_timed = ENGINES[engine].is_timed
         if is_timed:
             with stages.stage("wait for background work"):
                 worker.wait_until_warm()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.util
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,12 +11,13 @@ from typing import Any
 
 from checkpoints.locate import LocatedCheckpoint
 from convert.schema import Job
+from runtime.bundle.formats import FORMATS
+from runtime.machine.sources import BUNDLE, CHOICE, sources_hash
 from runtime.machine.versions import installed_versions
-from runtime.speech.clips import CLIPS
 
-TOOLS = ("coqui-tts", "coreai-core", "coreai-torch", "coremltools", "numpy", "onnx", "onnxscript", "torch", "voxport")
-_SOURCES = ("converters", "ops")
-_PATTERNS = ("*.py", "*.metal", "*.h", "*.swift")
+TOOLS = sorted(
+    {"coqui-tts", "numpy", "torch", "voxport", *(tool for facts in FORMATS.values() for tool in facts.tools)}
+)
 
 
 def versions() -> dict[str, str]:
@@ -26,7 +26,8 @@ def versions() -> dict[str, str]:
 
 
 def bundle_key(job: Job, checkpoint: LocatedCheckpoint, others: Mapping[str, LocatedCheckpoint]) -> str:
-    """sha256 of checkpoints, conversion options, tool versions, speech clips and the sources that convert."""
+    """sha256 of checkpoints, conversion options, tool versions and the sources that make a bundle: what converts, what
+    makes goldens, their clips and sentences."""
     parts = {
         "checkpoint": checkpoint.sha256,
         "config": checkpoint.config,
@@ -38,7 +39,7 @@ def bundle_key(job: Job, checkpoint: LocatedCheckpoint, others: Mapping[str, Loc
         "shape": dataclasses.asdict(job.shape),
         "stream": dataclasses.asdict(job.stream),
         "versions": versions(),
-        "sources": {name: [_tree_hash(_package_folder(name), pattern) for pattern in _PATTERNS] for name in _SOURCES},
+        "sources": sources_hash(BUNDLE, *([CHOICE] if job.precision.needs_cases else [])),
         "clips": _clips(job.goldens.paths()),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -50,21 +51,5 @@ def bundle_name(job: Job, checkpoint: LocatedCheckpoint, key: str) -> str:
 
 
 def _clips(paths: list[Path]) -> Any:
-    """The clips by content and, where they are a user's own, by name: their golden cases are named after them."""
-    if not paths:
-        return _tree_hash(CLIPS, "*.flac")
+    """A user's own clips by content and by name: their golden cases are named after them. Ours are in the sources."""
     return [[path.stem, hashlib.sha256(path.read_bytes()).hexdigest()] for path in paths]
-
-
-def _package_folder(name: str) -> Path:
-    spec = importlib.util.find_spec(name)
-    assert spec is not None and spec.submodule_search_locations
-    return Path(next(iter(spec.submodule_search_locations)))
-
-
-def _tree_hash(folder: Path, pattern: str) -> str:
-    digest = hashlib.sha256()
-    for file in sorted(folder.rglob(pattern)):
-        digest.update(file.relative_to(folder).as_posix().encode())
-        digest.update(file.read_bytes())
-    return digest.hexdigest()

@@ -20,6 +20,7 @@ from converters.options import (
     check_pair,
 )
 from reports.options import CompareOptions, TrackingOptions
+from runtime.bundle.formats import FORMATS
 from runtime.measuring.options import GateLimits, MeasureOptions
 
 
@@ -131,10 +132,12 @@ class Job:
             raise ConversionError(
                 f"stream={self.stream.mode} takes fixed chunks: add stream=offline, or leave out shape=flexible"
             )
-        if self.stream.mode != "offline" and self.format.name == "coreai" and self.precision.weights:
-            raise ConversionError(  # coreai-opt finds weights by their layers, and a stream's module has none
-                f"precision={self.precision.name} in format=coreai compresses layers, and the module of a stream's "
-                "chunk has none: add stream=offline, or take format=mlprogram"
+        facts = FORMATS.get(self.format.name)  # a name that is none is refused by the format's own group
+        is_refused = facts is not None and not facts.compressed_streams
+        if self.stream.mode != "offline" and self.precision.weights and is_refused:
+            raise ConversionError(
+                f"precision={self.precision.name} in format={self.format.name} compresses layers, and the module of a "
+                "stream's chunk has none: add stream=offline, or take format=mlprogram"
             )
 
     @property

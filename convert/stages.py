@@ -22,7 +22,7 @@ from converters.component import Component, family, format_, voice_family
 from converters.export import export_reference, reference_size
 from converters.fitting import fitting
 from converters.goldens import SAMPLED_FRAMES, clip_goldens
-from converters.options import CUSTOM_LAYER_FOLDER, TWIN_FOLDER, ConversionError
+from converters.options import TWIN_FOLDER, ConversionError
 from converters.precision.chosen import Chosen, take_chosen
 from converters.streaming import streaming_component, truncation_db
 from converters.upsampling import upsampling_stages
@@ -42,11 +42,8 @@ from runtime.bundle.store import (
     write_manifest,
 )
 from runtime.bundle.voice import VOICE_TABLES, VoiceRecord
-from runtime.engines.inspect import custom_layers, op_histogram
+from runtime.engines.inspect import op_histogram
 from runtime.speech.clips import clip_paths
-
-# What an artefact needs to run, by format.
-_TARGETS = {"onnx": "opset {0.opset}", "neuralnetwork": "macOS12", "coreai": "macOS27"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,14 +150,14 @@ def _convert_form(job: Job, component: Component, folder: Path) -> Converted:
 
 
 def _convert_sizes(job: Job, component: Component, folder: Path) -> Converted:
-    """A function per size of the flexible axes. In a format of one function: free in ONNX, else the one size that takes
-    all others, padded to the largest or row by row."""
+    """A function per size of the flexible axes. In a format of one function: free where it can be, else the one size
+    that takes all others, padded to the largest or row by row."""
     into = format_(job.format.name)
     if into.holds_functions(job.format):
         functions = {f"size{size}": component.at_size(size) for size in component.sizes}
         artefact = into.convert_functions(functions, job.precision, job.format, folder)
         return Converted(artefact, sizes={size: f"size{size}" for size in component.sizes})
-    if job.format.name == "onnx":
+    if into.free_axes:
         return Converted(into.convert(component, job.precision, job.format, folder))
     size = max(component.sizes) if component.padded else 1
     return Converted(into.convert(component.at_size(size), job.precision, job.format, folder), sizes={size: ""})
@@ -258,14 +255,8 @@ def finish_bundle(
     for form in (converted.form for converted in artefacts):
         if form is not None and not form.exact:
             notes.append(f"approximate: looks {form.lookahead} frames ahead, see the manifest's truncation_db")
-    if (folder / TWIN_FOLDER).exists():
-        notes.append(
-            "its Metal kernels run on a Mac only: executed here was the same network with PyTorch's operations"
-        )
-    if job.format.name == "neuralnetwork" and job.upsampler.name == "metal":
-        notes.append(f"an app that loads it adds the Swift package in {CUSTOM_LAYER_FOLDER}/")
+    notes += format_(job.format.name).notes(folder)
     for component, converted in zip(original.components, artefacts):
-        _refuse_custom_layers(converted.artefact)
         chosen = converted.chosen
         for function, mixed in chosen.mixed.items():
             notes.append(f"{component.name} {function if len(chosen.mixed) > 1 else ''}".strip() + f": {mixed}")
@@ -282,7 +273,7 @@ def finish_bundle(
             precision=job.precision.name,
             upsampler=job.upsampler.name,
             mode=job.mode,
-            target=_TARGETS.get(job.format.name, "{0.target}").format(job.format),
+            target=format_(job.format.name).target(job.format),
         ),
         components=tuple(_record(*pair, folder) for pair in zip(original.components, artefacts)),
         voice=original.voice,
@@ -332,16 +323,6 @@ def _record(component: Component, converted: Converted, folder: Path) -> Compone
         spared=converted.chosen.spared,
         validated_by=twin.relative_to(folder).as_posix() if twin.exists() else None,
     )
-
-
-def _refuse_custom_layers(artefact: Path) -> None:
-    """coremltools writes an mlprogram with a custom layer without an error; no Mac compiles it."""
-    found = custom_layers(artefact) if artefact.suffix == ".mlpackage" else []
-    if found:
-        raise ConversionError(
-            f"the ML program has custom layers ({', '.join(found)}), which no Mac compiles (coremltools 1416): "
-            "take format=neuralnetwork or format=coreai, or upsampler=polyphase"
-        )
 
 
 def git_commit() -> str | None:

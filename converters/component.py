@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from checkpoints.load import LoadedCheckpoint
 from converters.options import ConversionError, FormatOptions, PrecisionOptions, Shape
+from runtime.bundle.formats import FORMATS
 from runtime.bundle.sampler import Sampler
 from runtime.bundle.spec import Dim, TensorSpec, TimeAxis
 from runtime.bundle.voice import VoiceRecord
@@ -26,11 +27,11 @@ class Component:
 
     `example` gives inputs of the default shapes. `computes` says in words which upstream function this is.
     `time` is set where it is local, `features` where its first input is made of audio, `sound` where it makes audio.
-    `states`: buffers of the module
-    that Core ML is to keep from call to call. `sizes`: fixed sizes of the flexible axes, each a function of its own
-    where the format holds several over the same weights; with `padded` an input goes to the next larger one, masked,
-    else its rows are dealt out. `cases`: real inputs of any length, for what is chosen by them. `shortest`: the fewest
-    frames that the module takes at once. `sampler`: how samples are made of its output; `time.output` is their name.
+    `states`: buffers of the module that Core ML is to keep from call to call. `sizes`: fixed sizes of the flexible
+    axes, each a function of its own where the format holds several over the same weights; with `padded` an input goes
+    to the next larger one, masked, else its rows are dealt out. `cases`: real inputs of any length, for what is chosen
+    by them. `shortest`: the fewest frames that the module takes at once. `sampler`: how samples are made of its output;
+    `time.output` is their name.
     """
 
     name: str
@@ -101,8 +102,16 @@ class Format(Protocol):
     """An output format: writes one component to `folder` and returns the artefact's path.
 
     `convert_functions` writes several functions over the same weights, the first being the one that is called by
-    default, where `holds_functions` says that the format can.
+    default, where `holds_functions` says that the format can. `target`: the system that the artefact needs, as a
+    manifest has it; `free_axes`: whether one function takes every length of a flexible axis; `notes`: what a user is
+    to know of the artefacts in `folder`.
     """
+
+    free_axes: bool
+
+    def target(self, options: FormatOptions) -> str: ...
+
+    def notes(self, folder: Path) -> list[str]: ...
 
     def convert(
         self, component: Component, precision: PrecisionOptions, options: FormatOptions, folder: Path
@@ -128,12 +137,6 @@ FAMILIES = {
     "vits": "converters.families.vits",
     "wavernn": "converters.families.wavernn",
 }
-FORMATS = {
-    "coreai": "converters.formats.coreai",
-    "mlprogram": "converters.formats.mlprogram",
-    "neuralnetwork": "converters.formats.neuralnetwork",
-    "onnx": "converters.formats.onnx",
-}
 
 
 def family(name: str) -> Family:
@@ -147,10 +150,10 @@ def voice_family(name: str) -> VoiceFamily | None:
 
 
 def format_(name: str) -> Format:
-    return _module(FORMATS, "format", name)
+    return _module({known: f"converters.formats.{known}" for known in FORMATS}, "format", name)
 
 
-def _module(table: dict[str, str], kind: str, name: str) -> Any:
+def _module(table: Mapping[str, str], kind: str, name: str) -> Any:
     if name not in table:
         raise ConversionError(f"there is no {kind} {name!r}; there is: {', '.join(sorted(table))}")
     return importlib.import_module(table[name])

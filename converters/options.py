@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from runtime.bundle.formats import FORMATS
 from runtime.errors import VoxportError
 
 
@@ -16,26 +17,13 @@ class Impossible(ConversionError):
     """Two choices that exclude each other; a sweep leaves the pair out and says why."""
 
 
-UPSAMPLERS_OF = {
-    "mlprogram": ("native", "polyphase"),
-    "onnx": ("native", "polyphase"),
-    "neuralnetwork": ("native", "polyphase", "metal"),
-    "coreai": ("native", "polyphase", "metal"),
-}
-
-
 def check_pair(artefact_format: str, upsampler: str) -> None:
     """Raises Impossible for a form of upsampling that a format cannot hold."""
-    if upsampler not in UPSAMPLERS_OF.get(artefact_format, (upsampler,)):
-        why = "ONNX has no place for a Metal kernel"
-        if artefact_format == "mlprogram":
-            why = (
-                "an mlprogram can hold no custom layer (it would convert without an error into a file that no Mac "
-                "compiles, coremltools 1416)"
-            )
+    facts = FORMATS.get(artefact_format)
+    if facts is not None and upsampler not in facts.upsamplers:
+        others = " or ".join(f"format={name}" for name, other in FORMATS.items() if upsampler in other.upsamplers)
         raise Impossible(
-            f"upsampler={upsampler} with format={artefact_format}: {why}; take upsampler=polyphase, "
-            "format=neuralnetwork or format=coreai"
+            f"upsampler={upsampler} with format={artefact_format}: {facts.why_not}; take upsampler=polyphase, {others}"
         )
 
 

@@ -19,7 +19,7 @@ from reports import figures
 from reports.options import CompareOptions
 from reports.regression import RatioTest, is_settled, ratio_test
 from runtime.bundle.store import GOLDENS, Bundle
-from runtime.engines import UNTIMED
+from runtime.engines import ENGINES
 from runtime.errors import ArtefactError
 from runtime.machine.child import output_of
 from runtime.machine.versions import changed_versions
@@ -245,7 +245,7 @@ def _latency(
     tell: Callable[[str], None],
 ) -> tuple[dict[str, RatioTest], list[Finding]]:
     """The paired test for each engine that is timed."""
-    timed = [measurement for measurement in measurements if measurement.engine not in UNTIMED]
+    timed = [measurement for measurement in measurements if ENGINES[measurement.engine].is_timed]
     if not timed:
         return {}, [Finding("latency", "unknown", "no engine that executes this format here is timed")]
     if options.minutes <= 0:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from runtime.bundle.formats import FORMATS
 from runtime.bundle.staging import sweep_around
 from runtime.bundle.trust import trust_references
 from runtime.engines import ENGINES
@@ -37,6 +38,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m runtime", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
+    suffixes = ", ".join(facts.suffix for facts in FORMATS.values())
+
     def bare(name: str, run: str, text: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text)
         added.set_defaults(run=run)
@@ -45,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def command(name: str, run: str, text: str) -> argparse.ArgumentParser:
         added = bare(name, run, text)
-        added.add_argument("artefact", type=Path, help="a bundle, or an .mlpackage, .mlmodel, .aimodel or .onnx")
+        added.add_argument("artefact", type=Path, help=f"a bundle, or a bare artefact ({suffixes})")
         return added
 
     def with_engine(added: argparse.ArgumentParser) -> argparse.ArgumentParser:

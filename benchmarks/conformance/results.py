@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import functools
 import hashlib
 import importlib.metadata
 import inspect
@@ -14,11 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import runtime
+from runtime.machine.sources import file_hash
 from runtime.mil.ops import OPS
 
 # What every case goes through; the file of an op counts only where the op was used.
 _READING = tuple(f"mil/{name}.py" for name in ("graph", "interface", "package", "refusals"))
-_READING += ("predict.py", "images.py", "spec.py")
+_READING += ("engines/predict.py", "engines/images.py", "bundle/spec.py")
 _SHARED_BY = {
     "mil": (*_READING, "mil/faithful.py", "engines/mil.py"),
     "onnx": (*_READING, "mil/export.py", "mil/lower.py", "mil/shapes.py", "engines/onnx.py"),
@@ -89,16 +88,10 @@ def append(path: Path, case: Case) -> None:
 
 def fingerprint(engine: str, ops: Iterable[str]) -> str:
     """Of the engine's shared sources, the files of the ops, and the tools' versions."""
-    files = {str(Path(runtime.__file__).parent / name) for name in _SHARED_BY[engine]}
-    files |= {inspect.getfile(OPS[op]) for op in ops if op in OPS}
-    parts = [_source_hash(file) for file in sorted(files)] + [importlib.metadata.version(tool) for tool in _TOOLS]
+    files = {Path(runtime.__file__).parent / name for name in _SHARED_BY[engine]}
+    files |= {Path(inspect.getfile(OPS[op])) for op in ops if op in OPS}
+    parts = [file_hash(file) for file in sorted(files)] + [importlib.metadata.version(tool) for tool in _TOOLS]
     return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
-
-
-@functools.cache
-def _source_hash(file: str) -> str:
-    """Of the code, not of its comments and layout."""
-    return hashlib.sha256(ast.dump(ast.parse(Path(file).read_text())).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ With a scheduler of one's own, bundles travel through MLflow: workers share no d
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import logging
 import os
 import platform
@@ -19,7 +18,6 @@ import uuid
 from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import suppress
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -29,6 +27,7 @@ from convert.runners.local import processes_for
 from convert.schema import RunnerOptions
 from convert.task import JobSpec, Secrets, TaskResult, execute
 from converters.options import ConversionError
+from runtime.machine.sources import EVERYTHING, sources_hash
 from runtime.machine.versions import installed_versions
 
 _CONNECT_SECONDS = 20.0
@@ -286,16 +285,10 @@ def stop_all(topic: str) -> None:
 
 def _alike() -> dict[str, str]:
     """What must be the same on every machine, for the same job to give the same bundle."""
-    digest = hashlib.sha256()
-    root = Path(__file__).parents[2]
-    for folder in ("checkpoints", "conf", "convert", "converters", "ops", "reports", "runtime"):
-        for file in sorted((root / folder).rglob("*")):
-            if file.suffix in (".py", ".yaml", ".metal", ".h", ".swift") and file.is_file():
-                digest.update(file.relative_to(root).as_posix().encode() + file.read_bytes())
     python = ".".join(platform.python_version_tuple()[:2])
     return {
         "python": python,
-        "voxport's sources": digest.hexdigest()[:12],
+        "voxport's sources": sources_hash(EVERYTHING)[:12],
         **versions(),
         **installed_versions(_MORE_TOOLS),
     }

@@ -30,6 +30,7 @@ from converters.precision.chosen import write_chosen
 from converters.precision.coreai import compressed, spared
 from ops.metal.fused import OPERATOR, read_graph, stage_of, stages
 from ops.metal.layout import COREAI, UpsampleShape, packed_bias, packed_weights, text
+from runtime.bundle.formats import FORMATS
 from runtime.rounding.cases import fitted_inputs
 
 _THREADS_PER_GROUP = (64, 4, 1)
@@ -41,6 +42,19 @@ def convert(component: Component, precision: PrecisionOptions, options: FormatOp
     Inputs and outputs stay float32; `precision` is that of weights and ops.
     """
     return convert_functions({"main": component}, precision, options, folder)
+
+
+free_axes = False
+
+
+def target(options: FormatOptions) -> str:
+    return FORMATS["coreai"].target
+
+
+def notes(folder: Path) -> list[str]:
+    has_kernels = (folder / TWIN_FOLDER).exists()
+    note = "its Metal kernels run on a Mac only: executed here was the same network with PyTorch's operations"
+    return [note] if has_kernels else []
 
 
 def holds_functions(options: FormatOptions) -> bool:

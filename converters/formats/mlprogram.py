@@ -20,6 +20,7 @@ from converters.precision.compression import check_compression, compressed, spar
 from converters.precision.mixed import Kept, mil_name, search
 from runtime.bundle.spec import Dim, TensorSpec
 from runtime.bundle.store import PLACES, MixedRecord
+from runtime.engines.inspect import custom_layers
 from runtime.machine.coreml_tools import coremltools, validated_once
 from runtime.rounding.cases import real_inputs
 
@@ -29,8 +30,30 @@ def convert(component: Component, precision: PrecisionOptions, options: FormatOp
     """Writes `folder/<component>.mlpackage`. Inputs and outputs stay float32."""
     found = _Findings()
     path = _converted(component, "main", precision, options, folder, found)
+    refuse_custom_layers(path)
     found.write(component.name, folder)
     return path
+
+
+def refuse_custom_layers(path: Path) -> None:
+    """coremltools writes an mlprogram with a custom layer without an error; no Mac compiles it."""
+    layers = custom_layers(path)
+    if layers:
+        raise ConversionError(
+            f"the ML program has custom layers ({', '.join(layers)}), which no Mac compiles (coremltools 1416): "
+            "take format=neuralnetwork or format=coreai, or upsampler=polyphase"
+        )
+
+
+free_axes = False
+
+
+def target(options: FormatOptions) -> str:
+    return options.target
+
+
+def notes(folder: Path) -> list[str]:
+    return []
 
 
 @dataclass
@@ -172,6 +195,7 @@ def convert_functions(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             ct.utils.save_multifunction(descriptor, str(path))
+    refuse_custom_layers(path)
     found.write(name, folder)
     return path
 

@@ -22,6 +22,7 @@ from ops.metal.fused import read_graph, stages
 from ops.metal.layout import TEXTURE_WIDTH, fits_a_texture
 from ops.metal.package import write_package
 from ops.planar import Planar
+from runtime.bundle.formats import FORMATS
 from runtime.machine.coreml_tools import coremltools, validated_once
 from runtime.neuralnetwork import (
     CUSTOM_CLASS,
@@ -90,6 +91,18 @@ def convert(component: Component, precision: PrecisionOptions, options: FormatOp
     if fused:
         write_package(folder / CUSTOM_LAYER_FOLDER)
     return path
+
+
+free_axes = False
+
+
+def target(options: FormatOptions) -> str:
+    return FORMATS["neuralnetwork"].target
+
+
+def notes(folder: Path) -> list[str]:
+    has_layers = (folder / CUSTOM_LAYER_FOLDER).exists()
+    return [f"an app that loads it adds the Swift package in {CUSTOM_LAYER_FOLDER}/"] if has_layers else []
 
 
 def holds_functions(options: FormatOptions) -> bool:

@@ -58,6 +58,17 @@ def _rename_within(graph: Any) -> None:
                 value.name = f"{value.name}_within"
 
 
+free_axes = True
+
+
+def target(options: FormatOptions) -> str:
+    return f"opset {options.opset}"
+
+
+def notes(folder: Path) -> list[str]:
+    return []
+
+
 def holds_functions(options: FormatOptions) -> bool:
     return False
 

@@ -1,14 +1,85 @@
-"""The formats of artefacts and what executes them."""
+"""The formats of artefacts: everything that is known of one without its converter."""
 
 from __future__ import annotations
 
-# Format -> the engines that execute it on any machine, the judging one first.
-ENGINES_OF = {
-    "mlprogram": ("mil", "onnx"),
-    "onnx": ("onnx",),
-    "neuralnetwork": ("neuralnetwork",),
-    "coreai": ("coreai",),
+from dataclasses import dataclass
+from pathlib import Path
+
+_KERNELS = ("native", "polyphase", "metal")
+
+
+@dataclass(frozen=True)
+class FormatFacts:
+    """A format; its converter is `converters/formats/<name>.py`.
+
+    `engines` execute it on any machine, the judging one first; Core ML does on a Mac where `is_core_ml`. `target`: the
+    system that it needs where nothing else is asked for, as a manifest has it. `upsamplers`: forms of upsampling that
+    it holds, and `why_not` the others. `tools`: packages whose versions an artefact depends on. `functions`: whether
+    an artefact can hold several, called by name; `compressed_streams`: whether weights are compressed in the module of
+    a stream's chunk, too.
+    """
+
+    suffix: str
+    engines: tuple[str, ...]
+    target: str
+    tools: tuple[str, ...]
+    is_core_ml: bool = False
+    upsamplers: tuple[str, ...] = _KERNELS
+    why_not: str = ""
+    functions: bool = False
+    compressed_streams: bool = True
+
+    @property
+    def is_program(self) -> bool:
+        """Whether the reference engine executes it op by op: what is audited, chosen by, and compared so."""
+        return "mil" in self.engines
+
+    @property
+    def is_lowered(self) -> bool:
+        """Whether ONNX Runtime executes it, translated."""
+        return "onnx" in self.engines and self.suffix != ".onnx"
+
+
+FORMATS = {
+    "mlprogram": FormatFacts(
+        suffix=".mlpackage",
+        engines=("mil", "onnx"),
+        target="macOS15",
+        tools=("coremltools",),
+        is_core_ml=True,
+        upsamplers=("native", "polyphase"),
+        why_not="an mlprogram can hold no custom layer (it would convert without an error into a file that no Mac "
+        "compiles, coremltools 1416)",
+        functions=True,
+    ),
+    "onnx": FormatFacts(
+        suffix=".onnx",
+        engines=("onnx",),
+        target="opset 18",
+        tools=("onnx", "onnxscript"),
+        upsamplers=("native", "polyphase"),
+        why_not="ONNX has no place for a Metal kernel",
+    ),
+    "neuralnetwork": FormatFacts(
+        suffix=".mlmodel", engines=("neuralnetwork",), target="macOS12", tools=("coremltools",), is_core_ml=True
+    ),
+    "coreai": FormatFacts(
+        suffix=".aimodel",
+        engines=("coreai",),
+        target="macOS27",
+        tools=("coreai-core", "coreai-opt", "coreai-torch"),
+        functions=True,
+        compressed_streams=False,  # coreai-opt finds weights by their layers, and a stream's module has none
+    ),
 }
 
 
-FORMAT_OF = {".mlpackage": "mlprogram", ".onnx": "onnx", ".mlmodel": "neuralnetwork", ".aimodel": "coreai"}
+def format_of(path: Path) -> str | None:
+    """The format of an artefact by its suffix; None of anything else."""
+    return next((name for name, facts in FORMATS.items() if facts.suffix == path.suffix), None)
+
+
+def facts_of(path: Path) -> FormatFacts | None:
+    """As `format_of`, what is known of the format."""
+    name = format_of(path)
+    return None if name is None else FORMATS[name]

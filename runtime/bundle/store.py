@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_
 
 from ops.metal.layout import UpsampleShape
 from runtime.bundle.form import StreamForm
-from runtime.bundle.formats import ENGINES_OF
+from runtime.bundle.formats import FORMATS
 from runtime.bundle.sampler import Sampler
 from runtime.bundle.schema import SCHEMA_VERSION, upgraded
 from runtime.bundle.spec import TensorSpec, TimeAxis
@@ -33,6 +33,7 @@ from runtime.speech.features import Features, Sound
 MANIFEST = "manifest.json"
 GOLDENS = "goldens.npz"
 PLACES = ".places.json"  # behind a component's name: function -> output of an op -> module of the original
+USUAL_LENGTHS = ("64", "8..512")  # shape=fixed, shape=flexible
 VOICE_GOLDENS = "voice"  # in the place of a component's name
 
 
@@ -167,15 +168,29 @@ class Manifest(_Record):
         ends += [component.sampler.component for component in self.components if component.sampler]
         if not set(ends) <= set(names):
             raise ValueError(f"it has no component {sorted(set(ends) - set(names))[0]!r}")
-        if self.conversion.format not in ENGINES_OF:
+        if self.conversion.format not in FORMATS:
             raise ValueError(f"there is no format {self.conversion.format!r}")
         return self
 
     @property
     def series(self) -> str:
-        """What is compared from night to night: `<checkpoint>-<format>-<precision>-<upsampler>-<mode>`."""
+        """What is compared from night to night: `<checkpoint>-<format>-<precision>-<upsampler>-<mode>`, then the target
+        and the length in frames where they are not the usual ones."""
         how = self.conversion
-        return "-".join((self.checkpoint.name, how.format, how.precision, how.upsampler, how.mode))
+        names = [self.checkpoint.name, how.format, how.precision, how.upsampler, how.mode]
+        if how.target != FORMATS[how.format].target:
+            names.append(how.target.replace(" ", ""))
+        return "-".join([*names, *self._unusual_lengths()])
+
+    def _unusual_lengths(self) -> list[str]:
+        """Of the time axis of a component that takes it at once; a chunk's length is in the mode."""
+        lengths = []
+        for component in self.components:
+            if component.time is None or component.stream is not None or component.sizes:
+                continue
+            shapes = {spec.name: spec.shape for spec in component.inputs}
+            lengths.append(str(shapes[component.time.input][component.time.input_axis]))
+        return sorted({f"{length.replace('..', 'to')}frames" for length in lengths if length not in USUAL_LENGTHS})
 
 
 @dataclass(frozen=True)

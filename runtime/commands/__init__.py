@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.bundle.formats import FORMAT_OF
+from runtime.bundle.formats import format_of
 from runtime.bundle.spec import InputError, TimeAxis
 from runtime.bundle.store import Bundle, BundleError, ComponentRecord, open_bundle
 from runtime.engines import Engine
@@ -39,7 +39,7 @@ def engine_of(opened: Engine | StreamingArtefact) -> Engine:
 
 
 def is_artefact(path: Path) -> bool:
-    return path.suffix in FORMAT_OF
+    return format_of(path) is not None
 
 
 def arrays_of(path: Path) -> dict[str, np.ndarray]:

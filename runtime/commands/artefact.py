@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from runtime.bundle.form import StreamForm
-from runtime.bundle.formats import ENGINES_OF, FORMAT_OF
+from runtime.bundle.formats import FORMATS, format_of
 from runtime.bundle.spec import Dim, TimeAxis
 from runtime.bundle.store import ComponentRecord, open_bundle
 from runtime.commands import arrays_of, engine_of, is_artefact, opened, vocoder
@@ -26,8 +26,7 @@ from runtime.speech.recordings import at_least, audio_blocks, wav_file
 
 def info(options: argparse.Namespace) -> dict[str, Any]:
     if is_artefact(options.artefact):
-        engine = ENGINES_OF[FORMAT_OF[options.artefact.suffix]][0]
-        opened = load(options.artefact, engine)
+        opened = load(options.artefact, FORMATS[format_of(options.artefact) or ""].engines[0])
         return {
             "artefact": options.artefact.name,
             "inputs": [str(spec) for spec in opened.inputs],
@@ -96,8 +95,9 @@ def lower(options: argparse.Namespace) -> dict[str, Any]:
         else:
             bundle = open_bundle(path)
             paths += [bundle.artefact(record) for record in bundle.manifest.components]
+    lowered_ones = [facts.suffix for facts in FORMATS.values() if facts.is_lowered]
     for path in paths:
-        if path.suffix != ".mlpackage":
+        if path.suffix not in lowered_ones:
             raise ArtefactError(f"{path.name} is not an .mlpackage: there is nothing to lower")
     return {"onnx": [str(lowered(path, function)[0]) for path in paths for function in functions_of(path)]}
 

@@ -5,26 +5,38 @@ from __future__ import annotations
 import importlib
 import platform
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from runtime.bundle.formats import ENGINES_OF, FORMAT_OF
+from runtime.bundle.formats import FORMATS, facts_of, format_of
 from runtime.bundle.spec import TensorSpec
 from runtime.errors import EngineError
 
 State = Any  # what an engine's `new_state` gave: arrays by name, or Core ML's own object
 
+
+@dataclass(frozen=True)
+class EngineFacts:
+    """`opens`: its class. `is_timed`: it is fast, not only right, so that how long it takes says something.
+    `declared`: the formats in which it computes in the types that an artefact declares, all where nothing is said."""
+
+    opens: str
+    is_timed: bool = False
+    declared: tuple[str, ...] = tuple(FORMATS)
+
+
 ENGINES = {
-    "coreai": "runtime.engines.coreai:CoreAIEngine",
-    "coreml": "runtime.engines.coreml:CoreMLEngine",
-    "mil": "runtime.engines.mil:MilEngine",
-    "neuralnetwork": "runtime.engines.neuralnetwork:NeuralNetworkEngine",
-    "onnx": "runtime.engines.onnx:OnnxEngine",
-    "torch": "runtime.engines.torch:TorchEngine",
+    "coreai": EngineFacts("runtime.engines.coreai:CoreAIEngine"),
+    "coreml": EngineFacts("runtime.engines.coreml:CoreMLEngine", is_timed=True),
+    "mil": EngineFacts("runtime.engines.mil:MilEngine"),
+    "neuralnetwork": EngineFacts("runtime.engines.neuralnetwork:NeuralNetworkEngine"),
+    # It runs an fp16 ML program in float32.
+    "onnx": EngineFacts("runtime.engines.onnx:OnnxEngine", is_timed=True, declared=("onnx",)),
+    "torch": EngineFacts("runtime.engines.torch:TorchEngine"),
 }
-UNTIMED = ("mil", "torch", "neuralnetwork", "coreai")  # correct, not fast: how long they take says nothing
 
 
 class Engine(Protocol):
@@ -47,7 +59,7 @@ def open_engine(name: str, path: Path, **options: Any) -> Engine:
     """
     if name not in ENGINES:
         raise EngineError(f"there is no engine {name!r}; the engines are: {', '.join(sorted(ENGINES))}")
-    module, _, attribute = ENGINES[name].partition(":")
+    module, _, attribute = ENGINES[name].opens.partition(":")
     return getattr(importlib.import_module(module), attribute)(path, **options)
 
 
@@ -55,15 +67,13 @@ def preferred(path: Path) -> str:
     """What `auto` means for an artefact: Core ML on a Mac where it can, elsewhere the fastest engine of its format."""
     if path.suffix == ".pt2":
         return "torch"
-    artefact_format = FORMAT_OF.get(path.suffix, "mlprogram")
-    if artefact_format in ("mlprogram", "neuralnetwork") and platform.system() == "Darwin":
-        return "coreml"
-    return ENGINES_OF[artefact_format][-1]
+    facts = facts_of(path) or FORMATS["mlprogram"]
+    return "coreml" if facts.is_core_ml and platform.system() == "Darwin" else facts.engines[-1]
 
 
 def is_bundle(path: Path) -> bool:
     """Whether a path is a folder that is no artefact itself."""
-    return path.is_dir() and path.suffix not in FORMAT_OF
+    return path.is_dir() and format_of(path) is None
 
 
 def device_slug(device: str) -> str:

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from runtime.bundle.formats import facts_of, format_of
 from runtime.errors import ArtefactError
 
 
 def op_histogram(path: Path) -> dict[str, int]:
     """Op type -> count, constants left out, most frequent first. Raises ArtefactError for an unreadable artefact."""
-    counts = _COUNTS.get(path.suffix, _onnx_ops)(path)
+    counts = _COUNTS.get(format_of(path) or "", _onnx_ops)(path)
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
@@ -25,16 +26,17 @@ def fingerprint(path: Path) -> str:
     Raises ArtefactError for an unreadable artefact.
     """
     digest = hashlib.sha256()
-    if path.suffix in (".mlpackage", ".mlmodel"):
+    facts = facts_of(path)
+    if facts is not None and facts.is_core_ml:
         from runtime.mil.package import read_specification, weights_of
         from runtime.neuralnetwork import read_network
 
-        specification = read_specification(path) if path.suffix == ".mlpackage" else read_network(path)
+        specification = read_specification(path) if facts.is_program else read_network(path)
         canonical = type(specification)()
         canonical.CopyFrom(specification)
         canonical.description.ClearField("metadata")
         digest.update(canonical.SerializeToString(deterministic=True))
-        files = weights_of(path) if path.suffix == ".mlpackage" else []
+        files = weights_of(path) if facts.is_program else []
     else:
         files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     for file in files:
@@ -102,4 +104,4 @@ def _onnx_ops(path: Path) -> Counter[str]:
     return Counter(node.op_type for node in model.graph.node if node.op_type != "Constant")
 
 
-_COUNTS = {".mlpackage": _mil_ops, ".mlmodel": _layers, ".aimodel": _coreai_ops, ".onnx": _onnx_ops}
+_COUNTS = {"mlprogram": _mil_ops, "neuralnetwork": _layers, "coreai": _coreai_ops, "onnx": _onnx_ops}

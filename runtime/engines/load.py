@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from runtime.bundle.formats import facts_of
 from runtime.engines import Engine
 
 
@@ -40,7 +41,8 @@ def load(
         if engine == "torch":
             path = bundle.reference(record)
             options["output_names"] = [spec.name for spec in record.outputs]
-    if function is not None and path.suffix in (".mlpackage", ".aimodel"):
+    facts = facts_of(path)
+    if function is not None and facts is not None and facts.functions:
         options["function"] = function
     name = preferred(path) if engine == "auto" else engine
     if name == "coreml" and compute_unit is not None:

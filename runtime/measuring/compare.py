@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from runtime.bundle.formats import FORMATS
 from runtime.bundle.store import Bundle
 from runtime.engines.inspect import fingerprint
 
@@ -32,7 +33,7 @@ def first_difference(before: Bundle, after: Bundle) -> str:
     """Names the first op that gives another result (runtime/rounding/difference.py), or says why none is named.
 
     Empty where they give the same on a golden input. Raises ArtefactError for a damaged artefact."""
-    if any(bundle.executable(bundle.main).suffix != ".mlpackage" for bundle in (before, after)):
+    if not all(FORMATS[bundle.manifest.conversion.format].is_program for bundle in (before, after)):
         return "not looked for: only ML programs are executed op by op"
     from runtime.rounding import difference
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from runtime.bundle.store import Bundle
+from runtime.engines import ENGINES
 from runtime.measuring.measure import Measurement
 from runtime.measuring.options import GateLimits
 
@@ -38,7 +39,7 @@ def limits_for(
     own = limits.get(f"{precision}_{engine}")
     if own is not None:
         return own
-    as_declared = engine != "onnx" or artefact_format == "onnx" or precision == "fp32"
+    as_declared = artefact_format in ENGINES[engine].declared or precision == "fp32"
     return limits.get(precision) if as_declared else None
 
 

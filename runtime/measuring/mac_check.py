@@ -24,6 +24,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from runtime.bundle.formats import FORMATS
 from runtime.bundle.store import BundleError, open_bundle
 from runtime.engines import cpu_name
 from runtime.engines.coreml import COMPUTE_UNITS
@@ -152,8 +153,9 @@ def check_bundle(
 ) -> BundleCheck:
     """`run`: executes a command as `runtime.machine.child.output_of`."""
     bundle = open_bundle(path)
-    if bundle.artefact(bundle.main).suffix not in (".mlpackage", ".mlmodel"):
-        raise BundleError(f"{path.name} holds neither an .mlpackage nor an .mlmodel: Core ML cannot load it")
+    if not FORMATS[bundle.manifest.conversion.format].is_core_ml:
+        taken = " nor an ".join(facts.suffix for facts in FORMATS.values() if facts.is_core_ml)
+        raise BundleError(f"{path.name} holds neither an {taken}: Core ML cannot load it")
     checked = []
     for unit in units:
         tell(f"{path.name}: {unit}")

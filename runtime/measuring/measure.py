@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from runtime.bundle.formats import ENGINES_OF
+from runtime.bundle.formats import FORMATS
 from runtime.bundle.store import Bundle, BundleError, GoldenCase
 from runtime.bundle.trust import trust_references
-from runtime.engines import ENGINES, UNTIMED, Engine, cpu_name, device_slug
+from runtime.engines import ENGINES, Engine, cpu_name, device_slug
 from runtime.errors import EngineError
 from runtime.machine.checked import Name
 from runtime.machine.files import write_array, write_json
+from runtime.machine.sources import MEASUREMENT, sources_hash
 from runtime.machine.versions import tool_versions
 from runtime.measuring.bench.calls import CallTiming, chunk_latency, time_part, time_sizes
 from runtime.measuring.bench.closed import Latency
@@ -142,7 +143,7 @@ def measure(bundle: Bundle, engine_name: str, options: MeasureOptions, keep_audi
         samples = synthesise(opened, time_axis, frames, chunk=options.chunk)
         output = np.moveaxis(samples, time_axis.output_axis, -1).reshape(-1)
         clips.append(_clip_result(bundle, case, output, engine.name, keep_audio))
-    is_timed = options.bench_seconds > 0 and engine.name not in UNTIMED
+    is_timed = options.bench_seconds > 0 and ENGINES[engine.name].is_timed
     rows, calls = _other_results(bundle, engine_name, options, is_timed, [component.name])
     finished = time.perf_counter()
     timing = chunk_latency(opened, time_axis, cases, options) if is_timed else None
@@ -232,7 +233,7 @@ def _measure_rows(bundle: Bundle, engine_name: str, options: MeasureOptions) -> 
     results = _rows_results(opened, component.name, cases)
     finished = time.perf_counter()
     timings: list[CallTiming] = []
-    if options.bench_seconds > 0 and opened.name not in UNTIMED:
+    if options.bench_seconds > 0 and ENGINES[opened.name].is_timed:
         timings = time_sizes(opened, component, cases, options.bench_seconds)
     times = _Timing(started, loaded, finished)
     return _measurement(
@@ -249,7 +250,7 @@ def _measure_voice(bundle: Bundle, engine_name: str, options: MeasureOptions, ke
     loaded = time.perf_counter()
     rows: list[RowsResult] = []
     calls: list[CallTiming] = []
-    is_timed = options.bench_seconds > 0 and opened.name not in UNTIMED
+    is_timed = options.bench_seconds > 0 and ENGINES[opened.name].is_timed
     last = bundle.main
     rows += _last_rows(voice, bundle.goldens(last))
     for name, part in voice.parts.items():
@@ -360,8 +361,8 @@ def engine_names(asked: Sequence[str], artefact_format: str) -> list[str]:
 
     Raises EngineError for a name that is none, or an engine that does not execute the format.
     """
-    own = ENGINES_OF[artefact_format]
-    core_ml = ("coreml",) if artefact_format in ("mlprogram", "neuralnetwork") else ()
+    facts = FORMATS[artefact_format]
+    own, core_ml = facts.engines, ("coreml",) if facts.is_core_ml else ()
     names: list[str] = []
     for name in asked:
         if name != "auto" and name not in ENGINES:
@@ -380,18 +381,15 @@ def engines_for(asked: Sequence[str], bundle: Bundle) -> list[str]:
     artefact_format = bundle.manifest.conversion.format
     names = engine_names(asked, artefact_format)
     loops = any("while_loop" in component.ops for component in bundle.manifest.components)
-    is_left_out = artefact_format == "mlprogram" and loops and "onnx" not in asked
+    is_left_out = FORMATS[artefact_format].is_lowered and loops and "onnx" not in asked
     return [name for name in names if name != "onnx" or not is_left_out]
 
 
 def measurement_key(bundle: Bundle, engine: str, options: MeasureOptions) -> str:
     """sha256 of bundle, engine, options, tool versions and the sources that measure."""
-    digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parents[1].rglob("*.py")):
-        digest.update(file.read_bytes())
     asked = {**dataclasses.asdict(options), "engines": engine}
     del asked["trust_reference"]  # whether it is executed, not what comes of it
-    parts = [bundle.manifest.key, cpu_name(), asked, tool_versions(), digest.hexdigest()]
+    parts = [bundle.manifest.key, cpu_name(), asked, tool_versions(), sources_hash(MEASUREMENT)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from runtime.machine.cache import cache_folder, making
 from runtime.machine.files import write_json
+from runtime.machine.sources import LOWERING, sources_hash
 from runtime.mil.interface import Interface
 from runtime.mil.package import files_of, open_package, read_specification, weights_of
 
@@ -42,11 +43,10 @@ def _content_key(path: Path, function: str | None) -> str:
     """sha256 over the program, its weights, the lowering's own sources and the exporting tools' versions."""
     digest = hashlib.sha256((function or "").encode())
     model, _ = files_of(path)
-    here = Path(__file__).parent
-    sources = sorted([*here.glob("*.py"), *(here / "ops").glob("*.py")])
-    for file in [model, *weights_of(path), *sources]:
+    for file in [model, *weights_of(path)]:
         with file.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
+    digest.update(sources_hash(LOWERING).encode())
     for tool in ("torch", "onnxscript"):
         digest.update(importlib.metadata.version(tool).encode())
     return digest.hexdigest()[:32]

@@ -67,13 +67,13 @@ def test_a_custom_layer_in_any_block_of_an_ml_program_is_refused(fp16, tmp_path)
     """coremltools writes one without an error, and no Mac compiles it."""
     import shutil
 
-    from convert.stages import _refuse_custom_layers
+    from converters.formats.mlprogram import refuse_custom_layers
     from runtime.engines.inspect import custom_layers
     from runtime.mil.package import files_of, read_specification
 
     path = tmp_path / "net.mlpackage"
     shutil.copytree(fp16.bundle.artefact(fp16.bundle.component()), path)
-    _refuse_custom_layers(path)
+    refuse_custom_layers(path)
     spec = read_specification(path)
     (block,) = spec.mlProgram.functions["main"].block_specializations.values()
     outer = next(op for op in block.operations if op.type == "conv")
@@ -82,4 +82,4 @@ def test_a_custom_layer_in_any_block_of_an_ml_program_is_refused(fp16, tmp_path)
     files_of(path)[0].write_bytes(spec.SerializeToString())
     assert len(custom_layers(path)) == 1
     with pytest.raises(ConversionError, match=r"no Mac compiles .*format=neuralnetwork or format=coreai"):
-        _refuse_custom_layers(path)
+        refuse_custom_layers(path)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.bundle.store import open_bundle
-from runtime.engines import UNTIMED
+from runtime.engines import ENGINES
 from runtime.errors import EngineError
 from runtime.machine.child import output_of
 from runtime.measuring.bench.calls import chunk_latency, time_part, time_sizes
@@ -77,7 +77,7 @@ def medians(path: Path, options: MeasureOptions) -> dict[str, float]:
     Raises EngineError for an engine that is made to be right and not fast, and what opening the bundle raises.
     """
     (engine,) = options.engines
-    if engine in UNTIMED:
+    if not ENGINES[engine].is_timed:
         raise EngineError(f"engine {engine} is not timed: it is made to be right, not fast")
     bundle = open_bundle(path, verify=False)
     main = bundle.main

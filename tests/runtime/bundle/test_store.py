@@ -1,9 +1,11 @@
+import dataclasses
 import json
 import shutil
 
 import numpy as np
 import pytest
 
+from runtime.bundle.spec import Dim
 from runtime.bundle.store import BundleError, open_bundle, read_goldens
 
 
@@ -133,3 +135,23 @@ def test_what_is_no_bundle_is_a_sentence(tmp_path):
 def test_goldens_hold_no_pickles(fp16):
     with np.load(fp16.bundle.path / "goldens.npz", allow_pickle=False) as stored:
         assert all(stored[name].dtype == np.float32 for name in stored.files)
+
+
+def test_a_series_tells_targets_and_lengths_apart(fp16):
+    manifest = fp16.bundle.manifest
+    usual = "kathleen_hifigan-mlprogram-fp16-polyphase-offline"
+    assert manifest.series == usual
+
+    def series(**changed):
+        return manifest.model_copy(update={"conversion": manifest.conversion.model_copy(update=changed)}).series
+
+    assert series(target="macOS12") == f"{usual}-macOS12"
+    assert series(format="onnx", target="opset 17").endswith("-offline-opset17")
+    assert series(format="onnx", target="opset 18").endswith("-onnx-fp16-polyphase-offline")
+    main = fp16.bundle.main
+    shorter = [dataclasses.replace(spec, shape=(*spec.shape[:2], 48)) for spec in main.inputs]
+    components = (main.model_copy(update={"inputs": tuple(shorter)}),)
+    assert manifest.model_copy(update={"components": components}).series == f"{usual}-48frames"
+    bounded = [dataclasses.replace(spec, shape=(*spec.shape[:2], Dim(8, 512, 64))) for spec in main.inputs]
+    components = (main.model_copy(update={"inputs": tuple(bounded)}),)
+    assert manifest.model_copy(update={"components": components}).series == usual
