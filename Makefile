@@ -2,20 +2,29 @@
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
+PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: convert test proof conformance models layer ui clean
+.PHONY: convert check test proof conformance models layer ui clean
 
 convert: $(STAMP)
 	$(VENV)/bin/python -m convert model=hifigan precision=fp16
 
-test: $(STAMP)
+# Lint and types.
+check: $(STAMP)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile \
-		--ignore tests/benchmarks/test_conformance.py
-	$(VENV)/bin/python -m pytest -q tests/benchmarks/test_conformance.py
 
+<<<<<<< HEAD
+# What is converted is kept in .cache/tests until a source changes. PYTEST_ARGS: such as '--durations=0' or a folder.
+test: check
+	$(PYTEST) $(PYTEST_ARGS)
+
+# What takes too long for every push: the tests of `make test` at the bundled vocoder's full width, streaming of every
+# vocoder at its published width, whole voices, the kernels under ThreadSanitizer.
+proof: $(STAMP)
+	$(PYTEST) -m proof $(PYTEST_ARGS)
+=======
 # What takes too long for every push: streaming of every vocoder at its published width, in float64 and through converted
 # artefacts, whole voices, the kernels under ThreadSanitizer.
 # The faults that fork a job come first, in a process of their own: a fork of one that has threads already may hang.
@@ -23,6 +32,7 @@ FORKING := tests/faults/test_proof_kills.py tests/faults/test_proof_full_disk.py
 proof: $(STAMP)
 	$(VENV)/bin/python -m pytest -q -m proof $(FORKING)
 	$(VENV)/bin/python -m pytest -q -m proof $(FORKING:%=--ignore %)
+>>>>>>> main
 
 # coremltools' own tests, all of them, executed by the reference engine (an hour on two cores; outcomes are kept), and
 # two cases of every class by the fast one.
@@ -51,4 +61,4 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) .cache build dist *.egg-info

@@ -96,9 +96,8 @@ def test_noise_is_a_frame_s_own_in_whatever_pieces_the_audio_comes():
     np.testing.assert_array_equal(stream.push(samples)[80:], whole[80:, :-2])
 
 
-@pytest.mark.parametrize(
-    "name", ["ljspeech_multiband_melgan", pytest.param("ljspeech_univnet", marks=pytest.mark.proof)]
-)
+@pytest.mark.proof
+@pytest.mark.parametrize("name", ["ljspeech_multiband_melgan", "ljspeech_univnet"])
 def test_the_job_converts_and_streams_it(own_job, name):
     family = catalogue()[name].family
     outcome = own_job(

@@ -152,9 +152,7 @@ DAMAGE = {
     "parameter slope is a intValue": lambda spec: setattr(custom_of(spec).custom.parameters["slope"], "intValue", 1),
     "impossible sizes": lambda spec: setattr(custom_of(spec).custom.parameters["stride"], "intValue", 0),
     "it has 1 arrays of weights": lambda spec: custom_of(spec).custom.weights.pop(),
-    "bias hold 63 numbers, not": lambda spec: setattr(
-        custom_of(spec).custom.weights[1], "float16Value", b"\0" * 126
-    ),
+    "bias hold 63 numbers, not": lambda spec: setattr(custom_of(spec).custom.weights[1], "float16Value", b"\0" * 126),
     "weights must be stored once": lambda spec: custom_of(spec).custom.weights[0].floatValue.append(1.0),
     "weights hold": lambda spec: setattr(convolution_of(spec).convolution.weights, "float16Value", b"\0\0"),
     "they are in none": lambda spec: convolution_of(spec).convolution.bias.ClearField("float16Value"),

@@ -167,6 +167,7 @@ def test_it_has_one_pace(both):
         utter(tacotron.voice(module), runner(components), Request(np.arange(5), pace=2.0))
 
 
+@pytest.mark.proof
 def test_the_job_converts_and_gates_it_with_weights_that_were_drawn(own_job):
     """At the published width: 260 frames a sentence, in a runtime that knows nothing of coqui-tts."""
     outcome = own_job(

@@ -9,6 +9,8 @@ from reports.options import TrackingOptions
 from reports.worker import ReportWorker, WorkerError
 from runtime.bundle.store import BundleError
 
+CLIPS = {"small": 2, "full": 3}
+
 
 @pytest.fixture
 def copy(fp16, tmp_path):
@@ -17,11 +19,11 @@ def copy(fp16, tmp_path):
     return tmp_path / fp16.bundle.path.name
 
 
-def test_the_page_is_self_contained_and_says_what_was_measured(fp16, copy):
+def test_the_page_is_self_contained_and_says_what_was_measured(fp16, copy, width):
     page = write_report(copy).read_text()
     assert not re.search(r"(src|href)=\"(?!data:)", page), "nothing is loaded from elsewhere"
-    assert page.count("data:audio/wav;base64,") == 9, "recording, PyTorch and artefact of three clips"
-    assert page.count("data:image/png;base64,") == 6
+    assert page.count("data:audio/wav;base64,") == 3 * CLIPS[width], "recording, PyTorch and artefact of each clip"
+    assert page.count("data:image/png;base64,") == 3 + CLIPS[width]
     assert "All gates met" in page
     for measurement in fp16.measurements:
         for clip in measurement.clips:
@@ -30,11 +32,11 @@ def test_the_page_is_self_contained_and_says_what_was_measured(fp16, copy):
         assert text in page
 
 
-def test_every_plot_is_also_a_file(copy):
+def test_every_plot_is_also_a_file(copy, width):
     write_report(copy)
     names = sorted(path.stem for path in (copy.parent / f"{copy.name}.measured" / "plots").iterdir())
     assert [name for name in names if not name.startswith("clip-")] == ["error-frequency", "latency", "ops"]
-    assert len(names) == 6
+    assert len(names) == 3 + CLIPS[width]
     first = copy.parent / f"{copy.name}.measured" / "plots" / "latency.png"
     assert first.read_bytes().startswith(b"\x89PNG")
 

@@ -38,7 +38,7 @@ def logged(options):
         runs = client.search_runs([experiment])
         assert {run.info.status for run in runs} <= {"FINISHED"}
         assert all(run.data.metrics["size_mb"] > 0 for run in runs)
-        versions = client.search_model_versions("name LIKE 'kathleen%'")
+        versions = client.search_model_versions("name LIKE '%hifigan-%'")
         models = client.search_logged_models([experiment])
     keys = [(run.data.tags["kind"], run.data.tags["bundle"], run.data.params.get("engine")) for run in runs]
     return collections.Counter(keys), sorted(version.tags["bundle"] for version in versions), len(models)

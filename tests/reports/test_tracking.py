@@ -53,7 +53,7 @@ def test_a_job_becomes_one_convert_run_and_one_flat_run_per_engine(copy, store, 
     assert found["convert"].data.metrics["convert_s"] > 0
 
 
-def test_artifacts_hold_manifest_config_report_plots_and_audio(copy, store):
+def test_artifacts_hold_manifest_config_report_plots_and_audio(copy, store, fp16):
     import mlflow
 
     tracking.track(copy.path, store)
@@ -62,15 +62,16 @@ def test_artifacts_hold_manifest_config_report_plots_and_audio(copy, store):
     names = {item.path for item in client.list_artifacts(found["convert"].info.run_id)}
     assert {"manifest.json", "config.yaml", "report.html", "plots", "job.json"} <= names
     audio = [item.path for item in client.list_artifacts(found["measure onnx"].info.run_id, "audio")]
-    assert sorted(audio) == ["audio/kathleen_b0015.wav", "audio/kathleen_b0455.wav", "audio/ljspeech_001_0005.wav"]
+    assert sorted(audio) == [f"audio/{case.clip}.wav" for case in fp16.bundle.goldens(fp16.bundle.main)]
 
 
-def test_the_bundle_is_a_registered_model_that_downloads_as_it_was(copy, store, tmp_path):
+def test_the_bundle_is_a_registered_model_that_downloads_as_it_was(copy, store, width, tmp_path):
     import mlflow
 
     tracking.track(copy.path, store)
     mlflow.set_tracking_uri(store.uri)
-    series = "kathleen_hifigan-mlprogram-fp16-polyphase-offline"
+    name = {"small": "small_hifigan", "full": "kathleen_hifigan"}[width]
+    series = f"{name}-mlprogram-fp16-polyphase-offline"
     folder = mlflow.artifacts.download_artifacts(f"models:/{series}/1", dst_path=str(tmp_path / "down"))
     assert file_hashes(Path(folder)) == copy.manifest.files
 
