@@ -67,7 +67,7 @@ def shown(files):
 def test_a_bundles_key_has_every_file_that_makes_one():
     assert not shown(reached(*BUNDLE_ROOTS, but=NOT_IN_A_BUNDLE) - {*BUNDLE.files(), *CHOICE.files()})
     others = tuple(NOT_IN_A_BUNDLE) + CHOICE.rooms
-    assert {ROOT / "runtime/speech/audio.py", ROOT / "checkpoints/load.py"} < reached(*BUNDLE_ROOTS, but=others)
+    assert {ROOT / "runtime/speech/mel.py", ROOT / "checkpoints/load.py"} < reached(*BUNDLE_ROOTS, but=others)
     assert {*(ROOT / "runtime/clips").glob("*.*")} - {*BUNDLE.files()} == {ROOT / "runtime/clips/LICENCES.md"}
 
 
@@ -106,7 +106,7 @@ def tree(tmp_path, monkeypatch):
 
 
 EDITS = [  # file, whether it makes bundles, whether it makes measurements
-    ("runtime/speech/audio.py", True, True),
+    ("runtime/speech/mel.py", True, True),
     ("runtime/speech/text.py", True, True),
     ("runtime/clips/sentences.yaml", True, False),
     ("runtime/playing/chains/attention.py", True, True),
