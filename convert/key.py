@@ -6,6 +6,8 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from checkpoints.locate import LocatedCheckpoint
 from convert.schema import Job
@@ -41,6 +43,7 @@ def bundle_key(job: Job, checkpoint: LocatedCheckpoint, others: Mapping[str, Loc
         "stream": dataclasses.asdict(job.stream),
         "versions": versions(),
         "sources": sources_hash(BUNDLE, *([CHOICE] if job.precision.needs_cases else [])),
+        "clips": _clips(job.goldens.paths()),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -48,3 +51,8 @@ def bundle_key(job: Job, checkpoint: LocatedCheckpoint, others: Mapping[str, Loc
 def bundle_name(job: Job, checkpoint: LocatedCheckpoint, key: str) -> str:
     """`<checkpoint>-<format>-<precision>-<upsampler>-<mode>-<key>`; a flexible shape shows in the mode's place."""
     return f"{checkpoint.name}-{job.format.name}-{job.precision.name}-{job.upsampler.name}-{job.mode}-{key[:10]}"
+
+
+def _clips(paths: list[Path]) -> Any:
+    """A user's own clips by content and by name: their golden cases are named after them. Ours are in the sources."""
+    return [[path.stem, hashlib.sha256(path.read_bytes()).hexdigest()] for path in paths]

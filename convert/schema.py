@@ -10,7 +10,15 @@ from typing import Any
 
 from checkpoints.catalogue import catalogue
 from checkpoints.options import CheckpointOptions
-from converters.options import ConversionError, FormatOptions, PrecisionOptions, Shape, StreamOptions, check_pair
+from converters.options import (
+    ConversionError,
+    FormatOptions,
+    GoldenOptions,
+    PrecisionOptions,
+    Shape,
+    StreamOptions,
+    check_pair,
+)
 from reports.options import CompareOptions, TrackingOptions
 from runtime.bundle.formats import FORMATS
 from runtime.measuring.options import GateLimits, MeasureOptions
@@ -108,6 +116,7 @@ class Job:
     upsampler: Choice = field(default_factory=Choice)
     shape: Shape = field(default_factory=Shape)
     stream: StreamOptions = field(default_factory=StreamOptions)
+    goldens: GoldenOptions = field(default_factory=GoldenOptions)
     gates: GateOptions = field(default_factory=GateOptions)
     measure: MeasureOptions = field(default_factory=MeasureOptions)
     tracking: TrackingOptions = field(default_factory=TrackingOptions)

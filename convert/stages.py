@@ -42,6 +42,7 @@ from runtime.bundle.store import (
 )
 from runtime.bundle.voice import VOICE_TABLES, VoiceRecord
 from runtime.engines.inspect import op_histogram
+from runtime.speech.clips import clip_paths
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,18 +181,19 @@ def write_references(original: Original, folder: Path) -> None:
 
 
 def make_goldens(job: Job, original: Original, folder: Path) -> None:
-    """`goldens.npz`: what each bundled clip or sentence gives as input, and what the original makes of it."""
+    """`goldens.npz`: what each clip or sentence gives as input, and what the original makes of it."""
+    clips = job.goldens.paths() or clip_paths()
     window = job.shape.frames if job.mode == "offline" else 0
     sampled_frames = max(SAMPLED_FRAMES, window)  # a whole window, at least, of what an artefact takes at once
     if original.voice is not None:
         with shared_cores():
-            cases = voice_goldens(original.components, original.voice, original.tables, sampled_frames)
+            cases = voice_goldens(original.components, original.voice, original.tables, clips, sampled_frames)
             write_goldens(folder / GOLDENS, cases)
         if original.tables:
             np.savez(folder / VOICE_TABLES, **original.tables)  # type: ignore[arg-type]  # as in write_goldens
         return
     with shared_cores():
-        write_goldens(folder / GOLDENS, clip_goldens(original.components, sampled_frames))
+        write_goldens(folder / GOLDENS, clip_goldens(original.components, clips, sampled_frames))
 
 
 def with_cases(job: Job, original: Original, folder: Path) -> Original:

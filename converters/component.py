@@ -27,11 +27,11 @@ class Component:
 
     `example` gives inputs of the default shapes. `computes` says in words which upstream function this is.
     `time` is set where it is local, `features` where its first input is made of audio, `sound` where it makes audio.
-    `states`: buffers of the module
-    that Core ML is to keep from call to call. `sizes`: fixed sizes of the flexible axes, each a function of its own
-    where the format holds several over the same weights; with `padded` an input goes to the next larger one, masked,
-    else its rows are dealt out. `cases`: real inputs of any length, for what is chosen by them. `shortest`: the fewest
-    frames that the module takes at once. `sampler`: how samples are made of its output; `time.output` is their name.
+    `states`: buffers of the module that Core ML is to keep from call to call. `sizes`: fixed sizes of the flexible
+    axes, each a function of its own where the format holds several over the same weights; with `padded` an input goes
+    to the next larger one, masked, else its rows are dealt out. `cases`: real inputs of any length, for what is chosen
+    by them. `shortest`: the fewest frames that the module takes at once. `sampler`: how samples are made of its output;
+    `time.output` is their name.
     """
 
     name: str

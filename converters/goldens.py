@@ -13,7 +13,7 @@ from converters.component import Component
 from runtime.bundle.spec import taken
 from runtime.bundle.store import GoldenCase
 from runtime.playing.sampling import Sampling
-from runtime.speech.clips import clip_paths, read_clip
+from runtime.speech.clips import read_clip
 from runtime.speech.recordings import read_audio
 from runtime.speech.speaker import SpeakerMel
 
@@ -56,12 +56,14 @@ def heard(run: Recorder, last: Component, constants: Mapping[str, np.ndarray], f
 SAMPLED_FRAMES = 48  # of a clip or sentence: some ten thousand samples one after another
 
 
-def clip_goldens(components: Sequence[Component], sampled_frames: int = SAMPLED_FRAMES) -> dict[str, list[GoldenCase]]:
-    """Of a vocoder or a speaker encoder: what each bundled clip gives; of one that samples, a clip's beginning."""
+def clip_goldens(
+    components: Sequence[Component], clips: Sequence[Path], sampled_frames: int = SAMPLED_FRAMES
+) -> dict[str, list[GoldenCase]]:
+    """Runs a vocoder or a speaker encoder on each clip of speech; one that samples, on the beginning of the first."""
     cases: dict[str, list[GoldenCase]] = {component.name: [] for component in components}
     main = next((component for component in components if component.sampler), components[0])
     known = {component.name: component for component in components}
-    for path in clip_paths()[:1] if main.sampler else clip_paths():
+    for path in clips[:1] if main.sampler else clips:
         inputs, recording = _of_clip(main, path)
         if main.time is None or main.sampler is None:
             cases[main.name].append(GoldenCase(path.stem, inputs, run_original(main, inputs), recording))

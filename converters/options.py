@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from runtime.bundle.formats import FORMATS
 from runtime.errors import VoxportError
@@ -156,3 +157,43 @@ class StreamOptions:
             return self.mode
         lookahead = f"r{self.lookahead}" if self.mode == "lowlat" else ""
         return f"{self.mode}{self.chunk}{lookahead}{'m' if self.state == 'mlstate' else ''}"
+
+
+MIN_CLIP_SECONDS = 0.5  # STOI compares stretches of 0.4 s
+
+
+@dataclass
+class GoldenOptions:
+    """What an artefact is judged on. `clips`: recordings of speech, such as one's own voice or language; none named are
+    the three that ship with voxport."""
+
+    clips: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        stems = [path.stem for path in self.paths()]
+        for path in self.paths():
+            if stems.count(path.stem) > 1:
+                raise ConversionError(
+                    f"goldens.clips has several files called {path.stem}: golden cases are named after their clips, "
+                    "give each a name of its own"
+                )
+            _check_clip(path)
+
+    def paths(self) -> list[Path]:
+        return [Path(clip).expanduser() for clip in self.clips]
+
+
+def _check_clip(path: Path) -> None:
+    """Raises ConversionError for what is no recording to judge by."""
+    import soundfile
+
+    if not path.is_file():
+        raise ConversionError(f"goldens.clips names {path}: there is no such file")
+    try:
+        info = soundfile.info(path)
+    except soundfile.SoundFileError as error:
+        raise ConversionError(f"goldens.clips names {path}, which cannot be read as audio: {error}") from error
+    if info.duration < MIN_CLIP_SECONDS:
+        raise ConversionError(
+            f"goldens.clips names {path} of {info.duration:.2f} s: a clip takes at least {MIN_CLIP_SECONDS} s of speech"
+        )

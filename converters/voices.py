@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -58,6 +59,7 @@ def voice_goldens(
     components: Sequence[Component],
     record: VoiceRecord,
     tables: Mapping[str, np.ndarray],
+    clips: Sequence[Path],
     sampled_frames: int,
 ) -> dict[str, list[GoldenCase]]:
     """By component: its inputs and outputs within each sentence; and the sentences end to end.
@@ -70,7 +72,7 @@ def voice_goldens(
     known = {component.name: component for component in components}
     conditions = _conditions(record, tables)
     if record.speaker_encoder:
-        cases |= clip_goldens([known[record.speaker_encoder]])
+        cases |= clip_goldens([known[record.speaker_encoder]], clips)
         rows = cases[record.speaker_encoder][0].outputs[known[record.speaker_encoder].outputs[0].name]
         conditions["speaker"] = utterance_embedding(rows)
     last = known[record.last]

@@ -1,16 +1,50 @@
-"""Real parts for every test: the bundled weights, the bundled speech, artefacts converted once per session."""
+"""What the tests share: a small network and two seconds of speech, and bundles that are converted once and kept in
+`.cache/tests` until a source changes. `make proof` runs the same tests on the bundled weights."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import tempfile
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import filelock
 import pytest
 
+from tests.small import write_clips, write_small_hifigan
+
 ROOT = Path(__file__).parent.parent
+SOURCES = (
+    "checkpoints",
+    "conf",
+    "convert",
+    "converters",
+    "ops",
+    "reports",
+    "runtime",
+    "constraints.txt",
+    "tests/small.py",
+)
+KEPT_SECONDS = 86400  # of what other sources made, as of another branch
+
+
+def _kept_folder() -> Path:
+    """`.cache/tests/<hash of the sources>`."""
+    digest = hashlib.sha256()
+    for source in SOURCES:
+        paths = [ROOT / source] if (ROOT / source).is_file() else sorted((ROOT / source).rglob("*.*"))
+        for path in paths:
+            if path.is_file() and path.suffix != ".pyc":
+                digest.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
+    folder = ROOT / ".cache" / "tests" / digest.hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    os.utime(folder)
+    return folder
 
 
 def _shared_folder(factory: pytest.TempPathFactory, name: str) -> Path:
@@ -21,14 +55,28 @@ def _shared_folder(factory: pytest.TempPathFactory, name: str) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def kept() -> Path:
+    """A folder that stays until the sources change."""
+    folder = _kept_folder()
+    for other in folder.parent.iterdir():
+        if time.time() - other.stat().st_mtime > KEPT_SECONDS:
+            shutil.rmtree(other, ignore_errors=True)
+    return folder
+
+
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Iterator[None]:
     """Nothing is read from or written to the user's cache and state, and nothing to the repository's lock file."""
     folder = _shared_folder(tmp_path_factory, "cache")
     saved = {name: os.environ.get(name) for name in ("VOXPORT_CACHE", "VOXPORT_LOCK", "VOXPORT_STATE")}
     os.environ["VOXPORT_CACHE"] = str(folder)
     os.environ["VOXPORT_LOCK"] = str(folder / "lock.yaml")
-    os.environ["VOXPORT_STATE"] = str(_shared_folder(tmp_path_factory, "state"))
+    os.environ["VOXPORT_STATE"] = str(kept / "state")  # which references this machine wrote, as bundles stay too
+    compiled = kept / "metal"
+    compiled.mkdir(exist_ok=True)
+    with suppress(FileExistsError):
+        (folder / "metal").symlink_to(compiled)
     yield
     for name, value in saved.items():
         if value is None:
@@ -48,23 +96,87 @@ def checkpoint():
 
 
 @pytest.fixture(scope="session")
-def generator(checkpoint):
-    """Its component, at the default fixed shape."""
+def small_hifigan(kept: Path) -> Path:
+    """Somebody's own HiFi-GAN checkpoint of few layers: it converts in seconds."""
+    return _made_once(kept / "small_hifigan", write_small_hifigan)
+
+
+@pytest.fixture(scope="session")
+def clips(kept: Path) -> list[Path]:
+    """Two seconds of speech."""
+    return sorted(_made_once(kept / "clips", write_clips).glob("*.flac"))
+
+
+def _made_once(folder: Path, write: Callable[[Path], object]) -> Path:
+    """What `write` leaves in a folder, complete or not at all."""
+    with filelock.FileLock(folder.with_suffix(".lock")):
+        if not folder.exists():
+            partial = Path(tempfile.mkdtemp(dir=folder.parent)) / folder.name
+            write(partial)
+            partial.rename(folder)
+            partial.parent.rmdir()
+    return folder
+
+
+@pytest.fixture(scope="session", params=["small", pytest.param("full", marks=pytest.mark.proof)])
+def width(request) -> str:
+    """Of the network that `generator` and `convert_job` are about."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def generator(width: str, small_hifigan: Path):
+    """A HiFi-GAN's component, at the default fixed shape."""
+    return hifigan_component("bundled" if width == "full" else str(small_hifigan))
+
+
+def hifigan_component(source: str):
+    from checkpoints.load import load
+    from checkpoints.locate import locate
+    from checkpoints.options import CheckpointOptions
     from converters.families import hifigan
     from converters.options import Shape
 
+    checkpoint = load(locate(CheckpointOptions(source=source), "hifigan", "", print))
     (component,) = hifigan.components(hifigan.load(checkpoint), checkpoint, Shape())
     return component
 
 
 @pytest.fixture(scope="session")
-def convert_job(tmp_path_factory: pytest.TempPathFactory) -> Callable:
-    """Runs the main job in this process on the bundled weights; equal overrides share one bundle, which the test
-    processes also share: the first converts, the others find it unchanged."""
+def sources(width: str, small_hifigan: Path, clips: list[Path]) -> tuple[str, ...]:
+    """The overrides by which a command takes what `convert_job` does."""
+    return ("checkpoint.source=bundled",) if width == "full" else _small_sources(small_hifigan, clips)
+
+
+def _small_sources(checkpoint: Path, clips: list[Path]) -> tuple[str, ...]:
+    return f"checkpoint.source={checkpoint}", f"goldens.clips=[{','.join(map(str, clips))}]"
+
+
+@pytest.fixture(scope="session")
+def convert_job(width: str, own_job: Callable, real_job: Callable) -> Callable:
+    """Runs the main job on the small network and clips, or on what ships with voxport."""
+    return real_job if width == "full" else own_job
+
+
+@pytest.fixture(scope="session")
+def own_job(kept: Path, small_hifigan: Path, clips: list[Path]) -> Callable:
+    """Runs the main job on a checkpoint that the overrides name, or the small one, and two seconds of speech."""
+    return job_runner(kept / "bundles", *_small_sources(small_hifigan, clips))
+
+
+@pytest.fixture(scope="session")
+def real_job(kept: Path) -> Callable:
+    """Runs the main job on the bundled weights and clips."""
+    return job_runner(kept / "bundles", "checkpoint.source=bundled")
+
+
+def job_runner(output: Path, *defaults: str) -> Callable:
+    """Runs the main job in this process; equal overrides share one bundle, which the test processes also share: the
+    first converts, the others find it unchanged."""
     import conf
     from convert.schema import register
 
-    output = _shared_folder(tmp_path_factory, "bundles")
+    output.mkdir(exist_ok=True)
     register()
     known: dict[tuple[str, ...], object] = {}
 
@@ -77,7 +189,7 @@ def convert_job(tmp_path_factory: pytest.TempPathFactory) -> Callable:
         if overrides not in known:
             with initialize_config_dir(config_dir=str(Path(conf.__file__).parent), version_base="1.3"):
                 settings = [
-                    "checkpoint.source=bundled",
+                    *defaults,
                     "tracking=off",
                     "measure.bench_seconds=0.05",
                     "measure.bench_min_chunks=5",
@@ -85,7 +197,7 @@ def convert_job(tmp_path_factory: pytest.TempPathFactory) -> Callable:
                     *overrides,
                 ]
                 job = OmegaConf.to_object(compose("config", overrides=settings))
-            converts = [one for one in overrides if not one.startswith(("measure.", "gates."))]
+            converts = [one for one in (*defaults, *overrides) if not one.startswith(("measure.", "gates."))]
             with filelock.FileLock(output / f".{hashlib.sha256(' '.join(converts).encode()).hexdigest()[:16]}.lock"):
                 known[overrides] = run_job(job)
         return known[overrides]
@@ -95,7 +207,7 @@ def convert_job(tmp_path_factory: pytest.TempPathFactory) -> Callable:
 
 @pytest.fixture(scope="session")
 def fp16(convert_job):
-    """The outcome of `python -m convert model=hifigan precision=fp16`."""
+    """The outcome of `python -m convert precision=fp16`."""
     return convert_job("precision=fp16")
 
 
@@ -105,8 +217,35 @@ def fp32(convert_job):
 
 
 @pytest.fixture(scope="session")
+def stateful(convert_job):
+    return convert_job("precision=fp16", "stream=stateful", "measure.engines=[mil,onnx]")
+
+
+@pytest.fixture(scope="session")
 def mlpackage(fp16) -> Path:
     return fp16.bundle.artefact(fp16.bundle.component())
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Callable[..., Path]:
+    """Converts a MIL program or a traced module, in float32 where nothing else is asked, and gives its package."""
+    from runtime.machine.coreml_tools import coremltools
+
+    ct = coremltools()
+    count = iter(range(100))
+
+    def save(source: Any, precision: str = "fp32", **options: Any) -> Path:
+        settings = {
+            "convert_to": "mlprogram",
+            "compute_precision": {"fp32": ct.precision.FLOAT32, "fp16": ct.precision.FLOAT16}[precision],
+            "minimum_deployment_target": ct.target.iOS18,
+            "skip_model_load": True,
+        }
+        path = tmp_path / f"model{next(count)}.mlpackage"
+        ct.convert(source, **{**settings, **options}).save(str(path))
+        return path
+
+    return save
 
 
 @pytest.fixture

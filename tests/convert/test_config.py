@@ -1,6 +1,8 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
@@ -36,6 +38,23 @@ def test_the_defaults_are_those_of_the_design():
 
 def test_a_checkpoint_of_the_catalogue_is_a_choice():
     assert composed("checkpoint=vctk_hifigan_v2").checkpoint.name == "vctk_hifigan_v2"
+
+
+def test_clips_that_cannot_be_judged_on_are_sentences(tmp_path):
+    (tmp_path / "text.wav").write_text("no audio")
+    (tmp_path / "other").mkdir()
+    for name, seconds in {"short.wav": 0.4, "long.wav": 0.5, "other/long.flac": 1}.items():
+        soundfile.write(tmp_path / name, np.zeros(int(seconds * 16000)), 16000)
+    for clips, sentence in {
+        "none.wav": "none.wav: there is no such file",
+        "text.wav": "text.wav, which cannot be read as audio",
+        "short.wav": "short.wav of 0.40 s: a clip takes at least 0.5 s",
+        "long.wav,other/long.flac": "several files called long",
+    }.items():
+        paths = ",".join(str(tmp_path / clip) for clip in clips.split(","))
+        with pytest.raises(ConversionError, match=sentence):
+            composed(f"goldens.clips=[{paths}]")
+    assert composed(f"goldens.clips=[{tmp_path}/long.wav]").goldens.paths() == [tmp_path / "long.wav"]
 
 
 def test_what_cannot_go_together_is_refused_before_anything_is_made():

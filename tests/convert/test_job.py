@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from checkpoints.catalogue import BUNDLED
@@ -163,6 +164,16 @@ def test_what_the_artefact_depends_on_is_in_the_key(checkpoint, change):
 )
 def test_what_it_does_not_depend_on_is_not(checkpoint, change):
     assert bundle_key(composed(change), checkpoint.located, {}) == bundle_key(composed(), checkpoint.located, {})
+
+
+def test_clips_are_in_the_key_by_name_and_content(checkpoint, tmp_path):
+    def key(name, seconds):
+        soundfile.write(tmp_path / name, np.zeros(int(seconds * 16000)), 16000)
+        return bundle_key(composed(f"goldens.clips=[{tmp_path / name}]"), checkpoint.located, {})
+
+    keys = [bundle_key(composed(), checkpoint.located, {}), key("a.wav", 1), key("a.wav", 2), key("b.wav", 2)]
+    assert len(set(keys)) == 4
+    assert key("a.wav", 1) == keys[1]
 
 
 def test_other_weights_or_another_config_are_another_key(checkpoint):

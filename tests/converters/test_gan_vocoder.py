@@ -99,9 +99,9 @@ def test_noise_is_a_frame_s_own_in_whatever_pieces_the_audio_comes():
 @pytest.mark.parametrize(
     "name", ["ljspeech_multiband_melgan", pytest.param("ljspeech_univnet", marks=pytest.mark.proof)]
 )
-def test_the_job_converts_and_streams_it(convert_job, name):
+def test_the_job_converts_and_streams_it(own_job, name):
     family = catalogue()[name].family
-    outcome = convert_job(
+    outcome = own_job(
         f"model={name.removeprefix('ljspeech_')}", "checkpoint.source=random", "precision=fp32", "stream=stateful",
         "measure.engines=[onnx]", "measure.bench_seconds=0",
     )  # fmt: skip

@@ -112,8 +112,8 @@ def source(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def encoder(convert_job, source):
-    return convert_job("model=ge2e", f"checkpoint.source={source}", "measure.bench_seconds=0.2")
+def encoder(own_job, source):
+    return own_job("model=ge2e", f"checkpoint.source={source}", "measure.bench_seconds=0.2")
 
 
 def test_the_job_makes_a_function_per_batch_over_the_same_weights(encoder):
@@ -142,10 +142,10 @@ def test_any_number_of_windows_goes_through_the_fixed_batches(encoder, rows):
     assert [batched.size_for(n) for n in (1, 2, 3, 8, 9, 20)] == [1, 1, 3, 3, 9, 9]
 
 
-def test_a_format_of_one_function_has_a_free_axis_or_one_row(convert_job, source):
-    onnx = convert_job("model=ge2e", f"checkpoint.source={source}", "format=onnx", "measure.bench_seconds=0")
+def test_a_format_of_one_function_has_a_free_axis_or_one_row(own_job, source):
+    onnx = own_job("model=ge2e", f"checkpoint.source={source}", "format=onnx", "measure.bench_seconds=0")
     assert onnx.passed and onnx.bundle.component().sizes == {}
-    old = convert_job("model=ge2e", f"checkpoint.source={source}", "format.target=macOS14", "measure.bench_seconds=0")
+    old = own_job("model=ge2e", f"checkpoint.source={source}", "format.target=macOS14", "measure.bench_seconds=0")
     assert old.passed and old.bundle.component().sizes == {1: ""}
 
 

@@ -30,9 +30,9 @@ def joe():
 
 
 @pytest.mark.parametrize("engine", ["onnx", "mil"])
-def test_ten_sentences_equal_piper_s_own(joe, convert_job, engine):
+def test_ten_sentences_equal_piper_s_own(joe, own_job, engine):
     # the fixture's checkpoint.source is overridden: the voice does not ship with voxport
-    outcome = convert_job("model=vits", "checkpoint=joe_vits", "checkpoint.source=auto", "precision=fp32")
+    outcome = own_job("model=vits", "checkpoint=joe_vits", "checkpoint.source=auto", "precision=fp32")
     assert outcome.passed
     voice = Voice(outcome.bundle.path, engine)
     session = onnxruntime.InferenceSession(joe.weights)
@@ -46,14 +46,14 @@ def test_ten_sentences_equal_piper_s_own(joe, convert_job, engine):
         assert snr_db(wanted, got) >= 60, name
 
 
-def test_fp16_passes_its_gates(joe, convert_job):
-    outcome = convert_job("model=vits", "checkpoint=joe_vits", "checkpoint.source=auto", "precision=fp16")
+def test_fp16_passes_its_gates(joe, own_job):
+    outcome = own_job("model=vits", "checkpoint=joe_vits", "checkpoint.source=auto", "precision=fp16")
     assert outcome.passed, [str(gate) for gate in outcome.gates if not gate.passed]
 
 
-def test_it_speaks_where_nothing_of_the_conversion_can_be_imported(joe, convert_job, tmp_path):
+def test_it_speaks_where_nothing_of_the_conversion_can_be_imported(joe, own_job, tmp_path):
     """Whole utterances at the published width, from the saved bundle."""
-    outcome = convert_job("model=vits", "checkpoint=joe_vits", "checkpoint.source=auto", "precision=fp16")
+    outcome = own_job("model=vits", "checkpoint=joe_vits", "checkpoint.source=auto", "precision=fp16")
     program = (
         "import sys, runpy\n"
         "class Block:\n"

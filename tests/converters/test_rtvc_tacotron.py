@@ -182,12 +182,12 @@ def test_an_encoder_of_another_size_is_refused(made, checkpoint):
 
 
 @pytest.mark.proof
-def test_three_models_are_one_voice_that_speaks_as_a_recording(convert_job, tmp_path):
+def test_three_models_are_one_voice_that_speaks_as_a_recording(own_job, tmp_path):
     from runtime.__main__ import main
     from runtime.speech.clips import clip_paths
 
     drawn = [f"{part}checkpoint.source=random" for part in ("", "model.vocoder.", "model.speaker_encoder.")]
-    outcome = convert_job("model=sv2tts", *drawn, "precision=fp32", "format=onnx", "measure.bench_seconds=0")
+    outcome = own_job("model=sv2tts", *drawn, "precision=fp32", "format=onnx", "measure.bench_seconds=0")
     assert outcome.passed and outcome.bundle.manifest.voice.speaker_encoder == "speaker_encoder"
     assert {row.component for row in outcome.measurements[0].rows} == {
         "encoder", "decoder_step", "postnet", "upsample", "block", "speaker_encoder",

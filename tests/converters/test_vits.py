@@ -215,7 +215,7 @@ def test_files_that_are_no_voices_are_sentences(tmp_path, checkpoint):
 
 
 @pytest.fixture(scope="module")
-def voice_job(tmp_path_factory, convert_job):
+def voice_job(tmp_path_factory, own_job):
     """Runs the main job on a small voice of several speakers."""
     folder = write_coqui(tmp_path_factory.mktemp("small") / "small_voice", *coqui_vits(**KINDS["many speakers"]))
 
@@ -224,7 +224,7 @@ def voice_job(tmp_path_factory, convert_job):
             f"gates.limits.fp16.{limit}"
             for limit in ("snr_db=-20", "log_mel_l1=5", "durations_off=1", "components.duration_predictor=0")
         ]
-        return convert_job("model=vits", f"checkpoint.source={folder}", "shape.frames=32", *limits, *overrides)
+        return own_job("model=vits", f"checkpoint.source={folder}", "shape.frames=32", *limits, *overrides)
 
     return run
 

@@ -206,8 +206,8 @@ def narrow(tmp_path_factory):
     return folder
 
 
-def test_an_offline_artefact_is_judged_by_a_whole_window_of_samples(convert_job, narrow):
-    outcome = convert_job(
+def test_an_offline_artefact_is_judged_by_a_whole_window_of_samples(own_job, narrow):
+    outcome = own_job(
         "model=wavernn", f"checkpoint.source={narrow}", "stream=offline", "precision=fp32", "measure.engines=[onnx]",
         "measure.bench_seconds=0",
     )  # fmt: skip
@@ -216,8 +216,8 @@ def test_an_offline_artefact_is_judged_by_a_whole_window_of_samples(convert_job,
         assert case.outputs["audio"].shape == (1, 1, 64 * 74) and case.inputs["mel"].shape[2] == 64
 
 
-def test_the_job_converts_streams_and_folds_it(convert_job, narrow):
-    outcome = convert_job(
+def test_the_job_converts_streams_and_folds_it(own_job, narrow):
+    outcome = own_job(
         "model=wavernn", f"checkpoint.source={narrow}", "precision=fp32", "measure.engines=[onnx]",
         "measure.bench_seconds=0",
     )  # fmt: skip
@@ -227,9 +227,9 @@ def test_the_job_converts_streams_and_folds_it(convert_job, narrow):
 
 
 @pytest.mark.proof
-def test_the_job_does_so_at_the_published_width(convert_job):
+def test_the_job_does_so_at_the_published_width(own_job):
     """9,600 samples a clip."""
-    outcome = convert_job(
+    outcome = own_job(
         "model=wavernn", "checkpoint.source=random", "precision=fp32", "measure.engines=[onnx]",
         "measure.bench_seconds=0",
     )  # fmt: skip

@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 import uuid
 from contextlib import contextmanager, suppress
@@ -38,9 +39,13 @@ class Run:
         """Until a stage begins whose name begins like that; False where the job ended before."""
         return any(line.startswith(stage) for line in os.fdopen(os.dup(self.stages)))
 
-    def ended(self) -> tuple[int, str]:
-        """(exit code, or minus a signal; what it printed)"""
+    def ended(self, limit: float = 300.0) -> tuple[int, str]:
+        """(exit code, or minus a signal; what it printed). A fork of a process that has threads may hang: it is killed
+        after so many seconds."""
+        watchdog = threading.Timer(limit, os.kill, (self.pid, signal.SIGKILL))
+        watchdog.start()
         _, status = os.waitpid(self.pid, 0)
+        watchdog.cancel()
         os.close(self.stages)
         return os.waitstatus_to_exitcode(status), self.said.read_text(errors="replace")
 

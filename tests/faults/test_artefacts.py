@@ -9,10 +9,10 @@ MODULE = "tests.faults.artefacts"
 
 
 @pytest.fixture(scope="module")
-def seeds(convert_job, tmp_path_factory):
+def seeds(fp16, stateful, tmp_path_factory):
     folder = tmp_path_factory.mktemp("seeds")
-    streaming = convert_job("precision=fp16", "stream=stateful", "measure.engines=[mil,onnx]").bundle
-    make_seeds(folder, convert_job("precision=fp16").bundle.path, streaming.path)
+    streaming = stateful.bundle
+    make_seeds(folder, fp16.bundle.path, streaming.path)
     return folder
 
 

@@ -93,13 +93,13 @@ def damaged(kind, folder, bundle):
 
 
 @pytest.fixture(scope="module")
-def sound(convert_job, tmp_path_factory):
+def sound(fp16, stateful, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sound")
-    bundle = convert_job("precision=fp16").bundle
+    bundle = fp16.bundle
     soundfile.write(folder / "in.wav", np.zeros(22050), 22050)
     case = bundle.goldens(bundle.component())[0]
     np.savez(folder / "in.npz", mel=case.inputs["mel"][:, :, :64])
-    streaming = convert_job("precision=fp16", "stream=stateful", "measure.engines=[mil,onnx]").bundle.path
+    streaming = stateful.bundle.path
     return {
         "bundle": bundle.path,
         "streaming": streaming,

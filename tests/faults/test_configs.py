@@ -18,6 +18,7 @@ from convert.stages import load_original
 from converters.goldens import clip_goldens
 from converters.options import Shape
 from runtime.errors import VoxportError
+from runtime.speech.clips import clip_paths
 
 WRONG = (
     -1,
@@ -74,7 +75,7 @@ def end_of(family, folder, config, goldens=False):
             located = LocatedCheckpoint("own", family, "", "", "0", None, read_config(folder / "config.json"))
         original = load_original(job, located, {})
         if goldens and original.voice is None:
-            clip_goldens(original.components, 64)
+            clip_goldens(original.components, clip_paths(), 64)
     except VoxportError as error:
         return str(error)
     finally:

@@ -65,8 +65,8 @@ def recordings(tmp_path_factory):
 
 
 @pytest.fixture
-def streaming(convert_job):
-    return str(convert_job("precision=fp16", "stream=stateful", "measure.engines=[mil,onnx]").bundle.path)
+def streaming(stateful):
+    return str(stateful.bundle.path)
 
 
 def test_vocode_of_a_streaming_bundle_takes_the_same_memory_for_any_length(streaming, recordings, tmp_path):

@@ -28,7 +28,7 @@ LOG = "log to MLflow"
 
 
 @pytest.fixture(scope="module")
-def prepared(tiny_voice, tmp_path_factory):
+def prepared(small_hifigan, tmp_path_factory):
     """(overrides of a job, its finished output, seconds of each stage, an MLflow store)"""
     import convert.stages  # noqa: F401  # here, once, and not in every process
     import runtime.engines.mil
@@ -37,7 +37,7 @@ def prepared(tiny_voice, tmp_path_factory):
 
     coremltools()
     folder = tmp_path_factory.mktemp("prepared")
-    checkpoint = f"checkpoint.source={tiny_voice}"
+    checkpoint = f"checkpoint.source={small_hifigan}"
     run = start(folder, checkpoint, f"output={folder / 'bundles'}", f"tracking.uri=sqlite:///{folder / 'mlflow.db'}")
     times, names = [], []
     for line in os.fdopen(os.dup(run.stages)):

@@ -115,8 +115,8 @@ def here(command, _what, _limit):
 
 
 @pytest.fixture
-def streaming(convert_job):
-    return convert_job("precision=fp16", "stream=stateful", "measure.engines=[mil,onnx]").bundle.path
+def streaming(stateful):
+    return stateful.bundle.path
 
 
 @pytest.fixture

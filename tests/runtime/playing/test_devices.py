@@ -205,10 +205,10 @@ def test_a_sound_goes_out_to_pulseaudio_and_comes_back(pulse):
     assert '"found": 0' not in found.stdout
 
 
-def test_live_plays_to_pulseaudio_in_real_time_and_ends_at_ctrl_c(pulse, convert_job, tmp_path):
+def test_live_plays_to_pulseaudio_in_real_time_and_ends_at_ctrl_c(pulse, stateful, tmp_path):
     import signal
 
-    bundle = convert_job("precision=fp16", "stream=stateful", "measure.engines=[mil,onnx]").bundle.path
+    bundle = stateful.bundle.path
     if "default input" not in run("devices").stdout:
         pytest.skip("PortAudio has no way to PulseAudio here")
     command = [

@@ -139,8 +139,8 @@ def test_after_a_gap_the_output_fades_in():
     assert rise[-1] == 1
 
 
-def test_copy_synthesis_live_equals_offline_on_every_sample(convert_job):
-    bundle = convert_job("precision=fp16", "stream=stateful", "measure.engines=[mil,onnx]").bundle
+def test_copy_synthesis_live_equals_offline_on_every_sample(stateful):
+    bundle = stateful.bundle
     record = bundle.component()
     artefact = open_stream(bundle.path, "onnx")
     features, time = record.features, record.time

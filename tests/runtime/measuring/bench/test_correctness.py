@@ -21,11 +21,6 @@ def test_an_error_at_a_seam_shows_there():
     assert seam_agreement(reference, reference, seams, 22050) == (BEST_DB, BEST_DB, 0.0)
 
 
-@pytest.fixture(scope="module")
-def stateful(convert_job):
-    return convert_job("precision=fp16", "stream=stateful", "measure.engines=[mil,onnx]").bundle
-
-
 class Changed:
     """An engine whose outputs are changed."""
 
@@ -51,7 +46,7 @@ def checked(bundle, change=None, samples=None):
 
 
 def test_what_streams_as_it_should_passes(stateful):
-    found = checked(stateful)
+    found = checked(stateful.bundle)
     assert found.problem is None
     assert found.repeatable
     assert found.snr_db > 50
@@ -59,14 +54,14 @@ def test_what_streams_as_it_should_passes(stateful):
 
 
 def test_a_wrong_length_is_a_problem(stateful):
-    found = checked(stateful, samples=-1)
+    found = checked(stateful.bundle, samples=-1)
     assert not found.length_ok
     assert "not as many samples" in found.problem
 
 
 @pytest.mark.parametrize(("factor", "problem"), [(0.9, "SNR against PyTorch is 20.0 dB"), (np.nan, "not finite")])
 def test_no_speed_of_what_is_wrong(stateful, factor, problem):
-    found = checked(stateful, lambda results: {**results, "audio": results["audio"] * np.float32(factor)})
+    found = checked(stateful.bundle, lambda results: {**results, "audio": results["audio"] * np.float32(factor)})
     assert problem in found.problem
 
 
@@ -76,6 +71,6 @@ def test_an_engine_that_remembers_more_than_its_state_is_found(stateful):
     def drifting(results):
         return {**results, "audio": results["audio"] * np.float32(1 + 1e-6 * next(count))}
 
-    found = checked(stateful, drifting)
+    found = checked(stateful.bundle, drifting)
     assert found.repeatable is False
     assert "a reset stream" in found.problem

@@ -14,14 +14,9 @@ SHORT = ["--seconds", "0.2", "--min-chunks", "5", "--paced-seconds", "0.8", "--t
 
 
 @pytest.fixture(scope="module")
-def stateful(convert_job):
-    return convert_job("precision=fp16", "stream=stateful", "measure.engines=[mil,onnx]").bundle.path
-
-
-@pytest.fixture(scope="module")
 def benched(stateful, tmp_path_factory):
     path = tmp_path_factory.mktemp("bench") / "out.json"
-    assert main(["bench", str(stateful), *SHORT, "--out", str(path)]) == 0
+    assert main(["bench", str(stateful.bundle.path), *SHORT, "--out", str(path)]) == 0
     return path
 
 
@@ -65,7 +60,7 @@ def test_processes_are_fresh_ones_and_their_spread_is_told(stateful):
     options = BenchOptions(
         seconds=0, min_chunks=3, paced_seconds=0, growth_chunks=0, strain=False, processes=2, threads=1
     )
-    report = bench_bundle(stateful, options)
+    report = bench_bundle(stateful.bundle.path, options)
     assert len(report.processes) == 2
     assert report.processes[0].load_s != report.processes[1].load_s
     rtf = report.spread["closed_rtf"]
