@@ -139,7 +139,7 @@ def test_goldens_hold_no_pickles(fp16):
 
 def test_a_series_tells_targets_and_lengths_apart(fp16):
     manifest = fp16.bundle.manifest
-    usual = "kathleen_hifigan-mlprogram-fp16-polyphase-offline"
+    usual = f"{manifest.checkpoint.name}-mlprogram-fp16-polyphase-offline"
     assert manifest.series == usual
 
     def series(**changed):
