@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from runtime.errors import ExitCode
 from runtime.machine.command_line import answered, needed_packages, run
 
-with needed_packages():
+with needed_packages("convert"):
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 

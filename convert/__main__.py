@@ -15,7 +15,7 @@ from runtime.errors import ExitCode
 from runtime.machine.address import Address
 from runtime.machine.command_line import answered, needed_packages, run
 
-with needed_packages():
+with needed_packages("convert"):
     from convert import console
     from convert.overrides import OverrideError, check
 

@@ -59,12 +59,13 @@ def _explained(error: BaseException) -> tuple[str, ExitCode]:
 
 
 @contextmanager
-def needed_packages() -> Iterator[None]:
-    """Around the imports of a command: where the light install lacks one, the process ends with a sentence."""
+def needed_packages(extra: str) -> Iterator[None]:
+    """Around the imports of a command: where the light install lacks one, the process ends with a sentence that names
+    the extra of the command."""
     try:
         yield
     except ModuleNotFoundError as error:
-        absent = missing_extra(error)
+        absent = missing_extra(error, extra)
         if absent is None:
             raise
         print(f"error: {absent}", file=sys.stderr)
