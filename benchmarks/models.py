@@ -25,6 +25,7 @@ from reports.record import read_job
 from runtime.engines import cpu_name
 from runtime.machine.files import write_text
 from runtime.measuring.measure import Measurement
+from runtime.measuring.quality import metric_of, quality
 
 COST = "cost"
 JUDGED_BY_QUALITY = ("mixed", "int8", "palette6", "palette4")  # what weights that were drawn lose says nothing
@@ -108,13 +109,13 @@ def row(model: str, form: str, done: Done) -> str:
     judge = record.gates[0].engine if record.gates else measurements[0].engine
     judged = next(m for m in measurements if m.engine == judge)
     seconds = sum(value for name, value in record.seconds.items() if name.startswith("convert "))
+    scores = quality(judged)
     cells = [
         model,
         form,
         "passed" if record.passed else "rejected",
         _snr(judged),
-        f"{max(clip.agreement.log_mel_l1 for clip in judged.clips):.5f}" if judged.clips else "",
-        f"{min(one.cosine for one in judged.rows):.6f}" if judged.rows and not judged.clips else "",
+        *(metric_of(name).number(scores[name]) if name in scores else "" for name in ("log_mel_l1", "cosine")),
         f"{bundle.artefact_bytes / 1e6:.2f}",
         str(sum(sum(component.ops.values()) for component in bundle.manifest.components)),
         f"{seconds:.1f}",

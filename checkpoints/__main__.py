@@ -6,14 +6,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-from checkpoints import CheckpointError
-from checkpoints.catalogue import Entry, catalogue, find
-from checkpoints.fetch import cached, fetch, read_lock, verify
 from runtime.errors import ExitCode
-from runtime.machine.command_line import answered, run
+from runtime.machine.command_line import answered, needed_packages, run
+
+with needed_packages("convert"):
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    from checkpoints import CheckpointError
+    from checkpoints.catalogue import Entry, catalogue, find
+    from checkpoints.fetch import cached, fetch, read_lock, verify
 
 
 @answered

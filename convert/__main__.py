@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import conf
-from convert import console
-from convert.overrides import OverrideError, check
 from runtime.errors import ExitCode
 from runtime.machine.address import Address
-from runtime.machine.command_line import answered, run
+from runtime.machine.command_line import answered, needed_packages, run
+
+with needed_packages("convert"):
+    from convert import console
+    from convert.overrides import OverrideError, check
 
 if TYPE_CHECKING:
     from convert.job import Outcome

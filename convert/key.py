@@ -33,10 +33,7 @@ def bundle_key(job: Job, checkpoint: LocatedCheckpoint, others: Mapping[str, Loc
         "config": checkpoint.config,
         "family": job.model.family,
         "parts": {name: [part.family, part.sha256, part.config] for name, part in others.items()},
-        "precision": {
-            **dataclasses.asdict(job.precision),
-            "kind": "",
-        },  # whose gates judge it: no conversion's business
+        "precision": dataclasses.asdict(dataclasses.replace(job.precision, kind="any")),  # it says whose gates judge it
         "format": dataclasses.asdict(job.format),
         "upsampler": job.upsampler.name,
         "shape": dataclasses.asdict(job.shape),

@@ -19,6 +19,7 @@ from runtime.machine.answer import answer
 from runtime.machine.command_line import explained
 from runtime.machine.interrupts import stop_if_interrupted
 from runtime.measuring.measure import Measurement
+from runtime.measuring.quality import OF_CLIPS, OF_ROWS, SNR, Metric, quality
 
 
 def show(job: Job, expressions: Expressions) -> Outcome | ExitCode:
@@ -87,14 +88,7 @@ def _table(outcome: Outcome) -> Table:
         table.add_column(measurement.engine, justify="right")
     if not outcome.measurements[0].clips:
         return _rows_table(table, outcome)
-    rows = {
-        "SNR": lambda m: f"{m.worst.agreement.snr_db:.1f} dB",
-        "worst 50 ms": lambda m: f"{min(c.agreement.worst_window_db for c in m.clips):.1f} dB",
-        "head / tail": lambda m: (
-            f"{min(c.agreement.head_db for c in m.clips):.1f} / {min(c.agreement.tail_db for c in m.clips):.1f} dB"
-        ),
-        "log-mel L1": lambda m: f"{max(c.agreement.log_mel_l1 for c in m.clips):.5f}",
-        "STOI": lambda m: f"{min(c.agreement.stoi for c in m.clips):.4f}",
+    rows = {metric.title: _worst(metric) for metric in OF_CLIPS} | {
         "RTF (elapsed / audio)": lambda m: "–" if m.latency is None else f"{m.latency.rtf:.3f}",
         "p50 / p99 per chunk": lambda m: (
             "–" if m.latency is None else f"{m.latency.p50_ms:.1f} / {m.latency.p99_ms:.1f} ms"
@@ -111,13 +105,15 @@ def _table(outcome: Outcome) -> Table:
     return table
 
 
+def _worst(metric: Metric, owner: str = "") -> Callable[[Measurement], str]:
+    """How the worst of a measurement reads."""
+    return lambda measurement: metric.text(quality(measurement)[f"{owner}{metric.name}"])
+
+
 def _spoken_rows(measurements: Sequence[Measurement]) -> dict[str, Callable[[Measurement], str]]:
     """Of a voice: its components, and whole sentences."""
-
-    def snr(component: str) -> Callable[[Measurement], str]:
-        return lambda m: f"{min(row.snr_db for row in m.rows if row.component == component):.1f} dB"
-
-    rows = {f"SNR of {name}": snr(name) for name in dict.fromkeys(row.component for row in measurements[0].rows)}
+    components = dict.fromkeys(row.component for row in measurements[0].rows)
+    rows = {f"{SNR.title} of {name}": _worst(SNR, f"{name}_") for name in components}
     rows["durations that differ"] = lambda m: (
         f"{sum(one.durations_off for one in m.spoken)} of {sum(one.symbols for one in m.spoken)}"
     )
@@ -139,8 +135,8 @@ def _rtf(pairs: Sequence[tuple[float | None, float]]) -> str:
 def _rows_table(table: Table, outcome: Outcome) -> Table:
     """Of a component that makes no audio."""
     measurements = outcome.measurements
-    table.add_row("SNR", *(f"{min(row.snr_db for row in m.rows):.1f} dB" for m in measurements))
-    table.add_row("cosine", *(f"{min(row.cosine for row in m.rows):.6f}" for m in measurements))
+    for metric in OF_ROWS:
+        table.add_row(metric.title, *(_worst(metric)(m) for m in measurements))
     for size in sorted({call.rows for m in measurements for call in m.calls}):
         cells = []
         for m in measurements:

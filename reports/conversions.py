@@ -19,6 +19,7 @@ from reports.tracked import conversion_key
 from runtime.bundle.store import MANIFEST, Bundle, Manifest
 from runtime.machine.files import write_text
 from runtime.measuring.measure import AUDIT, Measurement
+from runtime.measuring.quality import SNR, against_recording, quality
 from runtime.speech.recordings import write_wav
 
 
@@ -52,9 +53,9 @@ class BundleRuns:
     def measurement(self, record: JobRecord, measurement: Measurement) -> str:
         """The id of its run."""
         bundle, latency = self.bundle, measurement.latency
-        quality = figures.quality(measurement)
-        metrics = {"size_mb": bundle.artefact_bytes / 1e6, "load_s": measurement.load_s, **quality}
-        metrics |= {**figures.against_recording(measurement), **figures.timing(measurement)}
+        scores = quality(measurement)
+        metrics = {"size_mb": bundle.artefact_bytes / 1e6, "load_s": measurement.load_s, **scores}
+        metrics |= {**against_recording(measurement), **figures.timing(measurement)}
         params = {
             **axes(bundle.manifest),
             "engine": measurement.engine,
@@ -173,7 +174,7 @@ def _conversion_note(bundle: Bundle, record: JobRecord) -> str:
 def _measurement_note(measurement: Measurement, metrics: Mapping[str, float]) -> str:
     parts = [f"{measurement.engine} on {measurement.device}, {measurement.system}, mode {measurement.mode}."]
     if "snr_db" in metrics:
-        parts.append(f"Worst golden: {metrics['snr_db']:.1f} dB to PyTorch.")
+        parts.append(f"Worst golden: {SNR.text(metrics['snr_db'])} to PyTorch.")
     parts.append(f"RTF {metrics['rtf']:.3f} (elapsed / audio, lower is better)." if "rtf" in metrics else "Not timed.")
     return " ".join(parts)
 

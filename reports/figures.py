@@ -1,36 +1,10 @@
-"""A measurement's figures by name, with the unit in the name: what MLflow, trends and comparisons show of it."""
+"""How long a measurement took, by name with the unit in the name, and which of several are best."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from runtime.measuring.measure import Measurement
-
-
-@dataclass(frozen=True)
-class Figure:
-    """How a figure of quality is read. A change within `slack`, or within the share `slack_share` of the value, says
-    nothing: phases and the order of sums move it."""
-
-    unit: str
-    more_is_better: bool
-    slack: float = 0.0
-    slack_share: float = 0.0
-
-
-_DECIBEL = Figure("dB", True, slack=0.3)
-_QUALITY = {
-    "log_mel_l1": Figure("", False, slack=1e-5, slack_share=0.03),
-    "stoi": Figure("", True, slack=0.0005),
-    "cosine": Figure("", True, slack=1e-6),
-    "durations_off": Figure("", False, slack=0.5),
-}
-
-
-def figure(name: str) -> Figure:
-    """Of a figure that `quality` gives."""
-    return _QUALITY.get(name, _DECIBEL)
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> set[tuple[float, float]]:
@@ -39,35 +13,6 @@ def pareto(points: Sequence[tuple[float, float]]) -> set[tuple[float, float]]:
         point
         for point in points
         if not any(one[0] <= point[0] and one[1] >= point[1] and one != point for one in points)
-    }
-
-
-def quality(measurement: Measurement) -> dict[str, float]:
-    """On the worst of the goldens."""
-    if measurement.rows and not measurement.clips:
-        return {
-            "snr_db": min(row.snr_db for row in measurement.rows),
-            "cosine": min(row.cosine for row in measurement.rows),
-        }
-    agreements = [clip.agreement for clip in measurement.clips]
-    least = ("snr_db", "worst_window_db", "head_db", "tail_db", "stoi")
-    found = {name: min(getattr(agreement, name) for agreement in agreements) for name in least}
-    found["log_mel_l1"] = max(agreement.log_mel_l1 for agreement in agreements)
-    for component in dict.fromkeys(row.component for row in measurement.rows):
-        found[f"{component}_snr_db"] = min(row.snr_db for row in measurement.rows if row.component == component)
-    if measurement.spoken:
-        found["durations_off"] = sum(one.durations_off for one in measurement.spoken)
-    return found
-
-
-def against_recording(measurement: Measurement) -> dict[str, float]:
-    """On the worst of the goldens that have a human recording."""
-    spoken = [clip for clip in measurement.clips if clip.stoi_recording is not None]
-    if not spoken:
-        return {}
-    return {
-        "stoi_recording": min(float(clip.stoi_recording or 0.0) for clip in spoken),
-        "log_mel_l1_recording": max(float(clip.log_mel_l1_recording or 0.0) for clip in spoken),
     }
 
 

@@ -18,6 +18,7 @@ from runtime.bundle.store import Bundle, GoldenCase, size_of
 from runtime.machine.files import write_bytes, write_text
 from runtime.measuring.mac_check import MacCheck
 from runtime.measuring.measure import AUDIT, Measurement
+from runtime.measuring.quality import OF_CLIPS, OF_ROWS, quality
 from runtime.rounding.audit import Audit, read_audit
 
 FILE = "report.html"
@@ -55,6 +56,9 @@ def write_report(bundle_path: Path) -> Path:
         pictures={name: data_url(png, "image/png") for name, png in pictures.items()},
         audit=audit,
         audit_pictures=[data_url(png, "image/png") for png in drawn],
+        of_clips=OF_CLIPS,
+        of_rows=OF_ROWS,
+        judged_quality=quality(next(one for one in measurements if one.engine == judge)),
         sizes=_sizes(bundle),
         config=json.dumps(record.config, indent=2),
         versions=_versions(bundle, measurements),

@@ -29,6 +29,7 @@ from reports.tracked import UNTRACKED, mark_untracked
 from runtime.engines import device_slug
 from runtime.machine.address import Address
 from runtime.machine.files import write_text
+from runtime.measuring.quality import SHOWN
 
 PAGE = "nightly.html"
 NIGHTS = 30
@@ -40,10 +41,7 @@ verdicts and trends.
 """
 # What the page draws, in this order: (figure, its title).
 TRENDS = (
-    ("snr_db", "SNR, dB"),
-    ("log_mel_l1", "log-mel L1"),
-    ("stoi", "STOI"),
-    ("cosine", "cosine"),
+    *((metric.name, metric.heading) for metric in SHOWN),
     ("rtf", "RTF"),
     ("latency_p95_ms", "p95, ms"),
     ("first_audio_s", "first audio, s"),

@@ -13,6 +13,7 @@ from reports.pages import data_url, render
 from reports.tradeoff import Family
 from runtime.bundle.store import BundleError
 from runtime.machine.files import write_bytes, write_text
+from runtime.measuring.quality import SHOWN
 
 FILE = "precisions.html"
 
@@ -25,7 +26,7 @@ def write_precisions(families: Sequence[Family], path: Path) -> Path:
     for number, picture in enumerate(pictures, 1):
         write_bytes(_picture(path, number), picture)
     shown = [data_url(picture, "image/png") for picture in pictures]
-    write_text(path, render("precisions.html", families=families, pictures=shown))
+    write_text(path, render("precisions.html", families=families, pictures=shown, metrics=SHOWN))
     return path
 
 

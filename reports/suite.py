@@ -20,6 +20,7 @@ from reports.verdict import Comparison
 from runtime.bundle.store import BundleError
 from runtime.errors import ExitCode
 from runtime.machine.files import first_problem, write_json, write_text
+from runtime.measuring.quality import against_recording, quality
 
 FILE = "suite.json"
 
@@ -138,7 +139,7 @@ def facts_of(path: Path, tracking: TrackingOptions) -> JobFacts:
         figures={
             f"{one.engine}/{name}": value
             for one in measurements
-            for name, value in {**figures.quality(one), **figures.against_recording(one)}.items()
+            for name, value in {**quality(one), **against_recording(one)}.items()
         },
         timed={f"{one.engine}/{name}": value for one in measurements for name, value in figures.timing(one).items()},
         devices={one.engine: one.device for one in measurements},

@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reports import figures
 from reports.record import read_job
+from runtime.measuring.quality import quality
 
 
 @dataclass(frozen=True)
 class Point:
-    """One bundle. `snr_db`, `log_mel_l1`, `cosine`: on the worst golden, in the engine that judges; `ops_fp32`: of
-    mixed; `mac_ms`: p50 per call by Core ML on a Mac. `is_best`: no other is both as small and as good."""
+    """One bundle. `quality`: by metric, on the worst golden, in the engine that judges; `mac_ms`: p50 per call by Core
+    ML on a Mac. `is_best`: no other is both as small and as good."""
 
     precision: str
     bundle: str
     size_mb: float
     engine: str
-    snr_db: float
-    log_mel_l1: float | None
-    cosine: float | None
+    quality: Mapping[str, float]
     passed: bool
     judged: bool
     missed: str
     note: str
     mac_ms: float | None
     is_best: bool = False
+
+    @property
+    def snr_db(self) -> float:
+        return self.quality["snr_db"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,6 @@ def _point(path: Path) -> Point:
     bundle, record, measurements = read_job(path)
     engine = record.gates[0].engine if record.gates else measurements[0].engine
     judged = next(one for one in measurements if one.engine == engine)
-    quality = figures.quality(judged)
     on_a_mac = [_milliseconds(figures.timing(one)) for one in measurements if one.engine == "coreml"]
     mixed = [str(one) for part in bundle.manifest.components for one in part.mixed.values()]
     return Point(
@@ -65,9 +67,7 @@ def _point(path: Path) -> Point:
         bundle=bundle.manifest.name,
         size_mb=bundle.artefact_bytes / 1e6,
         engine=engine,
-        snr_db=quality["snr_db"],
-        log_mel_l1=quality.get("log_mel_l1"),
-        cosine=quality.get("cosine"),
+        quality=quality(judged),
         passed=record.passed,
         judged=bool(record.gates),
         missed="; ".join(str(gate) for gate in record.gates if not gate.passed),

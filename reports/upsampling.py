@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from runtime.bundle.store import Bundle, BundleError
 from runtime.machine.files import write_text
 from runtime.measuring.mac_check import MacCheck
 from runtime.measuring.measure import Measurement
+from runtime.measuring.quality import OF_CLIPS, quality
 from runtime.measuring.roofline import M3_MAX, Cost, cost
 
 FILE = "upsampling.html"
@@ -31,7 +32,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class Row:
-    """One bundle. `parity`: SNR of the judging engine's worst clip, in dB; `cost` is of one call of `frames` frames."""
+    """One bundle. `quality`: by metric, on the worst clip in the judging engine; `cost` is of a call of `frames`."""
 
     bundle: str
     format: str
@@ -42,8 +43,7 @@ class Row:
     ops: int
     upsampling_ops: str
     engine: str
-    parity: float
-    log_mel_l1: float
+    quality: Mapping[str, float]
     validated_by: str | None
     frames: int
     cost: Cost
@@ -56,7 +56,12 @@ def rows_of(bundles: Sequence[Path], check: MacCheck | None = None) -> list[Row]
 
 
 def write_comparison(rows: Sequence[Row], path: Path) -> Path:
-    write_text(path, render("upsampling.html", rows=rows, machine=M3_MAX))
+    write_text(
+        path,
+        render(
+            "upsampling.html", rows=rows, machine=M3_MAX, metrics=[metric for metric in OF_CLIPS if metric.is_shown]
+        ),
+    )
     return path
 
 
@@ -77,8 +82,7 @@ def _row(path: Path, check: MacCheck | None) -> Row:
         ops=sum(component.ops.values()),
         upsampling_ops=_upsampling_ops(component.ops, conversion.upsampler),
         engine=judge,
-        parity=judged.worst.agreement.snr_db,
-        log_mel_l1=max(clip.agreement.log_mel_l1 for clip in judged.clips),
+        quality=quality(judged),
         validated_by=component.validated_by,
         frames=component.upsampling[0].frames,
         cost=cost(component.upsampling, conversion.upsampler, conversion.precision),

@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reports import figures
 from reports.options import CompareOptions
 from reports.regression import RatioTest, is_settled, ratio_test
 from runtime.bundle.store import GOLDENS, Bundle
@@ -28,6 +27,7 @@ from runtime.measuring.compare import changed_ops, first_difference, same_progra
 from runtime.measuring.mac_check import placement
 from runtime.measuring.measure import Measurement, read_measurement
 from runtime.measuring.options import MeasureOptions
+from runtime.measuring.quality import metric_of, quality
 
 REPEATS = 3  # of the champion: how far its own figures scatter
 
@@ -149,8 +149,8 @@ def _quality(
     findings = []
     for measurement in measurements:
         tell(f"champion in {measurement.engine}")
-        repeats = [figures.quality(one) for one in _measured(champion, measurement, options)]
-        ours = figures.quality(measurement)
+        repeats = [quality(one) for one in _measured(champion, measurement, options)]
+        ours = quality(measurement)
         moved = [
             finding
             for name, value in ours.items()
@@ -162,7 +162,7 @@ def _quality(
 
 
 def _moved(name: str, theirs: Sequence[float], value: float, candidate: Bundle, engine: str) -> Finding | None:
-    kind = figures.figure(name)
+    kind = metric_of(name)
     before = theirs[0]
     scatter = max(theirs) - min(theirs) if all(map(math.isfinite, theirs)) else 0.0
     slack = max(kind.slack, kind.slack_share * abs(before), 3 * scatter)

@@ -31,6 +31,7 @@ def test_the_wheel_holds_code_configuration_weights_and_clips_and_no_tests_or_to
     names = zipfile.ZipFile(wheel).namelist()
     for needed in (
         "voxport.py",
+        "runtime/py.typed",
         "conf/config.yaml",
         "conf/precision/fp16.yaml",
         "checkpoints/catalogue.yaml",

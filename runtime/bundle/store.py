@@ -312,12 +312,13 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     vouch_for(content)
 
 
-def open_bundle(path: Path, verify: bool = True) -> Bundle:
+def open_bundle(path: str | Path, verify: bool = True) -> Bundle:
     """The bundle at `path`, every file checked against the manifest.
 
     Raises BundleError for a bundle that is missing, incomplete, changed, or of an unknown schema, and for one that
     names or links to what lies outside it.
     """
+    path = Path(path)
     manifest_path = path / MANIFEST
     if not manifest_path.is_file():
         raise BundleError(f"{path} is not a bundle: it has no {MANIFEST}")

@@ -7,12 +7,14 @@ import functools
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from runtime.errors import ExitCode, VoxportError
 from runtime.machine.address import scrubbed
 from runtime.machine.answer import answer, begin, give_reason
+from runtime.machine.extras import missing_extra
 from runtime.machine.interrupts import catch_interrupts, was_interrupted
 from runtime.machine.terminal import printable, settle
 from runtime.machine.tether import end_with_parent
@@ -44,6 +46,9 @@ def _explained(error: BaseException) -> tuple[str, ExitCode]:
         return _of_the_system(error), ExitCode.USAGE if error.errno in _OF_PATHS else ExitCode.MACHINE
     if isinstance(error, MemoryError):
         return f"not enough memory: {error}".removesuffix(": "), ExitCode.MACHINE
+    absent = missing_extra(error)
+    if absent is not None:
+        return absent, ExitCode.USAGE
     if os.environ.get(TRACEBACK):
         traceback.print_exception(error)
     return (
@@ -51,6 +56,20 @@ def _explained(error: BaseException) -> tuple[str, ExitCode]:
         f"command that you ran; {TRACEBACK}=1 in the environment shows where it happened",
         ExitCode.MACHINE,
     )
+
+
+@contextmanager
+def needed_packages(extra: str) -> Iterator[None]:
+    """Around the imports of a command: where the light install lacks one, the process ends with a sentence that names
+    the extra of the command."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        absent = missing_extra(error, extra)
+        if absent is None:
+            raise
+        print(f"error: {absent}", file=sys.stderr)
+        raise SystemExit(ExitCode.USAGE) from error
 
 
 def answered(main: Main) -> Main:

@@ -10,6 +10,7 @@ from runtime.bundle.store import Bundle
 from runtime.engines import ENGINES
 from runtime.measuring.measure import Measurement
 from runtime.measuring.options import GateLimits
+from runtime.measuring.quality import OF_CLIPS, OF_ROWS, OF_SENTENCES, SNR
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def evaluate(measurement: Measurement, limits: GateLimits) -> list[GateResult]:
     """Every gate on the clip that is worst for it."""
     results = []
 
-    def check(gate: str, values: list[tuple[float, str]], limit: float, at_least: bool) -> None:
+    def check(gate: str, values: list[tuple[float, str]], limit: float, at_least: bool = True) -> None:
         undefined = [pair for pair in values if math.isnan(pair[0])]  # nan meets no limit
         value, clip = undefined[0] if undefined else (min if at_least else max)(values, key=lambda pair: pair[0])
         passed = value >= limit if at_least else value <= limit
@@ -78,24 +79,27 @@ def evaluate(measurement: Measurement, limits: GateLimits) -> list[GateResult]:
     for component in dict.fromkeys(row.component for row in measurement.rows):
         rows = [row for row in measurement.rows if row.component == component]
         stem = f"{component}." if measurement.clips else ""
-        least = limits.components.get(component, limits.snr_db)
-        check(f"{stem}shape_ok", [(float(row.shape_ok), row.case) for row in rows], 1.0, at_least=True)
-        if least is not None:
-            check(f"{stem}snr_db", [(row.snr_db, row.case) for row in rows], least, at_least=True)
-        if limits.cosine is not None:
-            check(f"{stem}cosine", [(row.cosine, row.case) for row in rows], limits.cosine, at_least=True)
-    if limits.durations_off is not None and measurement.spoken:
-        shares = [(result.durations_off / result.symbols, result.case) for result in measurement.spoken]
-        check("durations_off", shares, limits.durations_off, at_least=False)
+        check(f"{stem}shape_ok", [(float(row.shape_ok), row.case) for row in rows], 1.0)
+        for metric in OF_ROWS:
+            limit = getattr(limits, metric.name)
+            if metric is SNR:
+                limit = limits.components.get(component, limit)
+            if limit is not None:
+                values = [(getattr(row, metric.name), row.case) for row in rows]
+                check(f"{stem}{metric.name}", values, limit, metric.more_is_better)
+    for metric in OF_SENTENCES if measurement.spoken else ():
+        limit = getattr(limits, metric.name)
+        if limit is not None:
+            shares = [(getattr(one, metric.name) / one.symbols, one.case) for one in measurement.spoken]
+            check(metric.name, shares, limit, metric.more_is_better)
     clips = measurement.clips
     if not clips:
         return results
-    check("length_ok", [(float(clip.length_ok), clip.clip) for clip in clips], 1.0, at_least=True)
-    if limits.snr_db is not None:
-        check("snr_db", [(clip.agreement.snr_db, clip.clip) for clip in clips], limits.snr_db, at_least=True)
-    if limits.log_mel_l1 is not None:
-        values = [(clip.agreement.log_mel_l1, clip.clip) for clip in clips]
-        check("log_mel_l1", values, limits.log_mel_l1, at_least=False)
+    check("length_ok", [(float(clip.length_ok), clip.clip) for clip in clips], 1.0)
+    for metric in OF_CLIPS:
+        limit = getattr(limits, metric.name, None)
+        if limit is not None:
+            check(metric.name, [(metric.of_clip(clip), clip.clip) for clip in clips], limit, metric.more_is_better)
     for part in ("worst_window", "head", "tail"):
         drops = [(clip.agreement.snr_db - getattr(clip.agreement, f"{part}_db"), clip.clip) for clip in clips]
         check(f"{part}_drop_db", drops, limits.window_drop_db, at_least=False)

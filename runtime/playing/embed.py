@@ -32,8 +32,9 @@ class SpeakerEmbedder:
     bundle without a speaker encoder."""
 
     def __init__(
-        self, path: Path, engine: str = "auto", threads: int | None = None, compute_unit: str | None = None
+        self, path: str | Path, engine: str = "auto", threads: int | None = None, compute_unit: str | None = None
     ) -> None:
+        path = Path(path)
         bundle = open_bundle(path, verify=False)
         encoders = [
             (record, record.features)

@@ -53,13 +53,14 @@ class Voice:
 
     def __init__(
         self,
-        path: Path,
+        path: str | Path,
         engine: str = "auto",
         threads: int | None = None,
         compute_unit: str | None = None,
         vocoder: Path | None = None,
         mode: str | None = None,
     ) -> None:
+        path = Path(path)
         self.bundle = open_bundle(path)
         record = self.bundle.manifest.voice
         if record is None:

@@ -241,7 +241,7 @@ def test_latency_is_drawn_beside_size_where_a_mac_measured():
     from reports.tradeoff import Point
 
     points = [
-        Point(name, name, size, "coreml", snr, None, None, passed, True, "", "", milliseconds)
+        Point(name, name, size, "coreml", {"snr_db": snr}, passed, True, "", "", milliseconds)
         for name, size, snr, passed, milliseconds in (("fp16", 2.0, 46.0, True, 3.0), ("int8", 1.2, 30.0, False, 2.5))
     ]
     without = [dataclasses.replace(point, mac_ms=None) for point in points]
