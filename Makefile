@@ -15,24 +15,17 @@ check: $(STAMP)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-<<<<<<< HEAD
 # What is converted is kept in .cache/tests until a source changes. PYTEST_ARGS: such as '--durations=0' or a folder.
 test: check
 	$(PYTEST) $(PYTEST_ARGS)
 
 # What takes too long for every push: the tests of `make test` at the bundled vocoder's full width, streaming of every
 # vocoder at its published width, whole voices, the kernels under ThreadSanitizer.
-proof: $(STAMP)
-	$(PYTEST) -m proof $(PYTEST_ARGS)
-=======
-# What takes too long for every push: streaming of every vocoder at its published width, in float64 and through converted
-# artefacts, whole voices, the kernels under ThreadSanitizer.
 # The faults that fork a job come first, in a process of their own: a fork of one that has threads already may hang.
 FORKING := tests/faults/test_proof_kills.py tests/faults/test_proof_full_disk.py
 proof: $(STAMP)
 	$(VENV)/bin/python -m pytest -q -m proof $(FORKING)
-	$(VENV)/bin/python -m pytest -q -m proof $(FORKING:%=--ignore %)
->>>>>>> main
+	$(PYTEST) -m proof $(FORKING:%=--ignore %) $(PYTEST_ARGS)
 
 # coremltools' own tests, all of them, executed by the reference engine (an hour on two cores; outcomes are kept), and
 # two cases of every class by the fast one.
