@@ -1,5 +1,6 @@
 """Each set of packages in an empty environment: it does what it is for, and says what it lacks."""
 
+import functools
 import json
 import os
 import shutil
@@ -19,21 +20,24 @@ pytestmark = pytest.mark.proof
 def installed(wheel, tmp_path_factory):  # noqa: F811
     """Installs a set; gives what runs a command of its Python, away from this checkout."""
 
+    environment = {
+        name: value for name, value in os.environ.items() if name != "PYTHONPATH"
+    }  # nothing of this checkout
+
     def install(extra: str):
-        folder = tmp_path_factory.mktemp(extra or "core")
+        folder = tmp_path_factory.mktemp(extra.strip("[]") or "core")
         subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
-        python = folder / "venv" / "bin" / "python"
-        constraints = ["--constraint", str(ROOT / "constraints.txt")]
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *constraints, f"{wheel}{extra}"], check=True)
-        listed = json.loads(subprocess.check_output([python, "-m", "pip", "list", "--format", "json"], text=True))
+        python = str(folder / "venv" / "bin" / "python")
+
+        def run(*arguments: str, check: bool = False) -> subprocess.CompletedProcess:
+            command = [python, "-P", *arguments]
+            return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=check)
+
+        constraints = ("--constraint", str(ROOT / "constraints.txt"))
+        run("-m", "pip", "install", "--quiet", *constraints, f"{wheel}{extra}", check=True)
+        listed = json.loads(run("-m", "pip", "list", "--format", "json", check=True).stdout)
         size = sum(path.lstat().st_size for path in (folder / "venv" / "lib").rglob("*"))
         print(f"{extra or 'core'}: {len(listed)} packages, {size / 1e9:.2f} GB")
-
-        def run(*arguments: str) -> subprocess.CompletedProcess:
-            environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-            command = [str(python), "-P", *arguments]
-            return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-
         return run
 
     return install
