@@ -9,6 +9,7 @@ from checkpoints.load import LoadedCheckpoint
 from converters.families import hifigan
 from converters.options import ConversionError, Shape
 from converters.upstream.coqui import import_coqui
+from tests.conftest import hifigan_component
 
 AUDIO = {
     "sample_rate": 22050, "fft_size": 1024, "win_length": 1024, "hop_length": 256, "num_mels": 80, "mel_fmin": 0,
@@ -72,7 +73,8 @@ def test_weight_norm_changes_nothing(checkpoint):
     torch.testing.assert_close(hifigan.load(normed)(mel), hifigan.load(folded)(mel))
 
 
-def test_the_component_is_coquis_forward_and_not_its_inference(checkpoint, generator):
+def test_the_component_is_coquis_forward_and_not_its_inference(checkpoint):
+    generator = hifigan_component("bundled")
     upstream = import_coqui("TTS.vocoder.models.hifigan_generator").HifiganGenerator(
         **checkpoint.config["generator_model_params"]
     )

@@ -143,7 +143,7 @@ def test_a_rejected_precision_keeps_its_report_and_its_point(int8, fp16, convert
     from reports.precisions import write_precisions
     from reports.tradeoff import families_of
 
-    strict = () if width == "full" else ("gates.limits.palette4.log_mel_l1=0.0001",)
+    strict = () if width == "full" else ("gates.limits.compressed.log_mel_l1=0.0001",)
     palette = convert_job("precision=palette4", "precision.least_db=null", "measure.engines=[mil]", *strict)
     assert not palette.passed and palette.bundle.path.parent.name == "rejected"
     assert (palette.bundle.measured / "report.html").is_file()

@@ -49,7 +49,7 @@ def test_a_truncated_package_is_a_sentence(copy):
         MilEngine(copy)
 
 
-@pytest.mark.parametrize("length", [0, 10, 64, 100_000])
+@pytest.mark.parametrize("length", [0, 10, 64, -1000])
 def test_a_short_weight_file_is_a_sentence(copy, length):
     blob = next(copy.rglob("weight.bin"))
     blob.write_bytes(blob.read_bytes()[:length])
