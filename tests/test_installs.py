@@ -24,6 +24,7 @@ def installed(wheel, tmp_path_factory):  # noqa: F811
         name: value for name, value in os.environ.items() if name != "PYTHONPATH"
     }  # nothing of this checkout
 
+    @functools.cache
     def install(extra: str):
         folder = tmp_path_factory.mktemp(extra.strip("[]") or "core")
         subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
