@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from runtime.errors import AudioError, StreamError
+from runtime.errors import StreamError
+from runtime.speech.frames import one_channel, require_counts
 from runtime.speech.mel import Mel
 from runtime.speech.speaker import SpeakerMel
 from runtime.speech.spectrum import Level, Linear, Pitch
@@ -22,8 +23,7 @@ class Samples:
     kind: Literal["samples"] = "samples"
 
     def __post_init__(self) -> None:
-        if not 0 < self.sample_rate <= 1_000_000:
-            raise AudioError(f"audio setting sample_rate must be 1 to 1000000, got {self.sample_rate}")
+        require_counts(self, "sample_rate")
 
     @property
     def hop_length(self) -> int:
@@ -64,9 +64,7 @@ class StreamingSamples:
     def push(self, samples: np.ndarray) -> np.ndarray:
         if self._ended:
             raise StreamError("the audio has ended: reset() begins anew")
-        samples = np.asarray(samples, np.float32)
-        if samples.ndim != 1:
-            raise AudioError(f"features are made of one channel of audio, got an array of shape {samples.shape}")
+        samples = one_channel(samples)
         self.frames += len(samples)
         return samples[None]
 

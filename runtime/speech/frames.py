@@ -9,14 +9,11 @@ import numpy as np
 
 from runtime.errors import AudioError, StreamError
 
+_LARGEST = 1_000_000
+
 
 class Framed(Protocol):
-    """What a window of `n_fft` samples gives, one frame each `hop_length` samples.
-
-    The first window reaches `border` samples before the audio and the last one after it; numpy.pad's `border_mode`
-    fills both. `of_padded` takes samples with their borders and gives (channels, frames) float32. It computes a frame
-    the same way whichever others are computed with it: so streamed frames equal offline ones.
-    """
+    """Features of which a window of `n_fft` samples gives a frame, one each `hop_length` samples."""
 
     @property
     def sample_rate(self) -> int: ...
@@ -25,30 +22,53 @@ class Framed(Protocol):
     @property
     def hop_length(self) -> int: ...
     @property
-    def border(self) -> int: ...
-    @property
-    def border_mode(self) -> str: ...
-    @property
-    def preemphasis(self) -> float: ...
-    @property
     def channels(self) -> int: ...
 
-    def of_padded(self, padded: np.ndarray, first: int = 0) -> np.ndarray: ...
+    def of_padded(self, padded: np.ndarray, first: int = 0) -> np.ndarray:
+        """The frames (channels, frames) float32 of samples with their borders, the first being frame `first`.
 
+        A frame is the same, to the last bit, whichever others are computed with it: so streamed frames equal offline
+        ones.
+        """
+        ...
 
-def frames_of(samples: np.ndarray, features: Framed) -> np.ndarray:
-    """samples (N,) at features.sample_rate -> (channels, frames) float32.
+    @property
+    def preemphasis(self) -> float:
+        """The share of the sample before that is taken off each sample."""
+        return 0.0
 
-    Raises AudioError for several channels, and for audio too short to pad by reflection.
-    """
-    samples = _one_channel(samples)
-    _require_a_window(len(samples), features)
-    samples = emphasised(samples, np.float32(0), features.preemphasis)
-    return features.of_padded(_padded(samples, (features.border, features.border), features))
+    @property
+    def border(self) -> int:
+        """Samples by which the first window reaches before the audio, and the last one after it."""
+        return (self.n_fft - self.hop_length) // 2
+
+    @property
+    def border_mode(self) -> str:
+        """What is there, as numpy.pad calls it."""
+        return "constant"
+
+    @property
+    def latency(self) -> int:
+        """Samples after the end of its hop that a frame waits for."""
+        return self.n_fft - self.border - self.hop_length
+
+    def of(self, samples: np.ndarray) -> np.ndarray:
+        """samples (N,) at `sample_rate`, full scale 1.0 -> (channels, frames) float32.
+
+        Raises AudioError for several channels, and for audio too short to pad by reflection.
+        """
+        samples = one_channel(samples)
+        _require_a_window(len(samples), self)
+        samples = emphasised(samples, np.float32(0), self.preemphasis)
+        return self.of_padded(_padded(samples, (self.border, self.border), self))
+
+    def stream(self) -> StreamingFrames:
+        """Begins frames of audio that arrives in blocks, bit for bit those of `of`."""
+        return StreamingFrames(self)
 
 
 class StreamingFrames:
-    """Frames of audio that arrives in blocks of any size; in all those of `frames_of`, bit for bit.
+    """Frames of audio that arrives in blocks of any size; in all those of `Framed.of`, bit for bit.
 
     A frame comes out when its window is complete: `border` samples after its middle.
     """
@@ -72,7 +92,7 @@ class StreamingFrames:
         """
         if self._ended:
             raise StreamError("the audio has ended: reset() begins anew")
-        samples = _one_channel(samples)
+        samples = one_channel(samples)
         incoming = emphasised(samples, self._last, self.features.preemphasis)
         if len(samples):
             self._last = samples[-1]
@@ -164,7 +184,15 @@ class HeldFrames:
         self._frames = self._frames[(slice(None),) * self._axis + (slice(passed, None),)]
 
 
-def _one_channel(samples: np.ndarray) -> np.ndarray:
+def require_counts(features: object, *names: str) -> None:
+    """Raises AudioError for a setting that is no number of samples, bands or Hz that audio could have."""
+    for name in names:
+        if not 0 < getattr(features, name) <= _LARGEST:
+            raise AudioError(f"audio setting {name} must be 1 to {_LARGEST}, got {getattr(features, name)}")
+
+
+def one_channel(samples: np.ndarray) -> np.ndarray:
+    """The samples as (N,) float32. Raises AudioError for several channels."""
     samples = np.asarray(samples, dtype=np.float32)
     if samples.ndim != 1:
         raise AudioError(f"features are made of one channel of audio, got an array of shape {samples.shape}")
@@ -177,4 +205,4 @@ def _require_a_window(count: int, features: Framed) -> None:
 
 
 def _padded(samples: np.ndarray, borders: tuple[int, int], features: Framed) -> np.ndarray:
-    return np.pad(samples, borders, mode=features.border_mode)  # type: ignore[call-overload]
+    return np.pad(samples, borders, mode=features.border_mode)  # type: ignore[call-overload]  # its stub lists the modes

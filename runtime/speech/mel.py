@@ -10,16 +10,18 @@ from typing import Any, Literal
 import numpy as np
 
 from runtime.errors import AudioError
-from runtime.speech.frames import StreamingFrames, frames_of, hann_window, spectra
+from runtime.speech.frames import Framed, hann_window, require_counts, spectra
 
 FRAMINGS = ("centered", "inset")
 PAD_MODES = ("reflect", "constant", "edge", "symmetric", "wrap")
-_LARGEST = 1_000_000
 
 
 @dataclass(frozen=True)
-class Mel:
+class Mel(Framed):
     """How a checkpoint's mel spectrogram is made. Names and defaults follow Coqui's audio config.
+
+    With `framing: centered` it equals coqui-tts's AudioProcessor.melspectrogram. Rows of noise follow the bands where
+    the settings have them.
 
     `framing`: `centered` is Coqui's STFT (reflect n_fft / 2, floor(N / hop) + 1 frames); `inset` is that of
     HiFi-GAN's own training (reflect (n_fft - hop) / 2, floor(N / hop) frames, shifted by hop / 2 samples).
@@ -57,9 +59,7 @@ class Mel:
     def __post_init__(self) -> None:
         if not isinstance(self.framing, str) or self.framing not in FRAMINGS:
             raise AudioError(f"there is no framing {self.framing!r}; the framings are: {', '.join(FRAMINGS)}")
-        for name in ("sample_rate", "n_fft", "win_length", "hop_length", "n_mels"):
-            if not 0 < getattr(self, name) <= _LARGEST:
-                raise AudioError(f"audio setting {name} must be 1 to {_LARGEST}, got {getattr(self, name)}")
+        require_counts(self, "sample_rate", "n_fft", "win_length", "hop_length", "n_mels")
         for name, value in vars(self).items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise AudioError(f"audio setting {name} is {value}, which is no level and no frequency")
@@ -92,11 +92,6 @@ class Mel:
         return self.n_mels + self.noise_rows
 
     @property
-    def latency(self) -> int:
-        """Samples after the end of its hop that a frame waits for."""
-        return self.n_fft - self.border - self.hop_length
-
-    @property
     def unit(self) -> str:
         scale = self._scale
         return f"{scale}; {self.noise_rows} rows of noise" if self.noise_rows else scale
@@ -107,18 +102,6 @@ class Mel:
         if not self.signal_norm:
             return scale if self.log_base == 10.0 or self.gain == 1 else f"{self.gain:g} * {scale}"
         return f"{scale}, normalised by {'mean and variance' if self.mean else 'range'}"
-
-    def of(self, samples: np.ndarray) -> np.ndarray:
-        """samples (N,) at `sample_rate`, full scale 1.0 -> (channels, frames) float32, in `unit`.
-
-        With `framing: centered` it equals coqui-tts's AudioProcessor.melspectrogram. Rows of noise follow where the
-        settings have them. Raises AudioError for audio too short to pad by reflection.
-        """
-        return frames_of(samples, self)
-
-    def stream(self) -> StreamingFrames:
-        """Begins frames of audio that arrives in blocks, bit for bit those of `of`."""
-        return StreamingFrames(self)
 
     def of_padded(self, padded: np.ndarray, first: int = 0) -> np.ndarray:
         """The frames of samples that have their borders and pre-emphasis already, the first being frame `first`.

@@ -8,11 +8,11 @@ from typing import Literal
 import numpy as np
 
 from runtime.errors import AudioError
-from runtime.speech.frames import StreamingFrames, frames_of, hann_window, spectra
+from runtime.speech.frames import Framed, hann_window, require_counts, spectra
 
 
 @dataclass(frozen=True)
-class Linear:
+class Linear(Framed):
     """The magnitude spectrum that converters such as FreeVC and OpenVoice read (`spectrogram_torch` of VITS).
 
     |STFT| with a periodic Hann window, the audio reflected by (n_fft - hop_length) / 2 samples at both ends:
@@ -27,7 +27,7 @@ class Linear:
     kind: Literal["linear"] = "linear"
 
     def __post_init__(self) -> None:
-        _check_window(self.sample_rate, self.n_fft, self.hop_length)
+        _require_a_hop(self)
         if not 0 < self.win_length <= self.n_fft:
             raise AudioError(f"win_length must be 1 to n_fft ({self.n_fft}), got {self.win_length}")
 
@@ -36,33 +36,12 @@ class Linear:
         return self.n_fft // 2 + 1
 
     @property
-    def border(self) -> int:
-        return (self.n_fft - self.hop_length) // 2
-
-    @property
     def border_mode(self) -> str:
         return "reflect"
 
     @property
-    def preemphasis(self) -> float:
-        return 0.0
-
-    @property
-    def latency(self) -> int:
-        """Samples after the end of its hop that a frame waits for."""
-        return self.n_fft - self.border - self.hop_length
-
-    @property
     def unit(self) -> str:
         return "amplitude"
-
-    def of(self, samples: np.ndarray) -> np.ndarray:
-        """samples (N,), full scale 1.0 -> (n_fft / 2 + 1, frames) float32. Raises AudioError for too short audio."""
-        return frames_of(samples, self)
-
-    def stream(self) -> StreamingFrames:
-        """Begins frames of audio that arrives in blocks, bit for bit those of `of`."""
-        return StreamingFrames(self)
 
     def of_padded(self, padded: np.ndarray, first: int = 0) -> np.ndarray:
         spectrum = spectra(padded, hann_window(self.n_fft, self.win_length), self.hop_length)
@@ -70,7 +49,7 @@ class Linear:
 
 
 @dataclass(frozen=True)
-class Level:
+class Level(Framed):
     """The level of a window, 20 log10 of its root mean square, not lower than `floor_db`."""
 
     sample_rate: int = 22050
@@ -80,40 +59,15 @@ class Level:
     kind: Literal["level"] = "level"
 
     def __post_init__(self) -> None:
-        _check_window(self.sample_rate, self.n_fft, self.hop_length)
+        _require_a_hop(self)
 
     @property
     def channels(self) -> int:
         return 1
 
     @property
-    def border(self) -> int:
-        return (self.n_fft - self.hop_length) // 2
-
-    @property
-    def border_mode(self) -> str:
-        return "constant"
-
-    @property
-    def preemphasis(self) -> float:
-        return 0.0
-
-    @property
-    def latency(self) -> int:
-        """Samples after the end of its hop that a frame waits for."""
-        return self.n_fft - self.border - self.hop_length
-
-    @property
     def unit(self) -> str:
         return "dB, full scale 0"
-
-    def of(self, samples: np.ndarray) -> np.ndarray:
-        """samples (N,), full scale 1.0 -> (1, frames) float32. Raises AudioError for too short audio."""
-        return frames_of(samples, self)
-
-    def stream(self) -> StreamingFrames:
-        """Begins frames of audio that arrives in blocks, bit for bit those of `of`."""
-        return StreamingFrames(self)
 
     def of_padded(self, padded: np.ndarray, first: int = 0) -> np.ndarray:
         windows = np.lib.stride_tricks.sliding_window_view(padded, self.n_fft)[:: self.hop_length]
@@ -122,7 +76,7 @@ class Level:
 
 
 @dataclass(frozen=True)
-class Pitch:
+class Pitch(Framed):
     """The fundamental frequency of a window by YIN, 0 where it is unvoiced.
 
     de Cheveigne and Kawahara 2002 (doi 10.1121/1.1458024), steps 2 to 5: the first dip below `threshold` of the
@@ -139,7 +93,7 @@ class Pitch:
     kind: Literal["pitch"] = "pitch"
 
     def __post_init__(self) -> None:
-        _check_window(self.sample_rate, self.n_fft, self.hop_length)
+        _require_a_hop(self)
         if not 0 < self.fmin < self.fmax < self.sample_rate / 4:
             raise AudioError(f"a pitch of {self.fmin} to {self.fmax} Hz cannot be tracked at {self.sample_rate} Hz")
         if 2 * self.longest_period > self.n_fft:
@@ -155,33 +109,8 @@ class Pitch:
         return 1
 
     @property
-    def border(self) -> int:
-        return (self.n_fft - self.hop_length) // 2
-
-    @property
-    def border_mode(self) -> str:
-        return "constant"
-
-    @property
-    def preemphasis(self) -> float:
-        return 0.0
-
-    @property
-    def latency(self) -> int:
-        """Samples after the end of its hop that a frame waits for."""
-        return self.n_fft - self.border - self.hop_length
-
-    @property
     def unit(self) -> str:
         return "Hz, 0 where unvoiced"
-
-    def of(self, samples: np.ndarray) -> np.ndarray:
-        """samples (N,), full scale 1.0 -> (1, frames) float32. Raises AudioError for too short audio."""
-        return frames_of(samples, self)
-
-    def stream(self) -> StreamingFrames:
-        """Begins frames of audio that arrives in blocks, bit for bit those of `of`."""
-        return StreamingFrames(self)
 
     def of_padded(self, padded: np.ndarray, first: int = 0) -> np.ndarray:
         windows = np.lib.stride_tricks.sliding_window_view(padded, self.n_fft)[:: self.hop_length]
@@ -218,10 +147,7 @@ def _normalised_difference(window: np.ndarray, longest: int) -> np.ndarray:
     return np.where(silent | (lags == 0), 1.0, difference * lags / np.where(silent, 1.0, total))
 
 
-def _check_window(sample_rate: int, n_fft: int, hop_length: int) -> None:
-    largest = 1_000_000
-    for name, value in (("sample_rate", sample_rate), ("n_fft", n_fft), ("hop_length", hop_length)):
-        if not 0 < value <= largest:
-            raise AudioError(f"audio setting {name} must be 1 to {largest}, got {value}")
-    if hop_length > n_fft:
-        raise AudioError(f"hop_length {hop_length} is larger than n_fft {n_fft}")
+def _require_a_hop(features: Framed) -> None:
+    require_counts(features, "sample_rate", "n_fft", "hop_length")
+    if features.hop_length > features.n_fft:
+        raise AudioError(f"hop_length {features.hop_length} is larger than n_fft {features.n_fft}")
