@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.conformance import results as kept
+from benchmarks.conformance import results as outcomes
 from benchmarks.conformance.__main__ import main
 from benchmarks.conformance.known import known_reason
 from benchmarks.conformance.mutants import mutants
@@ -25,8 +25,11 @@ CASES = [
 ]
 
 
-def test_the_fixed_sample_of_coremltools_own_suite_passes_and_uses_every_op(tmp_path):
-    cases = run_named(sample(), Results(tmp_path / "mil.jsonl", "mil"))
+def test_the_fixed_sample_of_coremltools_own_suite_passes_and_uses_every_op(kept):
+    """Outcomes are kept between runs, each while the sources that it went through stay as they are."""
+    folder = kept.parent.parent / "conformance"
+    folder.mkdir(exist_ok=True)
+    cases = run_named(sample(), Results(folder / "mil.jsonl", "mil"))
     assert [case.name for case in cases] == sample()
     assert [f"{case.name}: {case.reason}" for case in cases if case.outcome != "passed"] == []
     assert {op for case in cases for op in case.ops} >= set(OPS)
@@ -62,10 +65,10 @@ def test_an_outcome_holds_while_its_sources_do(tmp_path, monkeypatch):
     results = Results(path, "mil")
     assert results.fresh() == {"add", "conv"}
     assert results.cases["add"].outcome == "passed", "the newest outcome counts"
-    real = kept.file_hash
-    monkeypatch.setattr(kept, "file_hash", lambda file: real(file) + ("new" if file.name == "conv.py" else ""))
+    real = outcomes.file_hash
+    monkeypatch.setattr(outcomes, "file_hash", lambda file: real(file) + ("new" if file.name == "conv.py" else ""))
     assert results.fresh() == {"add"}
-    monkeypatch.setattr(kept, "file_hash", lambda file: real(file) + ("new" if file.name == "graph.py" else ""))
+    monkeypatch.setattr(outcomes, "file_hash", lambda file: real(file) + ("new" if file.name == "graph.py" else ""))
     assert results.fresh() == set()
 
 

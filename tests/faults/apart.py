@@ -1,7 +1,6 @@
 """`python -m tests.faults.apart FILE…`: reads foreign files, a JSON line for each of what it took and how it ended."""
 
 import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -9,14 +8,15 @@ from pathlib import Path
 from checkpoints import CheckpointError
 from checkpoints.load import read_weights
 from checkpoints.pickles import load_npy_object
+from tests.faults.memory import peak_mb
 
 for argument in sys.argv[1:]:
     path, sentence = Path(argument), ""
-    started, held = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started, held = time.process_time(), peak_mb()
     try:
         load_npy_object(path) if path.suffix == ".npy" else read_weights(path)
     except CheckpointError as error:
         sentence = str(error)
     row = {"name": path.parent.name, "sentence": sentence, "seconds": time.process_time() - started}
-    row["megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - held >> 10
+    row["megabytes"] = round(peak_mb() - held)
     print(json.dumps(row), flush=True)

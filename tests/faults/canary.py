@@ -24,6 +24,7 @@ from checkpoints.load import read_weights
 from checkpoints.onnx_weights import read_onnx
 from checkpoints.pickles import load_npy_object, load_pickle
 from tests.faults.damaged import write_damaged
+from tests.faults.memory import peak_mb
 from tests.faults.pickle_programs import write_program
 
 MEMORY = 1 << 30  # bytes that may be reserved beyond those of the imports
@@ -89,7 +90,7 @@ def main(kind: str, first: int, count: int, folder: Path) -> dict:
     alarms += [
         f"{name}, which all loads share, has changed" for name, value in _shared().items() if value != before[name]
     ]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    peak = round(peak_mb())
     return {"outcomes": outcomes, "alarms": alarms[:20], "slowest": slowest, "peak_mb": peak}
 
 

@@ -66,7 +66,7 @@ def together(batches: list[dict]) -> dict:
 def test_no_drawn_program_and_no_damaged_checkpoint_runs_anything_or_takes_long(tmp_path, kind, count):
     found = watched(kind, 0, count, tmp_path / "work")
     assert found["alarms"] == []
-    assert found["slowest"][0] < 5 and found["peak_mb"] < 1000
+    assert found["slowest"][0] < 5 and found["peak_mb"] < 500
     assert found["outcomes"]["loaded"] > 0.04 * count < found["outcomes"]["refused"]  # it tries both
 
 

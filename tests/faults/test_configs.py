@@ -16,7 +16,7 @@ from checkpoints.options import CheckpointOptions
 from convert.__main__ import main
 from convert.stages import load_original
 from converters.goldens import clip_goldens
-from converters.options import Shape
+from converters.options import GoldenOptions, Shape, StreamOptions
 from runtime.errors import VoxportError
 from runtime.speech.clips import clip_paths
 
@@ -65,7 +65,11 @@ def end_of(family, folder, config, goldens=False):
     """The sentence that a conversion ends with before it converts; empty where nothing was wrong."""
     (folder / "config.json").write_text(json.dumps(config))
     job = types.SimpleNamespace(
-        model=types.SimpleNamespace(family=family), shape=Shape(), stream=types.SimpleNamespace(mode="offline")
+        model=types.SimpleNamespace(family=family),
+        shape=Shape(),
+        stream=StreamOptions(),
+        mode="offline",
+        goldens=GoldenOptions(),
     )
     started = time.perf_counter()
     try:

@@ -15,10 +15,11 @@ ALLOWED_MB = 20.0  # a whole second copy of two minutes at 48 kHz is 23 MB, and 
 # Runs a command and prints its peak memory. The engine answers from a table of its first results, so that minutes of
 # audio take seconds.
 CHILD = """
-import resource, sys
+import sys
 import numpy as np
 import runtime.engines.onnx
 from runtime.__main__ import main
+from tests.faults.memory import peak_mb
 
 engine = runtime.engines.onnx.OnnxEngine
 run, known = engine.run, {}
@@ -33,11 +34,7 @@ engine.run = recalled
 
 exec(sys.argv[1])
 assert main(sys.argv[2:]) == 0
-if sys.platform == "linux":  # whose ru_maxrss begins with that of the process that started this one
-    with open("/proc/self/status") as status:
-        print("peak", next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024)
-else:
-    print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+print("peak", peak_mb())
 """
 
 

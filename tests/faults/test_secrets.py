@@ -19,9 +19,8 @@ from tests.faults.test_delivery import stored, whole
 from tests.reports.test_store import copies
 
 PASSWORD = "hunter2-0123456789abcdef"
-# The same bundle as the fixture's; other limits, so that record and report are written anew with this configuration.
-AS_BEFORE = ["checkpoint.source=bundled", "measure.bench_seconds=0.05", "measure.bench_min_chunks=5"]
-SUITE = ["suite.name=own", f"suite.jobs=[{{{', '.join(text.replace('=', ': ') for text in AS_BEFORE)}}}]"]
+# With the fixture's sources the same bundle; other limits, so that record and report are written anew.
+QUICK = ("measure.bench_seconds=0.05", "measure.bench_min_chunks=5")
 ANEW = ["gates.limits.fp16.snr_db=1", "gates.limits.fp16_onnx.snr_db=1"]
 
 
@@ -69,8 +68,9 @@ def files_with(tmp_path, secret=PASSWORD):
     return [str(path.relative_to(tmp_path)) for path in found]
 
 
-def convert(kind, uri, *more):
-    return ["convert", *(SUITE if kind == "suite" else AS_BEFORE), *ANEW, "output=b", f"tracking.uri={uri}", *more]
+def convert(kind, sources, uri):
+    job = ("suite.name=own", "suite.jobs=[{precision: fp16}]") if kind == "suite" else ()
+    return ["convert", *job, *sources, *QUICK, *ANEW, "output=b", f"tracking.uri={uri}"]
 
 
 CASES = [
@@ -86,13 +86,13 @@ CASES = [
 
 
 @pytest.mark.parametrize(("kind", "server"), CASES)
-def test_a_password_in_the_address_is_nowhere_afterwards(fp16, tmp_path, request, kind, server):
+def test_a_password_in_the_address_is_nowhere_afterwards(fp16, sources, tmp_path, request, kind, server):
     with ExitStack() as stack:
         host = "127.0.0.1:9"
         if server != "away":
             wanted = f"me:{PASSWORD if server == 'accepted' else 'another'}"
             host = stack.enter_context(proxied(request.getfixturevalue("mlflow_server"), wanted))
-        code, said, lines = ran(tmp_path, fp16, convert(kind, f"'http://me:{PASSWORD}@{host}'"))
+        code, said, lines = ran(tmp_path, fp16, convert(kind, sources, f"'http://me:{PASSWORD}@{host}'"))
     assert code == 0, said
     assert PASSWORD not in said
     assert not any(PASSWORD in line for line in lines) and any("reports.worker" in line for line in lines)
@@ -109,9 +109,9 @@ def test_a_password_in_the_address_is_nowhere_afterwards(fp16, tmp_path, request
         assert (measured / name).stat().st_mode & 0o077 == 0, name
 
 
-def test_what_came_from_the_environment_is_kept_as_the_expression(fp16, tmp_path):
+def test_what_came_from_the_environment_is_kept_as_the_expression(fp16, sources, tmp_path):
     uri = "'http://me:${oc.env:OUR_PASSWORD}@127.0.0.1:9'"
-    code, said, _ = ran(tmp_path, fp16, convert("job", uri), OUR_PASSWORD=PASSWORD)
+    code, said, _ = ran(tmp_path, fp16, convert("job", sources, uri), OUR_PASSWORD=PASSWORD)
     assert code == 0 and PASSWORD not in said and files_with(tmp_path) == []
     (record,) = (tmp_path / "b").rglob("job.json")
     assert '"uri": "http://me:${oc.env:OUR_PASSWORD}@127.0.0.1:9"' in record.read_text()

@@ -134,8 +134,8 @@ def test_a_scheduler_that_goes_away_is_a_sentence_per_job_and_ends_what_runs(fle
         "suite.name=own",
         jobs,
         "format=onnx",
-        *QUICK[2:],
         *sources,
+        "measure.bench_seconds=60",  # longer than it takes to notice
         "runner=dask",
     ]
     command += [f"runner.scheduler={fleet.address}", f"output={tmp_path}/out", "tracking.uri=http://127.0.0.1:9"]
