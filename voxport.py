@@ -23,12 +23,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from runtime.bundle.store import Bundle, open_bundle
+    from runtime.engines import Execution
     from runtime.engines.load import load
     from runtime.engines.predict import enable_predict
     from runtime.errors import VoxportError
     from runtime.measuring.measure import measure
     from runtime.measuring.options import MeasureOptions
     from runtime.playing.embed import SpeakerEmbedder
+    from runtime.playing.player import open_player
     from runtime.playing.speak import Voice
     from runtime.playing.stream import Stream, open_stream
 
@@ -39,6 +41,7 @@ except PackageNotFoundError:  # an unpacked source tree
 
 _HOMES = {
     "Bundle": "runtime.bundle.store",
+    "Execution": "runtime.engines",
     "MeasureOptions": "runtime.measuring.options",
     "SpeakerEmbedder": "runtime.playing.embed",
     "Stream": "runtime.playing.stream",
@@ -48,10 +51,12 @@ _HOMES = {
     "load": "runtime.engines.load",
     "measure": "runtime.measuring.measure",
     "open_bundle": "runtime.bundle.store",
+    "open_player": "runtime.playing.player",
     "open_stream": "runtime.playing.stream",
 }
 __all__ = [
     "Bundle",
+    "Execution",
     "MeasureOptions",
     "SpeakerEmbedder",
     "Stream",
@@ -62,6 +67,7 @@ __all__ = [
     "load",
     "measure",
     "open_bundle",
+    "open_player",
     "open_stream",
 ]
 

@@ -26,7 +26,7 @@ from converters.component import format_
 from converters.families import hifigan
 from converters.options import FormatOptions, PrecisionOptions, Shape
 from ops.upsample import rewrite_upsampling
-from runtime.engines import open_engine
+from runtime.engines import Execution, open_engine
 
 CALLS = 40
 
@@ -49,7 +49,7 @@ def main(rounds: int = 5) -> None:
         with tempfile.TemporaryDirectory() as folder:
             rewritten = dataclasses.replace(component, module=rewrite_upsampling(component.module, "polyphase"))
             artefact = format_("mlprogram").convert(rewritten, PrecisionOptions("fp16"), FormatOptions(), Path(folder))
-            engine = open_engine("onnx", artefact)
+            engine = open_engine(artefact, Execution("onnx"))
             plain_path = format_("onnx").convert(
                 component, PrecisionOptions("fp32"), FormatOptions("onnx"), Path(folder)
             )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from runtime.engines import Execution
 from runtime.errors import AudioError
 from runtime.playing.embed import SpeakerEmbedder
 from runtime.speech.speaker import cosine
@@ -60,7 +61,7 @@ def main() -> None:
     print("| engine | speakers | recordings | pairs same / different | EER | threshold | least cosine to PyTorch |")
     print("|---|---|---|---|---|---|---|")
     for engine in ("torch", options.engine):
-        found = results[engine] = embeddings(SpeakerEmbedder(options.bundle, engine), options.folder)
+        found = results[engine] = embeddings(SpeakerEmbedder(options.bundle, Execution(engine)), options.folder)
         same, different = scores(found)
         rate, threshold = equal_error_rate(same, different)
         least = min(cosine(found[key], results["torch"][key]) for key in found)

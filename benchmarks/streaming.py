@@ -36,8 +36,8 @@ from converters.options import FormatOptions, PrecisionOptions, Shape, StreamOpt
 from converters.streaming import streaming_component
 from converters.upstream.coqui import import_coqui
 from ops.upsample import rewrite_upsampling
-from runtime.engines import Engine, open_engine
-from runtime.measuring.bench.feed import feed
+from runtime.engines import Engine, Execution, open_engine
+from runtime.playing.player import Streaming
 from runtime.playing.stream import StreamingArtefact
 
 ROUNDS, SECONDS = 5, 1.0
@@ -68,7 +68,7 @@ def row(whole: Component, chunk: int, threads: int) -> None:
             costs = made.form.costs
             engine = converted(made.functions["steady"], Path(folder, mode), threads)
             edge = converted(made.functions["edge"], Path(folder, mode + "-edge"), threads)
-            calls[mode] = iter(feed(StreamingArtefact(made.form, edge, engine), whole.time, mel))
+            calls[mode] = iter(Streaming(StreamingArtefact(made.form, edge, engine), whole.time).feed(mel))
         for name, frames in (("bare", chunk), ("overlap", chunk + whole.time.left + whole.time.right)):
             offline = converted(sized(whole, frames), Path(folder, name), threads)
             given = {"mel": np.ascontiguousarray(mel[..., :frames])}
@@ -116,9 +116,8 @@ def sized(whole: Component, frames: int) -> Component:
 
 def converted(part: Component, folder: Path, threads: int) -> Engine:
     folder.mkdir()
-    return open_engine(
-        "onnx", format_("onnx").convert(part, PrecisionOptions("fp32"), FormatOptions("onnx"), folder), threads=threads
-    )
+    artefact = format_("onnx").convert(part, PrecisionOptions("fp32"), FormatOptions("onnx"), folder)
+    return open_engine(artefact, Execution("onnx", threads))
 
 
 def repeated(engine: Engine, given: dict[str, np.ndarray]) -> Iterator[Callable[[], object]]:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from runtime.engines import Execution
 from runtime.playing.chains import Request
 from runtime.playing.speak import Voice
 from runtime.speech.metrics import log_mel_l1, snr_db
@@ -30,11 +31,11 @@ def main() -> None:
     parser.add_argument("onnx", type=Path)
     parser.add_argument("--engine", default="onnx")
     options = parser.parse_args()
-    voice = Voice(options.bundle, options.engine)
+    voice = Voice(options.bundle, Execution(options.engine))
     session = onnxruntime.InferenceSession(options.onnx)
     scales = np.array([0.0, voice.record.length_scale, 0.0], np.float32)
     print(f"{voice.engine}, {options.bundle.name}")
-    reference = Voice(options.bundle, "torch")
+    reference = Voice(options.bundle, Execution("torch"))
     print(
         "sentence    | symbols | off | frames | file's | SNR dB | log-mel L1 | first audio ms | RTF | RTF of the file"
     )

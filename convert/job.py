@@ -64,7 +64,7 @@ def run_job(job: Job, expressions: Expressions = MappingProxyType({})) -> Outcom
 
     Raises the errors of the floors below; nothing that looks finished is left behind by any of them.
     """
-    engine_names(job.measure.engines, job.format.name)  # a misspelt engine ends here, not after the conversion
+    engine_names(job.measure, job.format.name)  # a misspelt engine ends here, not after the conversion
     stages = console.Stages()
     output = Path(job.output).expanduser().resolve()
     with stages.stage("locate checkpoint", spinner=False), console.download_bar("download") as progress:
@@ -221,7 +221,7 @@ def _convert(
         with stages.stage(f"convert {what}to {job.format.name} {form}"):
             artefacts.append(steps.convert_artefact(job, component, folder))
     is_lowered = FORMATS[job.format.name].is_lowered
-    if is_lowered and "onnx" in engine_names(job.measure.engines, job.format.name):
+    if is_lowered and "onnx" in engine_names(job.measure, job.format.name):
         lowering.start([converted.artefact for converted in artefacts])
     with stages.stage("export the reference"):
         steps.write_references(original, folder)
@@ -238,7 +238,7 @@ def _convert(
 def _known_measurements(job: Job, bundle: Bundle) -> list[Measurement] | None:
     """The measurements asked for, where every one of them is there and would come out of the same code."""
     known = []
-    for engine in engines_for(job.measure.engines, bundle):
+    for engine in engines_for(job.measure, bundle):
         path = measurement_path(bundle, engine, job.measure.chunk)
         try:
             measurement = read_measurement(path)
@@ -257,7 +257,7 @@ def _measure(
     from convert.stages import shared_cores
 
     measurements = []
-    for engine in engines_for(job.measure.engines, bundle):
+    for engine in engines_for(job.measure, bundle):
         is_timed = ENGINES[engine].is_timed
         if is_timed:
             with stages.stage("wait for background work"):

@@ -32,7 +32,7 @@ from reports.record import read_job
 from reports.suite import VERDICTS, SuiteResult, SuiteRow, facts_of, tell_github, write_suite
 from reports.tracked import is_tracked, mark_untracked, sync_hint
 from reports.worker import ReportWorker, WorkerError
-from runtime.bundle.store import Bundle, open_bundle
+from runtime.bundle.store import open_bundle
 from runtime.errors import ExitCode
 from runtime.machine.files import write_text
 from runtime.machine.versions import drift
@@ -217,7 +217,7 @@ class _Night:
         """A row with its runs and its comparison. A store that cannot be reached is said once, and asked no more."""
         if row.bundle is None:
             return row, problem
-        bundle = Bundle(Path(row.bundle), open_bundle(Path(row.bundle), verify=False).manifest)
+        bundle = open_bundle(Path(row.bundle))
         if problem:
             mark_untracked(bundle.measured, self.tracking, problem)
             return row, problem

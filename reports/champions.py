@@ -16,7 +16,7 @@ from reports.conversions import versions_of
 from reports.options import TrackingOptions
 from reports.store import TrackingError, client_of, mlflow_module, user_name
 from runtime.bundle.staging import publish, staging
-from runtime.bundle.store import MANIFEST, Bundle, BundleError, Manifest, open_bundle
+from runtime.bundle.store import MANIFEST, Bundle, BundleError, Manifest, open_bundle, read_manifest
 from runtime.engines import device_slug
 from runtime.machine.disk import full_disk_named
 
@@ -55,7 +55,7 @@ def promote(
         raise TrackingError("a champion needs a reason: --reason TEXT")
     with client_of(options) as client:
         if Path(target).is_dir():
-            manifest = open_bundle(Path(target), verify=False).manifest
+            manifest = read_manifest(Path(target))
             name, key = manifest.series, manifest.key
         else:
             name, key = _of_run(client, target)
@@ -83,8 +83,7 @@ def fetch(champion: Champion, options: TrackingOptions, output: Path) -> Bundle:
     """
     for path in _bundles(output):
         try:
-            bundle = open_bundle(path, verify=False)
-            if bundle.manifest.key == champion.bundle_key:
+            if read_manifest(path).key == champion.bundle_key:
                 return open_bundle(path)
         except BundleError:
             continue  # damaged: it is fetched again

@@ -55,7 +55,7 @@ def read_job(path: Path) -> tuple[Bundle, JobRecord, list[Measurement]]:
 
     Raises BundleError where one of them is missing or cannot be read.
     """
-    bundle = open_bundle(path, verify=False)
+    bundle = open_bundle(path)
     record = read_record(bundle)
     if record is None:
         raise BundleError(f"{bundle.measured / FILE} is missing or cannot be read")

@@ -31,7 +31,7 @@ def measured_here(target: str, tracking: TrackingOptions, output: Path) -> Bundl
     record = read_record(bundle)
     if record is None:
         raise BundleError(f"{bundle.measured / RECORD} is missing or cannot be read")
-    engines = engines_for(["auto"], bundle)
+    engines = engines_for(MeasureOptions(), bundle)
     if any(_known(bundle, engine) is None for engine in engines):
         _measure(bundle)
     found = [one for engine in engines if (one := _known(bundle, engine)) is not None]

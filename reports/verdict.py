@@ -182,7 +182,9 @@ def _measured(bundle: Bundle, like: Measurement, options: CompareOptions) -> lis
     """The champion's quality in the engine of a measurement, in a process of its own that may hang or die."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "runtime", "measure", str(bundle.path), "--engine", like.engine]
-        command += ["--no-timing", "--repeat", str(REPEATS), "--out", folder, "--compute-unit", like.compute_unit]
+        command += ["--no-timing", "--repeat", str(REPEATS), "--out", folder]
+        if ENGINES[like.engine].has_compute_units:
+            command += ["--compute-unit", like.compute_unit]
         if like.chunk_frames is not None and bundle.main.stream is None:
             command += ["--chunk", str(like.chunk_frames)]
         output_of(command, f"measuring the champion {bundle.manifest.name}", 60 * options.limit_minutes)
@@ -258,7 +260,7 @@ def _latency(
             chunk=measurement.chunk_frames if candidate.main.stream is None else None,
             bench_seconds=options.seconds,
             bench_min_chunks=30,
-            compute_unit=measurement.compute_unit if measurement.engine == "coreml" else MeasureOptions().compute_unit,
+            compute_unit=measurement.compute_unit if ENGINES[measurement.engine].has_compute_units else None,
         )
         found = paired_tests(champion, candidate, options, timer(asked), timer(asked), tell)
         tests |= {f"{measurement.engine} {unit}": test for unit, test in found.items()}

@@ -17,7 +17,7 @@ from runtime.bundle.trust import trust_references
 from runtime.engines import ENGINES
 from runtime.machine.command_line import answered, run
 from runtime.machine.files import as_json
-from runtime.playing.synthesis import OFFLINE_MODES
+from runtime.playing.player import OFFLINE_MODES
 
 
 @answered

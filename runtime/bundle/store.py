@@ -11,6 +11,7 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -205,6 +206,8 @@ class GoldenCase:
 
 @dataclass(frozen=True)
 class Bundle:
+    """A bundle that was checked when it was opened: who holds one need not open or hash it again."""
+
     path: Path
     manifest: Manifest
 
@@ -258,7 +261,7 @@ class Bundle:
         """Where measurements and the report of this bundle lie: beside it, because it never changes."""
         return self.path.with_name(f"{self.path.name}.measured")
 
-    @property
+    @cached_property
     def is_ours(self) -> bool:
         """Whether this machine made it, or a copy of it."""
         return is_ours((self.path / MANIFEST).read_bytes())
@@ -312,13 +315,26 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     vouch_for(content)
 
 
-def open_bundle(path: str | Path, verify: bool = True) -> Bundle:
-    """The bundle at `path`, every file checked against the manifest.
+def open_bundle(path: str | Path | Bundle) -> Bundle:
+    """The bundle at `path`, every file checked against the manifest; one that is open already as it is.
 
     Raises BundleError for a bundle that is missing, incomplete, changed, or of an unknown schema, and for one that
     names or links to what lies outside it.
     """
+    if isinstance(path, Bundle):
+        return path
     path = Path(path)
+    manifest = read_manifest(path)
+    _refuse_links(path)
+    _verify(path, manifest)
+    return Bundle(path, manifest)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """What the bundle at `path` says of itself, its files unseen: enough to choose among bundles.
+
+    Raises BundleError for what is no bundle, or of an unknown schema.
+    """
     manifest_path = path / MANIFEST
     if not manifest_path.is_file():
         raise BundleError(f"{path} is not a bundle: it has no {MANIFEST}")
@@ -330,15 +346,11 @@ def open_bundle(path: str | Path, verify: bool = True) -> Bundle:
     if version not in range(1, SCHEMA_VERSION + 1) or isinstance(version, bool | float):
         raise BundleError(f"{manifest_path} has schema {version!r}, this voxport reads schemas 1 to {SCHEMA_VERSION}")
     try:
-        manifest = TypeAdapter(Manifest).validate_python(upgraded(raw))
+        return TypeAdapter(Manifest).validate_python(upgraded(raw))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise BundleError(f"{manifest_path} is damaged: {where}: {first['msg']}") from error
-    _refuse_links(path)
-    if verify:
-        _verify(path, manifest)
-    return Bundle(path, manifest)
 
 
 def _verify(path: Path, manifest: Manifest) -> None:

@@ -8,34 +8,33 @@ from pathlib import Path
 import numpy as np
 
 from runtime.bundle.formats import format_of
-from runtime.bundle.spec import InputError, TimeAxis
-from runtime.bundle.store import Bundle, BundleError, ComponentRecord, open_bundle
-from runtime.engines import Engine
+from runtime.bundle.spec import InputError
+from runtime.bundle.store import Bundle, BundleError, open_bundle
+from runtime.engines import Execution
 from runtime.machine.files import read_arrays
-from runtime.playing.stream import StreamingArtefact
-from runtime.playing.synthesis import open_artefact
+from runtime.playing.player import Player, open_player
 from runtime.speech.mel import Mel
 
 
-def vocoder(path: Path) -> tuple[Bundle, ComponentRecord, TimeAxis, Mel]:
+def execution_of(options: argparse.Namespace) -> Execution:
+    """What `--engine`, `--threads` and `--compute-unit` say. Raises EngineError."""
+    return Execution(options.engine, options.threads, options.compute_unit)
+
+
+def vocoder(path: Path) -> tuple[Bundle, Mel]:
+    """A bundle and the mel that it makes audio of. Raises BundleError where it is no vocoder."""
     if is_artefact(path):
         raise BundleError(f"{path.name} is a bare artefact: its mel settings and receptive field are in its bundle")
     bundle = open_bundle(path)
     record = bundle.main
     if record.time is None or not isinstance(record.features, Mel):
         raise BundleError(f"{path.name}: component {record.name} is no vocoder")
-    return bundle, record, record.time, record.features
+    return bundle, record.features
 
 
-def opened(options: argparse.Namespace) -> Engine | StreamingArtefact:
-    """An artefact, or the main component of a bundle."""
-    path = options.artefact
-    component = None if is_artefact(path) else open_bundle(path, verify=False).main.name
-    return open_artefact(path, options.engine, component, options.threads, options.compute_unit)
-
-
-def engine_of(opened: Engine | StreamingArtefact) -> Engine:
-    return opened.edge if isinstance(opened, StreamingArtefact) else opened
+def player_of(options: argparse.Namespace, bundle: Bundle) -> Player:
+    """The player of what makes a bundle's audio, as the options say. Raises as `open_player`."""
+    return open_player(bundle, execution_of(options), mode=options.mode, chunk=options.chunk)
 
 
 def is_artefact(path: Path) -> bool:

@@ -11,22 +11,20 @@ import numpy as np
 
 from runtime.bundle.form import StreamForm
 from runtime.bundle.formats import FORMATS, format_of
-from runtime.bundle.spec import Dim, TimeAxis
 from runtime.bundle.store import ComponentRecord, open_bundle
-from runtime.commands import arrays_of, engine_of, is_artefact, opened, vocoder
+from runtime.commands import arrays_of, execution_of, is_artefact, player_of, vocoder
+from runtime.engines import Engine, Execution
 from runtime.engines.inspect import op_histogram
-from runtime.engines.load import load
+from runtime.engines.load import load, open_component
 from runtime.errors import ArtefactError
 from runtime.machine.files import check_target, write_arrays
-from runtime.playing.stream import StreamingArtefact
-from runtime.playing.synthesis import mode_of, pieces, synthesise
 from runtime.speech.frames import StreamingFrames
 from runtime.speech.recordings import at_least, audio_blocks, wav_file
 
 
 def info(options: argparse.Namespace) -> dict[str, Any]:
     if is_artefact(options.artefact):
-        opened = load(options.artefact, FORMATS[format_of(options.artefact) or ""].engines[0])
+        opened = load(options.artefact, Execution(FORMATS[format_of(options.artefact) or ""].engines[0]))
         return {
             "artefact": options.artefact.name,
             "inputs": [str(spec) for spec in opened.inputs],
@@ -104,40 +102,47 @@ def lower(options: argparse.Namespace) -> dict[str, Any]:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     check_target(options.outputs)
-    artefact = opened(options)
     inputs = arrays_of(options.inputs)
-    time_axis = None if is_artefact(options.artefact) else open_bundle(options.artefact, False).main.time
-    if time_axis is not None and mode_of(artefact, options.mode) != "offline" and set(inputs) == {time_axis.input}:
-        samples = synthesise(artefact, time_axis, inputs[time_axis.input], options.mode, options.chunk)
-        outputs = {time_axis.output: samples}
-    else:
-        outputs = engine_of(artefact).run(inputs)
+    engine, outputs = _run(options, inputs)
     write_arrays(options.outputs, outputs)
     return {
-        "engine": engine_of(artefact).name,
+        "engine": engine.name,
         **{name: f"{value.dtype} {value.shape}" for name, value in outputs.items()},
     }
+
+
+def _run(options: argparse.Namespace, inputs: dict[str, np.ndarray]) -> tuple[Engine, dict[str, np.ndarray]]:
+    """In the mode asked for where all that is given is an utterance of a bundle, else in one call."""
+    if is_artefact(options.artefact):
+        engine = load(options.artefact, execution_of(options))
+        return engine, engine.run(inputs)
+    bundle = open_bundle(options.artefact)
+    record = bundle.main
+    if record.time is not None and set(inputs) == {record.time.input}:
+        player = player_of(options, bundle)
+        return player.engine, {record.time.output: player.play(inputs[record.time.input])}
+    engine = open_component(bundle, record, execution_of(options), record.stream.edge if record.stream else None)
+    return engine, engine.run(inputs)
 
 
 def vocode(options: argparse.Namespace) -> dict[str, Any]:
     """Reads, plays and writes block by block: a recording may be of any length."""
     check_target(options.target)
-    bundle, record, time_axis, features = vocoder(options.artefact)
-    artefact = opened(options)
-    least = 1 if isinstance(artefact, StreamingArtefact) else shortest(record, time_axis)
+    bundle, features = vocoder(options.artefact)
+    player = player_of(options, bundle)
     blocks = audio_blocks(options.source, features.sample_rate)
     # Silence behind audio that is shorter than the artefact takes (or than one STFT window), cut off again.
-    padded, short = at_least(blocks, max(least * features.hop_length, features.n_fft))
+    padded, short = at_least(blocks, max(player.shortest * features.hop_length, features.n_fft))
     mel, wrote = features.stream(), 0
     with wav_file(options.target, features.sample_rate) as write:
-        for piece in pieces(artefact, time_axis, _mel_blocks(mel, padded), options.mode, options.chunk):
+        for piece in player.pieces(_mel_blocks(mel, padded)):
             samples = piece.reshape(-1)[: None if short is None else max(short - wrote, 0)]
             write(samples)
             wrote += len(samples)
     return {
         "bundle": bundle.manifest.name,
-        "engine": engine_of(artefact).name,
-        "mode": mode_of(artefact, options.mode),
+        "engine": player.engine.name,
+        "mode": player.mode,
         "frames": mel.frames,
         "seconds": round(wrote / features.sample_rate, 3),
         "padded_with_silence": short is not None,
@@ -150,9 +155,3 @@ def _mel_blocks(mel: StreamingFrames, blocks: Iterable[np.ndarray]) -> Iterator[
     for block in blocks:
         yield mel.push(block)[None]
     yield mel.flush()[None]
-
-
-def shortest(record: ComponentRecord, time_axis: TimeAxis) -> int:
-    (window,) = (spec for spec in record.inputs if spec.name == time_axis.input)
-    axis = window.shape[time_axis.input_axis]
-    return axis.lo if isinstance(axis, Dim) else axis

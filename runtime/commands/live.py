@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from runtime.commands import engine_of, opened, vocoder
+from runtime.commands import player_of, vocoder
 from runtime.errors import AudioError, StreamError
 from runtime.machine.files import check_target
 from runtime.playing.devices import SoundCard, devices, loopback
 from runtime.playing.live import CopySynthesis, Session, VirtualDevice
-from runtime.playing.stream import StreamingArtefact
 from runtime.speech.recordings import audio_blocks, wav_file
 
 LOOPBACK_TARGET_MS = 10.0
@@ -26,20 +25,18 @@ def live(options: argparse.Namespace) -> dict[str, Any]:
         raise StreamError("live needs --block >= 1, --rate >= 8000, --prefill >= 0 and --max-age > 0")
     if options.target is not None:
         check_target(options.target)
-    bundle, _, time_axis, features = vocoder(options.artefact)
-    streaming = opened(options)
-    if not isinstance(streaming, StreamingArtefact):
-        raise StreamError(f"{bundle.path.name} was converted to be called offline: convert it with stream=stateful")
+    bundle, features = vocoder(options.artefact)
+    player = player_of(options, bundle)
     if options.source is not None and not options.source.is_file():
         raise AudioError(f"there is no audio file {options.source}")
     blocks = None if options.source is None else audio_blocks(options.source, options.rate)
-    chain = CopySynthesis(streaming, time_axis, features, options.rate)
+    chain = CopySynthesis(player, features, options.rate)
     chain.push(np.zeros(2 * options.rate, np.float32))  # warm-up
     chain.reset()
     session = Session(chain, options.block, round(options.prefill * options.rate / 1e3), options.max_age / 1e3)
     facts: dict[str, Any] = {
         "bundle": bundle.manifest.name,
-        "engine": engine_of(streaming).name,
+        "engine": player.engine.name,
         "chain": "copy-synthesis: audio, mel, vocoder, audio",
     }
     if blocks is not None and options.target is not None:
@@ -48,7 +45,7 @@ def live(options: argparse.Namespace) -> dict[str, Any]:
             for played in virtual.played(session, blocks):
                 write(played)
         costs = virtual.costs
-        facts["clock"] = f"virtual, moved by measured inference times on {engine_of(streaming).device}"
+        facts["clock"] = f"virtual, moved by measured inference times on {player.engine.device}"
     else:
         card = SoundCard(session, blocks, options.target, options.microphone, options.speakers, options.seconds)
         print("ctrl-C ends it", file=sys.stderr)

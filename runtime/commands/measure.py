@@ -23,11 +23,11 @@ def measure_bundle(options: argparse.Namespace) -> dict[str, Any]:
         chunk=options.chunk,
         bench_seconds=0.0 if options.no_timing else MeasureOptions().bench_seconds,
         threads=options.threads,
-        compute_unit=options.compute_unit or MeasureOptions().compute_unit,
+        compute_unit=options.compute_unit,
     )
     folder = bundle.measured if options.out is None else options.out
     written: dict[str, Any] = {}
-    for engine in engines_for(asked.engines, bundle):
+    for engine in engines_for(asked, bundle):
         for number in range(options.repeat):
             found = measure(bundle, engine, asked, keep_audio=None if options.out else folder / "audio")
             path = folder / _name(bundle, found, number if options.repeat > 1 else None)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from runtime.bundle.store import BundleError
+from runtime.commands import execution_of
 from runtime.errors import TextError
 from runtime.machine.files import check_target
 from runtime.playing.chains import Request
@@ -32,7 +33,7 @@ def speak(options: argparse.Namespace) -> dict[str, Any]:
     loading = time.perf_counter()
     _tell(f"loading {options.voice.name}; the first time of a machine takes longer")
     mode = "fold" if options.fold else None
-    voice = Voice(options.voice, options.engine, options.threads, options.compute_unit, options.vocoder, mode)
+    voice = Voice(options.voice, execution_of(options), options.vocoder, mode)
     shifts = {kind: getattr(options, kind) for kind in ("pitch", "energy")}
     for kind, by in shifts.items():
         if by and kind not in voice.record.prosody:
@@ -93,7 +94,7 @@ def _speaker(voice: Voice, options: argparse.Namespace) -> np.ndarray | None:
         raise BundleError(f"{options.voice.name} has voices of its own and clones none: --speaker takes their names")
     if options.encoder is None and not voice.record.speaker_encoder:
         raise BundleError("to speak as a recording pass --encoder BUNDLE, what `python -m convert model=ge2e` made")
-    embedder = SpeakerEmbedder(options.encoder or options.voice, options.engine, options.threads, options.compute_unit)
+    embedder = SpeakerEmbedder(options.encoder or voice.bundle, execution_of(options))
     vector = embedder.embed_file(recording).vector
     if len(vector) != voice.record.embedding_channels:
         raise BundleError(

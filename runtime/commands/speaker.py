@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from runtime.commands import execution_of
 from runtime.machine.files import check_target, write_array
 from runtime.playing.embed import SpeakerEmbedder
 from runtime.speech.speaker import cosine
@@ -16,7 +17,7 @@ def embed(options: argparse.Namespace) -> dict[str, Any]:
     """One row per recording; with several, the cosine to the first."""
     if options.out is not None:
         check_target(options.out)
-    embedder = SpeakerEmbedder(options.bundle, options.engine, options.threads, options.compute_unit)
+    embedder = SpeakerEmbedder(options.bundle, execution_of(options))
     found = {path: embedder.embed_file(path) for path in options.recordings}
     if options.out is not None:
         write_array(options.out, np.stack([one.vector for one in found.values()]))

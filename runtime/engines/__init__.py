@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from runtime.bundle.formats import FORMATS, facts_of, format_of
+from runtime.bundle.formats import FORMATS, facts_of
 from runtime.bundle.spec import TensorSpec
 from runtime.errors import EngineError
 
@@ -21,22 +21,59 @@ State = Any  # what an engine's `new_state` gave: arrays by name, or Core ML's o
 @dataclass(frozen=True)
 class EngineFacts:
     """`opens`: its class. `is_timed`: it is fast, not only right, so that how long it takes says something.
-    `declared`: the formats in which it computes in the types that an artefact declares, all where nothing is said."""
+    `declared`: the formats in which it computes in the types that an artefact declares, all where nothing is said.
+    `has_compute_units`: it can be told which to compute on."""
 
     opens: str
     is_timed: bool = False
     declared: tuple[str, ...] = tuple(FORMATS)
+    has_compute_units: bool = False
 
 
 ENGINES = {
     "coreai": EngineFacts("runtime.engines.coreai:CoreAIEngine"),
-    "coreml": EngineFacts("runtime.engines.coreml:CoreMLEngine", is_timed=True),
+    "coreml": EngineFacts("runtime.engines.coreml:CoreMLEngine", is_timed=True, has_compute_units=True),
     "mil": EngineFacts("runtime.engines.mil:MilEngine"),
     "neuralnetwork": EngineFacts("runtime.engines.neuralnetwork:NeuralNetworkEngine"),
     # It runs an fp16 ML program in float32.
     "onnx": EngineFacts("runtime.engines.onnx:OnnxEngine", is_timed=True, declared=("onnx",)),
     "torch": EngineFacts("runtime.engines.torch:TorchEngine"),
 }
+
+
+COMPUTE_UNITS = ("all", "cpu", "cpu_and_gpu", "cpu_and_ne")
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How artefacts are executed.
+
+    `engine`: `coreml`, `mil`, `onnx`, `neuralnetwork`, `coreai`, `torch` (a bundle's reference), or `auto`: Core ML
+    on a Mac, elsewhere the format's own, ONNX Runtime first, and `mil` where an op cannot be lowered. `threads`: of
+    the engine, its own choice where none are named. `compute_unit`: `all`, `cpu`, `cpu_and_gpu` or `cpu_and_ne`, of
+    Core ML; no other engine has any.
+
+    Raises EngineError for an engine that is none, fewer threads than one, and a compute unit that the engine lacks.
+    """
+
+    engine: str = "auto"
+    threads: int | None = None
+    compute_unit: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.engine not in ("auto", *ENGINES):
+            raise EngineError(f"there is no engine {self.engine!r}; there is: auto, {', '.join(sorted(ENGINES))}")
+        if self.threads is not None and self.threads < 1:
+            raise EngineError(f"an engine takes at least 1 thread, got {self.threads}")
+        if self.compute_unit is None:
+            return
+        if self.compute_unit not in COMPUTE_UNITS:
+            raise EngineError(f"there is no compute unit {self.compute_unit!r}; there is: {', '.join(COMPUTE_UNITS)}")
+        if self.engine != "auto" and not ENGINES[self.engine].has_compute_units:
+            raise EngineError(f"engine {self.engine} has no compute units: they are Core ML's")
+
+
+AUTO = Execution()
 
 
 class Engine(Protocol):
@@ -52,28 +89,28 @@ class Engine(Protocol):
     def run(self, inputs: Mapping[str, np.ndarray], state: State | None = None) -> dict[str, np.ndarray]: ...
 
 
-def open_engine(name: str, path: Path, **options: Any) -> Engine:
-    """The engine called `name` on the artefact at `path`.
+def open_engine(path: Path, execution: Execution, **options: Any) -> Engine:
+    """An engine on the bare artefact at `path`; `options` are those of its class.
 
-    Raises EngineError for an unknown name, and whatever the engine finds wrong with the artefact.
+    Raises EngineError for a compute unit where `auto` is an engine without any, and whatever the engine finds wrong
+    with the artefact.
     """
-    if name not in ENGINES:
-        raise EngineError(f"there is no engine {name!r}; the engines are: {', '.join(sorted(ENGINES))}")
+    name = chosen(path, execution)
+    if execution.compute_unit is not None:
+        Execution(name, compute_unit=execution.compute_unit)  # says what is wrong
+        options["compute_unit"] = execution.compute_unit
     module, _, attribute = ENGINES[name].opens.partition(":")
-    return getattr(importlib.import_module(module), attribute)(path, **options)
+    return getattr(importlib.import_module(module), attribute)(path, threads=execution.threads, **options)
 
 
-def preferred(path: Path) -> str:
-    """What `auto` means for an artefact: Core ML on a Mac where it can, elsewhere the fastest engine of its format."""
+def chosen(path: Path, execution: Execution) -> str:
+    """The engine for an artefact; `auto` is Core ML on a Mac where it can, elsewhere the fastest of its format."""
+    if execution.engine != "auto":
+        return execution.engine
     if path.suffix == ".pt2":
         return "torch"
     facts = facts_of(path) or FORMATS["mlprogram"]
     return "coreml" if facts.is_core_ml and platform.system() == "Darwin" else facts.engines[-1]
-
-
-def is_bundle(path: Path) -> bool:
-    """Whether a path is a folder that is no artefact itself."""
-    return path.is_dir() and format_of(path) is None
 
 
 def device_slug(device: str) -> str:

@@ -27,9 +27,11 @@ from runtime.mil.interface import Interface
 from runtime.mil.package import open_package
 from runtime.neuralnetwork import has_custom_layers, interface, read_network
 
-# Name -> member of coremltools.ComputeUnit. Vocoders often fail to compile for the Neural Engine, or fall back
+# Members of coremltools.ComputeUnit by the names of runtime.engines.COMPUTE_UNITS.
+MEMBERS = {"all": "ALL", "cpu": "CPU_ONLY", "cpu_and_gpu": "CPU_AND_GPU", "cpu_and_ne": "CPU_AND_NE"}
+# Vocoders often fail to compile for the Neural Engine, or fall back
 # silently to a slow CPU program (soniqo/speech-swift 466): the GPU is the default until a device was measured.
-COMPUTE_UNITS = {"all": "ALL", "cpu": "CPU_ONLY", "cpu_and_gpu": "CPU_AND_GPU", "cpu_and_ne": "CPU_AND_NE"}
+DEFAULT_UNIT = "cpu_and_gpu"
 GUARD_SECONDS = 600.0
 
 
@@ -42,12 +44,10 @@ class CoreMLEngine:
         self,
         path: Path,
         threads: int | None = None,
-        compute_unit: str = "cpu_and_gpu",
+        compute_unit: str = DEFAULT_UNIT,
         guard_seconds: float | None = None,
         function: str | None = None,
     ) -> None:
-        if compute_unit not in COMPUTE_UNITS:
-            raise EngineError(f"there is no compute unit {compute_unit!r}; there is: {', '.join(COMPUTE_UNITS)}")
         if path.suffix not in (".mlpackage", ".mlmodel"):
             raise ArtefactError(f"the coreml engine executes an .mlpackage or an .mlmodel, not {path.name}")
         guard_seconds = GUARD_SECONDS if guard_seconds is None else guard_seconds
@@ -64,7 +64,7 @@ class CoreMLEngine:
         self.inputs, self.outputs = self.interface.inputs, self.interface.outputs
         self.device, self.compute_unit = cpu_name(), compute_unit
         ct = coremltools()
-        units = ct.ComputeUnit[COMPUTE_UNITS[compute_unit]]
+        units = ct.ComputeUnit[MEMBERS[compute_unit]]
         self._model = ct.models.MLModel(str(path), compute_units=units, function_name=function)
         # The Neural Engine specialises at the first inference, not at load: it is part of opening.
         self.run({spec.name: np.zeros(spec.default_shape, spec.dtype) for spec in self.inputs})

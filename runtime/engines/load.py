@@ -2,65 +2,68 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from runtime.bundle.formats import facts_of
-from runtime.engines import Engine
+from runtime.bundle.formats import facts_of, format_of
+from runtime.bundle.store import Bundle, ComponentRecord, open_bundle
+from runtime.engines import AUTO, Engine, Execution, chosen, open_engine
+from runtime.errors import ArtefactError, NotLowered
 
 
 def load(
-    path: str | Path,
-    engine: str = "auto",
+    artefact: str | Path | Bundle,
+    execution: Execution = AUTO,
     component: str | None = None,
-    threads: int | None = None,
-    compute_unit: str | None = None,
     function: str | None = None,
 ) -> Engine:
     """An engine on a bundle or a bare artefact (`.mlpackage`, `.mlmodel`, `.aimodel`, `.onnx`).
 
-    `engine`: `coreml`, `mil`, `onnx`, `neuralnetwork`, `coreai`, `torch` (a bundle's reference), or `auto`: Core ML on
-    a Mac, elsewhere the format's own, ONNX Runtime first, and `mil` where an op cannot be lowered. `component` picks
-    one of a bundle with several;
-    `compute_unit` (`all`, `cpu`, `cpu_and_gpu`, `cpu_and_ne`) is Core ML's; `function` picks one of an `.mlpackage`
-    or `.aimodel` with several.
+    `component` picks one of a bundle with several, `function` one of an `.mlpackage` or `.aimodel` with several.
     Raises BundleError, ArtefactError or EngineError; their messages say what was wrong.
     """
-    from runtime.engines import is_bundle, open_engine, preferred
-    from runtime.errors import ArtefactError, NotLowered
+    if not isinstance(artefact, Bundle) and not is_bundle(Path(artefact)):
+        return _opened(Path(artefact), execution, function)
+    bundle = open_bundle(artefact)
+    return open_component(bundle, bundle.component(component), execution, function)
 
-    path = Path(path)
-    record, is_known = None, False
-    options: dict = {"threads": threads}
-    if is_bundle(path):
-        from runtime.bundle.store import open_bundle
 
-        bundle = open_bundle(path)
-        is_known = bundle.is_ours
-        record = bundle.component(component)
-        path = bundle.executable(record)
-        if engine == "torch":
-            path = bundle.reference(record)
-            options["output_names"] = [spec.name for spec in record.outputs]
+def open_component(
+    bundle: Bundle, record: ComponentRecord, execution: Execution = AUTO, function: str | None = None
+) -> Engine:
+    """An engine on a component's artefact, or on its reference where that is asked for. Raises as `load`."""
+    if execution.engine == "torch":
+        names = [spec.name for spec in record.outputs]
+        return open_engine(bundle.reference(record), execution, output_names=names)
+    path = bundle.executable(record)
+    opened = _opened(path, execution, function, is_ours=bundle.is_ours)
+    if record.stream is not None or record.sizes:
+        return opened
+    for said, found in ((record.inputs, opened.inputs), (record.outputs, opened.outputs)):
+        if {spec.name for spec in said} != {spec.name for spec in found}:
+            raise ArtefactError(f"{path} is not what its manifest describes: it has {', '.join(map(str, found))}")
+    opened.inputs, opened.outputs = record.inputs, record.outputs  # an ONNX file does not say its bounds
+    return opened
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a path is a folder that is no artefact itself."""
+    return path.is_dir() and format_of(path) is None
+
+
+def _opened(path: Path, execution: Execution, function: str | None, is_ours: bool = False) -> Engine:
+    """`is_ours`: this machine made the artefact, so that none of its engines tries it in another process first."""
     facts = facts_of(path)
+    options: dict[str, Any] = {}
     if function is not None and facts is not None and facts.functions:
         options["function"] = function
-    name = preferred(path) if engine == "auto" else engine
-    if name == "coreml" and compute_unit is not None:
-        options["compute_unit"] = compute_unit
-    if name == "coreai":
-        options["trial"] = not is_known
+    own = {"trial": False} if is_ours and chosen(path, execution) == "coreai" else {}
     try:
-        opened = open_engine(name, path, **options)
+        return open_engine(path, execution, **options, **own)
     except NotLowered as error:
-        if engine != "auto":
+        if execution.engine != "auto":
             raise
-        import warnings
-
-        warnings.warn(f"{error}; the mil engine takes over, slower", stacklevel=2)
-        opened = open_engine("mil", path, **options)
-    if record is not None and record.stream is None and not record.sizes and name != "torch":
-        for said, found in ((record.inputs, opened.inputs), (record.outputs, opened.outputs)):
-            if {spec.name for spec in said} != {spec.name for spec in found}:
-                raise ArtefactError(f"{path} is not what its manifest describes: it has {', '.join(map(str, found))}")
-        opened.inputs, opened.outputs = record.inputs, record.outputs  # an ONNX file does not say its bounds
-    return opened
+        warnings.warn(f"{error}; the mil engine takes over, slower", stacklevel=4)
+        return open_engine(path, replace(execution, engine="mil"), **options)

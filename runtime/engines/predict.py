@@ -67,12 +67,12 @@ def _make_state(model: Any) -> MLState:
 
 def _engine(model: Any) -> Any:
     """The engine of a model, opened once from a copy of its package on disk."""
-    from runtime.engines import open_engine
+    from runtime.engines import Execution, open_engine
     from runtime.errors import ArtefactError
 
     if getattr(model, "_voxport_engine", None) is None:
         if not model.is_package:
             raise ArtefactError("the reference engine predicts with ML programs, saved as .mlpackage")
         path, function = Path(model.package_path), model.function_name
-        model._voxport_engine = open_engine(model._voxport_engine_name, path, function=function)
+        model._voxport_engine = open_engine(path, Execution(model._voxport_engine_name), function=function)
     return model._voxport_engine

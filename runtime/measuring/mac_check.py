@@ -26,8 +26,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from runtime.bundle.formats import FORMATS
 from runtime.bundle.store import BundleError, open_bundle
-from runtime.engines import cpu_name
-from runtime.engines.coreml import COMPUTE_UNITS
+from runtime.engines import COMPUTE_UNITS, cpu_name
+from runtime.engines.coreml import MEMBERS
 from runtime.errors import EngineError
 from runtime.machine.child import output_of
 from runtime.machine.coreml_tools import coremltools
@@ -124,7 +124,7 @@ def steps(paths: Sequence[Path]) -> str:
 
 def mac_check(
     paths: Sequence[Path],
-    units: Sequence[str] = tuple(COMPUTE_UNITS),
+    units: Sequence[str] = COMPUTE_UNITS,
     options: BenchOptions | None = None,
     limit: float = LIMIT_SECONDS,
     tell: Callable[[str], None] = lambda _: None,
@@ -192,17 +192,16 @@ def check_unit(path: Path, options: BenchOptions, load_only: bool = False) -> Un
     """What one process does: load, bench, plan. Errors of Core ML are its caller's to see."""
     import runtime
     import runtime.engines.coreml
-    from runtime.playing.synthesis import open_artefact
+    from runtime.playing.player import open_player
 
     runtime.engines.coreml.GUARD_SECONDS = 0  # this process is the guard
-    unit = options.compute_unit or ""
+    unit, bundle = options.compute_unit or "", open_bundle(path)
     started = time.perf_counter()
-    open_artefact(path, "coreml", compute_unit=unit)
+    open_player(bundle, options.execution)
     loaded = time.perf_counter() - started
     if load_only:
         return UnitCheck(unit, first_load_s=loaded)
-    report = bench_bundle(path, options)
-    bundle = open_bundle(path)
+    report = bench_bundle(bundle, options)
     form = bundle.main.stream
     function = None if form is None else form.steady or form.edge
     return UnitCheck(
@@ -219,7 +218,7 @@ def placement(artefact: Path, unit: str, function: str | None = None) -> Placeme
     ct = coremltools()
     from coremltools.models.compute_plan import MLComputePlan
 
-    units = ct.ComputeUnit[COMPUTE_UNITS[unit]]
+    units = ct.ComputeUnit[MEMBERS[unit]]
     model = ct.models.MLModel(str(artefact), compute_units=units, function_name=function)
     plan = MLComputePlan.load_from_path(model.get_compiled_model_path(), compute_units=units)
     if artefact.suffix == ".mlmodel":

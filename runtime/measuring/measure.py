@@ -28,10 +28,9 @@ from runtime.measuring.bench.calls import CallTiming, chunk_latency, time_part, 
 from runtime.measuring.bench.closed import Latency
 from runtime.measuring.options import MeasureOptions
 from runtime.playing.chains import Request
+from runtime.playing.player import Player, open_player
 from runtime.playing.sizes import Batched, Padded, open_sized
 from runtime.playing.speak import Voice, sampled_by
-from runtime.playing.stream import StreamingArtefact
-from runtime.playing.synthesis import mode_of, open_artefact, synthesise
 from runtime.speech.metrics import Agreement, agreement, log_mel_l1, snr_db, stoi
 from runtime.speech.speaker import cosine
 
@@ -134,22 +133,21 @@ def measure(bundle: Bundle, engine_name: str, options: MeasureOptions, keep_audi
         return _measure_rows(bundle, engine_name, options)
     cases = bundle.goldens(component)
     started = time.perf_counter()
-    opened = open_artefact(bundle.path, engine_name, component.name, options.threads, options.compute_unit)
-    engine = opened.edge if isinstance(opened, StreamingArtefact) else opened
+    player = open_player(bundle, options.execution(engine_name), chunk=options.chunk)
+    engine = player.engine
     loaded = time.perf_counter()
     clips = []
     for case in cases:
-        frames = case.inputs[time_axis.input]
-        samples = synthesise(opened, time_axis, frames, chunk=options.chunk)
+        samples = player.play(case.inputs[time_axis.input])
         output = np.moveaxis(samples, time_axis.output_axis, -1).reshape(-1)
         clips.append(_clip_result(bundle, case, output, engine.name, keep_audio))
     is_timed = options.bench_seconds > 0 and ENGINES[engine.name].is_timed
     rows, calls = _other_results(bundle, engine_name, options, is_timed, [component.name])
     finished = time.perf_counter()
-    timing = chunk_latency(opened, time_axis, cases, options) if is_timed else None
+    timing = chunk_latency(player, cases, options) if is_timed else None
     times = _Timing(started, loaded, finished)
     return _measurement(
-        bundle, engine_name, options, engine, mode_of(opened), chunk_of(opened, options), times, clips=tuple(clips),
+        bundle, engine_name, options, engine, player.mode, chunk_of(player, options), times, clips=tuple(clips),
         latency=timing, rows=tuple(rows), calls=tuple(calls),
     )  # fmt: skip
 
@@ -163,7 +161,7 @@ def _other_results(
     for component in bundle.manifest.components:
         if component.name in done:
             continue
-        opened = open_sized(bundle.path, engine_name, component.name, options.threads, options.compute_unit)
+        opened = open_sized(bundle, options.execution(engine_name), component.name)
         cases = bundle.goldens(component)
         rows += _rows_results(opened, component.name, cases)
         if is_timed:
@@ -180,8 +178,9 @@ class _Timing:
     finished: float
 
 
-def chunk_of(opened: Engine | StreamingArtefact, options: MeasureOptions) -> int | None:
-    return opened.form.chunk if isinstance(opened, StreamingArtefact) else options.chunk
+def chunk_of(player: Player, options: MeasureOptions) -> int | None:
+    """Frames of a stream's chunk, else what was asked for."""
+    return options.chunk if player.form is None else player.form.chunk
 
 
 def _measurement(
@@ -227,7 +226,7 @@ def _measure_rows(bundle: Bundle, engine_name: str, options: MeasureOptions) -> 
     """Of a component that makes no audio."""
     component = bundle.main
     started = time.perf_counter()
-    opened = open_sized(bundle.path, engine_name, component.name, options.threads, options.compute_unit)
+    opened = open_sized(bundle, options.execution(engine_name), component.name)
     loaded = time.perf_counter()
     cases = bundle.goldens(component)
     results = _rows_results(opened, component.name, cases)
@@ -245,12 +244,12 @@ def _measure_voice(bundle: Bundle, engine_name: str, options: MeasureOptions, ke
     """Each component on the reference's own inputs, then the chain: with the reference's durations, so that samples
     can be compared, and with its own, to see which differ and how long it takes."""
     started = time.perf_counter()
-    voice = Voice(bundle.path, engine_name, options.threads, options.compute_unit)
-    opened = voice.last.edge if isinstance(voice.last, StreamingArtefact) else voice.last
+    voice = Voice(bundle, options.execution(engine_name), chunk=options.chunk)
+    engine = voice.last.engine
     loaded = time.perf_counter()
     rows: list[RowsResult] = []
     calls: list[CallTiming] = []
-    is_timed = options.bench_seconds > 0 and ENGINES[opened.name].is_timed
+    is_timed = options.bench_seconds > 0 and ENGINES[engine.name].is_timed
     last = bundle.main
     rows += _last_rows(voice, bundle.goldens(last))
     for name, part in voice.parts.items():
@@ -265,28 +264,28 @@ def _measure_voice(bundle: Bundle, engine_name: str, options: MeasureOptions, ke
         request = request_of(case)
         aligned = voice.utterance(dataclasses.replace(request, durations=case.outputs["durations"]))
         if sampled_by(bundle) is not None:  # goldens of the beginning
-            count = case.outputs["audio"].size // voice.time.samples_per_frame
+            count = case.outputs["audio"].size // voice.last.time.samples_per_frame
             aligned = dataclasses.replace(aligned, frames=np.ascontiguousarray(aligned.frames[..., :count]))
-        clips.append(_clip_result(bundle, case, voice.audio(aligned), opened.name, keep_audio))
+        clips.append(_clip_result(bundle, case, voice.audio(aligned), engine.name, keep_audio))
         spoken.append(_spoken_result(voice, case, request, is_timed))
     finished = time.perf_counter()
-    timing = chunk_latency(voice.last, voice.time, bundle.goldens(last), options) if is_timed else None
+    timing = chunk_latency(voice.last, bundle.goldens(last), options) if is_timed else None
     times = _Timing(started, loaded, finished)
     return _measurement(
-        bundle, engine_name, options, opened, mode_of(voice.last), chunk_of(voice.last, options), times,
+        bundle, engine_name, options, engine, voice.last.mode, chunk_of(voice.last, options), times,
         clips=tuple(clips), latency=timing, rows=tuple(rows), calls=tuple(calls), spoken=tuple(spoken),
     )  # fmt: skip
 
 
 def _last_rows(voice: Voice, cases: Sequence[GoldenCase]) -> list[RowsResult]:
     """Of what makes the audio, on the reference's own frames."""
-    results = []
+    results, time_axis = [], voice.last.time
     for case in cases:
-        frames = case.inputs[voice.time.input]
-        constants = {name: array for name, array in case.inputs.items() if name != voice.time.input}
-        made = synthesise(voice.last, voice.time, frames, constants=constants)
+        frames = case.inputs[time_axis.input]
+        constants = {name: array for name, array in case.inputs.items() if name != time_axis.input}
+        made = voice.last.play(frames, constants)
         results.append(
-            _rows_result(voice.record.last, case.clip, voice.time.output, case.outputs[voice.time.output], made)
+            _rows_result(voice.record.last, case.clip, time_axis.output, case.outputs[time_axis.output], made)
         )
     return results
 
@@ -356,15 +355,16 @@ def _clip_result(
     return ClipResult(case.clip, len(reference) / rate, length_ok, agreement(reference, output, features), *human)
 
 
-def engine_names(asked: Sequence[str], artefact_format: str) -> list[str]:
+def engine_names(options: MeasureOptions, artefact_format: str) -> list[str]:
     """`auto`: every engine that can execute the format on this machine, the judging one first.
 
-    Raises EngineError for a name that is none, or an engine that does not execute the format.
+    Raises EngineError for a name that is none, an engine that does not execute the format, and a compute unit where
+    none of them has any.
     """
     facts = FORMATS[artefact_format]
     own, core_ml = facts.engines, ("coreml",) if facts.is_core_ml else ()
     names: list[str] = []
-    for name in asked:
+    for name in options.engines:
         if name != "auto" and name not in ENGINES:
             raise EngineError(f"there is no engine {name!r}; there is: auto, {', '.join(sorted(ENGINES))}")
         if name not in ("auto", *own, *core_ml, "torch"):
@@ -373,15 +373,17 @@ def engine_names(asked: Sequence[str], artefact_format: str) -> list[str]:
             names.append(name)
         else:
             names += [*own, *(core_ml if platform.system() == "Darwin" else ())]
+    if options.compute_unit is not None and not any(ENGINES[name].has_compute_units for name in names):
+        raise EngineError(f"compute unit {options.compute_unit} is Core ML's: {' and '.join(names)} have none")
     return list(dict.fromkeys(names))
 
 
-def engines_for(asked: Sequence[str], bundle: Bundle) -> list[str]:
+def engines_for(options: MeasureOptions, bundle: Bundle) -> list[str]:
     """As `engine_names`, `auto` without ONNX Runtime where a program has loops, which are not lowered to ONNX."""
     artefact_format = bundle.manifest.conversion.format
-    names = engine_names(asked, artefact_format)
+    names = engine_names(options, artefact_format)
     loops = any("while_loop" in component.ops for component in bundle.manifest.components)
-    is_left_out = FORMATS[artefact_format].is_lowered and loops and "onnx" not in asked
+    is_left_out = FORMATS[artefact_format].is_lowered and loops and "onnx" not in options.engines
     return [name for name in names if name != "onnx" or not is_left_out]
 
 

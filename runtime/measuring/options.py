@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from runtime.engines import ENGINES, Execution
+
 
 @dataclass
 class MeasureOptions:
     """What to measure. `engines`: `auto` is mil and onnx, and coreml on a Mac. `bench_seconds` 0 times nothing;
-    `compute_unit` is Core ML's (see runtime/engines/coreml.py); `trust_reference`: engine torch executes the program of
-    a bundle from another machine (runtime/bundle/trust.py)."""
+    `compute_unit` is Core ML's, by default the CPU and the GPU; `trust_reference`: engine torch executes the program
+    of a bundle from another machine (runtime/bundle/trust.py)."""
 
     engines: list[str] = field(default_factory=lambda: ["auto"])
     chunk: int | None = None
     bench_seconds: float = 1.5
     bench_min_chunks: int = 50
     threads: int | None = None
-    compute_unit: str = "cpu_and_gpu"
+    compute_unit: str | None = None
     trust_reference: bool = False
+
+    def execution(self, engine: str) -> Execution:
+        """In one of the engines; only Core ML hears of the compute unit. Raises EngineError for one that is none."""
+        unit = self.compute_unit if engine == "auto" or ENGINES[engine].has_compute_units else None
+        return Execution(engine, self.threads, unit)
 
 
 @dataclass

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.bundle.store import BundleError, open_bundle
+from runtime.bundle.store import Bundle, BundleError, open_bundle
+from runtime.engines import AUTO, Execution
 from runtime.playing.sizes import open_sized
 from runtime.speech.recordings import audio_blocks
 from runtime.speech.speaker import Read, SpeakerMel, utterance_embedding, windows
@@ -31,20 +32,17 @@ class SpeakerEmbedder:
     """Of a bundle that is one, or of a voice that has one. Arguments and errors as `voxport.load`; BundleError for a
     bundle without a speaker encoder."""
 
-    def __init__(
-        self, path: str | Path, engine: str = "auto", threads: int | None = None, compute_unit: str | None = None
-    ) -> None:
-        path = Path(path)
-        bundle = open_bundle(path, verify=False)
+    def __init__(self, bundle: str | Path | Bundle, execution: Execution = AUTO) -> None:
+        bundle = open_bundle(bundle)
         encoders = [
             (record, record.features)
             for record in bundle.manifest.components
             if isinstance(record.features, SpeakerMel)
         ]
         if len(encoders) != 1:
-            raise BundleError(f"{path.name} has no speaker encoder: convert one with model=ge2e")
+            raise BundleError(f"{bundle.path.name} has no speaker encoder: convert one with model=ge2e")
         self.record, self.settings = encoders[0]
-        self.encoder = open_sized(path, engine, self.record.name, threads, compute_unit)
+        self.encoder = open_sized(bundle, execution, self.record.name)
 
     def embed(self, samples: np.ndarray) -> Embedded:
         """samples (N,) at the settings' sample rate. Raises AudioError for audio without speech."""

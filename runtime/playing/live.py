@@ -16,8 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
-from runtime.bundle.spec import TimeAxis
-from runtime.playing.stream import Stream, StreamingArtefact
+from runtime.playing.player import Player
 from runtime.speech.features import LocalFeatures
 from runtime.speech.recordings import in_blocks
 from runtime.speech.resampling import Resampler
@@ -41,18 +40,17 @@ class Chain(Protocol):
 class CopySynthesis:
     """Audio -> mel -> vocoder -> audio: says the same again in the vocoder's voice. No conversion, a test of the chain.
 
-    `sample_rate`: the device's; the chain resamples where the model has another.
+    `sample_rate`: the device's; the chain resamples where the model has another. Raises StreamError for a player that
+    does not stream.
     """
 
-    def __init__(
-        self, artefact: StreamingArtefact, time_axis: TimeAxis, features: LocalFeatures, sample_rate: int
-    ) -> None:
-        self.sample_rate, self._time, self._features = sample_rate, time_axis, features
-        self.chunk = math.ceil(artefact.form.chunk * features.hop_length * sample_rate / features.sample_rate)
+    def __init__(self, player: Player, features: LocalFeatures, sample_rate: int) -> None:
+        self.sample_rate, self._time, self._features = sample_rate, player.time, features
+        self._vocoder = player.stream()
+        self.chunk = math.ceil(self._vocoder.form.chunk * features.hop_length * sample_rate / features.sample_rate)
         self._inwards = Resampler(sample_rate, features.sample_rate)
         self._mel = features.stream()
-        self._vocoder = Stream(artefact)
-        self._outwards = Resampler(time_axis.sample_rate, sample_rate)
+        self._outwards = Resampler(player.time.sample_rate, sample_rate)
 
     def push(self, samples: np.ndarray) -> np.ndarray:
         return self._outwards.push(self._speak(self._mel.push(self._inwards.push(samples))))

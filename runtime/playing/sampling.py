@@ -12,12 +12,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from runtime.bundle.sampler import Sampler
-from runtime.bundle.spec import Dim, TensorSpec
-from runtime.engines import Engine, State
 
 Block = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
 
-LONGEST = 1 << 30  # samples
 # As Real-Time-Voice-Cloning folds: seconds of a fold's own audio, and of what two share (8000 and 800 at 16 kHz).
 FOLD_SECONDS, SEAM_SECONDS = 0.5, 0.05
 
@@ -95,27 +92,3 @@ def fold_spans(total: int, fold: int, seam: int, rows: int) -> tuple[list[int], 
     count = min(-(-count // rows) * rows, max(total // (4 * seam), 1) if seam else total)
     own = -(-max(total - seam, 1) // count)
     return [index * own for index in range(count)], own + seam
-
-
-class SampledEngine:
-    """An offline engine whose output is sampled from, as an engine from its input to samples, (1, 1, N) by the name
-    `output`. `inner` and `start` are for what takes an utterance in pieces."""
-
-    def __init__(self, inner: Engine, block: Block, how: Sampler, output: str) -> None:
-        self.inner, self.block, self.how = inner, block, how
-        self.name, self.device = inner.name, inner.device
-        self.inputs = inner.inputs
-        self.outputs: tuple[TensorSpec, ...] = (
-            TensorSpec(output, (1, 1, Dim(1, LONGEST, 1)), "float32", "amplitude, full scale 1.0"),
-        )
-
-    def new_state(self) -> State:
-        return None
-
-    def run(self, inputs: Mapping[str, np.ndarray], state: State | None = None) -> dict[str, np.ndarray]:
-        sampling = self.start()
-        conditioning = self.inner.run(inputs, state)[self.how.input]
-        return {self.outputs[0].name: np.concatenate([sampling.push(conditioning), sampling.flush()], axis=2)}
-
-    def start(self) -> Sampling:
-        return Sampling(self.block, self.how)

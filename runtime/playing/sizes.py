@@ -9,9 +9,9 @@ from typing import Protocol
 import numpy as np
 
 from runtime.bundle.spec import Dim, InputError, TensorSpec
-from runtime.bundle.store import ComponentRecord, open_bundle
-from runtime.engines import Engine
-from runtime.engines.load import load
+from runtime.bundle.store import Bundle, ComponentRecord, open_bundle
+from runtime.engines import AUTO, Engine, Execution
+from runtime.engines.load import open_component
 
 
 class Sized(Protocol):
@@ -97,18 +97,14 @@ class Padded(_Functions):
 
 
 def open_sized(
-    path: Path,
-    engine: str = "auto",
-    component: str | None = None,
-    threads: int | None = None,
-    compute_unit: str | None = None,
+    bundle: str | Path | Bundle, execution: Execution = AUTO, component: str | None = None
 ) -> Batched | Padded:
     """A bundle's component, whatever sizes its functions take. Arguments and errors as `voxport.load`."""
-    record = open_bundle(path, verify=False).component(component)
-    sizes = {record.reference_size: ""} if engine == "torch" or not record.sizes else record.sizes
-    engines = {
-        size: load(path, engine, component, threads, compute_unit, function or None) for size, function in sizes.items()
-    }
+    bundle = open_bundle(bundle)
+    record = bundle.component(component)
+    is_reference = execution.engine == "torch" or not record.sizes
+    sizes = {record.reference_size: ""} if is_reference else record.sizes
+    engines = {size: open_component(bundle, record, execution, function or None) for size, function in sizes.items()}
     return of_engines(record, engines)
 
 

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.bundle.spec import Dim, InputError, taken
-from runtime.bundle.store import MANIFEST, Bundle, BundleError, open_bundle
+from runtime.bundle.spec import InputError, taken
+from runtime.bundle.store import MANIFEST, Bundle, BundleError, open_bundle, read_manifest
 from runtime.bundle.voice import VOICE_TABLES, VoiceRecord
+from runtime.engines import AUTO, Execution
 from runtime.errors import TextError
 from runtime.machine.files import read_arrays
 from runtime.playing.chains import Request, Utterance, utter
+from runtime.playing.player import Player, open_player
 from runtime.playing.sizes import open_sized
-from runtime.playing.stream import StreamingArtefact
-from runtime.playing.synthesis import mode_of, open_artefact, pieces
 from runtime.speech.mel import Mel, require_same_spectrum
 from runtime.speech.text import Reading, halves, read, sentences
 
@@ -31,11 +31,11 @@ def newest_voice(folder: Path) -> Path:
     Raises BundleError where none speaks.
     """
     found: list[tuple[str, Path]] = []
-    for manifest in folder.glob(f"*/{MANIFEST}"):
+    for path in folder.glob(f"*/{MANIFEST}"):
         with suppress(BundleError):
-            bundle = open_bundle(manifest.parent, verify=False)
-            if bundle.manifest.voice is not None:
-                found.append((bundle.manifest.created, bundle.path))
+            manifest = read_manifest(path.parent)
+            if manifest.voice is not None:
+                found.append((manifest.created, path.parent))
     if not found:
         raise BundleError(
             f"{folder}/ holds no voice: `python -m convert model=fastspeech2` makes one, --voice names one"
@@ -46,49 +46,41 @@ def newest_voice(folder: Path) -> Path:
 class Voice:
     """A voice speaks with every component opened in one engine.
 
-    `vocoder`: a bundle whose vocoder plays the mel instead of the voice's own; `mode`: `fold` where that samples
-    (runtime/playing/synthesis.py). Other arguments and errors as `voxport.load`; BundleError for a bundle that does not
-    speak, AudioError for a vocoder of another mel, StreamError for a mode that it lacks.
+    `vocoder`: a bundle whose vocoder plays the mel instead of the voice's own; `mode` and `chunk`: its
+    (`player.open_player`). Other arguments and errors as `voxport.load`; BundleError for a bundle that does not speak,
+    AudioError for a vocoder of another mel, StreamError for a mode that it lacks.
     """
 
     def __init__(
         self,
-        path: str | Path,
-        engine: str = "auto",
-        threads: int | None = None,
-        compute_unit: str | None = None,
-        vocoder: Path | None = None,
+        bundle: str | Path | Bundle,
+        execution: Execution = AUTO,
+        vocoder: str | Path | Bundle | None = None,
         mode: str | None = None,
+        chunk: int | None = None,
     ) -> None:
-        path = Path(path)
-        self.bundle = open_bundle(path)
-        record = self.bundle.manifest.voice
+        self.bundle = open_bundle(bundle)
+        name, record = self.bundle.path.name, self.bundle.manifest.voice
         if record is None:
-            raise BundleError(f"{path.name} does not speak: convert a voice, such as model=vits")
+            raise BundleError(f"{name} does not speak: convert a voice, such as model=vits")
         self.record: VoiceRecord = record
         self.parts = {
-            component.name: open_sized(path, engine, component.name, threads, compute_unit)
+            component.name: open_sized(self.bundle, execution, component.name)
             for component in self.bundle.manifest.components
             if component.name not in (record.last, record.speaker_encoder, sampled_by(self.bundle))
         }
         playing = self.bundle
         if vocoder is not None:
             if record.acoustic is None:
-                raise BundleError(f"{path.name} makes audio by itself: leave out --vocoder")
+                raise BundleError(f"{name} makes audio by itself: leave out --vocoder")
             playing = open_bundle(vocoder)
             self.record = _played_by(playing, record, record.acoustic)
-        self.last = open_artefact(playing.path, engine, playing.main.name, threads, compute_unit)
-        self.mode = mode_of(self.last, mode)
-        axis = playing.main.time
-        if axis is None:
-            raise BundleError(f"{playing.path.name}: its component {playing.main.name} has no time")
-        self.time = axis
+        self.last: Player = open_player(playing, execution, mode=mode, chunk=chunk)
         self.tables = read_tables(self.bundle)
 
     @property
     def engine(self) -> str:
-        opened = self.last.edge if isinstance(self.last, StreamingArtefact) else self.last
-        return f"{opened.name} on {opened.device}"
+        return f"{self.last.engine.name} on {self.last.engine.device}"
 
     def run(self, component: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return self.parts[component].run(taken(self.bundle.component(component).inputs, inputs))
@@ -101,8 +93,9 @@ class Voice:
     def pieces(self, utterance: Utterance) -> Iterator[np.ndarray]:
         """Samples (n,), as they become ready."""
         frames = self._long_enough(utterance.frames)
-        left = utterance.frames.shape[self.time.input_axis] * self.time.samples_per_frame
-        for piece in pieces(self.last, self.time, frames, self.mode, constants=utterance.constants):
+        time = self.last.time
+        left = utterance.frames.shape[time.input_axis] * time.samples_per_frame
+        for piece in self.last.pieces(frames, utterance.constants):
             yield piece.reshape(-1)[:left]
             left = max(left - piece.size, 0)
 
@@ -112,11 +105,8 @@ class Voice:
 
     def _long_enough(self, frames: np.ndarray) -> np.ndarray:
         """An artefact of a fixed length takes no less: zeros follow, which the last frames of a word can hear."""
-        if isinstance(self.last, StreamingArtefact):
-            return frames
-        (window,) = (spec for spec in self.last.inputs if spec.name == self.time.input)
-        size, length = window.shape[self.time.input_axis], frames.shape[self.time.input_axis]
-        least = size.lo if isinstance(size, Dim) else size
+        axis, least = self.last.time.input_axis, self.last.shortest
+        length = frames.shape[axis]
         if length >= least:
             return frames
         warnings.warn(
@@ -124,8 +114,7 @@ class Voice:
             "convert with stream=stateful for any length",
             stacklevel=2,
         )
-        widths = [(0, least - length if axis == self.time.input_axis else 0) for axis in range(frames.ndim)]
-        return np.pad(frames, widths)
+        return np.pad(frames, [(0, least - length if index == axis else 0) for index in range(frames.ndim)])
 
     def speaker(self, name: str | None) -> np.ndarray | None:
         """The embedding of a speaker by name, the first one's by default; None for a voice without any.

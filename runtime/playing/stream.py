@@ -21,9 +21,12 @@ import numpy as np
 from runtime.bundle.form import StreamForm, StreamPort
 from runtime.bundle.sampler import Sampler
 from runtime.bundle.spec import TensorSpec
-from runtime.engines import Engine
+from runtime.bundle.store import Bundle, open_bundle
+from runtime.engines import AUTO, Engine, Execution
+from runtime.engines.load import open_component
 from runtime.errors import ArtefactError, StreamError
 from runtime.playing.sampling import Block, Sampling
+from runtime.playing.sizes import open_sized
 
 
 @dataclass(frozen=True)
@@ -40,35 +43,30 @@ class StreamingArtefact:
 
 
 def open_stream(
-    path: str | Path,
-    engine: str = "auto",
-    component: str | None = None,
-    threads: int | None = None,
-    compute_unit: str | None = None,
+    bundle: str | Path | Bundle, execution: Execution = AUTO, component: str | None = None
 ) -> StreamingArtefact:
-    """The streaming artefact of a bundle; arguments and errors as `voxport.load`.
+    """The streaming artefact of a bundle, with what samples from it; arguments and errors as `voxport.load`.
 
     Raises StreamError where the bundle was converted without a stream mode.
     """
-    from runtime.bundle.store import open_bundle
-    from runtime.engines.load import load
-
-    record = open_bundle(Path(path)).component(component)
+    bundle = open_bundle(bundle)
+    name, record = bundle.path.name, bundle.main if component is None else bundle.component(component)
     form = record.stream
     if form is None:
-        raise StreamError(f"{Path(path).name} was converted to be called offline: convert it with stream=stateful")
-    edge, steady = (
-        load(path, engine, component, threads, compute_unit, function=name) if wanted else None
-        for name, wanted in ((form.edge, True), (form.steady, form.steady is not None))
-    )
-    assert edge is not None
+        raise StreamError(f"{name} was converted to be called offline: convert it with stream=stateful")
+    edge = open_component(bundle, record, execution, form.edge)
+    steady = None if form.steady is None else open_component(bundle, record, execution, form.steady)
     states = form.states if form.state == "explicit" else ()
     inputs = {port.name for port in form.inputs} | {state.name for state in states}
     unknown = inputs - {spec.name for spec in edge.inputs}
     unknown |= {port.name for port in form.outputs} - {spec.name for spec in edge.outputs}
     if unknown:
-        raise ArtefactError(f"{Path(path).name}: its manifest names {min(unknown)!r}, which its artefact does not have")
-    return StreamingArtefact(form, edge, steady)
+        raise ArtefactError(f"{name}: its manifest names {min(unknown)!r}, which its artefact does not have")
+    sampled = None
+    if record.sampler is not None and record.time is not None:
+        block = open_sized(bundle, execution, record.sampler.component).run
+        sampled = (block, record.sampler, record.time.output)
+    return StreamingArtefact(form, edge, steady, sampled)
 
 
 class Stream:

@@ -7,7 +7,7 @@ import torch
 from converters.component import family, format_
 from converters.options import ConversionError, FormatOptions, PrecisionOptions
 from ops.upsample import rewrite_upsampling
-from runtime.engines import open_engine
+from runtime.engines import Execution, open_engine
 from runtime.engines.inspect import op_histogram
 from runtime.speech.metrics import snr_db
 
@@ -30,7 +30,7 @@ def test_every_combination_converts_and_executes(generator, tmp_path, name, prec
     if flexible:
         component = dataclasses.replace(component, inputs=(TensorSpec("mel", (1, 80, Dim(8, 128, 64))),))
     artefact = format_(name).convert(component, PrecisionOptions(precision), FormatOptions(name), tmp_path)
-    opened = open_engine(engine, artefact)
+    opened = open_engine(artefact, Execution(engine))
     for frames in (64, 20, 100) if flexible else (64,):
         mel = torch.randn(1, 80, frames, generator=torch.Generator().manual_seed(1)) * 2 - 4
         with torch.no_grad():

@@ -12,6 +12,7 @@ from checkpoints.load import LoadedCheckpoint
 from converters.families import ge2e
 from converters.options import ConversionError, Shape
 from converters.upstream.coqui import import_coqui
+from runtime.engines import Execution
 from runtime.playing.embed import SpeakerEmbedder
 from runtime.playing.sizes import open_sized
 from runtime.speech.clips import clip_paths
@@ -135,8 +136,8 @@ def test_the_job_makes_a_function_per_batch_over_the_same_weights(encoder):
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 9, 14])
 def test_any_number_of_windows_goes_through_the_fixed_batches(encoder, rows):
     mels = np.random.default_rng(0).random((rows, 160, 40), np.float32)
-    batched = open_sized(encoder.bundle.path, "onnx")
-    wanted = open_sized(encoder.bundle.path, "torch").run({"mels": mels})["embeddings"]
+    batched = open_sized(encoder.bundle.path, Execution("onnx"))
+    wanted = open_sized(encoder.bundle.path, Execution("torch")).run({"mels": mels})["embeddings"]
     got = batched.run({"mels": mels})["embeddings"]
     assert got.shape == (rows, 256)
     assert min(cosine(one, other) for one, other in zip(got, wanted)) > 0.9999
@@ -190,7 +191,7 @@ sys.exit(main(["embed", {str(clip_paths()[0])!r}, "--bundle", {str(encoder.bundl
 
 
 def test_the_reference_and_the_embedder_agree(encoder):
-    reference = SpeakerEmbedder(encoder.bundle.path, "torch").embed_file(clip_paths()[0])
-    artefact = SpeakerEmbedder(encoder.bundle.path, "mil").embed_file(clip_paths()[0])
+    reference = SpeakerEmbedder(encoder.bundle.path, Execution("torch")).embed_file(clip_paths()[0])
+    artefact = SpeakerEmbedder(encoder.bundle.path, Execution("mil")).embed_file(clip_paths()[0])
     assert reference.partials == artefact.partials > 1
     assert cosine(reference.vector, artefact.vector) > 0.9999

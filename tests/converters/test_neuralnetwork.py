@@ -14,7 +14,7 @@ from converters.formats import neuralnetwork
 from converters.options import ConversionError, FormatOptions, PrecisionOptions
 from ops.upsample import rewrite_upsampling
 from runtime.bundle.spec import Dim, TensorSpec
-from runtime.engines import open_engine
+from runtime.engines import Execution, open_engine
 from runtime.neuralnetwork import CUSTOM_CLASS, problems, read_network
 from runtime.speech.metrics import snr_db
 
@@ -50,7 +50,7 @@ def metal(generator, tmp_path_factory):
 @pytest.mark.parametrize(("precision", "least"), [("fp32", 105), ("fp16", 45)])
 def test_the_saved_network_computes_what_pytorch_does(generator, speech, tmp_path, upsampler, precision, least):
     path = written(generator, upsampler, precision, tmp_path / "out")
-    (output,) = open_engine("neuralnetwork", path).run({"mel": speech}).values()
+    (output,) = open_engine(path, Execution("neuralnetwork")).run({"mel": speech}).values()
     with torch.inference_mode():
         wanted = generator.module(torch.from_numpy(speech)).numpy()
     assert output.shape == wanted.shape
@@ -112,7 +112,7 @@ def test_conditioning_is_the_custom_layer_s_second_input(tmp_path, precision, le
     (custom,) = (layer for layer in read_network(path).neuralNetwork.layers if layer.WhichOneof("layer") == "custom")
     assert len(custom.input) == 2
     example = component.example()
-    output = open_engine("neuralnetwork", path).run({name: x.numpy() for name, x in example.items()})["y"]
+    output = open_engine(path, Execution("neuralnetwork")).run({name: x.numpy() for name, x in example.items()})["y"]
     with torch.inference_mode():
         assert snr_db(component.module(*example.values()).numpy(), output) > least
 

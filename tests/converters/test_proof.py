@@ -16,7 +16,7 @@ from converters.options import FormatOptions, PrecisionOptions, StreamOptions
 from converters.streaming import emit
 from ops.streaming import read
 from ops.upsample import rewrite_upsampling
-from runtime.engines import open_engine
+from runtime.engines import Execution, open_engine
 from runtime.speech.metrics import snr_db
 from tests.ops.streaming.player import artefact, described, example, lively, play, streaming
 from tests.ops.streaming.vocoders import VOCODERS
@@ -71,7 +71,7 @@ def streams_through_its_artefacts(name, width, modes, precisions, frames, folder
                 if precision == "fp32":
                     assert (streamed - offline).abs().max() < limit, (mode, engine)
                     continue
-                (at_once,) = open_engine(engine, whole).run(arrays).values()
+                (at_once,) = open_engine(whole, Execution(engine)).run(arrays).values()
                 rounding = snr_db(offline.numpy(), at_once)
                 # as near to single precision; and as near to each other as two roundings of the same values are
                 assert snr_db(offline.numpy(), streamed.numpy()) >= rounding - 1, (mode, engine)

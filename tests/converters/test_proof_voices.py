@@ -11,6 +11,7 @@ import pytest
 from checkpoints.download import Unavailable
 from checkpoints.locate import locate
 from checkpoints.options import CheckpointOptions
+from runtime.engines import Execution
 from runtime.playing.chains import Request
 from runtime.playing.speak import Voice
 from runtime.speech.metrics import snr_db
@@ -34,7 +35,7 @@ def test_ten_sentences_equal_piper_s_own(joe, own_job, engine):
     # the fixture's checkpoint.source is overridden: the voice does not ship with voxport
     outcome = own_job("model=vits", "checkpoint=joe_vits", "checkpoint.source=auto", "precision=fp32")
     assert outcome.passed
-    voice = Voice(outcome.bundle.path, engine)
+    voice = Voice(outcome.bundle.path, Execution(engine))
     session = onnxruntime.InferenceSession(joe.weights)
     for name, _, phonemes in golden_sentences():
         ids = np.array(read_symbols(phonemes, voice.record.text).ids)

@@ -14,8 +14,8 @@ from converters.component import Component, format_
 from converters.options import ConversionError, FormatOptions, PrecisionOptions, StreamOptions
 from converters.streaming import emit, streaming_component, truncation_db
 from ops.streaming import Input, read
-from runtime.engines import open_engine
-from runtime.playing.overlap import overlap
+from runtime.engines import Execution, open_engine
+from runtime.playing.player import open_player
 from runtime.playing.stream import StreamingArtefact
 from runtime.speech.metrics import snr_db
 from tests.ops.streaming.networks import CHANNELS, Recurrent, Residual, networks
@@ -33,7 +33,7 @@ def converted(made, precision, name, folder):
 def opened(path, form, engine, **options):
     def function(name):
         chosen = {"function": name} if name and path.suffix == ".mlpackage" else {}
-        return open_engine(engine, path, **chosen, **options)
+        return open_engine(path, Execution(engine), **chosen, **options)
 
     return StreamingArtefact(form, function(form.edge), function(form.steady) if form.steady else None)
 
@@ -117,13 +117,11 @@ def test_the_job_converts_a_stream_that_passes_the_gates_of_the_offline_one(stat
 
 def test_half_precision_streamed_is_as_near_offline_half_precision_as_that_is_to_single(stateful, fp16):
     """The error of streaming hides below the one of rounding."""
-    from runtime.playing.synthesis import open_artefact, synthesise
-
     record = fp16.bundle.component()
     case = fp16.bundle.goldens(record)[0]
     mel = case.inputs["mel"][..., :150]
-    offline = np.concatenate(list(overlap(open_artefact(fp16.bundle.path, "mil"), record.time, [mel])), -1)
-    streamed = synthesise(open_artefact(stateful.bundle.path, "mil"), record.time, mel)
+    offline = open_player(fp16.bundle, Execution("mil")).play(mel)
+    streamed = open_player(stateful.bundle, Execution("mil")).play(mel)
     exact = case.outputs["audio"][..., : 150 * 256 - 20 * 256]  # the last frames know what follows in the whole clip
     rounding = snr_db(exact, offline[..., : exact.shape[-1]])
     assert snr_db(offline, streamed) > rounding

@@ -17,6 +17,7 @@ from converters.families import vits
 from converters.goldens import run_original
 from converters.options import Shape
 from runtime.bundle.spec import taken
+from runtime.engines import Execution
 from runtime.playing.chains import Request, utter
 from tests.conftest import ROOT
 from tests.converters.voices import coqui_vits, padded_equals_unpadded, write_coqui, write_onnx_voice
@@ -281,7 +282,7 @@ def test_what_the_bundle_says_is_what_coqui_says(small_voice):
 
     from runtime.playing.speak import Voice
 
-    voice = Voice(small_voice.bundle.path, "mil")
+    voice = Voice(small_voice.bundle.path, Execution("mil"))
     model, _ = coqui_vits(**KINDS["many speakers"])
     ids = np.random.default_rng(3).integers(0, 60, 40)
     request = Request(ids, 1, voice.speaker("bob"), noise_scale=0.0, duration_noise_scale=0.0)

@@ -14,6 +14,8 @@ from converters.families import wavernn
 from converters.goldens import run_original
 from converters.options import Shape
 from converters.upstream.coqui import import_coqui
+from runtime.engines import Execution
+from runtime.playing.player import open_player
 from runtime.playing.sampling import Sampling, fold_spans, folded
 from runtime.speech.mel import Mel, with_noise
 
@@ -241,25 +243,22 @@ def test_the_job_does_so_at_the_published_width(own_job):
 
 def streams_and_folds(bundle, hop):
     """In a runtime that knows nothing of coqui-tts: live, in chunks, and side by side."""
-    from runtime.playing.stream import Stream
-    from runtime.playing.synthesis import open_artefact, synthesise
-
     record = bundle.main
-    opened = open_artefact(bundle.path, "onnx", record.name)
+    player = open_player(bundle, Execution("onnx"))
     case = bundle.goldens(record)[0]
     mel = case.inputs["mel"][..., :12]
-    whole = synthesise(opened, record.time, mel)
+    whole = player.play(mel)
     # the network sees two frames ahead, which there are no longer
     np.testing.assert_allclose(whole.ravel()[: 10 * hop], case.outputs["audio"].ravel()[: 10 * hop], atol=1e-4)
-    stream = Stream(opened)
+    stream = player.stream()
     pieces = [stream.push({"mel": mel[..., :5]})["audio"], stream.push({"mel": mel[..., 5:]})["audio"]]
     pieces.append(stream.flush()["audio"])
     np.testing.assert_array_equal(np.concatenate(pieces, axis=2), whole)
     stream.reset()
     np.testing.assert_array_equal(stream.push({"mel": mel})["audio"], np.concatenate(pieces[:2], axis=2))
-    assert synthesise(opened, record.time, mel, mode="fold").shape == whole.shape
-    reference = open_artefact(bundle.path, "torch", record.name)
-    np.testing.assert_allclose(synthesise(reference, record.time, mel).ravel(), whole.ravel(), atol=1e-4)
+    assert open_player(bundle, Execution("onnx"), mode="fold").play(mel).shape == whole.shape
+    reference = open_player(bundle, Execution("torch"))
+    np.testing.assert_allclose(reference.play(mel).ravel(), whole.ravel(), atol=1e-4)
 
 
 def test_noise_of_a_sampler_is_logistic():

@@ -10,8 +10,9 @@ import soxr
 from converters.options import StreamOptions
 from converters.streaming import streaming_component
 from runtime.__main__ import main
+from runtime.engines import Execution
 from runtime.measuring.bench.correctness import correctness
-from runtime.playing.synthesis import open_artefact
+from runtime.playing.player import open_player
 from runtime.speech.metrics import stoi
 from tests.conftest import hifigan_component
 
@@ -61,5 +62,5 @@ def test_vocode_keeps_the_words_at_any_sample_rate_in(vocoder, tmp_path, capsys,
 def test_it_is_played_in_pieces_as_well_as_whole(vocoder):
     record = vocoder.bundle.component()
     case = vocoder.bundle.goldens(record)[0]
-    found = correctness(open_artefact(vocoder.bundle.path, "onnx"), record, [case], "fp16")
+    found = correctness(open_player(vocoder.bundle, Execution("onnx")), record.sound, [case], "fp16")
     assert found.problem is None and found.snr_db > 55

@@ -8,7 +8,8 @@ import soxr
 
 from runtime.__main__ import main
 from runtime.bundle.store import open_bundle
-from runtime.playing.synthesis import open_artefact, synthesise
+from runtime.engines import Execution
+from runtime.playing.player import open_player
 from runtime.speech.clips import clip_paths
 from runtime.speech.metrics import snr_db
 
@@ -65,7 +66,7 @@ def test_vocode_block_by_block_writes_what_the_whole_at_once_gives_on_every_samp
     result(capsys, "vocode", str(path), str(tmp_path / "in.wav"), str(tmp_path / "out.wav"), "--engine", "onnx")
     whole = soundfile.read(tmp_path / "in.wav", dtype="float32")[0].mean(axis=1)
     mel = record.features.of(soxr.resample(whole, 44100, rate, quality="VHQ"))[None]
-    audio = synthesise(open_artefact(path, "onnx"), record.time, mel).reshape(-1)
+    audio = open_player(path, Execution("onnx")).play(mel).reshape(-1)
     soundfile.write(tmp_path / "whole.wav", np.clip(audio, -1, 1), rate, subtype="PCM_16")
     assert (tmp_path / "out.wav").read_bytes() == (tmp_path / "whole.wav").read_bytes()
 

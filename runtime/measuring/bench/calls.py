@@ -8,13 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runtime.bundle.spec import TimeAxis
 from runtime.bundle.store import ComponentRecord, GoldenCase
-from runtime.engines import Engine
 from runtime.measuring.bench.closed import Latency, closed_loop
 from runtime.measuring.options import MeasureOptions
+from runtime.playing.player import Player
 from runtime.playing.sizes import Batched, Padded
-from runtime.playing.stream import StreamingArtefact
 
 _FEWEST_CALLS = 21  # the first is apart
 
@@ -31,16 +29,13 @@ class CallTiming:
     p95_ms: float
 
 
-def chunk_latency(
-    opened: Engine | StreamingArtefact, time_axis: TimeAxis, cases: Sequence[GoldenCase], options: MeasureOptions
-) -> Latency:
+def chunk_latency(player: Player, cases: Sequence[GoldenCase], options: MeasureOptions) -> Latency:
     """Of what makes audio, on the longest of its golden cases."""
+    time_axis = player.time
     longest = max(cases, key=lambda case: case.inputs[time_axis.input].shape[time_axis.input_axis]).inputs
     return closed_loop(
-        opened,
-        time_axis,
+        player,
         longest[time_axis.input],
-        options.chunk,
         seconds=options.bench_seconds,
         min_chunks=options.bench_min_chunks,
         threads=options.threads,

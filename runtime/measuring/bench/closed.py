@@ -8,10 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runtime.bundle.spec import TimeAxis
-from runtime.engines import Engine
-from runtime.measuring.bench.feed import feed
-from runtime.playing.stream import StreamingArtefact
+from runtime.playing.player import Player
 
 
 @dataclass(frozen=True)
@@ -43,11 +40,8 @@ class Latency:
 
 
 def closed_loop(
-    opened: Engine | StreamingArtefact,
-    time_axis: TimeAxis,
+    player: Player,
     frames: np.ndarray,
-    chunk: int | None = None,
-    mode: str | None = None,
     seconds: float = 2.0,
     min_chunks: int = 50,
     warm_up: int = 10,
@@ -57,9 +51,9 @@ def closed_loop(
     """Streams `frames` round and round until `seconds` and `min_chunks` are both reached.
 
     frames: an utterance in the shape of the component's input. `mode=offline` times whole calls of the default
-    length. Raises StreamError for a mode, chunk or utterance that the artefact cannot stream.
+    length. Raises as `Player.feed`.
     """
-    calls = feed(opened, time_axis, frames, chunk, mode, constants)
+    calls = player.feed(frames, constants)
 
     def timed() -> float:
         call = next(calls)

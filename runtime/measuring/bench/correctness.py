@@ -6,12 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runtime.bundle.spec import TimeAxis
-from runtime.bundle.store import ComponentRecord, GoldenCase
-from runtime.engines import Engine
-from runtime.playing.overlap import default_chunk
-from runtime.playing.stream import Stream, StreamingArtefact
-from runtime.playing.synthesis import mode_of, synthesise
+from runtime.bundle.store import GoldenCase
+from runtime.playing.player import Offline, Player
+from runtime.speech.features import Sound
 from runtime.speech.metrics import BEST_DB, LengthError, agreement, snr_db
 
 SEAM_SECONDS = 0.005
@@ -43,43 +40,35 @@ class Correctness:
     problem: str | None
 
 
-def correctness(
-    opened: Engine | StreamingArtefact,
-    record: ComponentRecord,
-    cases: list[GoldenCase],
-    precision: str,
-    chunk: int | None = None,
-    mode: str | None = None,
-) -> Correctness:
-    """Runs every golden clip. Raises StreamError for a mode or chunk that the artefact does not have."""
-    assert record.time is not None and record.sound is not None
-    time_axis, mode = record.time, mode_of(opened, mode)
-    exact = not isinstance(opened, StreamingArtefact) or opened.form.exact
+def correctness(player: Player, sound: Sound, cases: list[GoldenCase], precision: str) -> Correctness:
+    """Runs every golden clip. Raises as `Player.pieces`."""
+    time_axis, form = player.time, player.form
+    exact = form is None or form.exact
     floor = FLOOR_DB.get(precision, OTHER_FLOOR_DB) if exact else -BEST_DB
     worst = dict.fromkeys(("snr_db", "head_db", "tail_db", "seam_db", "between_db"), BEST_DB)
     jump, length_ok, finite = 0.0, True, True
     for case in cases:
         frames, reference = case.inputs[time_axis.input], case.outputs[time_axis.output].reshape(-1)
-        if mode == "offline":
-            frames, known = _whole_call(opened, time_axis, frames)
+        if isinstance(player, Offline):
+            frames, known = _whole_call(player, frames)
             reference = reference[:known]
-            output = synthesise(opened, time_axis, frames, mode, chunk).reshape(-1)[:known]
+            output = player.play(frames).reshape(-1)[:known]
         else:
-            output = synthesise(opened, time_axis, frames, mode, chunk).reshape(-1)
+            output = player.play(frames).reshape(-1)
         finite = finite and bool(np.isfinite(output).all())
         try:
-            agreed = agreement(reference, output, record.sound.mel)
+            agreed = agreement(reference, output, sound.mel)
         except LengthError:
             length_ok = False
             continue
-        seams = _seams(opened, time_axis, len(output), chunk, mode)
+        seams = _seams(player, len(output))
         at_seam, between, step = seam_agreement(reference, output, seams, time_axis.sample_rate)
         found = (agreed.snr_db, agreed.head_db, agreed.tail_db, at_seam, between)
         worst = {name: min(value, new) for (name, value), new in zip(worst.items(), found)}
         jump = max(jump, step)
     repeatable = None
-    if isinstance(opened, StreamingArtefact):
-        repeatable = _is_repeatable(opened, time_axis, cases[0].inputs[time_axis.input])
+    if form is not None:
+        repeatable = _is_repeatable(player, form.chunk, cases[0].inputs[time_axis.input])
     problem = None
     if not length_ok:
         problem = "the output has not as many samples as the reference"
@@ -90,7 +79,7 @@ def correctness(
     elif repeatable is False:
         problem = "a reset stream, a second stream or other pushes give other samples"
     return Correctness(
-        mode=mode,
+        mode=player.mode,
         exact=exact,
         length_ok=length_ok,
         **worst,
@@ -123,47 +112,44 @@ def seam_agreement(
     return at_seam, between, float(steps.max() / level) if level > 0 else 0.0
 
 
-def _seams(
-    opened: Engine | StreamingArtefact, time_axis: TimeAxis, length: int, chunk: int | None, mode: str
-) -> np.ndarray:
-    if isinstance(opened, StreamingArtefact):
-        (port, *_) = opened.form.outputs
+def _seams(player: Player, length: int) -> np.ndarray:
+    if player.form is not None:
+        (port, *_) = player.form.outputs
         start, step = port.hi % len(port), len(port)
-    elif mode == "offline":
+    elif player.chunk is None:
         return np.zeros(0, np.int64)
     else:
-        (window,) = (spec for spec in opened.inputs if spec.name == time_axis.input)
-        start, step = 0, (chunk or default_chunk(window, time_axis)) * time_axis.samples_per_frame
+        start, step = 0, player.chunk * player.time.samples_per_frame
     seams = np.arange(start, length, step)
     return seams[seams > 0]
 
 
-def _whole_call(opened: Engine | StreamingArtefact, time_axis: TimeAxis, frames: np.ndarray) -> tuple[np.ndarray, int]:
+def _whole_call(player: Offline, frames: np.ndarray) -> tuple[np.ndarray, int]:
     """The frames of one call, and how many of its samples depend on no later frame."""
-    assert not isinstance(opened, StreamingArtefact)
-    (window,) = (spec for spec in opened.inputs if spec.name == time_axis.input)
-    total = frames.shape[time_axis.input_axis]
-    count = min(window.default_shape[time_axis.input_axis], total)
-    known = count if count == total else count - time_axis.right
-    return np.take(frames, np.arange(count), time_axis.input_axis), known * time_axis.samples_per_frame
+    time = player.time
+    total = frames.shape[time.input_axis]
+    count = min(player.window.default_shape[time.input_axis], total)
+    known = count if count == total else count - time.right
+    return np.take(frames, np.arange(count), time.input_axis), known * time.samples_per_frame
 
 
-def _is_repeatable(opened: StreamingArtefact, time_axis: TimeAxis, frames: np.ndarray) -> bool:
+def _is_repeatable(player: Player, chunk: int, frames: np.ndarray) -> bool:
     """One run in one push against: the same again after a reset, and a second stream in ragged pushes meanwhile."""
-    axis, total = time_axis.input_axis, min(frames.shape[time_axis.input_axis], 12 * opened.form.chunk)
+    time = player.time
+    axis, total = time.input_axis, min(frames.shape[time.input_axis], 12 * chunk)
     frames = np.take(frames, np.arange(total), axis)
-    first, second = Stream(opened), Stream(opened)
+    first, second = player.stream(), player.stream()
 
     def whole() -> np.ndarray:
-        pieces = [first.push({time_axis.input: frames})[time_axis.output], first.flush()[time_axis.output]]
-        return np.concatenate(pieces, time_axis.output_axis)
+        pieces = [first.push({time.input: frames})[time.output], first.flush()[time.output]]
+        return np.concatenate(pieces, time.output_axis)
 
     once = whole()
     first.reset()
-    cuts = np.cumsum(np.random.default_rng(0).integers(0, 2 * opened.form.chunk, total))
+    cuts = np.cumsum(np.random.default_rng(0).integers(0, 2 * chunk, total))
     parts = np.split(frames, cuts[cuts < total], axis)
-    ragged = [second.push({time_axis.input: part})[time_axis.output] for part in parts[: len(parts) // 2]]
+    ragged = [second.push({time.input: part})[time.output] for part in parts[: len(parts) // 2]]
     again = whole()
-    ragged += [second.push({time_axis.input: part})[time_axis.output] for part in parts[len(parts) // 2 :]]
-    ragged.append(second.flush()[time_axis.output])
-    return np.array_equal(once, again) and np.array_equal(once, np.concatenate(ragged, time_axis.output_axis))
+    ragged += [second.push({time.input: part})[time.output] for part in parts[len(parts) // 2 :]]
+    ragged.append(second.flush()[time.output])
+    return np.array_equal(once, again) and np.array_equal(once, np.concatenate(ragged, time.output_axis))

@@ -20,9 +20,9 @@ from runtime.errors import EngineError
 from runtime.machine.child import output_of
 from runtime.measuring.bench.calls import chunk_latency, time_part, time_sizes
 from runtime.measuring.options import MeasureOptions
+from runtime.playing.player import open_player
 from runtime.playing.sizes import open_sized
 from runtime.playing.speak import Voice
-from runtime.playing.synthesis import open_artefact
 
 LIMIT_SECONDS = 300.0  # for one process: a first load may compile for minutes
 Timer = Callable[[Path], dict[str, float]]
@@ -79,22 +79,20 @@ def medians(path: Path, options: MeasureOptions) -> dict[str, float]:
     (engine,) = options.engines
     if not ENGINES[engine].is_timed:
         raise EngineError(f"engine {engine} is not timed: it is made to be right, not fast")
-    bundle = open_bundle(path, verify=False)
+    bundle, execution = open_bundle(path), options.execution(engine)
     main = bundle.main
     if bundle.manifest.voice is not None:
-        voice = Voice(path, engine, options.threads, options.compute_unit)
+        voice = Voice(bundle, execution, chunk=options.chunk)
         share = options.bench_seconds / (1 + len(voice.parts))
         calls = [
             time_part(part, name, bundle.goldens(bundle.component(name)), share) for name, part in voice.parts.items()
         ]
-        chunk = chunk_latency(
-            voice.last, voice.time, bundle.goldens(main), dataclasses.replace(options, bench_seconds=share)
-        )
+        chunk = chunk_latency(voice.last, bundle.goldens(main), dataclasses.replace(options, bench_seconds=share))
         return {call.component: 1e3 * call.p50_ms for call in calls} | {"chunk": 1e3 * chunk.p50_ms}
     if main.sound is not None and main.time is not None:
-        opened = open_artefact(path, engine, main.name, options.threads, options.compute_unit)
-        return {"chunk": 1e3 * chunk_latency(opened, main.time, bundle.goldens(main), options).p50_ms}
-    sized = open_sized(path, engine, main.name, options.threads, options.compute_unit)
+        player = open_player(bundle, execution, chunk=options.chunk)
+        return {"chunk": 1e3 * chunk_latency(player, bundle.goldens(main), options).p50_ms}
+    sized = open_sized(bundle, execution, main.name)
     timings = time_sizes(sized, main, bundle.goldens(main), options.bench_seconds)
     return {f"{call.component} {call.rows}": 1e3 * call.p50_ms for call in timings}
 

@@ -16,11 +16,8 @@ from itertools import islice
 import numpy as np
 import psutil
 
-from runtime.bundle.spec import TimeAxis
-from runtime.engines import Engine
 from runtime.machine.tether import tethered
-from runtime.measuring.bench.feed import Feed, feed
-from runtime.playing.stream import StreamingArtefact
+from runtime.playing.player import Feed, Player
 from runtime.speech.mel import Mel
 
 SILENCE_SECONDS = 10.0
@@ -82,20 +79,13 @@ def resources(calls: Feed, chunks: int) -> Resources:
     )
 
 
-def silence(
-    opened: Engine | StreamingArtefact,
-    time_axis: TimeAxis,
-    features: Mel,
-    speech: np.ndarray,
-    chunk: int | None = None,
-    mode: str | None = None,
-) -> Silence:
+def silence(player: Player, features: Mel, speech: np.ndarray) -> Silence:
     """speech: frames in the shape of the component's input."""
-    axis = time_axis.input_axis
+    axis = player.time.input_axis
     samples = np.zeros(round(SILENCE_SECONDS * features.sample_rate), np.float32)
     still = features.of(samples).reshape([-1 if i == axis else n for i, n in enumerate(speech.shape)])
     frames = np.concatenate([speech, still, speech], axis)
-    calls = feed(opened, time_axis, frames, chunk, mode)
+    calls = player.feed(frames)
     sections: list[list[float]] = [[], [], []]
     borders = np.cumsum([speech.shape[axis], still.shape[axis]])
     not_finite = clipped = 0

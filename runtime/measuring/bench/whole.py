@@ -21,18 +21,18 @@ from pathlib import Path
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from runtime.bundle.store import BundleError, open_bundle
+from runtime.bundle.store import Bundle, BundleError, open_bundle
+from runtime.engines import Execution
 from runtime.machine.child import output_of
 from runtime.machine.files import write_json
 from runtime.machine.versions import tool_versions
 from runtime.measuring.bench.budget import Budget, budget
 from runtime.measuring.bench.closed import Latency, closed_loop
 from runtime.measuring.bench.correctness import Correctness, correctness
-from runtime.measuring.bench.feed import Feed, feed
 from runtime.measuring.bench.paced import Paced, Stall, paced_latencies, recovery, summarised
 from runtime.measuring.bench.strain import Resources, Silence, busy_cores, resources, silence
-from runtime.playing.stream import StreamingArtefact
-from runtime.playing.synthesis import open_artefact
+from runtime.playing.player import Feed, open_player
+from runtime.speech.features import Sound
 from runtime.speech.mel import Mel
 
 SCHEMA_VERSION = 1
@@ -59,6 +59,11 @@ class BenchOptions:
     processes: int = 1
     block: int = 256
     device_rate: int = 48000
+
+    @property
+    def execution(self) -> Execution:
+        """Raises EngineError for an engine or a compute unit that is none."""
+        return Execution(self.engine, self.threads, self.compute_unit)
 
 
 @dataclass(frozen=True)
@@ -122,22 +127,24 @@ class BenchReport:
         return next((one.correctness.problem for one in self.processes if one.correctness.problem), None)
 
 
-def bench_bundle(path: Path, options: BenchOptions, tell: Callable[[str], None] = lambda _: None) -> BenchReport:
+def bench_bundle(
+    path: Path | Bundle, options: BenchOptions, tell: Callable[[str], None] = lambda _: None
+) -> BenchReport:
     """`tell` hears what is under way. Raises what opening the bundle raises, and StreamError for options that its
     artefact cannot follow."""
     bundle = open_bundle(path)
     record = bundle.main
-    if record.time is None or not isinstance(record.features, Mel):
-        raise BundleError(f"{path.name}: component {record.name} is no vocoder, which is all that is benched")
+    if record.time is None or record.sound is None or not isinstance(record.features, Mel):
+        raise BundleError(f"{bundle.path.name}: component {record.name} is no vocoder, which is all that is benched")
     load_average = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     if options.processes == 1:
-        one, engine, device = _measure(path, options, tell)
+        one, engine, device = _measure(bundle, record.sound, record.features, options, tell)
         found = [one]
     else:
         found = []
         for index in range(options.processes):
             tell(f"process {index + 1} of {options.processes}")
-            report = _in_another_process(path, options)
+            report = _in_another_process(bundle.path, options)
             found += report.processes
             engine, device = report.engine, report.device
             if report.problem:
@@ -173,38 +180,27 @@ def read_bench(path: Path) -> BenchReport:
         raise BundleError(f"{path} is no bench that this voxport reads: {error}") from error
 
 
-def _measure(path: Path, options: BenchOptions, tell: Callable[[str], None]) -> tuple[OneProcess, str, str]:
-    bundle = open_bundle(path)
-    record = bundle.main
-    assert record.time is not None and isinstance(record.features, Mel)
-    time_axis, features = record.time, record.features
+def _measure(
+    bundle: Bundle, sound: Sound, features: Mel, options: BenchOptions, tell: Callable[[str], None]
+) -> tuple[OneProcess, str, str]:
     started = time.perf_counter()
-    opened = open_artefact(path, options.engine, None, options.threads, options.compute_unit)
+    player = open_player(bundle, options.execution, mode=options.mode, chunk=options.chunk)
     load_s = time.perf_counter() - started
-    engine = opened.edge if isinstance(opened, StreamingArtefact) else opened
-    who = engine.name, engine.device
-    cases = bundle.goldens(record)
+    who = player.engine.name, player.engine.device
+    cases = bundle.goldens(bundle.main)
     tell("correctness")
     precision = bundle.manifest.conversion.precision
-    checked = correctness(opened, record, cases, precision, options.chunk, options.mode)
+    checked = correctness(player, sound, cases, precision)
     if checked.problem:
         return OneProcess(load_s, checked), *who
+    time_axis = player.time
     frames = np.concatenate([case.inputs[time_axis.input] for case in cases], time_axis.input_axis)
 
     def calls() -> Feed:
-        return feed(opened, time_axis, frames, options.chunk, options.mode)
+        return player.feed(frames)
 
     tell(f"throughput, {options.seconds:g} s")
-    closed = closed_loop(
-        opened,
-        time_axis,
-        frames,
-        options.chunk,
-        options.mode,
-        options.seconds,
-        options.min_chunks,
-        threads=options.threads,
-    )
+    closed = closed_loop(player, frames, options.seconds, options.min_chunks, threads=options.threads)
     first = calls()
     period, warm_up = first.seconds, first.settles_in + 10
     count = max(round(options.paced_seconds / period), options.paced_chunks)
@@ -223,12 +219,12 @@ def _measure(path: Path, options: BenchOptions, tell: Callable[[str], None]) -> 
             under_load = summarised(paced_latencies(calls(), period, short, warm_up), period)
     if options.strain:
         tell("speech, silence, speech")
-        quiet = silence(opened, time_axis, features, frames, options.chunk, options.mode)
+        quiet = silence(player, features, frames)
     used = None
     if options.growth_chunks:
         tell(f"memory over {options.growth_chunks} chunks")
         used = resources(calls(), options.growth_chunks)
-    lookahead = opened.form.lookahead if isinstance(opened, StreamingArtefact) else time_axis.right
+    lookahead = time_axis.right if player.form is None else player.form.lookahead
     slow = paced.p99_ms if paced is not None else closed.p99_ms
     spent = budget(features, closed.chunk_frames, lookahead, slow, options.block, options.device_rate)
     return OneProcess(load_s, checked, closed, paced, spent, used, quiet, stall, under_load), *who

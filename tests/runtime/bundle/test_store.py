@@ -75,9 +75,8 @@ def test_a_manifest_of_another_shape_is_a_sentence(copy, change, sentence):
 @pytest.mark.parametrize("target", ["/etc", "/etc/passwd", "manifest.json"])
 def test_a_link_in_a_bundle_is_refused_wherever_it_leads(copy, target):
     (copy / "reference" / "link").symlink_to(target)
-    for verify in (True, False):
-        with pytest.raises(BundleError, match="reference/link is a link, which may lead outside"):
-            open_bundle(copy, verify)
+    with pytest.raises(BundleError, match="reference/link is a link, which may lead outside"):
+        open_bundle(copy)
 
 
 def test_an_artefact_swapped_for_a_link_to_the_same_bytes_is_refused(copy, tmp_path):

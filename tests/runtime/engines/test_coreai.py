@@ -14,7 +14,7 @@ from converters.formats import coreai
 from converters.options import ConversionError, FormatOptions, PrecisionOptions
 from ops.upsample import rewrite_upsampling
 from runtime.bundle.spec import TensorSpec
-from runtime.engines import open_engine
+from runtime.engines import Execution, open_engine
 from runtime.engines.inspect import op_histogram
 from runtime.engines.load import load
 from runtime.errors import ArtefactError, EngineError
@@ -79,7 +79,7 @@ def both(net, precision, folder):
         place = folder / f"{name}-{precision}"
         place.mkdir()
         path = format_(name).convert(component, PrecisionOptions(precision), FormatOptions(), place)
-        outputs.append(open_engine(engine, path).run({"x": X.numpy()})["y"])
+        outputs.append(open_engine(path, Execution(engine)).run({"x": X.numpy()})["y"])
     return *outputs, wanted
 
 
@@ -122,15 +122,15 @@ def test_a_whole_vocoder_agrees_in_both(short, width, upsampler, tmp_path):
     if upsampler == "metal":
         assert op_histogram(path)["metal4_kernel"] == {"small": 2, "full": 4}[width]
         with pytest.raises(EngineError, match=r"has Metal kernels, which run on a Mac only"):
-            open_engine("coreai", path)
+            open_engine(path, Execution("coreai"))
         path = tmp_path / "twin" / path.name
         assert "metal4_kernel" not in op_histogram(path)
-    output = open_engine("coreai", path).run({"mel": mel.numpy()})["audio"]
+    output = open_engine(path, Execution("coreai")).run({"mel": mel.numpy()})["audio"]
     assert snr_db(wanted, output) > 100
     if upsampler == "polyphase":
         (tmp_path / "mil").mkdir()
         program = format_("mlprogram").convert(component, PrecisionOptions("fp32"), FormatOptions(), tmp_path / "mil")
-        assert snr_db(open_engine("mil", program).run({"mel": mel.numpy()})["audio"], output) > 100
+        assert snr_db(open_engine(program, Execution("mil")).run({"mel": mel.numpy()})["audio"], output) > 100
 
 
 def test_the_kernel_s_source_is_the_tested_text_with_a_call(short, tmp_path):
@@ -159,7 +159,7 @@ def test_a_bundle_s_kernels_are_executed_by_their_twin(convert_job):
     assert engine.name == "coreai"
     case = outcome.bundle.goldens(component)[0]
     mel = case.inputs["mel"][:, :, 40:70]
-    wanted = load(outcome.bundle.path, "torch").run({"mel": mel})["audio"]
+    wanted = load(outcome.bundle.path, Execution("torch")).run({"mel": mel})["audio"]
     assert snr_db(wanted, engine.run({"mel": mel})["audio"]) > 30
     assert any("Metal kernels run on a Mac only" in note for note in outcome.bundle.manifest.notes)
 
@@ -200,13 +200,13 @@ def test_functions_share_their_weights(upsampler, tmp_path):
 
 def test_damage_and_bad_choices_are_sentences(short, tmp_path):
     with pytest.raises(ArtefactError, match="missing or no Core AI model"):
-        open_engine("coreai", tmp_path / "none.aimodel")
+        open_engine(tmp_path / "none.aimodel", Execution("coreai"))
     with pytest.raises(ArtefactError, match=r"executes an \.aimodel, not net\.onnx"):
-        open_engine("coreai", tmp_path / "net.onnx")
+        open_engine(tmp_path / "net.onnx", Execution("coreai"))
     path = coreai.convert(short, PrecisionOptions("fp16"), FormatOptions(), tmp_path)
     (program,) = path.glob("*.mlirb")
     program.write_bytes(program.read_bytes()[:1000])
     with pytest.raises((ArtefactError, EngineError), match=r"generator\.aimodel"):
-        open_engine("coreai", path)
+        open_engine(path, Execution("coreai"))
     with pytest.raises(ConversionError, match="no precision 'int8'"):
         coreai.convert(short, PrecisionOptions("int8"), FormatOptions(), tmp_path)

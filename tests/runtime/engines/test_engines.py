@@ -11,8 +11,8 @@ import pytest
 
 import voxport
 from runtime.bundle.trust import UntrustedError, require_trust, vouch_for
-from runtime.engines import open_engine
-from runtime.engines.coreml import COMPUTE_UNITS, CoreMLEngine, guard
+from runtime.engines import Execution, open_engine
+from runtime.engines.coreml import MEMBERS, CoreMLEngine, guard
 from runtime.engines.load import load
 from runtime.errors import ArtefactError, EngineError
 from runtime.speech.metrics import snr_db
@@ -26,7 +26,7 @@ def snr(reference, output):
 
 @pytest.mark.parametrize("engine", ["mil", "onnx", "torch"])
 def test_every_engine_opens_a_bundle_and_gives_the_component_s_names(fp32, engine):
-    opened = voxport.load(fp32.bundle.path, engine)
+    opened = voxport.load(fp32.bundle.path, Execution(engine))
     assert opened.name == engine
     output = opened.run(MEL)
     assert list(output) == ["audio"]
@@ -36,13 +36,13 @@ def test_every_engine_opens_a_bundle_and_gives_the_component_s_names(fp32, engin
 
 
 def test_a_bare_artefact_opens_too(mlpackage):
-    assert voxport.load(mlpackage, "mil").run(MEL)["audio"].shape == (1, 1, 16384)
-    assert voxport.load(str(mlpackage), "onnx").run(MEL)["audio"].shape == (1, 1, 16384)
+    assert voxport.load(mlpackage, Execution("mil")).run(MEL)["audio"].shape == (1, 1, 16384)
+    assert voxport.load(str(mlpackage), Execution("onnx")).run(MEL)["audio"].shape == (1, 1, 16384)
 
 
 def test_an_unknown_engine_is_a_sentence(mlpackage):
     with pytest.raises(EngineError, match="coreai, coreml, mil, neuralnetwork, onnx, torch"):
-        open_engine("onxx", mlpackage)
+        open_engine(mlpackage, Execution("onxx"))
 
 
 def test_a_damaged_onnx_file_is_a_sentence(tmp_path):
@@ -76,7 +76,7 @@ def foreign(fp16, tmp_path):
 def test_a_reference_from_elsewhere_is_not_executed(foreign):
     changed, canary = foreign
     with pytest.raises(UntrustedError, match="that this machine did not write"):
-        open_engine("torch", changed)
+        open_engine(changed, Execution("torch"))
     assert not canary.exists()
 
 
@@ -84,17 +84,17 @@ def test_a_reference_is_executed_where_the_user_says_so(foreign, monkeypatch):
     changed, canary = foreign
     monkeypatch.setenv("VOXPORT_TRUST_REFERENCE", "1")
     with suppress(ArtefactError):
-        open_engine("torch", changed)
+        open_engine(changed, Execution("torch"))
     assert canary.exists(), "the attack that is refused elsewhere is a real one"
 
 
 def test_a_reference_stays_trusted_wherever_it_is_moved_but_not_once_it_changes(fp16, tmp_path):
     content = fp16.bundle.reference(fp16.bundle.component()).read_bytes()
     (tmp_path / "moved.pt2").write_bytes(content)
-    assert open_engine("torch", tmp_path / "moved.pt2").run(MEL)
+    assert open_engine(tmp_path / "moved.pt2", Execution("torch")).run(MEL)
     (tmp_path / "longer.pt2").write_bytes(content + b"\0")
     with pytest.raises(UntrustedError):
-        open_engine("torch", tmp_path / "longer.pt2")
+        open_engine(tmp_path / "longer.pt2", Execution("torch"))
 
 
 def test_a_machine_without_a_state_folder_trusts_what_its_process_wrote(tmp_path, monkeypatch):
@@ -110,9 +110,9 @@ def test_a_damaged_reference_of_ours_is_a_sentence(tmp_path):
     (tmp_path / "cut.pt2").write_bytes(b"cut")
     vouch_for(b"cut")
     with pytest.raises(ArtefactError, match="cannot be read as an exported program"):
-        open_engine("torch", tmp_path / "cut.pt2")
+        open_engine(tmp_path / "cut.pt2", Execution("torch"))
     with pytest.raises(ArtefactError, match="cannot be read: No such file"):
-        open_engine("torch", tmp_path / "absent.pt2")
+        open_engine(tmp_path / "absent.pt2", Execution("torch"))
 
 
 @pytest.mark.parametrize("inside", [True, False])
@@ -137,10 +137,10 @@ def test_tensors_of_an_onnx_file_are_read_from_its_own_folder_alone(tmp_path, in
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=8)
     (folder / "m.onnx").write_bytes(model.SerializeToString())
     if inside:
-        assert open_engine("onnx", folder / "m.onnx").run({})["y"].tolist() == [0, 1, 2, 3]
+        assert open_engine(folder / "m.onnx", Execution("onnx")).run({})["y"].tolist() == [0, 1, 2, 3]
         return
     with pytest.raises(ArtefactError, match=r"reads tensors from '\.\./w\.bin', which is not in its folder"):
-        open_engine("onnx", folder / "m.onnx")
+        open_engine(folder / "m.onnx", Execution("onnx"))
 
 
 # -------------------------------------------------------------------------------------------------------- Core ML
@@ -152,7 +152,7 @@ def test_names_and_signatures_of_coremltools_are_as_the_engine_uses_them():
     from runtime.machine.coreml_tools import coremltools
 
     ct = coremltools()
-    assert set(COMPUTE_UNITS.values()) == set(ct.ComputeUnit.__members__)
+    assert set(MEMBERS.values()) == set(ct.ComputeUnit.__members__)
     assert {"model", "compute_units"} <= set(inspect.signature(ct.models.MLModel.__init__).parameters)
     assert list(inspect.signature(ct.models.MLModel.predict).parameters)[:3] in (
         ["self", "data", "state"],
@@ -165,7 +165,7 @@ def test_the_core_ml_engine_s_own_code_runs_over_enable_predict(fp16, mlpackage)
     engine = CoreMLEngine(mlpackage, compute_unit="cpu", guard_seconds=0)
     assert engine.compute_unit == "cpu"
     output = engine.run(MEL)["audio"]
-    np.testing.assert_array_equal(output, voxport.load(mlpackage, "mil").run(MEL)["audio"])
+    np.testing.assert_array_equal(output, voxport.load(mlpackage, Execution("mil")).run(MEL)["audio"])
     with pytest.raises(EngineError, match="cpu_and_ne"):
         CoreMLEngine(mlpackage, compute_unit="gpu", guard_seconds=0)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import voxport
-from runtime.engines import open_engine
+from runtime.engines import Execution, open_engine
 from runtime.errors import ArtefactError, EngineError
 from runtime.machine.coreml_tools import coremltools
 from runtime.neuralnetwork import read_network
@@ -64,14 +64,14 @@ def test_an_unknown_layer_is_refused_by_name(metal, tmp_path):
         layer.softmax.SetInParent()
 
     with pytest.raises(EngineError, match=r"changed\.mlmodel: layer '.*' is a softmax, which .* does not know"):
-        open_engine("neuralnetwork", changed(metal, tmp_path, soften))
+        open_engine(changed(metal, tmp_path, soften), Execution("neuralnetwork"))
 
     def harden(spec):
         layer = next(layer for layer in spec.neuralNetwork.layers if layer.WhichOneof("layer") == "activation")
         layer.activation.sigmoidHard.SetInParent()
 
     with pytest.raises(EngineError, match="is an activation sigmoidHard"):
-        open_engine("neuralnetwork", changed(metal, tmp_path, harden))
+        open_engine(changed(metal, tmp_path, harden), Execution("neuralnetwork"))
 
 
 def test_kernels_that_are_not_ours_are_not_stood_in_for(metal, tmp_path):
@@ -83,7 +83,7 @@ def test_kernels_that_are_not_ours_are_not_stood_in_for(metal, tmp_path):
     kernel = bundle / "custom_layer" / "Kernels" / "upsample_core.h"
     kernel.write_text(kernel.read_text().replace("value * slope", "value * slope * 2.0f"))
     with pytest.raises(ArtefactError, match=r"upsample_core\.h are not this voxport's kernels: convert again"):
-        open_engine("neuralnetwork", bundle / "generator.mlmodel")
+        open_engine(bundle / "generator.mlmodel", Execution("neuralnetwork"))
 
 
 def test_damage_is_a_sentence(metal, tmp_path):
@@ -91,17 +91,17 @@ def test_damage_is_a_sentence(metal, tmp_path):
     content = source.read_bytes()
     (tmp_path / "cut.mlmodel").write_bytes(content[: len(content) // 2])
     with pytest.raises(ArtefactError, match=r"cut\.mlmodel is damaged|cut\.mlmodel: "):
-        open_engine("neuralnetwork", tmp_path / "cut.mlmodel")
+        open_engine(tmp_path / "cut.mlmodel", Execution("neuralnetwork"))
     with pytest.raises(ArtefactError, match="there is no artefact"):
-        open_engine("neuralnetwork", tmp_path / "none.mlmodel")
+        open_engine(tmp_path / "none.mlmodel", Execution("neuralnetwork"))
     with pytest.raises(ArtefactError, match=r"executes an \.mlmodel, not net\.onnx"):
-        open_engine("neuralnetwork", tmp_path / "net.onnx")
+        open_engine(tmp_path / "net.onnx", Execution("neuralnetwork"))
     program = coremltools().utils.load_spec(str(source))
     program.ClearField("neuralNetwork")
     program.pipeline.SetInParent()
     coremltools().utils.save_spec(program, str(tmp_path / "pipeline.mlmodel"))
     with pytest.raises(ArtefactError, match="holds a pipeline, not a neuralNetwork"):
-        open_engine("neuralnetwork", tmp_path / "pipeline.mlmodel")
+        open_engine(tmp_path / "pipeline.mlmodel", Execution("neuralnetwork"))
 
 
 # ------------------------------------------------------------------------------------------- Core ML's own way, faked

@@ -57,11 +57,11 @@ def test_the_bundles_own_reference_agrees_with_its_goldens(fp16):
 
 
 def test_auto_means_every_engine_of_the_format(monkeypatch):
-    assert engine_names(["auto"], "onnx") == ["onnx"]
+    assert engine_names(MeasureOptions(), "onnx") == ["onnx"]
     monkeypatch.setattr("platform.system", lambda: "Linux")
-    assert engine_names(["auto", "mil"], "mlprogram") == ["mil", "onnx"]
+    assert engine_names(MeasureOptions(["auto", "mil"]), "mlprogram") == ["mil", "onnx"]
     monkeypatch.setattr("platform.system", lambda: "Darwin")
-    assert engine_names(["auto"], "mlprogram") == ["mil", "onnx", "coreml"]
+    assert engine_names(MeasureOptions(), "mlprogram") == ["mil", "onnx", "coreml"]
 
 
 def test_another_option_is_another_measurement(fp16):

@@ -11,6 +11,7 @@ from runtime.engines.onnx import OnnxEngine
 from runtime.errors import NotLowered
 from runtime.machine.coreml_tools import coremltools
 from runtime.measuring.measure import engines_for
+from runtime.measuring.options import MeasureOptions
 
 ct = coremltools()
 from coremltools.converters.mil import Builder as mb  # noqa: E402
@@ -41,10 +42,10 @@ def test_auto_measures_a_program_with_loops_in_mil_alone(fp16):
     looping = component.model_copy(update={"ops": {"while_loop": 1}})
     manifest = fp16.bundle.manifest.model_copy(update={"components": (looping,)})
     bundle = dataclasses.replace(fp16.bundle, manifest=manifest)
-    assert engines_for(["auto"], fp16.bundle)[:2] == ["mil", "onnx"]
-    assert engines_for(["auto"], bundle)[:1] == ["mil"] and "onnx" not in engines_for(["auto"], bundle)
-    assert engines_for(["mil"], bundle) == ["mil"]
-    assert engines_for(["onnx"], bundle) == ["onnx"], "who asks for it is told why"
+    assert engines_for(MeasureOptions(), fp16.bundle)[:2] == ["mil", "onnx"]
+    assert engines_for(MeasureOptions(), bundle)[:1] == ["mil"] and "onnx" not in engines_for(MeasureOptions(), bundle)
+    assert engines_for(MeasureOptions(["mil"]), bundle) == ["mil"]
+    assert engines_for(MeasureOptions(["onnx"]), bundle) == ["onnx"], "who asks for it is told why"
 
 
 def test_both_branches_of_a_choice(saved):

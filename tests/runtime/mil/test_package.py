@@ -4,6 +4,7 @@ import shutil
 import numpy as np
 import pytest
 
+from runtime.engines import Execution
 from runtime.engines.load import load
 from runtime.engines.mil import MilEngine
 from runtime.errors import ArtefactError
@@ -95,7 +96,7 @@ def test_a_manifest_that_points_outside_is_refused(copy):
 
 def test_what_is_no_package_is_a_sentence(tmp_path):
     with pytest.raises(ArtefactError, match=r"no Manifest\.json"):
-        load(tmp_path / "absent.mlpackage", "mil")
+        load(tmp_path / "absent.mlpackage", Execution("mil"))
     with pytest.raises(ArtefactError, match=r"executes an \.mlpackage"):
         MilEngine(tmp_path / "model.onnx")
 

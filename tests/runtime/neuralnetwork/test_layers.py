@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from runtime.engines import open_engine
+from runtime.engines import Execution, open_engine
 from runtime.machine.coreml_tools import coremltools
 from runtime.neuralnetwork import every_layer, read_network
 from runtime.neuralnetwork.layers import ACTIVATIONS, LAYERS, UNARY
@@ -164,7 +164,9 @@ def test_a_layer_computes_what_pytorch_does(case, tmp_path):
     wanted = written(module, inputs, path)
     assert case.split(",")[0] in kinds(path), f"this converts to {sorted(kinds(path))}"
     given = {f"x{number}": x.numpy() for number, x in enumerate(inputs)}
-    np.testing.assert_allclose(open_engine("neuralnetwork", path).run(given)["y"], wanted, rtol=2e-5, atol=2e-6)
+    np.testing.assert_allclose(
+        open_engine(path, Execution("neuralnetwork")).run(given)["y"], wanted, rtol=2e-5, atol=2e-6
+    )
 
 
 def test_no_layer_that_is_known_goes_untested():

@@ -7,7 +7,7 @@ from torch import nn
 
 from converters.formats.neuralnetwork import halve_weights, share_weights
 from converters.options import ConversionError
-from runtime.engines import open_engine
+from runtime.engines import Execution, open_engine
 from runtime.errors import EngineError
 from runtime.machine.coreml_tools import coremltools
 from runtime.neuralnetwork import every_layer, problems, read_network, weights_of
@@ -93,7 +93,7 @@ def test_a_loop_ends_at_its_limit(reader, tmp_path):
         layer_of(spec, "loop").loop.maxLoopIterations = turns
         limited = tmp_path / f"{turns}.mlmodel"
         coremltools().utils.save_spec(spec, str(limited))
-        (output,) = open_engine("neuralnetwork", limited).run({"x0": IDS}).values()
+        (output,) = open_engine(limited, Execution("neuralnetwork")).run({"x0": IDS}).values()
         results.append(snr_db(wanted[:, :turns][:, IDS[0, :turns] > 2], output[:, :turns][:, IDS[0, :turns] > 2]))
         assert turns == 100 or snr_db(wanted[:, 4:5], output[:, 4:5]) < 60
     assert min(results) > 115
@@ -115,8 +115,8 @@ def test_half_precision_reaches_every_weight_but_indices_and_masks(reader, tmp_p
     assert any((numbers == -1e9).any() for numbers in constants if numbers.size)
     halved = tmp_path / "halved.mlmodel"
     coremltools().utils.save_spec(spec, str(halved))
-    (single,) = open_engine("neuralnetwork", path).run({"x0": IDS}).values()
-    (half,) = open_engine("neuralnetwork", halved).run({"x0": IDS}).values()
+    (single,) = open_engine(path, Execution("neuralnetwork")).run({"x0": IDS}).values()
+    (half,) = open_engine(halved, Execution("neuralnetwork")).run({"x0": IDS}).values()
     spoken = IDS[0] > 2
     assert snr_db(wanted[:, spoken], single[:, spoken]) > 115
     assert 50 < snr_db(wanted[:, spoken], half[:, spoken]) < 90
@@ -138,14 +138,14 @@ def test_what_is_not_executed_is_refused_with_the_layer_s_name(reader, tmp_path)
     path = tmp_path / "backward.mlmodel"
     coremltools().utils.save_spec(spec, str(path))
     with pytest.raises(EngineError, match=rf"backward\.mlmodel: layer '{layer.name}': an LSTM that reads backward"):
-        open_engine("neuralnetwork", path)
+        open_engine(path, Execution("neuralnetwork"))
 
 
 def test_tensors_are_let_go_after_their_last_reader(tmp_path):
     """A chain of wide layers holds two of them, not all."""
     path = tmp_path / "chain.mlmodel"
     written(Of(_chain).eval(), (torch.randn(1, 1, 4),), path)
-    engine = open_engine("neuralnetwork", path)
+    engine = open_engine(path, Execution("neuralnetwork"))
     held_at_most = 0
     steps = engine._steps
 
@@ -183,7 +183,7 @@ def test_weights_that_several_layers_read_are_stored_once(tmp_path, bias):
     assert sum(layer.WhichOneof("layer") == "innerProduct" for layer in spec.neuralNetwork.layers) == 1
     shared = tmp_path / "shared.mlmodel"
     coremltools().utils.save_spec(spec, str(shared))
-    (output,) = open_engine("neuralnetwork", shared).run({"x0": x.numpy()}).values()
+    (output,) = open_engine(shared, Execution("neuralnetwork")).run({"x0": x.numpy()}).values()
     assert snr_db(wanted, output) > 110
     share_weights(spec)  # nothing is left to do
     assert spec.ByteSize() == coremltools().utils.load_spec(str(shared)).ByteSize()

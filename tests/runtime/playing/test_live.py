@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runtime.engines import Execution
 from runtime.playing.live import CopySynthesis, Ring, Session, VirtualDevice
-from runtime.playing.stream import open_stream
-from runtime.playing.synthesis import synthesise
+from runtime.playing.player import open_player
 from runtime.speech.clips import clip_paths, read_clip
 
 RATE = 8000
@@ -141,16 +141,14 @@ def test_after_a_gap_the_output_fades_in():
 
 def test_copy_synthesis_live_equals_offline_on_every_sample(stateful):
     bundle = stateful.bundle
-    record = bundle.component()
-    artefact = open_stream(bundle.path, "onnx")
-    features, time = record.features, record.time
+    player, features = open_player(bundle, Execution("onnx")), bundle.main.features
     clips = [read_clip(path, features.sample_rate, features.hop_length) for path in clip_paths()]
     samples = np.concatenate(clips * 7)[: 60 * features.sample_rate]
-    chain = CopySynthesis(artefact, time, features, features.sample_rate)
+    chain = CopySynthesis(player, features, features.sample_rate)
     run = Session(chain, 256, 512)
     played = VirtualDevice(lambda index: 0.03).play(run, samples)
     heard = np.concatenate([samples, np.zeros(len(played) - len(samples), np.float32)])
-    offline = synthesise(artefact, time, features.of(heard)[None]).reshape(-1)
+    offline = player.play(features.of(heard)[None]).reshape(-1)
     assert run.counters.underruns == 0
     structure = sum(chain.latency.values()) / 1e3 * features.sample_rate
     start = next(

@@ -5,10 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runtime.bundle.spec import Dim, TensorSpec, TimeAxis
+from runtime.engines import Execution
 from runtime.engines.load import load
 from runtime.errors import StreamError
 from runtime.playing.overlap import default_chunk, overlap, overlap_pieces
-from runtime.playing.synthesis import synthesise
+from runtime.playing.player import open_player
 
 TIME = TimeAxis("mel", "audio", 2, 2, 4, 3, 2, 22050)
 
@@ -91,10 +92,10 @@ def test_the_artefact_in_pieces_equals_its_pytorch_original_on_every_sample(fp32
     bundle = fp32.bundle
     record = bundle.component()
     case = bundle.goldens(record)[0]
-    engine = load(bundle.path, "onnx")
+    player = open_player(bundle, Execution("onnx"), chunk=chunk)
     mel = case.inputs["mel"][:, :, :131]
-    streamed = synthesise(engine, record.time, mel, chunk=chunk)
-    offline = load(bundle.path, "torch").run({"mel": mel})["audio"]
+    streamed = player.play(mel)
+    offline = load(bundle.path, Execution("torch")).run({"mel": mel})["audio"]
     assert streamed.shape == offline.shape
     assert np.abs(streamed - offline).max() < 5e-5
 
@@ -118,9 +119,9 @@ def test_the_stated_receptive_field_is_the_measured_one(generator):
 
 
 def test_offline_mode_wants_a_length_that_fits(fp32):
-    record = fp32.bundle.component()
-    engine = load(fp32.bundle.path, "onnx")
     with pytest.raises(StreamError, match="use mode overlap"):
-        synthesise(engine, record.time, np.zeros((1, 80, 65), np.float32), "offline")
+        open_player(fp32.bundle, Execution("onnx"), mode="offline").play(np.zeros((1, 80, 65), np.float32))
     with pytest.raises(StreamError, match="offline, overlap"):
-        synthesise(engine, record.time, np.zeros((1, 80, 64), np.float32), "stateful")
+        open_player(fp32.bundle, Execution("onnx"), mode="stateful")
+    with pytest.raises(StreamError, match="at least 1 frame, got 0"):
+        open_player(fp32.bundle, Execution("onnx"), chunk=0)

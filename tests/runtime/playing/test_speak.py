@@ -13,6 +13,7 @@ from converters.families.ge2e import RTVCEncoder
 from converters.options import ConversionError
 from runtime.__main__ import main
 from runtime.bundle.store import BundleError
+from runtime.engines import Execution
 from runtime.errors import AudioError, TextError
 from runtime.playing.chains import Request
 from runtime.playing.chains.flow_prior import whole_frames
@@ -68,7 +69,7 @@ def test_the_same_seed_gives_the_same_audio(plain, tmp_path, capsys):
 
 
 def test_long_text_is_spoken_in_sentences_and_a_long_sentence_in_halves(plain):
-    voice = Voice(plain, "onnx")
+    voice = Voice(plain, Execution("onnx"))
     request = Request(np.zeros(0, np.int64))
     readings = [reading.text for reading, _ in said(voice, "One. Two!  Three? " + "word, " * 150 + "end", request)]
     assert readings[:3] == ["One.", "Two!", "Three?"]
@@ -160,7 +161,7 @@ def test_a_bundle_that_lost_its_table_is_refused(cloning, tmp_path):
     shutil.copytree(cloning, tmp_path / "copy")
     (tmp_path / "copy" / "voice.npz").unlink()
     with pytest.raises(BundleError, match=r"voice\.npz is missing"):
-        Voice(tmp_path / "copy", "onnx")
+        Voice(tmp_path / "copy", Execution("onnx"))
 
 
 def test_a_voice_that_predicts_no_energy_has_none_to_shift(plain, tmp_path, capsys):

@@ -4,6 +4,7 @@ import pytest
 from runtime.bundle.spec import TensorSpec, TimeAxis
 from runtime.errors import StreamError
 from runtime.measuring.bench.closed import closed_loop
+from runtime.playing.player import Overlapping
 
 TIME = TimeAxis("mel", "audio", 2, 2, 10, 2, 2, 1000)  # 10 ms a frame
 
@@ -31,7 +32,7 @@ class Clocked:
 def test_first_call_and_warm_up_are_apart_and_no_outlier_is_dropped(monkeypatch):
     script = [500.0] + [50.0] * 3 + [10.0] * 98 + [200.0, 90.0]
     engine = Clocked(monkeypatch, script)
-    latency = closed_loop(engine, TIME, np.zeros((1, 1, 100)), chunk=8, seconds=0, min_chunks=100, warm_up=3)
+    latency = closed_loop(Overlapping(engine, TIME, 8), np.zeros((1, 1, 100)), seconds=0, min_chunks=100, warm_up=3)
     assert latency.first_call_ms == pytest.approx(500)
     assert latency.warm_up_max_ms == pytest.approx(50)
     assert latency.chunks == 100
@@ -45,13 +46,11 @@ def test_first_call_and_warm_up_are_apart_and_no_outlier_is_dropped(monkeypatch)
 
 def test_it_goes_on_until_both_time_and_chunks_are_reached(monkeypatch):
     engine = Clocked(monkeypatch, [10.0] * 10_000)
-    latency = closed_loop(engine, TIME, np.zeros((1, 1, 100)), chunk=8, seconds=2.0, min_chunks=5, warm_up=0)
+    latency = closed_loop(Overlapping(engine, TIME, 8), np.zeros((1, 1, 100)), seconds=2.0, min_chunks=5, warm_up=0)
     assert latency.chunks == 200
 
 
 def test_an_utterance_shorter_than_a_chunk_is_refused(monkeypatch):
     engine = Clocked(monkeypatch, [10.0] * 100)
     with pytest.raises(StreamError, match="chunk"):
-        closed_loop(engine, TIME, np.zeros((1, 1, 100)), chunk=9, seconds=0)
-    with pytest.raises(StreamError, match="offline, overlap"):
-        closed_loop(engine, TIME, np.zeros((1, 1, 100)), mode="live", seconds=0)
+        closed_loop(Overlapping(engine, TIME, 9), np.zeros((1, 1, 100)), seconds=0)

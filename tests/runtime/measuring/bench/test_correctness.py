@@ -3,9 +3,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from runtime.engines import Execution
 from runtime.measuring.bench.correctness import correctness, seam_agreement
+from runtime.playing.player import Streaming, open_player
 from runtime.playing.stream import StreamingArtefact
-from runtime.playing.synthesis import open_artefact
 from runtime.speech.metrics import BEST_DB
 
 
@@ -37,12 +38,14 @@ class Changed:
 def checked(bundle, change=None, samples=None):
     """Of the first clip, with what the engine gives changed, or the reference cut to so many samples."""
     record = bundle.component()
-    opened = open_artefact(bundle.path, "onnx")
+    player = open_player(bundle, Execution("onnx"))
     if change is not None:
-        opened = StreamingArtefact(opened.form, Changed(opened.edge, change), Changed(opened.steady, change))
+        opened = player.artefact
+        changed = StreamingArtefact(opened.form, Changed(opened.edge, change), Changed(opened.steady, change))
+        player = Streaming(changed, player.time)
     case = bundle.goldens(record)[0]
     case = dataclasses.replace(case, outputs={"audio": case.outputs["audio"][..., :samples]})
-    return correctness(opened, record, [case], "fp16")
+    return correctness(player, record.sound, [case], "fp16")
 
 
 def test_what_streams_as_it_should_passes(stateful):
