@@ -48,10 +48,12 @@ def main(rounds: int = 5) -> None:
         (component,) = hifigan.components(module, checkpoint, Shape(chunk + 26))
         with tempfile.TemporaryDirectory() as folder:
             rewritten = dataclasses.replace(component, module=rewrite_upsampling(component.module, "polyphase"))
-            artefact = format_("mlprogram").convert(rewritten, PrecisionOptions("fp16"), FormatOptions(), Path(folder))
+            artefact = (
+                format_("mlprogram").convert(rewritten, PrecisionOptions("fp16"), FormatOptions(), Path(folder)).path
+            )
             engine = open_engine(artefact, Execution("onnx"))
-            plain_path = format_("onnx").convert(
-                component, PrecisionOptions("fp32"), FormatOptions("onnx"), Path(folder)
+            plain_path = (
+                format_("onnx").convert(component, PrecisionOptions("fp32"), FormatOptions("onnx"), Path(folder)).path
             )
             plain = onnxruntime.InferenceSession(str(plain_path))
             mel = np.random.default_rng(0).normal(-4, 2, (1, 80, chunk + 26)).astype(np.float32)

@@ -116,7 +116,7 @@ def sized(whole: Component, frames: int) -> Component:
 
 def converted(part: Component, folder: Path, threads: int) -> Engine:
     folder.mkdir()
-    artefact = format_("onnx").convert(part, PrecisionOptions("fp32"), FormatOptions("onnx"), folder)
+    artefact = format_("onnx").convert(part, PrecisionOptions("fp32"), FormatOptions("onnx"), folder).path
     return open_engine(artefact, Execution("onnx", threads))
 
 

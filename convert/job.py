@@ -222,7 +222,7 @@ def _convert(
             artefacts.append(steps.convert_artefact(job, component, folder))
     is_lowered = FORMATS[job.format.name].is_lowered
     if is_lowered and "onnx" in engine_names(job.measure, job.format.name):
-        lowering.start([converted.artefact for converted in artefacts])
+        lowering.start([converted.artefact.path for converted in artefacts])
     with stages.stage("export the reference"):
         steps.write_references(original, folder)
     if not (folder / GOLDENS).exists():

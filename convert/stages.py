@@ -18,12 +18,11 @@ from checkpoints.load import LoadedCheckpoint, load
 from checkpoints.locate import LocatedCheckpoint
 from convert.key import bundle_name, versions
 from convert.schema import Job
-from converters.component import Component, family, format_, voice_family
+from converters.component import Artefact, Component, family, format_, voice_family
 from converters.export import export_reference, reference_size
 from converters.fitting import fitting
 from converters.goldens import SAMPLED_FRAMES, clip_goldens
 from converters.options import TWIN_FOLDER, ConversionError
-from converters.precision.chosen import Chosen, take_chosen
 from converters.streaming import streaming_component, truncation_db
 from converters.upsampling import upsampling_stages
 from converters.voices import voice_goldens, with_speaker_encoder, with_vocoder
@@ -122,16 +121,14 @@ def _parameters(module: nn.Module) -> int:
 class Converted:
     """An artefact, and how it is called where it takes a chunk at a time."""
 
-    artefact: Path
+    artefact: Artefact
     form: StreamForm | None = None
     sizes: dict[int, str] = dataclasses.field(default_factory=dict)
-    chosen: Chosen = dataclasses.field(default_factory=Chosen)
 
 
 def convert_artefact(job: Job, component: Component, folder: Path) -> Converted:
     """Rewrites upsampling and streaming and writes the artefact into `folder`."""
-    made = _convert_sizes(job, component, folder) if component.sizes else _convert_form(job, component, folder)
-    return dataclasses.replace(made, chosen=take_chosen(component.name, folder))
+    return _convert_sizes(job, component, folder) if component.sizes else _convert_form(job, component, folder)
 
 
 def _convert_form(job: Job, component: Component, folder: Path) -> Converted:
@@ -257,12 +254,12 @@ def finish_bundle(
             notes.append(f"approximate: looks {form.lookahead} frames ahead, see the manifest's truncation_db")
     notes += format_(job.format.name).notes(folder)
     for component, converted in zip(original.components, artefacts):
-        chosen = converted.chosen
-        for function, mixed in chosen.mixed.items():
-            notes.append(f"{component.name} {function if len(chosen.mixed) > 1 else ''}".strip() + f": {mixed}")
-        if chosen.spared:
-            dearest = f"{', '.join(chosen.spared[:5])}{' and others' if len(chosen.spared) > 5 else ''}"
-            notes.append(f"{component.name}: {len(chosen.spared)} tensors stay in {job.precision.compute}: {dearest}")
+        made = converted.artefact
+        for function, mixed in made.mixed.items():
+            notes.append(f"{component.name} {function if len(made.mixed) > 1 else ''}".strip() + f": {mixed}")
+        if made.spared:
+            dearest = f"{', '.join(made.spared[:5])}{' and others' if len(made.spared) > 5 else ''}"
+            notes.append(f"{component.name}: {len(made.spared)} tensors stay in {job.precision.compute}: {dearest}")
     manifest = Manifest(
         name=bundle_name(job, located, key),
         key=key,
@@ -301,15 +298,16 @@ def _checkpoint_record(located: LocatedCheckpoint) -> CheckpointRecord:
 
 
 def _record(component: Component, converted: Converted, folder: Path) -> ComponentRecord:
-    twin = folder / TWIN_FOLDER / converted.artefact.name
+    path = converted.artefact.path
+    twin = folder / TWIN_FOLDER / path.name
     return ComponentRecord(
         name=component.name,
-        artefact=converted.artefact.relative_to(folder).as_posix(),
+        artefact=path.relative_to(folder).as_posix(),
         reference=f"reference/{component.name}.pt2",
         inputs=component.inputs,
         outputs=component.outputs,
         computes=component.computes,
-        ops=op_histogram(converted.artefact),
+        ops=op_histogram(path),
         time=component.time,
         features=component.features,
         stream=converted.form,
@@ -319,8 +317,8 @@ def _record(component: Component, converted: Converted, folder: Path) -> Compone
         padded=component.padded,
         reference_size=reference_size(component),
         sampler=component.sampler,
-        mixed=converted.chosen.mixed,
-        spared=converted.chosen.spared,
+        mixed=converted.artefact.mixed,
+        spared=converted.artefact.spared,
         validated_by=twin.relative_to(folder).as_posix() if twin.exists() else None,
     )
 

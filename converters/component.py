@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from converters.options import ConversionError, FormatOptions, PrecisionOptions,
 from runtime.bundle.formats import FORMATS
 from runtime.bundle.sampler import Sampler
 from runtime.bundle.spec import Dim, TensorSpec, TimeAxis
+from runtime.bundle.store import MixedRecord
 from runtime.bundle.voice import VoiceRecord
 from runtime.speech.features import Features, Sound
 
@@ -98,8 +99,18 @@ class VoiceFamily(Family, Protocol):
     def tables(self, module: nn.Module) -> dict[str, Tensor]: ...
 
 
+@dataclass(frozen=True)
+class Artefact:
+    """What a format wrote, and what it chose by itself. `mixed`: by function; `spared`: tensors that a compressed
+    precision left as they were, None where it had no choice."""
+
+    path: Path
+    mixed: dict[str, MixedRecord] = field(default_factory=dict)
+    spared: tuple[str, ...] | None = None
+
+
 class Format(Protocol):
-    """An output format: writes one component to `folder` and returns the artefact's path.
+    """An output format: writes one component to `folder`.
 
     `convert_functions` writes several functions over the same weights, the first being the one that is called by
     default, where `holds_functions` says that the format can. `target`: the system that the artefact needs, as a
@@ -115,13 +126,13 @@ class Format(Protocol):
 
     def convert(
         self, component: Component, precision: PrecisionOptions, options: FormatOptions, folder: Path
-    ) -> Path: ...
+    ) -> Artefact: ...
 
     def holds_functions(self, options: FormatOptions) -> bool: ...
 
     def convert_functions(
         self, functions: Mapping[str, Component], precision: PrecisionOptions, options: FormatOptions, folder: Path
-    ) -> Path: ...
+    ) -> Artefact: ...
 
 
 FAMILIES = {

@@ -23,10 +23,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from converters.component import Component
+from converters.component import Artefact, Component
 from converters.options import TWIN_FOLDER, ConversionError, FormatOptions, PrecisionOptions
 from converters.precision.cast import DTYPES, InPrecision
-from converters.precision.chosen import write_chosen
 from converters.precision.coreai import compressed, spared
 from ops.metal.fused import OPERATOR, read_graph, stage_of, stages
 from ops.metal.layout import COREAI, UpsampleShape, packed_bias, packed_weights, text
@@ -36,7 +35,7 @@ from runtime.rounding.cases import fitted_inputs
 _THREADS_PER_GROUP = (64, 4, 1)
 
 
-def convert(component: Component, precision: PrecisionOptions, options: FormatOptions, folder: Path) -> Path:
+def convert(component: Component, precision: PrecisionOptions, options: FormatOptions, folder: Path) -> Artefact:
     """Writes `folder/<component>.aimodel`; with Metal kernels also `folder/twin/<component>.aimodel`, without them.
 
     Inputs and outputs stay float32; `precision` is that of weights and ops.
@@ -63,7 +62,7 @@ def holds_functions(options: FormatOptions) -> bool:
 
 def convert_functions(
     functions: Mapping[str, Component], precision: PrecisionOptions, options: FormatOptions, folder: Path
-) -> Path:
+) -> Artefact:
     """As `convert`, an entry point a function; Apple's packages store weights that are equal in several once."""
     coreai_torch = _coreai_torch()
     if precision.compute not in DTYPES:
@@ -90,7 +89,7 @@ def convert_functions(
     for form, place in ((Reference, twin), (Kernel, path)):
         formed = {name: replace(one, module=_with_stages(graphs[name], form)) for name, one in functions.items()}
         _written(coreai_torch, formed, precision, place)
-    return path
+    return Artefact(path)
 
 
 def _arguments(component: Component) -> tuple[Tensor, ...]:
@@ -100,14 +99,16 @@ def _arguments(component: Component) -> tuple[Tensor, ...]:
 
 def _written(
     coreai_torch: ModuleType, functions: Mapping[str, Component], precision: PrecisionOptions, path: Path
-) -> Path:
+) -> Artefact:
     from coreai.runtime import AIModelAssetMetadata
 
     first = next(iter(functions.values()))
     made: dict[nn.Module, nn.Module] = {}  # what several functions share is made once, and so stored once
+    left: set[str] = set()
     for component in functions.values():
         if component.module not in made:
-            made[component.module] = _in_precision(component, precision, path.parent)
+            made[component.module], own = _in_precision(component, precision)
+            left.update(own)
     # coreai-torch writes its progress to stdout
     with torch.inference_mode(), warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
@@ -128,21 +129,23 @@ def _written(
         for spec in (*first.inputs, *first.outputs):
             metadata.set_custom(f"voxport.unit.{spec.name}", spec.unit)
         converter.to_coreai().save_asset(path, metadata)
-    return path
+    return Artefact(path, spared=tuple(sorted(left)) if precision.weights else None)
 
 
-def _in_precision(component: Component, precision: PrecisionOptions, folder: Path) -> nn.Module:
+def _in_precision(component: Component, precision: PrecisionOptions) -> tuple[nn.Module, list[str]]:
+    """The module in its precision, and the tensors that compression spares."""
     module, arguments = component.module, _arguments(component)
     left: list[str] = []
     if precision.weights:
         left = spared(module.eval(), precision, _cases(component, arguments))
-        write_chosen({}, left, component.name, folder)
     if precision.compute != "fp32":
         module = InPrecision(module, DTYPES[precision.compute])
-        left = [f"module.{name}" for name in left]
+        within = [f"module.{name}" for name in left]
+    else:
+        within = left
     if precision.weights:
-        module = compressed(module.eval(), precision, arguments, left)
-    return module
+        module = compressed(module.eval(), precision, arguments, within)
+    return module, left
 
 
 def _cases(component: Component, arguments: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:

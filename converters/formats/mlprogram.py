@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from converters.component import Component
+from converters.component import Artefact, Component
 from converters.options import COMPUTE, ConversionError, FormatOptions, PrecisionOptions
-from converters.precision.chosen import write_chosen
 from converters.precision.compression import check_compression, compressed, spared
 from converters.precision.mixed import Kept, mil_name, search
 from runtime.bundle.spec import Dim, TensorSpec
@@ -26,13 +25,12 @@ from runtime.rounding.cases import real_inputs
 
 
 @validated_once()
-def convert(component: Component, precision: PrecisionOptions, options: FormatOptions, folder: Path) -> Path:
+def convert(component: Component, precision: PrecisionOptions, options: FormatOptions, folder: Path) -> Artefact:
     """Writes `folder/<component>.mlpackage`. Inputs and outputs stay float32."""
     found = _Findings()
     path = _converted(component, "main", precision, options, folder, found)
     refuse_custom_layers(path)
-    found.write(component.name, folder)
-    return path
+    return found.artefact(path)
 
 
 def refuse_custom_layers(path: Path) -> None:
@@ -66,11 +64,10 @@ class _Findings:
     mixed: dict[str, MixedRecord] = field(default_factory=dict)
     places: dict[str, dict[str, str]] = field(default_factory=dict)
 
-    def write(self, name: str, folder: Path) -> None:
-        """Where each op comes from, beside the artefact, for audits; and what was chosen, for the manifest."""
-        (folder / f"{name}{PLACES}").write_text(json.dumps(self.places, indent=0))
-        if self.mixed or self.spared is not None:
-            write_chosen(self.mixed, None if self.spared is None else sorted(self.spared.values()), name, folder)
+    def artefact(self, path: Path) -> Artefact:
+        """Writes where each op comes from beside it, for audits."""
+        (path.parent / f"{path.stem}{PLACES}").write_text(json.dumps(self.places, indent=0))
+        return Artefact(path, self.mixed, None if self.spared is None else tuple(sorted(self.spared.values())))
 
 
 def _converted(
@@ -178,7 +175,7 @@ def holds_functions(options: FormatOptions) -> bool:
 @validated_once()
 def convert_functions(
     functions: Mapping[str, Component], precision: PrecisionOptions, options: FormatOptions, folder: Path
-) -> Path:
+) -> Artefact:
     """One `.mlpackage`; weights that are equal in several functions are stored once."""
     ct = coremltools()
     (name,) = {component.name for component in functions.values()}
@@ -196,8 +193,7 @@ def convert_functions(
             warnings.simplefilter("ignore")
             ct.utils.save_multifunction(descriptor, str(path))
     refuse_custom_layers(path)
-    found.write(name, folder)
-    return path
+    return found.artefact(path)
 
 
 def _state_type(ct: Any, spec: TensorSpec) -> Any:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from converters.component import Component
+from converters.component import Artefact, Component
 from converters.options import CUSTOM_LAYER_FOLDER, ConversionError, FormatOptions, PrecisionOptions
 from ops.metal.fused import read_graph, stages
 from ops.metal.layout import TEXTURE_WIDTH, fits_a_texture
@@ -38,7 +38,7 @@ PRECISIONS = ("fp32", "fp16")
 
 
 @validated_once()
-def convert(component: Component, precision: PrecisionOptions, options: FormatOptions, folder: Path) -> Path:
+def convert(component: Component, precision: PrecisionOptions, options: FormatOptions, folder: Path) -> Artefact:
     """Writes `folder/<component>.mlmodel`; with custom layers also `folder/custom_layer/`, which an app adds.
 
     Inputs and outputs are float32; `precision` is that of the weights: the device chooses that of the arithmetic.
@@ -90,7 +90,7 @@ def convert(component: Component, precision: PrecisionOptions, options: FormatOp
     ct.utils.save_spec(spec, str(path))
     if fused:
         write_package(folder / CUSTOM_LAYER_FOLDER)
-    return path
+    return Artefact(path)
 
 
 free_axes = False
@@ -111,7 +111,7 @@ def holds_functions(options: FormatOptions) -> bool:
 
 def convert_functions(
     functions: Mapping[str, Component], precision: PrecisionOptions, options: FormatOptions, folder: Path
-) -> Path:
+) -> Artefact:
     raise ConversionError(f"format neuralnetwork holds one function, got {', '.join(functions)}")
 
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from converters.component import Component
+from converters.component import Artefact, Component
 from converters.options import ConversionError, FormatOptions, PrecisionOptions
 from converters.precision.cast import DTYPES, InPrecision
 
 
-def convert(component: Component, precision: PrecisionOptions, options: FormatOptions, folder: Path) -> Path:
+def convert(component: Component, precision: PrecisionOptions, options: FormatOptions, folder: Path) -> Artefact:
     """Writes `folder/<component>.onnx`. Inputs and outputs stay float32; `precision` is that of weights and ops."""
     if precision.name not in DTYPES:
         raise ConversionError(f"format onnx has no precision {precision.name!r}; it has: {', '.join(DTYPES)}")
@@ -46,7 +46,7 @@ def convert(component: Component, precision: PrecisionOptions, options: FormatOp
     _rename_within(exported.model.graph)
     path = folder / f"{component.name}.onnx"
     exported.save(str(path), external_data=False)
-    return path
+    return Artefact(path)
 
 
 def _rename_within(graph: Any) -> None:
@@ -75,5 +75,5 @@ def holds_functions(options: FormatOptions) -> bool:
 
 def convert_functions(
     functions: Mapping[str, Component], precision: PrecisionOptions, options: FormatOptions, folder: Path
-) -> Path:
+) -> Artefact:
     raise ConversionError(f"format onnx holds one function, got {', '.join(functions)}")

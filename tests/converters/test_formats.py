@@ -29,7 +29,7 @@ def test_every_combination_converts_and_executes(generator, tmp_path, name, prec
     component = dataclasses.replace(generator, module=rewrite_upsampling(generator.module, upsampler))
     if flexible:
         component = dataclasses.replace(component, inputs=(TensorSpec("mel", (1, 80, Dim(8, 128, 64))),))
-    artefact = format_(name).convert(component, PrecisionOptions(precision), FormatOptions(name), tmp_path)
+    artefact = format_(name).convert(component, PrecisionOptions(precision), FormatOptions(name), tmp_path).path
     opened = open_engine(artefact, Execution(engine))
     for frames in (64, 20, 100) if flexible else (64,):
         mel = torch.randn(1, 80, frames, generator=torch.Generator().manual_seed(1)) * 2 - 4

@@ -123,7 +123,7 @@ def test_an_onnx_file_has_each_name_once(checkpoint, tmp_path):
     import onnx
 
     encoder = components_of(checkpoint, "convolutions, many speakers")[2]["encoder"].at_size(40)
-    path = format_("onnx").convert(encoder, PrecisionOptions("fp32"), FormatOptions("onnx"), tmp_path)
+    path = format_("onnx").convert(encoder, PrecisionOptions("fp32"), FormatOptions("onnx"), tmp_path).path
     names = [name for node in onnx.load(path).graph.node for name in node.output]
     assert len(set(names)) == len(names) and {"mean", "log_durations"} <= set(names)
 

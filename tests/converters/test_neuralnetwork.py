@@ -28,7 +28,7 @@ def written(component, upsampler, precision, folder):
     folder.mkdir(exist_ok=True)
     return neuralnetwork.convert(
         dataclasses.replace(component, module=module), PrecisionOptions(precision), OPTIONS, folder
-    )
+    ).path
 
 
 @pytest.fixture(scope="module")

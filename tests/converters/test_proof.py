@@ -42,7 +42,7 @@ def offline_artefact(module, net, given, precision, folder):
     inputs = [dataclasses.replace(spec, shape=tuple(given[spec.name].shape)) for spec in component.inputs]
     rewritten = rewrite_upsampling(module, "polyphase")
     whole = dataclasses.replace(component, module=rewritten, inputs=tuple(inputs), example=lambda: given, time=None)
-    return format_("mlprogram").convert(whole, PrecisionOptions(precision), FormatOptions(), folder)
+    return format_("mlprogram").convert(whole, PrecisionOptions(precision), FormatOptions(), folder).path
 
 
 def streams_through_its_artefacts(name, width, modes, precisions, frames, folder):

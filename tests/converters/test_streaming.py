@@ -26,8 +26,8 @@ from tests.ops.streaming.test_networks import offline, prepared
 def converted(made, precision, name, folder):
     format_module, options = format_(name), FormatOptions(name)
     if len(made.functions) > 1:
-        return format_module.convert_functions(made.functions, PrecisionOptions(precision), options, folder)
-    return format_module.convert(made.functions["edge"], PrecisionOptions(precision), options, folder)
+        return format_module.convert_functions(made.functions, PrecisionOptions(precision), options, folder).path
+    return format_module.convert(made.functions["edge"], PrecisionOptions(precision), options, folder).path
 
 
 def opened(path, form, engine, **options):

@@ -187,7 +187,7 @@ def padded_equals_unpadded(component, length, padded_length, known=None):
 def core_ml_computes_the_same(component, length, folder):
     """A component of flexible length as an ML program in the reference engine."""
     sized = component.at_size(length)
-    path = mlprogram.convert(sized, PrecisionOptions("fp32"), FormatOptions(), folder)
+    path = mlprogram.convert(sized, PrecisionOptions("fp32"), FormatOptions(), folder).path
     generator = torch.Generator().manual_seed(0)
     given = {
         name: torch.randn(value.shape, generator=generator)

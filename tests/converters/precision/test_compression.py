@@ -10,7 +10,6 @@ from torch import nn
 from converters.component import Component
 from converters.formats import mlprogram
 from converters.options import ConversionError, FormatOptions, PrecisionOptions
-from converters.precision.chosen import take_chosen
 from runtime.bundle.spec import TensorSpec
 from runtime.bundle.store import size_of
 from runtime.engines.inspect import op_histogram
@@ -58,11 +57,11 @@ def two():
 
 
 def converted(made, precision, folder):
-    path = mlprogram.convert(made, precision, FormatOptions(), folder)
+    artefact = mlprogram.convert(made, precision, FormatOptions(), folder)
     given = made.example()["x"]
     with torch.inference_mode():
         reference = made.module(given).numpy().reshape(-1)
-    return path, snr_db(reference, MilEngine(path).run({"x": given.numpy()})["y"].reshape(-1))
+    return artefact, snr_db(reference, MilEngine(artefact.path).run({"x": given.numpy()})["y"].reshape(-1))
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -71,18 +70,18 @@ def test_every_form_is_stored_smaller_and_executes(name, tmp_path):
     for folder in ("fp16", name):
         (tmp_path / folder).mkdir()
     plain, _ = converted(even, PrecisionOptions("fp16"), tmp_path / "fp16")
-    path, reached = converted(even, FORMS[name], tmp_path / name)
-    assert size_of(path / "Data") < 0.75 * size_of(plain / "Data")
-    assert any(op.startswith("constexpr_") for op in op_histogram(path))
+    artefact, reached = converted(even, FORMS[name], tmp_path / name)
+    assert size_of(artefact.path / "Data") < 0.75 * size_of(plain.path / "Data")
+    assert any(op.startswith("constexpr_") for op in op_histogram(artefact.path))
     assert 4 < reached < 60
 
 
 def test_the_layer_that_would_cost_most_is_spared_and_no_other(two, tmp_path):
     whole = FORMS["int8"]
     _, without = converted(two, whole, tmp_path)
-    _, reached = converted(two, dataclasses.replace(whole, least_db=38.0), tmp_path)
+    artefact, reached = converted(two, dataclasses.replace(whole, least_db=38.0), tmp_path)
     assert without < 30 < 37.5 < reached
-    assert take_chosen("two", tmp_path).spared == ("spread_weight",)
+    assert artefact.spared == ("spread_weight",)
 
 
 @pytest.mark.parametrize(
@@ -91,11 +90,11 @@ def test_the_layer_that_would_cost_most_is_spared_and_no_other(two, tmp_path):
 def test_functions_over_the_same_weights_choose_alike_and_store_them_once(two, precision, tmp_path):
     for folder in ("one", "both"):
         (tmp_path / folder).mkdir()
-    one = mlprogram.convert(two, precision, FormatOptions(), tmp_path / "one")
+    one = mlprogram.convert(two, precision, FormatOptions(), tmp_path / "one").path
     functions = {"short": two, "long": component(2, frames=80)}
     both = mlprogram.convert_functions(functions, precision, FormatOptions(), tmp_path / "both")
-    assert size_of(both / WEIGHTS) < 1.05 * size_of(one / WEIGHTS)
-    mixed = take_chosen("two", tmp_path / "both").mixed
+    assert size_of(both.path / WEIGHTS) < 1.05 * size_of(one / WEIGHTS)
+    mixed = both.mixed
     assert set(mixed) == (set(functions) if precision.compute == "mixed" else set())
     assert all(record.reached_db >= record.budget_db for record in mixed.values())
 
@@ -188,7 +187,7 @@ def test_core_ai_stores_the_same_forms_and_spares_the_same_layer(two, tmp_path):
     from converters.formats import coreai
     from runtime.engines.coreai import CoreAIEngine
 
-    reached = {}
+    reached, spared = {}, {}
     given = two.example()["x"]
     with torch.inference_mode():
         reference = two.module(given).numpy().reshape(-1)
@@ -197,9 +196,10 @@ def test_core_ai_stores_the_same_forms_and_spares_the_same_layer(two, tmp_path):
         "palette6": FORMS["palette6"],
     }.items():
         (tmp_path / name).mkdir()
-        path = coreai.convert(two, precision, FormatOptions("coreai"), tmp_path / name)
-        reached[name] = snr_db(reference, CoreAIEngine(path).run({"x": given.numpy()})["y"].reshape(-1))
-    assert take_chosen("two", tmp_path / "int8").spared == ("spread",)
+        artefact = coreai.convert(two, precision, FormatOptions("coreai"), tmp_path / name)
+        spared[name] = artefact.spared
+        reached[name] = snr_db(reference, CoreAIEngine(artefact.path).run({"x": given.numpy()})["y"].reshape(-1))
+    assert spared["int8"] == ("spread",)
     assert reached["int8"] > 35 > reached["palette6"]
     with pytest.raises(ConversionError, match="it has int8, palette4 and palette6"):
         coreai.convert(two, FORMS["palette_int8"], FormatOptions("coreai"), tmp_path)

@@ -1,7 +1,6 @@
 """Mixed precision on planted cases whose answer is known, and on the bundled vocoder."""
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from converters.component import Component
 from converters.formats import mlprogram
 from converters.options import FormatOptions, PrecisionOptions
 from converters.precision import mixed
-from converters.precision.chosen import take_chosen
 from runtime.bundle.spec import TensorSpec
 from runtime.engines.mil import MilEngine
 from runtime.speech.metrics import snr_db
@@ -63,8 +61,8 @@ def component(module, given, name="planted"):
 
 def converted(made, precision, folder):
     folder.mkdir(exist_ok=True)
-    path = mlprogram.convert(made, PrecisionOptions(precision), FormatOptions(), folder)
-    return path, take_chosen(made.name, folder).mixed.get("main")
+    artefact = mlprogram.convert(made, PrecisionOptions(precision), FormatOptions(), folder)
+    return artefact.path, artefact.mixed.get("main")
 
 
 def db(made, path):
@@ -158,6 +156,5 @@ def test_what_cannot_be_reached_is_said(tmp_path):
     assert "55.5 dB to float32, 60.0 wanted (not reached)" in str(record)
     folder = tmp_path / "x"
     folder.mkdir()
-    mlprogram.convert(made, precision, FormatOptions(), folder)
-    stored = json.loads((folder / "planted.chosen.json").read_text())["mixed"]["main"]
-    assert stored["conversions"] <= 3
+    found = mlprogram.convert(made, precision, FormatOptions(), folder).mixed["main"]
+    assert found.conversions <= 3

@@ -78,7 +78,7 @@ def both(net, precision, folder):
     for name, engine in (("mlprogram", "mil"), ("coreai", "coreai")):
         place = folder / f"{name}-{precision}"
         place.mkdir()
-        path = format_(name).convert(component, PrecisionOptions(precision), FormatOptions(), place)
+        path = format_(name).convert(component, PrecisionOptions(precision), FormatOptions(), place).path
         outputs.append(open_engine(path, Execution(engine)).run({"x": X.numpy()})["y"])
     return *outputs, wanted
 
@@ -118,7 +118,7 @@ def test_a_whole_vocoder_agrees_in_both(short, width, upsampler, tmp_path):
     with torch.inference_mode():
         wanted = short.module(mel).numpy()
     component = dataclasses.replace(short, module=rewrite_upsampling(short.module, upsampler, [mel]))
-    path = coreai.convert(component, PrecisionOptions("fp32"), FormatOptions(), tmp_path)
+    path = coreai.convert(component, PrecisionOptions("fp32"), FormatOptions(), tmp_path).path
     if upsampler == "metal":
         assert op_histogram(path)["metal4_kernel"] == {"small": 2, "full": 4}[width]
         with pytest.raises(EngineError, match=r"has Metal kernels, which run on a Mac only"):
@@ -129,7 +129,9 @@ def test_a_whole_vocoder_agrees_in_both(short, width, upsampler, tmp_path):
     assert snr_db(wanted, output) > 100
     if upsampler == "polyphase":
         (tmp_path / "mil").mkdir()
-        program = format_("mlprogram").convert(component, PrecisionOptions("fp32"), FormatOptions(), tmp_path / "mil")
+        program = (
+            format_("mlprogram").convert(component, PrecisionOptions("fp32"), FormatOptions(), tmp_path / "mil").path
+        )
         assert snr_db(open_engine(program, Execution("mil")).run({"mel": mel.numpy()})["audio"], output) > 100
 
 
@@ -203,7 +205,7 @@ def test_damage_and_bad_choices_are_sentences(short, tmp_path):
         open_engine(tmp_path / "none.aimodel", Execution("coreai"))
     with pytest.raises(ArtefactError, match=r"executes an \.aimodel, not net\.onnx"):
         open_engine(tmp_path / "net.onnx", Execution("coreai"))
-    path = coreai.convert(short, PrecisionOptions("fp16"), FormatOptions(), tmp_path)
+    path = coreai.convert(short, PrecisionOptions("fp16"), FormatOptions(), tmp_path).path
     (program,) = path.glob("*.mlirb")
     program.write_bytes(program.read_bytes()[:1000])
     with pytest.raises((ArtefactError, EngineError), match=r"generator\.aimodel"):
