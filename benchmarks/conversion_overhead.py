@@ -77,7 +77,7 @@ def serve(kind: str, model: str, asked: Connection) -> None:
     own = locate(job.checkpoint, job.model.family, job.model.default_checkpoint, print)
     parts = {
         name: locate(part.checkpoint, part.family, part.default_checkpoint, print)
-        for name, part in job.model.parts().items()
+        for name, part in job.model.chosen_parts().items()
     }
     components = load_original(job, own, parts).components
     asked.send(len(components))

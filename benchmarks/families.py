@@ -9,9 +9,9 @@ MODELS = {
         for model in ("melgan", "multiband_melgan", "fullband_melgan", "parallel_wavegan", "univnet", "wavernn")
     },
     **{
-        model: ["checkpoint.source=random", "model.vocoder.checkpoint.source=bundled"]
+        model: ["checkpoint.source=random", "model.parts.vocoder.checkpoint.source=bundled"]
         for model in ("fast_pitch", "speedy_speech", "glow_tts", "tacotron2", "tacotron2_dca")
     },
     "fastspeech2": ["checkpoint=kathleen_fastspeech2"],
-    "sv2tts": ["checkpoint.source=random", "model.vocoder.checkpoint.source=random"],
+    "sv2tts": ["checkpoint.source=random", "model.parts.vocoder.checkpoint.source=random"],
 }

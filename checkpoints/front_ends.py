@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from checkpoints import CheckpointError
-from runtime.speech.text import PHONEMIZERS, TextSettings
+from runtime.speech.text import PHONEMIZERS, Phonemizer, TextSettings
 
 # Coqui's cleaners (coqui-tts TTS/tts/utils/text/cleaners.py) as steps of runtime/speech/text.py.
 _CLEANERS: dict[str, tuple[str, ...]] = {
@@ -54,7 +54,7 @@ def coqui_text(config: Mapping[str, Any]) -> TextSettings:
     if config.get("enable_eos_bos_chars"):
         begin, end = (special["bos"], *between), (special["eos"],)
     symbols: dict[str, tuple[int, ...]] = {symbol: (row,) for symbol, row in vocabulary.items() if len(symbol) == 1}
-    return TextSettings(symbols, begin, between, end, phonemizer, language, _CLEANERS[cleaner])
+    return TextSettings(symbols, begin, between, end, cast(Phonemizer, phonemizer), language, _CLEANERS[cleaner])
 
 
 def _vocabulary(config: Mapping[str, Any]) -> tuple[dict[str, int], dict[str, int]]:
@@ -142,6 +142,7 @@ def mimic3_text(config: Mapping[str, Any], rows: Mapping[str, int]) -> TextSetti
     if kind == "espeak":
         language = language.lower().replace("_", "-")
     return TextSettings(
-        symbols, (*of("bos"), *at_start), between, (*at_end, *of("eos")), "" if kind == "symbols" else kind, language,
+        symbols, (*of("bos"), *at_start), between, (*at_end, *of("eos")),
+        cast(Phonemizer, "" if kind == "symbols" else kind), language,
         ("lower",) if kind == "symbols" else (),
     )  # fmt: skip

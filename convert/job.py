@@ -71,7 +71,7 @@ def run_job(job: Job, expressions: Expressions = MappingProxyType({})) -> Outcom
         located = locate(job.checkpoint, job.model.family, job.model.default_checkpoint, console.warn, progress)
         parts = {
             name: locate(part.checkpoint, part.family, part.default_checkpoint, console.warn, progress)
-            for name, part in job.model.parts().items()
+            for name, part in job.model.chosen_parts().items()
         }
     key = bundle_key(job, located, parts)
     name = bundle_name(job, located, key)

@@ -11,6 +11,7 @@ from typing import Any
 from checkpoints.catalogue import catalogue
 from checkpoints.options import CheckpointOptions
 from converters.options import (
+    PARTS,
     ConversionError,
     FormatOptions,
     GoldenOptions,
@@ -35,18 +36,16 @@ class PartOptions:
 
 @dataclass
 class ModelOptions:
-    """`family` of converters/families; `default_checkpoint` is what it converts when no checkpoint is named. `vocoder`:
-    what makes audio of a voice's mel, where the family makes none; `speaker_encoder`: what embeds whom it speaks as."""
+    """`family` of converters/families; `default_checkpoint` is what it converts when no checkpoint is named. `parts`:
+    the models that work together with it, by what they are to it (converters/voices.py); one without a family is none.
+    """
 
     family: str = "hifigan"
     default_checkpoint: str = ""
-    vocoder: PartOptions = field(default_factory=PartOptions)
-    speaker_encoder: PartOptions = field(default_factory=PartOptions)
+    parts: dict[str, PartOptions] = field(default_factory=lambda: {name: PartOptions() for name in PARTS})
 
-    def parts(self) -> dict[str, PartOptions]:
-        """The models that speak together with it, by what they are to it."""
-        parts = {"vocoder": self.vocoder, "speaker_encoder": self.speaker_encoder}
-        return {name: part for name, part in parts.items() if part.family}
+    def chosen_parts(self) -> dict[str, PartOptions]:
+        return {name: part for name, part in self.parts.items() if part.family}
 
 
 @dataclass

@@ -25,7 +25,7 @@ from converters.goldens import SAMPLED_FRAMES, clip_goldens
 from converters.options import TWIN_FOLDER, ConversionError
 from converters.streaming import streaming_component, truncation_db
 from converters.upsampling import upsampling_stages
-from converters.voices import voice_goldens, with_speaker_encoder, with_vocoder
+from converters.voices import join, voice_goldens
 from ops.upsample import rewrite_upsampling
 from runtime.bundle.form import StreamForm
 from runtime.bundle.store import (
@@ -68,16 +68,14 @@ def load_original(job: Job, located: LocatedCheckpoint, others: Mapping[str, Loc
     with fitting(checkpoint):
         tables = {name: table.numpy() for name, table in speaking.tables(module).items()}
         voice = speaking.voice(module)
-    if "vocoder" in others:
-        vocoder, playing, _ = _components(job, others["vocoder"])
-        voice = with_vocoder(voice, playing[0])
-        components, parameters = (*components, *playing), parameters + _parameters(vocoder)
-    elif not voice.last:
-        raise ConversionError(f"family {job.model.family} makes a mel: choose what plays it with model.vocoder.family")
-    if "speaker_encoder" in others:
-        encoder, (embedding,), _ = _components(job, others["speaker_encoder"])
-        voice, embedding = with_speaker_encoder(voice, embedding)
-        components, parameters = (*components, embedding), parameters + _parameters(encoder)
+    for name, part in others.items():
+        module, own, _ = _components(job, part)
+        voice, own = join(name, voice, own)
+        components, parameters = (*components, *own), parameters + _parameters(module)
+    if not voice.last:
+        raise ConversionError(
+            f"family {job.model.family} makes a mel: choose what plays it with model.parts.vocoder.family"
+        )
     _require_time(job, components)
     return Original(components, parameters, voice, tables)
 
@@ -241,7 +239,7 @@ def finish_bundle(
 ) -> Bundle:
     """Writes the manifest over everything in `folder`."""
     notes = []
-    wanted = {part: options.default_checkpoint for part, options in job.model.parts().items()}
+    wanted = {part: options.default_checkpoint for part, options in job.model.chosen_parts().items()}
     for default, used in [(job.model.default_checkpoint, located), *((wanted[part], others[part]) for part in others)]:
         if used.is_fallback:
             notes.append(f"the bundled weights stood in for {default}, which could not be fetched")
@@ -319,6 +317,7 @@ def _record(component: Component, converted: Converted, folder: Path) -> Compone
         sampler=component.sampler,
         mixed=converted.artefact.mixed,
         spared=converted.artefact.spared,
+        targets=dict(component.targets),
         validated_by=twin.relative_to(folder).as_posix() if twin.exists() else None,
     )
 

@@ -32,7 +32,8 @@ class Component:
     axes, each a function of its own where the format holds several over the same weights; with `padded` an input goes
     to the next larger one, masked, else its rows are dealt out. `cases`: real inputs of any length, for what is chosen
     by them. `shortest`: the fewest frames that the module takes at once. `sampler`: how samples are made of its output;
-    `time.output` is their name.
+    `time.output` is their name. `targets`: inputs that say whose voice it is to be, and the components that make them
+    of a recording of that voice (runtime/playing/conversions.py).
     """
 
     name: str
@@ -50,6 +51,7 @@ class Component:
     cases: tuple[Mapping[str, np.ndarray], ...] = ()
     shortest: int = 2
     sampler: Sampler | None = None
+    targets: Mapping[str, str] = field(default_factory=dict)
 
     def at_size(self, size: int) -> Component:
         """The same component with every flexible axis at one size."""

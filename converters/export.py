@@ -46,5 +46,6 @@ def _dynamic_axes(component: Component, spec: TensorSpec) -> dict[int, torch.exp
     axes = component.dynamic_axes(spec)
     time = component.time
     if time is not None and spec.name == time.input:
-        axes[time.input_axis] = torch.export.Dim("frames", min=component.shortest, max=LONGEST_REFERENCE_FRAMES)
+        frames = torch.export.Dim("frames", min=component.shortest, max=LONGEST_REFERENCE_FRAMES)
+        axes[time.input_axis] = frames if time.positions == 1 else time.positions * frames
     return axes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from converters.component import Component
 from runtime.bundle.spec import taken
 from runtime.bundle.store import GoldenCase
+from runtime.playing.conversions import target_input
 from runtime.playing.sampling import Sampling
 from runtime.speech.clips import read_clip
 from runtime.speech.recordings import read_audio
@@ -59,12 +61,17 @@ SAMPLED_FRAMES = 48  # of a clip or sentence: some ten thousand samples one afte
 def clip_goldens(
     components: Sequence[Component], clips: Sequence[Path], sampled_frames: int = SAMPLED_FRAMES
 ) -> dict[str, list[GoldenCase]]:
-    """Runs a vocoder or a speaker encoder on each clip of speech; one that samples, on the beginning of the first."""
+    """Runs a vocoder or a speaker encoder on each clip of speech; one that samples, on the beginning of the first; one
+    that converts, to the voice of the next clip."""
     cases: dict[str, list[GoldenCase]] = {component.name: [] for component in components}
-    main = next((component for component in components if component.sampler), components[0])
+    main = next((component for component in components if component.sampler or component.targets), components[0])
     known = {component.name: component for component in components}
-    for path in clips[:1] if main.sampler else clips:
+    for path, target in zip(clips[:1] if main.sampler else clips, [*clips[1:], clips[0]]):
         inputs, recording = _of_clip(main, path)
+        for name, encoder in main.targets.items():
+            run = functools.partial(Recorder(known, path.stem, cases), encoder)
+            made = target_input(known[encoder].inputs[0], known[encoder].features, target, run)
+            inputs[name] = made[known[encoder].outputs[0].name]
         if main.time is None or main.sampler is None:
             cases[main.name].append(GoldenCase(path.stem, inputs, run_original(main, inputs), recording))
             continue
@@ -82,7 +89,7 @@ def _of_clip(component: Component, clip: Path) -> tuple[dict[str, np.ndarray], n
     if time is None or isinstance(features, SpeakerMel):
         return {component.inputs[0].name: features.of(read_audio(clip, features.sample_rate))}, None
     recording = read_clip(clip, features.sample_rate, features.hop_length)
-    return {time.input: features.of(recording)[None]}, recording
+    return {time.input: features.of(recording)[None]}, None if component.targets else recording
 
 
 def run_original(component: Component, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
+from runtime.bundle.form import StateKind, StreamMode
 from runtime.bundle.formats import FORMATS
 from runtime.errors import VoxportError
 
@@ -127,8 +129,8 @@ class FormatOptions:
 # Beside an artefact: what executes in its place here, and what an app adds.
 TWIN_FOLDER, CUSTOM_LAYER_FOLDER = "twin", "custom_layer"
 
-STREAM_MODES = ("offline", "window", "stateful", "lowlat")
-STATES = ("explicit", "mlstate")
+STREAM_MODES = ("offline", *get_args(StreamMode))
+STATES = tuple(kind for kind in get_args(StateKind) if kind != "none")
 
 
 @dataclass
@@ -158,6 +160,8 @@ class StreamOptions:
         lookahead = f"r{self.lookahead}" if self.mode == "lowlat" else ""
         return f"{self.mode}{self.chunk}{lookahead}{'m' if self.state == 'mlstate' else ''}"
 
+
+PARTS = ("vocoder", "speaker_encoder")  # other models that a voice may be made of
 
 MIN_CLIP_SECONDS = 0.5  # STOI compares stretches of 0.4 s
 

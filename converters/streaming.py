@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from converters.component import Component
 from converters.options import ConversionError, StreamOptions
 from ops.streaming import Input, Network, NotLocal, Port, Streamed, low_latency, read, stateful, window
-from runtime.bundle.form import StreamForm, StreamPort, StreamState
+from runtime.bundle.form import StateKind, StreamForm, StreamMode, StreamPort, StreamState
 from runtime.bundle.spec import TensorSpec
 from runtime.speech.metrics import snr_db
 
@@ -72,6 +73,7 @@ def _network(component: Component, upsampler: str = "native") -> Network:
             spec.name,
             spec.default_shape,
             time.input_axis if spec.name == time.input else None,
+            time.positions,
             dtype=getattr(torch, spec.dtype),
         )
         for spec in component.inputs
@@ -100,7 +102,7 @@ def _form(component: Component, options: StreamOptions, edge: Streamed, has_stea
     delay = -outputs[0].lo
     waits = max(port.hi / port.rate for port in inputs) + delay / outputs[0].rate - options.chunk
     return StreamForm(
-        mode=options.mode,
+        mode=cast(StreamMode, options.mode),
         exact=not edge.repeated,
         chunk=options.chunk,
         lookahead=int(np.ceil(waits)),
@@ -110,7 +112,7 @@ def _form(component: Component, options: StreamOptions, edge: Streamed, has_stea
         inputs=tuple(inputs),
         outputs=tuple(outputs),
         states=tuple(states),
-        state=options.state if states else "none",
+        state=cast(StateKind, options.state) if states else "none",
         constants=tuple(item.name for item in edge.fixed_inputs),
         edge="edge" if has_steady else None,
         steady="steady" if has_steady else None,
@@ -199,7 +201,9 @@ def costs(component: Component, network: Network) -> dict[str, dict[int, float]]
             table.setdefault(mode, {})[chunk] = _multiply_adds(streamed, sizes) / chunk
         frames = chunk + time.left + time.right
         sizes = [
-            _sized(spec, time.input_axis, frames).default_shape if spec.name == time.input else spec.default_shape
+            _sized(spec, time.input_axis, frames * time.positions).default_shape
+            if spec.name == time.input
+            else spec.default_shape
             for spec in component.inputs
         ]
         table.setdefault("overlap", {})[chunk] = _multiply_adds(whole, sizes) / chunk

@@ -11,7 +11,7 @@ import numpy as np
 
 from converters.component import Component
 from converters.goldens import Recorder, clip_goldens, heard
-from converters.options import ConversionError
+from converters.options import PARTS, ConversionError
 from runtime.bundle.store import VOICE_GOLDENS, GoldenCase
 from runtime.bundle.voice import VoiceRecord
 from runtime.errors import TextError
@@ -25,15 +25,27 @@ GOLDEN_SENTENCES, SAMPLED_SENTENCES = 4, 2
 SPEAKER_ENCODER = "speaker_encoder"
 
 
-def with_vocoder(record: VoiceRecord, vocoder: Component) -> VoiceRecord:
-    """A voice whose chain makes a mel, played by a vocoder.
+Joined = tuple[VoiceRecord, tuple[Component, ...]]
 
-    Raises AudioError where the mel of one does not fit the other.
+
+def join(part: str, record: VoiceRecord, components: tuple[Component, ...]) -> Joined:
+    """A voice with another model of which it is made, by what that is to it; that model's components as they are called
+    there.
+
+    Raises ConversionError for a part that no voice has, AudioError or ConversionError for one that does not fit it.
     """
+    if part not in JOINS:
+        raise ConversionError(f"a voice has no part {part!r}; it takes: {', '.join(JOINS)}")
+    return JOINS[part](record, components)
+
+
+def _with_vocoder(record: VoiceRecord, components: tuple[Component, ...]) -> Joined:
+    """What plays the mel that the voice's chain makes."""
+    vocoder = components[0]
     time, features = vocoder.time, vocoder.features
     assert time is not None and isinstance(features, Mel) and record.features is not None
     require_same_spectrum(record.features, features)
-    return replace(
+    playing = replace(
         record,
         last=vocoder.name,
         sample_rate=time.sample_rate,
@@ -41,18 +53,20 @@ def with_vocoder(record: VoiceRecord, vocoder: Component) -> VoiceRecord:
         features=features,
         acoustic=record.features,
     )
+    return playing, components
 
 
-def with_speaker_encoder(record: VoiceRecord, encoder: Component) -> tuple[VoiceRecord, Component]:
-    """A voice that clones, with what embeds whom it is to speak as, under a name of its own.
-
-    Raises ConversionError where the voice takes no such embedding.
-    """
+def _with_speaker_encoder(record: VoiceRecord, components: tuple[Component, ...]) -> Joined:
+    """What embeds whom a voice that clones is to speak as."""
+    (encoder,) = components
     size, wanted = encoder.outputs[0].shape[-1], record.embedding_channels
     if size != wanted:
         takes = f"the voice takes {wanted}" if wanted else "the voice has speakers of its own"
         raise ConversionError(f"the speaker encoder's embeddings have {size} values: {takes}")
-    return replace(record, speaker_encoder=SPEAKER_ENCODER), replace(encoder, name=SPEAKER_ENCODER)
+    return replace(record, speaker_encoder=SPEAKER_ENCODER), (replace(encoder, name=SPEAKER_ENCODER),)
+
+
+JOINS = dict(zip(PARTS, (_with_vocoder, _with_speaker_encoder), strict=True))
 
 
 def voice_goldens(

@@ -73,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("--microphone", type=_device, help="name or number of the input device [the default one]")
         added.add_argument("--speakers", type=_device, help="name or number of the output device [the default one]")
 
+    whose = "a recording of whom a conversion is to sound like"
     command("info", "artefact:info", "what a bundle or artefact holds")
     lower = bare(
         "lower", "artefact:lower", "lower .mlpackages to ONNX into the cache: the onnx engine opens them at once"
@@ -81,7 +82,8 @@ def _parser() -> argparse.ArgumentParser:
     ran = executing("run", "artefact:run", "arrays in, arrays out")
     ran.add_argument("inputs", type=Path, metavar="IN.npz", help="one array per input, by name")
     ran.add_argument("outputs", type=Path, metavar="OUT.npz")
-    vocode = executing("vocode", "artefact:vocode", "audio -> mel -> artefact -> audio")
+    vocode = executing("vocode", "artefact:vocode", "audio -> features -> artefact -> audio")
+    vocode.add_argument("--target", dest="target_voice", type=Path, metavar="REF.wav", help=whose)
     vocode.add_argument("source", type=Path, metavar="IN.wav", help="any sample rate and format that libsndfile reads")
     vocode.add_argument("target", type=Path, metavar="OUT.wav")
     embed = bare("embed", "speaker:embed", "a speaker's embedding from recordings, through a bundle's encoder")
@@ -104,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     speak.add_argument("--seed", type=int, default=0, help="of the noise: the same seed, the same audio [0]")
     with_engine(speak)
     live = executing("live", "live:live", "microphone -> features -> a streaming bundle -> speakers, as it comes")
+    live.add_argument("--target", dest="target_voice", type=Path, metavar="REF.wav", help=whose)
     live.add_argument("--in", dest="source", type=Path, metavar="FILE", help="instead of the microphone")
     live.add_argument(
         "--out", dest="target", type=Path, metavar="FILE", help="instead of the speakers; with --in on a virtual clock"

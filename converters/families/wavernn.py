@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -163,7 +164,7 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
     assert isinstance(module, Wavernn)
     settings = module.settings
     features = mel_settings(checkpoint.audio, checkpoint.stats)
-    noise = "normal" if settings.mode == "gauss" else "logistic"
+    noise: Literal["normal", "logistic"] = "normal" if settings.mode == "gauss" else "logistic"
     features = replace(features, noise_rows=settings.draws * features.hop_length, noise=noise)
     length = max(size for size in range(1, LONGEST_BLOCK + 1) if features.hop_length % size == 0)
     block = Block(module, length)

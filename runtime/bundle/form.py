@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from runtime.machine.checked import Axis, Count, Position, Size
+
+StreamMode = Literal["window", "stateful", "lowlat"]
+StateKind = Literal["none", "explicit", "mlstate"]
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class StreamForm:
     `costs`: multiply-adds per input frame in every mode, by chunk; `overlap` is the offline artefact in pieces.
     """
 
-    mode: str
+    mode: StreamMode
     exact: bool
     chunk: Count
     lookahead: Size
@@ -60,7 +64,7 @@ class StreamForm:
     inputs: tuple[StreamPort, ...]
     outputs: tuple[StreamPort, ...]
     states: tuple[StreamState, ...] = ()
-    state: str = "none"
+    state: StateKind = "none"
     constants: tuple[str, ...] = ()
     steady: str | None = None
     edge: str | None = None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
-_KERNELS = ("native", "polyphase", "metal")
+Upsampler = Literal["native", "polyphase", "metal"]
+_KERNELS = get_args(Upsampler)
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class FormatFacts:
     target: str
     tools: tuple[str, ...]
     is_core_ml: bool = False
-    upsamplers: tuple[str, ...] = _KERNELS
+    upsamplers: tuple[Upsampler, ...] = _KERNELS
     why_not: str = ""
     functions: bool = False
     compressed_streams: bool = True

@@ -64,6 +64,7 @@ class TensorSpec:
 class TimeAxis:
     """How a time-local component maps input frames to output samples.
 
+    A frame is `positions` of the input along its axis: 1 column of a mel, many samples of audio.
     Output sample t depends on input frames floor(t / samples_per_frame) - left .. + right only,
     and N input frames give exactly N * samples_per_frame samples. Where `output` is sampled from what the component
     gives, that holds of what it gives, and a sample depends on all before it.
@@ -77,6 +78,26 @@ class TimeAxis:
     left: Size
     right: Size
     sample_rate: Count
+    positions: Count = 1
+
+    def frames(self, shape: Sequence[int]) -> int:
+        """Whole frames in an input of that shape."""
+        return shape[self.input_axis] // self.positions
+
+    def cut(self, array: np.ndarray, start: int, stop: int) -> np.ndarray:
+        """A copy of an input's frames [start, stop)."""
+        return np.take(array, range(start * self.positions, stop * self.positions), axis=self.input_axis)
+
+    def looped(self, array: np.ndarray, start: int, stop: int) -> np.ndarray:
+        """As `cut`, of an input that begins anew where it ends."""
+        span = np.arange(start * self.positions, stop * self.positions)
+        return np.take(array, span % (self.frames(array.shape) * self.positions), axis=self.input_axis)
+
+    def window(self, spec: TensorSpec) -> Dim:
+        """The frames that an artefact takes in one call, by the specification of its input."""
+        axis = spec.shape[self.input_axis]
+        lo, hi, default = (axis.lo, axis.hi, axis.default) if isinstance(axis, Dim) else (axis,) * 3
+        return Dim(-(-lo // self.positions), hi // self.positions, default // self.positions)
 
 
 def checked_inputs(specs: Sequence[TensorSpec], given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

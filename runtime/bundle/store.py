@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_
 
 from ops.metal.layout import UpsampleShape
 from runtime.bundle.form import StreamForm
-from runtime.bundle.formats import FORMATS
+from runtime.bundle.formats import FORMATS, Upsampler
 from runtime.bundle.sampler import Sampler
 from runtime.bundle.schema import SCHEMA_VERSION, upgraded
 from runtime.bundle.spec import TensorSpec, TimeAxis
@@ -64,7 +64,7 @@ class ConversionRecord(_Record):
 
     format: str
     precision: str
-    upsampler: str
+    upsampler: Upsampler
     mode: str
     target: str
 
@@ -98,6 +98,7 @@ class ComponentRecord(_Record):
     the functions that take them, without any they are free; `padded`: an input goes to the next larger one, else
     its rows are dealt out. `reference_size`: of the reference, where its axes are not free. `mixed`: by function;
     `spared`: tensors that a compressed precision left as they were. `sampler`: how samples are made of its output.
+    `targets`: inputs that say whose voice it is to be, and the components that make them of a recording of that voice.
 
     `inputs` and `outputs` are those of the component; where `stream` is set, the artefact takes a chunk at a time.
     """
@@ -121,6 +122,7 @@ class ComponentRecord(_Record):
     mixed: dict[str, MixedRecord] = {}
     spared: tuple[str, ...] | None = None
     sampler: Sampler | None = None
+    targets: dict[str, Name] = {}
 
     @model_validator(mode="after")
     def _names_what_it_has(self) -> Self:
@@ -167,6 +169,7 @@ class Manifest(_Record):
             raise ValueError("its components have no names of their own")
         ends = [] if self.voice is None else [self.voice.last]
         ends += [component.sampler.component for component in self.components if component.sampler]
+        ends += [encoder for component in self.components for encoder in component.targets.values()]
         if not set(ends) <= set(names):
             raise ValueError(f"it has no component {sorted(set(ends) - set(names))[0]!r}")
         if self.conversion.format not in FORMATS:
@@ -189,8 +192,8 @@ class Manifest(_Record):
         for component in self.components:
             if component.time is None or component.stream is not None or component.sizes:
                 continue
-            shapes = {spec.name: spec.shape for spec in component.inputs}
-            lengths.append(str(shapes[component.time.input][component.time.input_axis]))
+            taken = component.time.window(next(spec for spec in component.inputs if spec.name == component.time.input))
+            lengths.append(str(taken.lo) if taken.lo == taken.hi else str(taken))
         return sorted({f"{length.replace('..', 'to')}frames" for length in lengths if length not in USUAL_LENGTHS})
 
 
@@ -202,6 +205,10 @@ class GoldenCase:
     inputs: dict[str, np.ndarray]
     outputs: dict[str, np.ndarray]
     recording: np.ndarray | None
+
+    def along(self, time: TimeAxis) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """The input along time, and those that are constant in it."""
+        return self.inputs[time.input], {name: array for name, array in self.inputs.items() if name != time.input}
 
 
 @dataclass(frozen=True)
@@ -222,9 +229,10 @@ class Bundle:
 
     @property
     def main(self) -> ComponentRecord:
-        """The only component, or the one that ends a voice's chain or is sampled from: what streams and is heard."""
-        sampled = next((component.name for component in self.manifest.components if component.sampler), None)
-        return self.component(self.manifest.voice.last if self.manifest.voice else sampled)
+        """The only component, or the one that ends a voice's chain, is sampled from or has a target: what is heard."""
+        components = self.manifest.components
+        heard = next((component.name for component in components if component.sampler or component.targets), None)
+        return self.component(self.manifest.voice.last if self.manifest.voice else heard)
 
     @property
     def sound(self) -> Sound | None:

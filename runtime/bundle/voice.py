@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from runtime.speech.mel import Mel
 from runtime.speech.text import TextSettings
@@ -38,6 +39,9 @@ class Attending:
         return self.rows.index("ahead") if "ahead" in self.rows else 0
 
 
+ChainName = Literal["attention", "flow_mel", "flow_prior", "length_regulator"]  # of runtime/playing/chains
+
+
 @dataclass(frozen=True)
 class VoiceRecord:
     """In the manifest: how the components of a bundle speak. `chain`: of runtime/chains; its last component is `last`.
@@ -50,7 +54,7 @@ class VoiceRecord:
     makes it of a recording.
     """
 
-    chain: str
+    chain: ChainName
     text: TextSettings
     sample_rate: int
     samples_per_frame: int

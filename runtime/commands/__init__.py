@@ -13,7 +13,7 @@ from runtime.bundle.store import Bundle, BundleError, open_bundle
 from runtime.engines import Execution
 from runtime.machine.files import read_arrays
 from runtime.playing.player import Player, open_player
-from runtime.speech.mel import Mel
+from runtime.speech.features import LocalFeatures
 
 
 def execution_of(options: argparse.Namespace) -> Execution:
@@ -21,14 +21,14 @@ def execution_of(options: argparse.Namespace) -> Execution:
     return Execution(options.engine, options.threads, options.compute_unit)
 
 
-def vocoder(path: Path) -> tuple[Bundle, Mel]:
-    """A bundle and the mel that it makes audio of. Raises BundleError where it is no vocoder."""
+def audio_to_audio(path: Path) -> tuple[Bundle, LocalFeatures]:
+    """A bundle that makes audio of features of audio, and those. Raises BundleError for any other."""
     if is_artefact(path):
-        raise BundleError(f"{path.name} is a bare artefact: its mel settings and receptive field are in its bundle")
+        raise BundleError(f"{path.name} is a bare artefact: its features and receptive field are in its bundle")
     bundle = open_bundle(path)
     record = bundle.main
-    if record.time is None or not isinstance(record.features, Mel):
-        raise BundleError(f"{path.name}: component {record.name} is no vocoder")
+    if record.time is None or record.sound is None or not isinstance(record.features, LocalFeatures):
+        raise BundleError(f"{path.name}: component {record.name} makes no audio of audio")
     return bundle, record.features
 
 

@@ -138,7 +138,7 @@ def measure(bundle: Bundle, engine_name: str, options: MeasureOptions, keep_audi
     loaded = time.perf_counter()
     clips = []
     for case in cases:
-        samples = player.play(case.inputs[time_axis.input])
+        samples = player.play(*case.along(time_axis))
         output = np.moveaxis(samples, time_axis.output_axis, -1).reshape(-1)
         clips.append(_clip_result(bundle, case, output, engine.name, keep_audio))
     is_timed = options.bench_seconds > 0 and ENGINES[engine.name].is_timed
@@ -281,9 +281,7 @@ def _last_rows(voice: Voice, cases: Sequence[GoldenCase]) -> list[RowsResult]:
     """Of what makes the audio, on the reference's own frames."""
     results, time_axis = [], voice.last.time
     for case in cases:
-        frames = case.inputs[time_axis.input]
-        constants = {name: array for name, array in case.inputs.items() if name != time_axis.input}
-        made = voice.last.play(frames, constants)
+        made = voice.last.play(*case.along(time_axis))
         results.append(
             _rows_result(voice.record.last, case.clip, time_axis.output, case.outputs[time_axis.output], made)
         )

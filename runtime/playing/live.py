@@ -12,73 +12,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
-from runtime.playing.player import Player
-from runtime.speech.features import LocalFeatures
+from runtime.playing.conversions import LiveChain
 from runtime.speech.recordings import in_blocks
-from runtime.speech.resampling import Resampler
 
 FADE_SECONDS = 0.005  # where audio was dropped or ran out
-
-
-class Chain(Protocol):
-    """Audio in, audio out, both at `sample_rate`, in blocks of any size; output comes about `chunk` samples at once."""
-
-    sample_rate: int
-    chunk: int
-
-    def push(self, samples: np.ndarray) -> np.ndarray: ...
-
-    def flush(self) -> np.ndarray: ...
-
-    def reset(self) -> None: ...
-
-
-class CopySynthesis:
-    """Audio -> mel -> vocoder -> audio: says the same again in the vocoder's voice. No conversion, a test of the chain.
-
-    `sample_rate`: the device's; the chain resamples where the model has another. Raises StreamError for a player that
-    does not stream.
-    """
-
-    def __init__(self, player: Player, features: LocalFeatures, sample_rate: int) -> None:
-        self.sample_rate, self._time, self._features = sample_rate, player.time, features
-        self._vocoder = player.stream()
-        self.chunk = math.ceil(self._vocoder.form.chunk * features.hop_length * sample_rate / features.sample_rate)
-        self._inwards = Resampler(sample_rate, features.sample_rate)
-        self._mel = features.stream()
-        self._outwards = Resampler(player.time.sample_rate, sample_rate)
-
-    def push(self, samples: np.ndarray) -> np.ndarray:
-        return self._outwards.push(self._speak(self._mel.push(self._inwards.push(samples))))
-
-    def flush(self) -> np.ndarray:
-        rest = self._speak(self._mel.push(self._inwards.flush()))
-        last = self._speak(self._mel.flush())
-        end = self._vocoder.flush()[self._time.output].reshape(-1)
-        return self._outwards.push(np.concatenate([rest, last, end]), last=True)
-
-    def reset(self) -> None:
-        for part in (self._inwards, self._mel, self._vocoder, self._outwards):
-            part.reset()
-
-    @property
-    def latency(self) -> dict[str, float]:
-        """Milliseconds by component that no speed can remove."""
-        form, hop = self._vocoder.form, self._features.hop_length
-        frame = 1e3 * hop / self._features.sample_rate
-        return {
-            "resampling": 1e3 * (self._inwards.delay() + self._outwards.delay()),
-            "rest of the STFT window": 1e3 * self._features.latency / self._features.sample_rate,
-            "chunk": form.chunk * frame,
-            "lookahead": form.lookahead * frame,
-        }
-
-    def _speak(self, mel: np.ndarray) -> np.ndarray:
-        return self._vocoder.push({self._time.input: mel[None]})[self._time.output].reshape(-1)
 
 
 class Ring:
@@ -144,7 +84,7 @@ class Session:
     the output fades in.
     """
 
-    def __init__(self, chain: Chain, block: int, prefill: int = 0, max_age: float = 0.5) -> None:
+    def __init__(self, chain: LiveChain, block: int, prefill: int = 0, max_age: float = 0.5) -> None:
         self.chain, self.block, self.counters = chain, block, Counters()
         room = 2 * math.ceil((max_age + 2.0) * chain.sample_rate) + prefill
         self._input, self._output = Ring(room), Ring(room)

@@ -15,6 +15,10 @@ from runtime.speech.frames import HeldFrames
 NO_END = 1 << 62  # frames of an utterance whose end is not known yet
 
 
+def _told(taken: Dim) -> str:
+    return str(taken.lo) if taken.lo == taken.hi else str(taken)
+
+
 @dataclass(frozen=True)
 class Piece:
     """One call: input frames [start, stop), of whose output frames [keep_from, keep_to) are kept."""
@@ -33,11 +37,11 @@ def overlap_pieces(total: int, window: TensorSpec, time: TimeAxis, chunk: int) -
     A fixed window slides inwards at the end of the utterance instead of reading past it.
     Raises StreamError where the window cannot hold a chunk and its halo, or the utterance is too short for it.
     """
-    axis = window.shape[time.input_axis]
-    shortest, longest = (axis.lo, axis.hi) if isinstance(axis, Dim) else (axis, axis)
+    taken = time.window(window)
+    shortest, longest = taken.lo, taken.hi
     if total < shortest:
         raise StreamError(
-            f"{total} frames are fewer than the artefact takes ({axis}): its own padding would start too late; "
+            f"{total} frames are fewer than the artefact takes ({_told(taken)}): its own padding would start too late; "
             "convert with a smaller shape.frames or with shape=flexible"
         )
     if chunk >= total and total <= longest:
@@ -47,14 +51,14 @@ def overlap_pieces(total: int, window: TensorSpec, time: TimeAxis, chunk: int) -
 
 
 def _check_fits(window: TensorSpec, time: TimeAxis, chunk: int) -> None:
-    axis = window.shape[time.input_axis]
-    longest, halo = axis.hi if isinstance(axis, Dim) else axis, time.left + time.right
+    taken = time.window(window)
+    longest, halo = taken.hi, time.left + time.right
     if chunk < 1:
         raise StreamError(f"a chunk needs at least 1 frame, got {chunk}")
     if chunk + halo > longest:
         raise StreamError(
             f"a chunk of {chunk} frames needs {time.left} + {chunk} + {time.right} frames at once, "
-            f"the artefact takes {axis}: use chunk <= {longest - halo} or convert with more shape.frames"
+            f"the artefact takes {_told(taken)}: use chunk <= {longest - halo} or convert with more shape.frames"
         )
 
 
@@ -72,14 +76,13 @@ def default_chunk(window: TensorSpec, time: TimeAxis) -> int:
 
     Raises StreamError where not even one does.
     """
-    axis = window.shape[time.input_axis]
+    taken = time.window(window)
     halo = time.left + time.right
-    lengths = (axis.default, axis.hi) if isinstance(axis, Dim) else (axis,)
-    fitting = [length - halo for length in lengths if length > halo]
+    fitting = [length - halo for length in (taken.default, taken.hi) if length > halo]
     if not fitting:
         raise StreamError(
-            f"the artefact takes {axis} frames at once, its receptive field alone is {time.left} + {time.right}: "
-            f"convert with shape.frames > {halo} to stream it"
+            f"the artefact takes {_told(taken)} frames at once, its receptive field alone is "
+            f"{time.left} + {time.right}: convert with shape.frames > {halo} to stream it"
         )
     return fitting[0]
 
@@ -98,10 +101,9 @@ def overlap(
     Raises as `overlap_pieces`.
     """
     (window,) = (spec for spec in engine.inputs if spec.name == time.input)
-    axis = window.shape[time.input_axis]
-    shortest, longest = (axis.lo, axis.hi) if isinstance(axis, Dim) else (axis, axis)
+    shortest, longest = time.window(window).lo, time.window(window).hi
     chunk = default_chunk(window, time) if chunk is None else chunk
-    held, first = HeldFrames(time.input_axis), 0
+    held, first = HeldFrames(time.input_axis, time.positions), 0
 
     def output(piece: Piece) -> np.ndarray:
         results = engine.run({time.input: held.taken(piece.start, piece.stop), **(constants or {})})

@@ -21,7 +21,7 @@ import numpy as np
 
 from runtime.bundle.form import StreamForm
 from runtime.bundle.sampler import Sampler
-from runtime.bundle.spec import Dim, TensorSpec, TimeAxis
+from runtime.bundle.spec import TimeAxis
 from runtime.bundle.store import Bundle, BundleError, open_bundle
 from runtime.engines import AUTO, Engine, Execution
 from runtime.engines.load import open_component
@@ -117,13 +117,10 @@ class _Windowed(Player):
 
     @property
     def shortest(self) -> int:
-        return bounds(self.window, self.time)[0]
+        return self.time.window(self.window).lo
 
     def _calls(self, frames: np.ndarray, spans: Iterable[tuple[int, int]], constants: Constants) -> Iterator[Call]:
-        inputs = [
-            {self.time.input: np.take(frames, range(*span), axis=self.time.input_axis), **(constants or {})}
-            for span in spans
-        ]
+        inputs = [{self.time.input: self.time.cut(frames, *span), **(constants or {})} for span in spans]
         return itertools.cycle([functools.partial(self.engine.run, given) for given in inputs])
 
 
@@ -138,14 +135,13 @@ class Offline(_Windowed):
 
     def feed(self, frames: np.ndarray, constants: Constants = None) -> Feed:
         """Calls of the artefact's default length."""
-        axis = self.time.input_axis
-        chunk = min(self.window.default_shape[axis], frames.shape[axis])
+        chunk = min(self.time.window(self.window).default, self.time.frames(frames.shape))
         return self._fed(chunk, chunk, self._calls(frames, [(0, chunk)], constants))
 
     def _at_once(self, blocks: Iterable[np.ndarray]) -> np.ndarray:
         """All frames, for one call. Raises StreamError as soon as they are more than it takes."""
         axis = self.time.input_axis
-        longest, count, held = bounds(self.window, self.time)[1], 0, []
+        longest, count, held = self.time.window(self.window).hi * self.time.positions, 0, []
         for block in blocks:
             held.append(block)
             count += block.shape[axis]
@@ -175,7 +171,7 @@ class Overlapping(_Windowed):
         yield from overlap(self.engine, self.time, _blocks(frames), self._asked, constants)
 
     def feed(self, frames: np.ndarray, constants: Constants = None) -> Feed:
-        planned = overlap_pieces(frames.shape[self.time.input_axis], self.window, self.time, self.chunk)
+        planned = overlap_pieces(self.time.frames(frames.shape), self.window, self.time, self.chunk)
         spans = [(piece.start, piece.stop) for piece in planned if piece.keep_to - piece.keep_from == self.chunk]
         if not spans:
             raise StreamError(f"the utterance is shorter than one chunk of {self.chunk} frames: bench a longer one")
@@ -201,16 +197,15 @@ class Streaming(Player):
 
     def pieces(self, frames: Frames, constants: Constants = None) -> Iterator[np.ndarray]:
         """A push per call of the artefact, so that each piece comes as soon as it can."""
-        stream, taken, axis = self.stream(constants), 0, self.time.input_axis
+        stream, taken = self.stream(constants), 0
         ahead, chunk = self.form.ahead, self.form.chunk
         for block in _blocks(frames):
-            start, total = 0, block.shape[axis]
+            start, total = 0, self.time.frames(block.shape)
             while start < total:
                 missing = ahead - taken if taken < ahead else chunk - (taken - ahead) % chunk
-                part = np.take(block, range(start, min(start + missing, total)), axis)
-                yield stream.push({self.time.input: part})[self.time.output]
-                start += part.shape[axis]
-                taken += part.shape[axis]
+                stop = min(start + missing, total)
+                yield stream.push({self.time.input: self.time.cut(block, start, stop)})[self.time.output]
+                start, taken = stop, taken + stop - start
         yield stream.flush()[self.time.output]
 
     def feed(self, frames: np.ndarray, constants: Constants = None) -> Feed:
@@ -219,11 +214,10 @@ class Streaming(Player):
         return self._fed(self.form.chunk, len(self.form.inputs[0]), self._pushes(frames, constants), settles_in)
 
     def _pushes(self, frames: np.ndarray, constants: Constants) -> Iterator[Call]:
-        axis, total = self.time.input_axis, frames.shape[self.time.input_axis]
         stream, position = self.stream(constants), self.form.ahead - self.form.chunk
-        stream.push({self.time.input: np.take(frames, np.arange(position) % total, axis)})
+        stream.push({self.time.input: self.time.looped(frames, 0, position)})
         while True:
-            part = np.take(frames, np.arange(position, position + self.form.chunk) % total, axis)
+            part = self.time.looped(frames, position, position + self.form.chunk)
             yield functools.partial(stream.push, {self.time.input: part})
             position += self.form.chunk
 
@@ -325,12 +319,6 @@ def open_player(
     block = open_sized(bundle, execution, record.sampler.component).run
     sampled = Folded if asked == "fold" else Sampled
     return sampled(inner, block, record.sampler, record.time.output)
-
-
-def bounds(window: TensorSpec, time: TimeAxis) -> tuple[int, int]:
-    """The fewest and most frames of one call."""
-    axis = window.shape[time.input_axis]
-    return (axis.lo, axis.hi) if isinstance(axis, Dim) else (axis, axis)
 
 
 def _blocks(frames: Frames) -> Iterable[np.ndarray]:

@@ -94,7 +94,7 @@ class Voice:
         """Samples (n,), as they become ready."""
         frames = self._long_enough(utterance.frames)
         time = self.last.time
-        left = utterance.frames.shape[time.input_axis] * time.samples_per_frame
+        left = time.frames(utterance.frames.shape) * time.samples_per_frame
         for piece in self.last.pieces(frames, utterance.constants):
             yield piece.reshape(-1)[:left]
             left = max(left - piece.size, 0)

@@ -17,17 +17,14 @@ from runtime.speech.spectrum import Level, Linear, Pitch
 
 @dataclass(frozen=True)
 class Samples:
-    """The audio itself: a frame is a sample."""
+    """The audio itself: a frame is `hop_length` samples; what does not fill one at the end is left out."""
 
     sample_rate: int
+    hop_length: int = 1
     kind: Literal["samples"] = "samples"
 
     def __post_init__(self) -> None:
-        require_counts(self, "sample_rate")
-
-    @property
-    def hop_length(self) -> int:
-        return 1
+        require_counts(self, "sample_rate", "hop_length")
 
     @property
     def channels(self) -> int:
@@ -48,25 +45,29 @@ class Samples:
 
     def stream(self) -> StreamingSamples:
         """Begins audio that arrives in blocks."""
-        return StreamingSamples()
+        return StreamingSamples(self.hop_length)
 
 
 class StreamingSamples:
-    """Samples that pass through, with the calls of `StreamingFrames`."""
+    """Samples that pass through in whole frames, with the calls of `StreamingFrames`."""
 
-    def __init__(self) -> None:
+    def __init__(self, hop_length: int = 1) -> None:
+        self._hop = hop_length
         self.reset()
 
     def reset(self) -> None:
-        self._ended = False
+        self._ended, self._waiting = False, np.zeros(0, np.float32)
         self.frames = 0
 
     def push(self, samples: np.ndarray) -> np.ndarray:
+        """samples (n,) -> (1, m): those of every frame that is complete."""
         if self._ended:
             raise StreamError("the audio has ended: reset() begins anew")
-        samples = one_channel(samples)
-        self.frames += len(samples)
-        return samples[None]
+        samples = np.concatenate([self._waiting, one_channel(samples)])
+        frames = len(samples) // self._hop
+        self.frames += frames
+        whole, self._waiting = np.split(samples, [frames * self._hop])
+        return whole[None]
 
     def flush(self) -> np.ndarray:
         self._ended = True

@@ -164,24 +164,37 @@ def hann_window(n_fft: int, win_length: int) -> np.ndarray:
 
 
 class HeldFrames:
-    """Frames that come in blocks along `axis`, as long as they are needed; `end` counts all that came."""
+    """Frames, each of `size` positions, that come in blocks along `axis`, as long as they are needed.
 
-    def __init__(self, axis: int = 0) -> None:
-        self._axis, self._frames, self.end = axis, np.zeros(0), 0
+    `end` counts the whole ones that came.
+    """
+
+    def __init__(self, axis: int = 0, size: int = 1) -> None:
+        self._axis, self._size = axis, size
+        self._positions, self._came = np.zeros(0), 0
+
+    @property
+    def end(self) -> int:
+        return self._came // self._size
 
     def append(self, block: np.ndarray) -> None:
-        self._frames = np.concatenate([self._frames, block], self._axis) if self.end else block
-        self.end += block.shape[self._axis]
+        self._positions = np.concatenate([self._positions, block], self._axis) if self._came else block
+        self._came += block.shape[self._axis]
 
     def taken(self, start: int, stop: int) -> np.ndarray:
         """A copy of the frames [start, stop), none of which may be forgotten."""
-        before = self.end - self._frames.shape[self._axis]
-        return np.take(self._frames, range(start - before, stop - before), axis=self._axis)
+        span = range(start * self._size - self._before, stop * self._size - self._before)
+        return np.take(self._positions, span, axis=self._axis)
 
     def forget(self, before: int) -> None:
         """Drops the frames before frame `before`."""
-        passed = max(before - (self.end - self._frames.shape[self._axis]), 0)
-        self._frames = self._frames[(slice(None),) * self._axis + (slice(passed, None),)]
+        passed = max(before * self._size - self._before, 0)
+        self._positions = self._positions[(slice(None),) * self._axis + (slice(passed, None),)]
+
+    @property
+    def _before(self) -> int:
+        """Positions that are dropped."""
+        return self._came - self._positions.shape[self._axis]
 
 
 def require_counts(features: object, *names: str) -> None:

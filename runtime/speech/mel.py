@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from runtime.errors import AudioError
 from runtime.speech.frames import Framed, hann_window, require_counts, spectra
 
-FRAMINGS = ("centered", "inset")
+Framing = Literal["centered", "inset"]
+FRAMINGS = get_args(Framing)
 PAD_MODES = ("reflect", "constant", "edge", "symmetric", "wrap")
 
 
@@ -37,7 +38,7 @@ class Mel(Framed):
     n_mels: int = 80
     fmin: float = 0.0
     fmax: float | None = None
-    framing: str = "centered"
+    framing: Framing = "centered"
     pad_mode: str = "reflect"
     preemphasis: float = 0.0
     log_base: float = 10.0
@@ -53,7 +54,7 @@ class Mel(Framed):
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     noise_rows: int = 0
-    noise: str = "normal"
+    noise: Literal["normal", "logistic"] = "normal"
     kind: Literal["mel"] = "mel"
 
     def __post_init__(self) -> None:

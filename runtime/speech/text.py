@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 from runtime.errors import TextError
 
@@ -229,7 +229,8 @@ CLEANING: dict[str, Callable[[str, str], str]] = {
 }
 
 
-PHONEMIZERS = ("", "espeak", "gruut")
+Phonemizer = Literal["", "espeak", "gruut"]  # none, where the symbols are letters
+PHONEMIZERS = get_args(Phonemizer)
 
 
 @dataclass(frozen=True)
@@ -242,6 +243,6 @@ class TextSettings:
     begin: tuple[int, ...] = ()
     between: tuple[int, ...] = ()
     end: tuple[int, ...] = ()
-    phonemizer: str = ""
+    phonemizer: Phonemizer = ""
     language: str = "en-us"
     cleaning: tuple[str, ...] = ()

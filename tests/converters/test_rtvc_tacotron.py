@@ -167,18 +167,18 @@ def test_it_reads_letters():
 def test_an_encoder_of_another_size_is_refused(made, checkpoint):
     from converters.families import ge2e
     from converters.options import ConversionError
-    from converters.voices import with_speaker_encoder
+    from converters.voices import join
 
     located = dataclasses.replace(checkpoint.located, name="mine", family="ge2e", weights=None, config={"audio": {}})
     saved = LoadedCheckpoint(located, {})
     (encoder,) = ge2e.components(ge2e.load(saved), saved, Shape())
     record = rtvc_tacotron.voice(made[1])
-    voice, renamed = with_speaker_encoder(record, encoder)
+    voice, (renamed,) = join("speaker_encoder", record, (encoder,))
     assert voice.speaker_encoder == renamed.name == "speaker_encoder"
     with pytest.raises(ConversionError, match="have 256 values: the voice takes 512"):
-        with_speaker_encoder(dataclasses.replace(record, embedding_channels=512), encoder)
+        join("speaker_encoder", dataclasses.replace(record, embedding_channels=512), (encoder,))
     with pytest.raises(ConversionError, match="the voice has speakers of its own"):
-        with_speaker_encoder(dataclasses.replace(record, embedding_channels=0), encoder)
+        join("speaker_encoder", dataclasses.replace(record, embedding_channels=0), (encoder,))
 
 
 @pytest.mark.proof
@@ -186,7 +186,7 @@ def test_three_models_are_one_voice_that_speaks_as_a_recording(own_job, tmp_path
     from runtime.__main__ import main
     from runtime.speech.clips import clip_paths
 
-    drawn = [f"{part}checkpoint.source=random" for part in ("", "model.vocoder.", "model.speaker_encoder.")]
+    drawn = [f"{part}checkpoint.source=random" for part in ("", "model.parts.vocoder.", "model.parts.speaker_encoder.")]
     outcome = own_job("model=sv2tts", *drawn, "precision=fp32", "format=onnx", "measure.bench_seconds=0")
     assert outcome.passed and outcome.bundle.manifest.voice.speaker_encoder == "speaker_encoder"
     assert {row.component for row in outcome.measurements[0].rows} == {

@@ -171,7 +171,8 @@ def test_it_has_one_pace(both):
 def test_the_job_converts_and_gates_it_with_weights_that_were_drawn(own_job):
     """At the published width: 260 frames a sentence, in a runtime that knows nothing of coqui-tts."""
     outcome = own_job(
-        "model=tacotron2", "checkpoint.source=random", "model.vocoder.checkpoint.source=bundled", "precision=fp32",
+        "model=tacotron2", "checkpoint.source=random", "model.parts.vocoder.checkpoint.source=bundled",
+        "precision=fp32",
         "measure.engines=[onnx]", "measure.bench_seconds=0", "stream=offline",
     )  # fmt: skip
     manifest, (measurement,) = outcome.bundle.manifest, outcome.measurements

@@ -32,14 +32,15 @@ class CallTiming:
 def chunk_latency(player: Player, cases: Sequence[GoldenCase], options: MeasureOptions) -> Latency:
     """Of what makes audio, on the longest of its golden cases."""
     time_axis = player.time
-    longest = max(cases, key=lambda case: case.inputs[time_axis.input].shape[time_axis.input_axis]).inputs
+    longest = max(cases, key=lambda case: case.inputs[time_axis.input].shape[time_axis.input_axis])
+    frames, constants = longest.along(time_axis)
     return closed_loop(
         player,
-        longest[time_axis.input],
+        frames,
         seconds=options.bench_seconds,
         min_chunks=options.bench_min_chunks,
         threads=options.threads,
-        constants={name: array for name, array in longest.items() if name != time_axis.input},
+        constants=constants,
     )
 
 

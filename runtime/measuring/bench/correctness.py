@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from runtime.bundle.store import GoldenCase
-from runtime.playing.player import Offline, Player
+from runtime.playing.player import Constants, Offline, Player
 from runtime.speech.features import Sound
 from runtime.speech.metrics import BEST_DB, LengthError, agreement, snr_db
 
@@ -48,13 +48,14 @@ def correctness(player: Player, sound: Sound, cases: list[GoldenCase], precision
     worst = dict.fromkeys(("snr_db", "head_db", "tail_db", "seam_db", "between_db"), BEST_DB)
     jump, length_ok, finite = 0.0, True, True
     for case in cases:
-        frames, reference = case.inputs[time_axis.input], case.outputs[time_axis.output].reshape(-1)
+        frames, constants = case.along(time_axis)
+        reference = case.outputs[time_axis.output].reshape(-1)
         if isinstance(player, Offline):
             frames, known = _whole_call(player, frames)
             reference = reference[:known]
-            output = player.play(frames).reshape(-1)[:known]
+            output = player.play(frames, constants).reshape(-1)[:known]
         else:
-            output = player.play(frames).reshape(-1)
+            output = player.play(frames, constants).reshape(-1)
         finite = finite and bool(np.isfinite(output).all())
         try:
             agreed = agreement(reference, output, sound.mel)
@@ -68,7 +69,7 @@ def correctness(player: Player, sound: Sound, cases: list[GoldenCase], precision
         jump = max(jump, step)
     repeatable = None
     if form is not None:
-        repeatable = _is_repeatable(player, form.chunk, cases[0].inputs[time_axis.input])
+        repeatable = _is_repeatable(player, form.chunk, *cases[0].along(time_axis))
     problem = None
     if not length_ok:
         problem = "the output has not as many samples as the reference"
@@ -127,18 +128,18 @@ def _seams(player: Player, length: int) -> np.ndarray:
 def _whole_call(player: Offline, frames: np.ndarray) -> tuple[np.ndarray, int]:
     """The frames of one call, and how many of its samples depend on no later frame."""
     time = player.time
-    total = frames.shape[time.input_axis]
-    count = min(player.window.default_shape[time.input_axis], total)
+    total = time.frames(frames.shape)
+    count = min(time.window(player.window).default, total)
     known = count if count == total else count - time.right
-    return np.take(frames, np.arange(count), time.input_axis), known * time.samples_per_frame
+    return time.cut(frames, 0, count), known * time.samples_per_frame
 
 
-def _is_repeatable(player: Player, chunk: int, frames: np.ndarray) -> bool:
+def _is_repeatable(player: Player, chunk: int, frames: np.ndarray, constants: Constants) -> bool:
     """One run in one push against: the same again after a reset, and a second stream in ragged pushes meanwhile."""
     time = player.time
-    axis, total = time.input_axis, min(frames.shape[time.input_axis], 12 * chunk)
-    frames = np.take(frames, np.arange(total), axis)
-    first, second = player.stream(), player.stream()
+    total = min(time.frames(frames.shape), 12 * chunk)
+    frames = time.cut(frames, 0, total)
+    first, second = player.stream(constants), player.stream(constants)
 
     def whole() -> np.ndarray:
         pieces = [first.push({time.input: frames})[time.output], first.flush()[time.output]]
@@ -147,7 +148,7 @@ def _is_repeatable(player: Player, chunk: int, frames: np.ndarray) -> bool:
     once = whole()
     first.reset()
     cuts = np.cumsum(np.random.default_rng(0).integers(0, 2 * chunk, total))
-    parts = np.split(frames, cuts[cuts < total], axis)
+    parts = np.split(frames, cuts[cuts < total] * time.positions, time.input_axis)
     ragged = [second.push({time.input: part})[time.output] for part in parts[: len(parts) // 2]]
     again = whole()
     ragged += [second.push({time.input: part})[time.output] for part in parts[len(parts) // 2 :]]

@@ -17,8 +17,8 @@ import numpy as np
 import psutil
 
 from runtime.machine.tether import tethered
-from runtime.playing.player import Feed, Player
-from runtime.speech.mel import Mel
+from runtime.playing.player import Constants, Feed, Player
+from runtime.speech.features import LocalFeatures
 
 SILENCE_SECONDS = 10.0
 
@@ -79,13 +79,13 @@ def resources(calls: Feed, chunks: int) -> Resources:
     )
 
 
-def silence(player: Player, features: Mel, speech: np.ndarray) -> Silence:
+def silence(player: Player, features: LocalFeatures, speech: np.ndarray, constants: Constants = None) -> Silence:
     """speech: frames in the shape of the component's input."""
     axis = player.time.input_axis
     samples = np.zeros(round(SILENCE_SECONDS * features.sample_rate), np.float32)
     still = features.of(samples).reshape([-1 if i == axis else n for i, n in enumerate(speech.shape)])
     frames = np.concatenate([speech, still, speech], axis)
-    calls = player.feed(frames)
+    calls = player.feed(frames, constants)
     sections: list[list[float]] = [[], [], []]
     borders = np.cumsum([speech.shape[axis], still.shape[axis]])
     not_finite = clipped = 0

@@ -32,8 +32,7 @@ from runtime.measuring.bench.correctness import Correctness, correctness
 from runtime.measuring.bench.paced import Paced, Stall, paced_latencies, recovery, summarised
 from runtime.measuring.bench.strain import Resources, Silence, busy_cores, resources, silence
 from runtime.playing.player import Feed, open_player
-from runtime.speech.features import Sound
-from runtime.speech.mel import Mel
+from runtime.speech.features import LocalFeatures, Sound
 
 SCHEMA_VERSION = 1
 STALL_SECONDS = 0.5
@@ -134,8 +133,10 @@ def bench_bundle(
     artefact cannot follow."""
     bundle = open_bundle(path)
     record = bundle.main
-    if record.time is None or record.sound is None or not isinstance(record.features, Mel):
-        raise BundleError(f"{bundle.path.name}: component {record.name} is no vocoder, which is all that is benched")
+    if record.time is None or record.sound is None or not isinstance(record.features, LocalFeatures):
+        raise BundleError(
+            f"{bundle.path.name}: component {record.name} makes no audio of audio, and only that is benched"
+        )
     load_average = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     if options.processes == 1:
         one, engine, device = _measure(bundle, record.sound, record.features, options, tell)
@@ -181,7 +182,7 @@ def read_bench(path: Path) -> BenchReport:
 
 
 def _measure(
-    bundle: Bundle, sound: Sound, features: Mel, options: BenchOptions, tell: Callable[[str], None]
+    bundle: Bundle, sound: Sound, features: LocalFeatures, options: BenchOptions, tell: Callable[[str], None]
 ) -> tuple[OneProcess, str, str]:
     started = time.perf_counter()
     player = open_player(bundle, options.execution, mode=options.mode, chunk=options.chunk)
@@ -194,13 +195,16 @@ def _measure(
     if checked.problem:
         return OneProcess(load_s, checked), *who
     time_axis = player.time
+    _, constants = cases[0].along(time_axis)
     frames = np.concatenate([case.inputs[time_axis.input] for case in cases], time_axis.input_axis)
 
     def calls() -> Feed:
-        return player.feed(frames)
+        return player.feed(frames, constants)
 
     tell(f"throughput, {options.seconds:g} s")
-    closed = closed_loop(player, frames, options.seconds, options.min_chunks, threads=options.threads)
+    closed = closed_loop(
+        player, frames, options.seconds, options.min_chunks, threads=options.threads, constants=constants
+    )
     first = calls()
     period, warm_up = first.seconds, first.settles_in + 10
     count = max(round(options.paced_seconds / period), options.paced_chunks)
@@ -219,7 +223,7 @@ def _measure(
             under_load = summarised(paced_latencies(calls(), period, short, warm_up), period)
     if options.strain:
         tell("speech, silence, speech")
-        quiet = silence(player, features, frames)
+        quiet = silence(player, features, frames, constants)
     used = None
     if options.growth_chunks:
         tell(f"memory over {options.growth_chunks} chunks")

@@ -17,9 +17,9 @@ from runtime.errors import TextError
 from runtime.speech.mel import rescaled_mel
 
 if TYPE_CHECKING:
-    from runtime.bundle.voice import VoiceRecord
+    from runtime.bundle.voice import ChainName, VoiceRecord
 
-CHAINS = {
+CHAINS: dict[ChainName, str] = {
     "attention": "runtime.playing.chains.attention",
     "flow_mel": "runtime.playing.chains.flow_mel",
     "flow_prior": "runtime.playing.chains.flow_prior",

@@ -81,3 +81,10 @@ def test_another_schema_is_refused_by_its_number(tmp_path, version):
 def test_a_damaged_old_manifest_is_a_sentence(tmp_path, damage):
     with pytest.raises(BundleError, match="is damaged"):
         opened(tmp_path, {**old("mel_voice"), **damage})
+
+
+def test_a_kind_that_there_is_not_is_a_sentence(tmp_path):
+    manifest = old("streaming_vocoder")
+    manifest["components"][0]["stream"]["mode"] = "sideways"
+    with pytest.raises(BundleError, match=r"stream\.mode: Input should be 'window', 'stateful' or 'lowlat'"):
+        opened(tmp_path, manifest)

@@ -174,6 +174,6 @@ def test_a_vocoder_of_another_mel_is_refused(tmp_path, own_job):
     config["audio"]["hop_length"] = 220
     source = write_coqui(tmp_path / "voice", model, config)
     with pytest.raises(AudioError, match="hop_length is 220 here and 256 there"):
-        own_job("model=fast_pitch", f"checkpoint.source={source}", "model.vocoder.checkpoint.source=bundled")
+        own_job("model=fast_pitch", f"checkpoint.source={source}", "model.parts.vocoder.checkpoint.source=bundled")
     with pytest.raises(ConversionError, match="choose what plays it with model"):
-        own_job("model=fast_pitch", f"checkpoint.source={source}", "model.vocoder.family=''")
+        own_job("model=fast_pitch", f"checkpoint.source={source}", "model.parts.vocoder.family=''")
