@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,11 +12,11 @@ import torch
 from converters.component import Component
 from runtime.bundle.spec import taken
 from runtime.bundle.store import GoldenCase
-from runtime.playing.conversions import target_input
 from runtime.playing.sampling import Sampling
 from runtime.speech.clips import read_clip
 from runtime.speech.recordings import read_audio
 from runtime.speech.speaker import SpeakerMel
+from runtime.speech.target import target_embedding
 
 
 @dataclass(frozen=True)
@@ -69,9 +68,7 @@ def clip_goldens(
     for path, target in zip(clips[:1] if main.sampler else clips, [*clips[1:], clips[0]]):
         inputs, recording = _of_clip(main, path)
         for name, encoder in main.targets.items():
-            run = functools.partial(Recorder(known, path.stem, cases), encoder)
-            made = target_input(known[encoder].inputs[0], known[encoder].features, target, run)
-            inputs[name] = made[known[encoder].outputs[0].name]
+            inputs[name] = _embedded(Recorder(known, path.stem, cases), encoder, target)
         if main.time is None or main.sampler is None:
             cases[main.name].append(GoldenCase(path.stem, inputs, run_original(main, inputs), recording))
             continue
@@ -80,6 +77,14 @@ def clip_goldens(
         own = None if recording is None else recording[: audio.size]
         cases[main.name][-1] = replace(cases[main.name][-1], recording=own)
     return cases
+
+
+def _embedded(run: Recorder, encoder: str, target: Path) -> np.ndarray:
+    component = run.components[encoder]
+    (given,), (made,) = component.inputs, component.outputs
+    return target_embedding(
+        target, component.features, given.default_shape[2], lambda rows: run(encoder, {given.name: rows})[made.name]
+    )
 
 
 def _of_clip(component: Component, clip: Path) -> tuple[dict[str, np.ndarray], np.ndarray | None]:

@@ -6,25 +6,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from runtime.bundle.spec import TensorSpec
 from runtime.bundle.store import Bundle, BundleError
 from runtime.engines import AUTO, Execution
 from runtime.playing.player import Constants, Player
 from runtime.playing.sizes import open_sized
-from runtime.speech.clips import read_clip
-from runtime.speech.features import Features, LocalFeatures
+from runtime.speech.features import LocalFeatures
 from runtime.speech.mel import Mel
 from runtime.speech.resampling import Resampler
-from runtime.speech.speaker import SpeakerMel
-
-Run = Callable[[Mapping[str, np.ndarray]], dict[str, np.ndarray]]
+from runtime.speech.target import target_embedding
 
 
 class LiveChain(Protocol):
@@ -124,27 +120,15 @@ def target_of(bundle: Bundle, recording: Path | None, execution: Execution = AUT
         return None
     if not targets:
         raise BundleError(f"{bundle.path.name} has one voice: leave out --target")
-    constants = {}
-    for name, component in targets.items():
-        record = bundle.component(component)
-        encoder = open_sized(bundle, execution, component)
-        constants[name] = target_input(record.inputs[0], record.features, recording, encoder.run)[
-            record.outputs[0].name
-        ]
-    return constants
+    return {name: _embedded(bundle, component, recording, execution) for name, component in targets.items()}
 
 
-def target_input(spec: TensorSpec, features: Features | None, recording: Path, run: Run) -> dict[str, np.ndarray]:
-    """What a target's encoder, `run`, makes of a recording: each output (1, …), the mean over its windows.
-
-    spec: of its input, (windows, channels, frames): windows of so many frames, one after another; a recording of fewer
-    begins anew.
-    """
-    if features is None or isinstance(features, SpeakerMel):
-        raise BundleError("a target's encoder takes features that are local in time")
-    frames = features.of(read_clip(recording, features.sample_rate, features.hop_length))
-    length = spec.default_shape[2]
-    count = max(frames.shape[1] // length, 1)
-    looped = np.take(frames, np.arange(count * length) % frames.shape[1], axis=1)
-    windows = np.ascontiguousarray(looped.reshape(len(frames), count, length).swapaxes(0, 1))
-    return {name: value.mean(axis=0, keepdims=True) for name, value in run({spec.name: windows}).items()}
+def _embedded(bundle: Bundle, component: str, recording: Path, execution: Execution) -> np.ndarray:
+    record, encoder = bundle.component(component), open_sized(bundle, execution, component)
+    (given,), (made,) = record.inputs, record.outputs
+    return target_embedding(
+        recording,
+        record.features,
+        given.default_shape[2],
+        lambda windows: encoder.run({given.name: windows})[made.name],
+    )
