@@ -1,4 +1,5 @@
 import pickle
+import platform
 import subprocess
 import sys
 import zipfile
@@ -32,7 +33,7 @@ def test_every_engine_opens_a_bundle_and_gives_the_component_s_names(fp32, engin
     assert list(output) == ["audio"]
     assert output["audio"].shape == (1, 1, 16384)
     assert output["audio"].dtype == np.float32
-    assert snr(load(fp32.bundle.path, "torch").run(MEL)["audio"], output["audio"]) > 100
+    assert snr(load(fp32.bundle, Execution("torch")).run(MEL)["audio"], output["audio"]) > 100
 
 
 def test_a_bare_artefact_opens_too(mlpackage):
@@ -43,6 +44,25 @@ def test_a_bare_artefact_opens_too(mlpackage):
 def test_an_unknown_engine_is_a_sentence(mlpackage):
     with pytest.raises(EngineError, match="coreai, coreml, mil, neuralnetwork, onnx, torch"):
         open_engine(mlpackage, Execution("onxx"))
+
+
+@pytest.mark.parametrize(
+    ("engine", "threads", "unit", "sentence"),
+    [
+        ("coreml", None, "gpu", "there is no compute unit 'gpu'; there is: all, cpu, cpu_and_gpu, cpu_and_ne"),
+        ("onnx", None, "cpu", "engine onnx has no compute units: they are Core ML's"),
+        ("mil", 0, None, "takes at least 1 thread, got 0"),
+    ],
+)
+def test_an_execution_that_cannot_be_is_a_sentence(engine, threads, unit, sentence):
+    with pytest.raises(EngineError, match=sentence):
+        Execution(engine, threads, unit)
+
+
+@pytest.mark.skipif(platform.system() == "Darwin", reason="there it is Core ML's")
+def test_a_compute_unit_is_not_ignored_where_auto_is_another_engine(mlpackage):
+    with pytest.raises(EngineError, match="engine onnx has no compute units"):
+        voxport.load(mlpackage, Execution(compute_unit="cpu"))
 
 
 def test_a_damaged_onnx_file_is_a_sentence(tmp_path):
@@ -166,8 +186,6 @@ def test_the_core_ml_engine_s_own_code_runs_over_enable_predict(fp16, mlpackage)
     assert engine.compute_unit == "cpu"
     output = engine.run(MEL)["audio"]
     np.testing.assert_array_equal(output, voxport.load(mlpackage, Execution("mil")).run(MEL)["audio"])
-    with pytest.raises(EngineError, match="cpu_and_ne"):
-        CoreMLEngine(mlpackage, compute_unit="gpu", guard_seconds=0)
 
 
 def test_a_trial_load_that_hangs_is_a_sentence_with_a_way_out(mlpackage):
@@ -180,8 +198,8 @@ def test_a_trial_load_that_hangs_is_a_sentence_with_a_way_out(mlpackage):
 @pytest.mark.macos
 @pytest.mark.skipif(sys.platform != "darwin", reason="Core ML is on a Mac only")
 def test_core_ml_agrees_with_the_reference(fp16):
-    output = voxport.load(fp16.bundle.path, "coreml", compute_unit="cpu").run(MEL)["audio"]
-    assert snr(voxport.load(fp16.bundle.path, "torch").run(MEL)["audio"], output) > 35
+    output = voxport.load(fp16.bundle, Execution("coreml", compute_unit="cpu")).run(MEL)["audio"]
+    assert snr(voxport.load(fp16.bundle, Execution("torch")).run(MEL)["audio"], output) > 35
 
 
 def test_enable_predict_executes_the_package_on_disk(mlpackage):

@@ -3,10 +3,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-import runtime.measuring.measure
 from runtime.bundle.store import BundleError
+from runtime.engines import Execution
+from runtime.errors import EngineError
 from runtime.measuring.measure import engine_names, measure, measurement_key, read_measurement, write_measurement
 from runtime.measuring.options import MeasureOptions
+from runtime.playing.player import Player
 
 QUICK = MeasureOptions(bench_seconds=0.02, bench_min_chunks=3)
 
@@ -37,12 +39,19 @@ def test_a_measurement_survives_its_file_also_with_values_that_json_has_not(fp16
 
 
 def test_an_output_of_the_wrong_length_is_recorded(fp16, monkeypatch):
-    whole = runtime.measuring.measure.synthesise
-    monkeypatch.setattr(
-        runtime.measuring.measure, "synthesise", lambda *args, **more: whole(*args, **more)[:, :, :-100]
-    )
+    whole = Player.play
+    monkeypatch.setattr(Player, "play", lambda *given: whole(*given)[:, :, :-100])
     measurement = measure(fp16.bundle, "onnx", dataclasses.replace(QUICK, bench_seconds=0))
     assert not any(clip.length_ok for clip in measurement.clips)
+
+
+def test_a_compute_unit_is_core_ml_s_alone():
+    with pytest.raises(EngineError, match="compute unit all is Core ML's: mil and onnx have none"):
+        engine_names(MeasureOptions(["mil", "onnx"], compute_unit="all"), "mlprogram")
+    both = MeasureOptions(["mil", "coreml"], compute_unit="all", threads=2)
+    assert engine_names(both, "mlprogram") == ["mil", "coreml"]
+    assert both.execution("mil") == Execution("mil", 2)
+    assert both.execution("coreml") == Execution("coreml", 2, "all")
 
 
 def test_the_reference_engines_are_not_timed_and_the_fast_one_is(fp16):

@@ -10,6 +10,7 @@ import pytest
 import runtime.machine.coreml_tools
 import runtime.mil.export
 import runtime.mil.lower
+from runtime.engines import Execution
 from runtime.engines.load import load
 from runtime.engines.mil import MilEngine
 from runtime.engines.onnx import OnnxEngine
@@ -57,7 +58,7 @@ def test_auto_takes_the_reference_engine_where_onnx_cannot_and_says_so(fp16, mon
     with pytest.warns(UserWarning, match="no such op.*mil engine takes over"):
         assert load(fp16.bundle.path).name == "mil"
     with pytest.raises(NotLowered):
-        load(fp16.bundle.path, "onnx")
+        load(fp16.bundle, Execution("onnx"))
 
 
 def test_an_export_that_breaks_leaves_no_file(fp16, mlpackage, monkeypatch, tmp_path):

@@ -12,6 +12,7 @@ import torch
 from converters.families.ge2e import RTVCEncoder
 from converters.options import ConversionError
 from runtime.__main__ import main
+from runtime.bundle import store
 from runtime.bundle.store import BundleError
 from runtime.engines import Execution
 from runtime.errors import AudioError, TextError
@@ -66,6 +67,16 @@ def test_the_same_seed_gives_the_same_audio(plain, tmp_path, capsys):
     assert np.array_equal(audio["a"], audio["b"])
     assert not np.array_equal(audio["a"][:1000], audio["c"][:1000])
     assert len(audio["d"]) < 0.8 * len(audio["a"])
+
+
+def test_a_voice_is_opened_and_hashed_once(plain, monkeypatch, tmp_path, capsys):
+    """Whatever it is made of: who holds a bundle need not look again."""
+    opened, hashed = [], []
+    reading, hashing = store.read_manifest, store.file_hashes
+    monkeypatch.setattr(store, "read_manifest", lambda path: opened.append(path) or reading(path))
+    monkeypatch.setattr(store, "file_hashes", lambda path: hashed.append(path) or hashing(path))
+    assert main(["speak", "Some words.", str(tmp_path / "a.wav"), "--voice", str(plain), "--engine", "onnx"]) == 0
+    assert (len(opened), len(hashed)) == (1, 1)
 
 
 def test_long_text_is_spoken_in_sentences_and_a_long_sentence_in_halves(plain):
