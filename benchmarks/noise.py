@@ -11,6 +11,7 @@ import dataclasses
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ TIMING = MeasureOptions(engines=["onnx"], bench_seconds=0.4, bench_min_chunks=30
 def main(bundle: Path, count: int, target: Path) -> None:
     """Writes what is there after every pair: whoever stops it keeps the rest."""
     timer = in_fresh_process(TIMING)
-    kept: list[dict] = []
+    kept: list[dict[str, Any]] = []
 
     def is_enough(pairs: object) -> bool:
         assert isinstance(pairs, list)

@@ -16,6 +16,7 @@ import math
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -70,7 +71,7 @@ def real_processes(bundle: Bundle, options: CompareOptions) -> None:
             print(f"{name}: {test}, {time.monotonic() - began:.0f} s", flush=True)
 
 
-def slow_medians(path: Path, asked: dict) -> dict[str, float]:
+def slow_medians(path: Path, asked: dict[str, Any]) -> dict[str, float]:
     """In a process of its own: the onnx engine, each call a quarter longer."""
     from runtime.engines.onnx import OnnxEngine
     from runtime.measuring.options import MeasureOptions

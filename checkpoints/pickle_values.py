@@ -126,7 +126,7 @@ class Values:
     def __init__(self, size: int) -> None:
         self._size = size
         self._spread = 0
-        self._tables: list[collections.OrderedDict] = []
+        self._tables: list[collections.OrderedDict[Any, Any]] = []
 
     def account(self, apart: int, stored: int) -> None:
         """Tensors that share or repeat a storage are small until somebody copies them."""
@@ -151,9 +151,9 @@ class Values:
             raise Unreadable("it holds a parameter without a tensor")
         return data
 
-    def ordered_table(self, items: Any = ()) -> collections.OrderedDict:
+    def ordered_table(self, items: Any = ()) -> collections.OrderedDict[Any, Any]:
         """As Python 2 pickles one, too: with its items."""
-        table: collections.OrderedDict = collections.OrderedDict()
+        table: collections.OrderedDict[Any, Any] = collections.OrderedDict()
         for pair in items if type(items) in (list, tuple) else [items]:
             if type(pair) not in (list, tuple) or len(pair) != 2 or type(pair[0]) not in (str, int):
                 raise Unreadable("it holds a table of something else than pairs")
@@ -161,10 +161,10 @@ class Values:
         self._tables.append(table)
         return table
 
-    def table(self, *items: Any) -> dict:
+    def table(self, *items: Any) -> dict[Any, Any]:
         return items[0] if len(items) == 1 and type(items[0]) is dict else {}
 
-    def items(self, values: Any = ()) -> tuple:
+    def items(self, values: Any = ()) -> tuple[Any, ...]:
         if type(values) not in (list, tuple):
             raise Unreadable("it holds a set of something else than items")
         return tuple(values)

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -36,7 +37,7 @@ def write_report(bundle_path: Path) -> Path:
     for record_of_component in bundle.manifest.components:
         ops.update(record_of_component.ops)
     pictures: dict[str, bytes] = {"ops": plots.op_bars(ops)}
-    clips: list[dict] = []
+    clips: list[dict[str, Any]] = []
     if measurements[0].clips:
         clips = _draw_audio(bundle, measurements, judge, pictures)
     audit = read_audit(bundle.measured / AUDIT) if (bundle.measured / AUDIT).is_file() else None
@@ -70,7 +71,7 @@ def write_report(bundle_path: Path) -> Path:
 
 def _draw_audio(
     bundle: Bundle, measurements: Sequence[Measurement], judge: str, pictures: dict[str, bytes]
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """Adds the pictures of what makes audio; gives the clips with their players."""
     component = bundle.main
     sound = bundle.sound
@@ -122,7 +123,7 @@ def _kept_audio(bundle: Bundle, measurement: Measurement, references: dict[str, 
     return kept
 
 
-def _clip_view(case: GoldenCase, reference: np.ndarray, output: np.ndarray, rate: int) -> dict:
+def _clip_view(case: GoldenCase, reference: np.ndarray, output: np.ndarray, rate: int) -> dict[str, Any]:
     players = [("PyTorch", reference), ("artefact", output)]
     if case.recording is not None:
         players.insert(0, ("recording", case.recording))

@@ -139,7 +139,9 @@ def environment(orders: Orders) -> dict[str, str]:
 
 
 @contextmanager
-def _child(command: list[str], folder: str, environment: dict[str, str], stream: object) -> Iterator[subprocess.Popen]:
+def _child(
+    command: list[str], folder: str, environment: dict[str, str], stream: object
+) -> Iterator[subprocess.Popen[bytes]]:
     """A process that does not outlive an interrupt."""
     child = subprocess.Popen(tethered(command), cwd=folder, env=environment, stdout=stream, stderr=subprocess.STDOUT)  # type: ignore[call-overload]
     try:

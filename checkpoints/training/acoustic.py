@@ -16,6 +16,7 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -194,7 +195,7 @@ class Training:
         rows = torch.nonzero(self.speech.is_held).ravel()
         return [part.item() for part in self._losses(network, self.speech.of(rows))[1]] if len(rows) else [math.nan] * 4
 
-    def resume(self, state: dict) -> None:
+    def resume(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
         self.judges.load_state_dict(state["judges"])
         for optimiser, name in ((self.optimiser, "optimiser"), (self.judges_optimiser, "judges_optimiser")):

@@ -24,7 +24,7 @@ def convert(component: Component, precision: PrecisionOptions, options: FormatOp
     module = component.module
     example = component.example()
     arguments = tuple(example[spec.name] for spec in component.inputs)
-    shapes: tuple = tuple(component.dynamic_axes(spec) for spec in component.inputs)
+    shapes: tuple[Any, ...] = tuple(component.dynamic_axes(spec) for spec in component.inputs)
     is_flexible = any(shapes)
     if precision.name != "fp32":
         module = InPrecision(module, DTYPES[precision.name]).eval()

@@ -109,7 +109,7 @@ def stage_of(node: fx.Node) -> UpsampleShape:
     return UpsampleShape(*sizes, slope=slope, has_condition=condition is not None)
 
 
-def _arguments(node: fx.Node) -> tuple:
+def _arguments(node: fx.Node) -> tuple[Any, ...]:
     """x, weight, bias, stride, padding, output_padding, groups, dilation: numbers, not lists."""
     given = [*node.args, *[None] * (8 - len(node.args))]
     numbers = [value[0] if isinstance(value, Sequence) else value for value in given[3:]]

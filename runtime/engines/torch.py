@@ -55,7 +55,7 @@ class TorchEngine:
         return {spec.name: value.numpy() for spec, value in zip(self.outputs, values)}
 
 
-def _specs(program: torch.export.ExportedProgram, names: tuple) -> tuple[TensorSpec, ...]:
+def _specs(program: torch.export.ExportedProgram, names: Sequence[str]) -> tuple[TensorSpec, ...]:
     nodes = {node.name: node for node in program.graph.nodes}
     ranges = {str(symbol): bounds for symbol, bounds in program.range_constraints.items()}
 
