@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from runtime.machine.interrupts import remember_interrupts
+
+    remember_interrupts()
+
 import os
 import sys
 import tempfile

@@ -92,15 +92,16 @@ def run(main: Main) -> None:
     """Runs a command as a process of its own, which ends here."""
     out = settle()
     begin()
-    catch_interrupts()
     try:
+        catch_interrupts()
         end_with_parent()
         os.getcwd()
         code = main(None)
     except FileNotFoundError:  # `main` answers for its own errors
         print("error: the working directory does not exist any more: cd to one that does", file=sys.stderr)
         code = ExitCode.USAGE
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # before `main` could answer for it
+        print("interrupted", file=sys.stderr)
         code = ExitCode.INTERRUPTED
     except SystemExit as stop:  # argparse
         code = stop.code if isinstance(stop.code, int) else ExitCode.DONE if stop.code is None else ExitCode.USAGE

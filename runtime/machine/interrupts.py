@@ -12,6 +12,20 @@ _interrupted = threading.Event()
 _postponing: list[bool] = []  # of each block that is not to be interrupted: whether one has come
 
 
+def remember_interrupts() -> None:
+    """Makes ctrl-C what it is to Python by default, and remembered: for the second in which a command is imported.
+
+    There code in C can swallow it whole (it looks for what may be missing, and takes any error for a no);
+    `catch_interrupts` then raises it again.
+    """
+
+    def interrupt(number: int, frame: object) -> None:
+        _interrupted.set()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+
+
 def catch_interrupts() -> None:
     """Makes SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt, at once or at the next `stop_if_interrupted`.
 
@@ -30,6 +44,7 @@ def catch_interrupts() -> None:
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, interrupt)
     sys.unraisablehook = _quiet_about_interrupts
+    stop_if_interrupted()
 
 
 @contextmanager

@@ -1,3 +1,4 @@
+import ast
 import errno
 import os
 import signal
@@ -161,3 +162,24 @@ def test_an_interrupt_that_turned_into_another_error_is_an_interrupt_still():
     done = process(body)
     assert done.returncode == ExitCode.INTERRUPTED
     assert done.stderr == b"interrupted\n"
+
+
+def test_an_interrupt_that_an_import_swallowed_is_one_still():
+    """As code in C does that asks whether something is there."""
+    code = (
+        "import os, signal\n"
+        "from runtime.machine.interrupts import remember_interrupts\n"
+        "remember_interrupts()\n"
+        "try: os.kill(os.getpid(), signal.SIGINT)\n"
+        "except BaseException: pass\n"
+        "from runtime.machine.command_line import answered, run\n"
+        "run(answered(lambda arguments: print('went on') or 0))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=ROOT)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"interrupted\n")
+
+
+@pytest.mark.parametrize("room", ["checkpoints", "convert", "reports", "runtime"])
+def test_every_command_remembers_interrupts_before_it_imports(room):
+    first = next(line for line in ast.parse((ROOT / room / "__main__.py").read_text()).body[2:])
+    assert ast.unparse(first).endswith("remember_interrupts()") and "__name__ == '__main__'" in ast.unparse(first)
