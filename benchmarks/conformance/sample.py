@@ -1,4 +1,5 @@
-"""The fixed sample that `make test` runs: every op several times, every test class once. Chosen from a whole run.
+"""The fixed samples: every op several times and every test class once (`make proof`, the mutants), and of these the
+fewest that use every op (`make test`). Chosen from a whole run.
 
 python -m benchmarks.conformance.sample         # chooses anew, from the outcomes that a whole run kept
 """
@@ -16,11 +17,31 @@ from benchmarks.conformance.suites import run_named
 from runtime.machine.cache import cache_folder
 
 _FILE = Path(__file__).with_suffix(".txt")
+_QUICK_FILE = _FILE.with_name("quick.txt")
+_START_SECONDS = 0.3  # of any case
 
 
 def sample() -> list[str]:
     """Names of the cases."""
     return _FILE.read_text().splitlines()
+
+
+def quick_sample() -> list[str]:
+    """Names of the fewest and quickest cases in which every op occurs."""
+    return _QUICK_FILE.read_text().splitlines()
+
+
+def fewest(cases: Iterable[Case]) -> list[Case]:
+    """Quick cases that pass, and together use every op that any of them uses: the next is always the one that adds most
+    ops per second."""
+    left = {case.name: case for case in cases if case.outcome == "passed"}
+    missing = {op for case in left.values() for op in case.ops}
+    chosen = []
+    while missing:
+        best = max(left.values(), key=lambda case: len(missing & set(case.ops)) / (_START_SECONDS + case.seconds))
+        chosen.append(left.pop(best.name))
+        missing -= set(best.ops)
+    return sorted(chosen, key=lambda case: case.name)
 
 
 def choose(cases: Iterable[Case], per_op: int) -> list[Case]:
@@ -66,7 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Of a class that two modules hold only one has cases: upstream's parameters may be iterators.
         left_out |= missing
         chosen = choose((case for name, case in results.cases.items() if name not in left_out), options.per_op)
-    _FILE.write_text("".join(f"{name}\n" for name in _names(chosen)))
+    for file, cases in ((_FILE, chosen), (_QUICK_FILE, fewest(chosen))):
+        file.write_text("".join(f"{name}\n" for name in _names(cases)))
     ops = {op for case in chosen for op in case.ops}
     print(f"{len(chosen)} cases, {len(ops)} ops, {sum(case.seconds for case in chosen):.0f} s of one core")
     return 0

@@ -12,7 +12,7 @@ from benchmarks.conformance.known import known_reason
 from benchmarks.conformance.mutants import mutants
 from benchmarks.conformance.report import report
 from benchmarks.conformance.results import Case, Results, append, fingerprint, summary
-from benchmarks.conformance.sample import choose, sample
+from benchmarks.conformance.sample import choose, fewest, quick_sample, sample
 from benchmarks.conformance.suites import run_named, suite_of
 from runtime.mil.ops import OPS
 
@@ -25,12 +25,15 @@ CASES = [
 ]
 
 
-def test_the_fixed_sample_of_coremltools_own_suite_passes_and_uses_every_op(kept):
+@pytest.mark.parametrize(
+    "names", [quick_sample(), pytest.param(sample(), marks=pytest.mark.proof)], ids=["quick", "all"]
+)
+def test_the_fixed_sample_of_coremltools_own_suite_passes_and_uses_every_op(kept, names):
     """Outcomes are kept between runs, each while the sources that it went through stay as they are."""
     folder = kept.parent.parent / "conformance"
     folder.mkdir(exist_ok=True)
-    cases = run_named(sample(), Results(folder / "mil.jsonl", "mil"))
-    assert [case.name for case in cases] == sample()
+    cases = run_named(names, Results(folder / "mil.jsonl", "mil"))
+    assert [case.name for case in cases] == names
     assert [f"{case.name}: {case.reason}" for case in cases if case.outcome != "passed"] == []
     assert {op for case in cases for op in case.ops} >= set(OPS)
 
@@ -75,12 +78,12 @@ def test_an_outcome_holds_while_its_sources_do(tmp_path, monkeypatch):
 def test_a_run_takes_up_what_is_known_and_runs_the_rest(tmp_path, capsys):
     results = Results(tmp_path / "mil.jsonl", "mil")
     name = next(name for name in sample() if suite_of(Case(name, "")) == "ops")
-    (first,) = run_named([name], results)
-    (second,) = run_named([name], results)
+    (first,) = run_named([name], results, jobs=0)
+    (second,) = run_named([name], results, jobs=0)
     assert first == second
     assert len(results.path.read_text().splitlines()) == 1
     with pytest.raises(RuntimeError, match="pytest ended with"):
-        run_named(["converters.mil.mil.ops.tests.absent::Absent::test"], results)
+        run_named(["converters.mil.mil.ops.tests.absent::Absent::test"], results, jobs=0)
 
 
 def test_the_sample_prefers_quick_cases_and_covers_ops_and_classes():
@@ -90,6 +93,15 @@ def test_the_sample_prefers_quick_cases_and_covers_ops_and_classes():
     assert slow not in choose([*CASES, replace(slow, name="converters.mil.mil.ops.tests.a::A::slow"), other], 1)
 
 
+def test_the_quick_sample_is_the_fewest_that_use_every_op():
+    slow, both = (
+        Case(f"m::C::{name}", "passed", ops=("add", "mul"), seconds=2 - index) for index, name in enumerate("ab")
+    )
+    other = Case("m::C::c", "passed", ops=("conv",), seconds=5)
+    assert fewest([slow, both, other, Case("m::C::d", "failed", ops=("gelu",))]) == [both, other]
+
+
+@pytest.mark.proof
 def test_every_op_function_is_broken_on_purpose():
     broken = {op for mutant in mutants() if mutant.broken for op in mutant.ops}
     assert broken == set(OPS)

@@ -144,6 +144,7 @@ def test_any_number_of_windows_goes_through_the_fixed_batches(encoder, rows):
     assert [batched.size_for(n) for n in (1, 2, 3, 8, 9, 20)] == [1, 1, 3, 3, 9, 9]
 
 
+@pytest.mark.proof
 def test_a_format_of_one_function_has_a_free_axis_or_one_row(own_job, source):
     onnx = own_job("model=ge2e", f"checkpoint.source={source}", "format=onnx", "measure.bench_seconds=0")
     assert onnx.passed and onnx.bundle.component().sizes == {}

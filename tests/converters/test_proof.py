@@ -78,6 +78,7 @@ def streams_through_its_artefacts(name, width, modes, precisions, frames, folder
                 assert snr_db(at_once, streamed.numpy()) >= rounding - 3, (mode, engine)
 
 
+@pytest.mark.proof
 def test_multi_band_melgan_streams_through_its_artefact(tmp_path):
     streams_through_its_artefacts("multi-band MelGAN", 8, ["stateful"], ["fp32"], 40, tmp_path / "artefacts")
 

@@ -295,12 +295,14 @@ def test_what_the_bundle_says_is_what_coqui_says(small_voice):
     np.testing.assert_allclose(streamed, wanted, atol=1e-4 * np.abs(wanted).max())
 
 
+@pytest.mark.proof
 def test_a_precision_that_moves_durations_is_rejected(voice_job):
     outcome = voice_job("precision=fp16", "gates.limits.fp16.components.flow=200", "measure.engines=[mil]")
     missed = [gate.gate for gate in outcome.gates if not gate.passed]
     assert missed == ["flow.snr_db"]
 
 
+@pytest.mark.proof
 def test_any_length_by_option_and_in_one_file_formats(voice_job):
     flexible = voice_job("precision=fp32", "format=onnx", "upsampler=native", "stream=offline", "shape=flexible")
     assert flexible.passed, [str(gate) for gate in flexible.gates if not gate.passed]

@@ -61,7 +61,8 @@ def sampled(upsample, block, mel):
 @pytest.mark.parametrize(
     ("mode", "settings", "frames"),
     [
-        (9, {}, 41),  # 8,200 samples
+        pytest.param(9, {}, 41, marks=pytest.mark.proof),  # 8,200 samples
+        (9, {}, 6),
         (10, {"mulaw": False, "use_aux_net": False}, 4),
         ("mold", {}, 6),
         ("gauss", {}, 6),
@@ -146,7 +147,7 @@ def test_emphasis_is_undone_across_blocks(checkpoint):
     np.testing.assert_allclose(sampled(*filtered, mel), wanted, atol=2e-4)
 
 
-@pytest.mark.parametrize("remembers", [False, True])
+@pytest.mark.parametrize("remembers", [False, pytest.param(True, marks=pytest.mark.proof)])
 def test_folds_meet_where_the_network_has_forgotten_how_it_began(checkpoint, remembers):
     model, config = coqui_wavernn(9)
     if remembers:
@@ -208,6 +209,7 @@ def narrow(tmp_path_factory):
     return folder
 
 
+@pytest.mark.proof
 def test_an_offline_artefact_is_judged_by_a_whole_window_of_samples(own_job, narrow):
     outcome = own_job(
         "model=wavernn", f"checkpoint.source={narrow}", "stream=offline", "precision=fp32", "measure.engines=[onnx]",

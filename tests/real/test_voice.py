@@ -49,4 +49,4 @@ def test_a_voice_that_makes_a_mel_is_played_by_the_vocoder_in_its_bundle(
     np.testing.assert_allclose(audio["own"], audio["other"], atol=2e-3)  # the same vocoder in fp16, in pieces
     refused = ["speak", "a", str(tmp_path / "o.wav"), "--voice", str(mel_voice.bundle.path)]
     assert main([*refused, "--vocoder", str(bundle(tmp_path / "vits", own_job))]) == 2
-    assert "makes no audio of audio" in capsys.readouterr().err
+    assert "is no vocoder" in capsys.readouterr().err

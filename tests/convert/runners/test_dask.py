@@ -185,6 +185,7 @@ def test_skew_is_told_by_name():
     assert _fits({"cores": 2}, {"cores": 2, "memory_gb": 4}) and not _fits({"cores": 2}, {"memory_gb": 4})
 
 
+@pytest.mark.proof
 def test_a_suite_converts_anywhere_measures_on_the_mac_and_outlives_a_worker(fleet, sources, mlflow_server, tmp_path):
     """Three workers, one of them the "mac": conversions on the two others, one of which is killed in a job."""
     fleet.worker("a")

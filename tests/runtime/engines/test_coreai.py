@@ -84,7 +84,8 @@ def both(net, precision, folder):
 
 
 @pytest.mark.parametrize("name", [*SUMS, *OTHER_FORMULAS, *SAME])
-def test_apple_s_runtime_and_the_reference_engine_agree_op_by_op(name, tmp_path):
+def test_apple_s_runtime_and_the_reference_engine_agree_op_by_op(name, tmp_path, monkeypatch):
+    monkeypatch.setattr("runtime.engines.coreai._try", lambda path: None)  # what was made here needs no trial
     net = {**SUMS, **OTHER_FORMULAS, **SAME}[name]
     ours, apple, wanted = both(net, "fp32", tmp_path)
     level = np.abs(wanted).max()
