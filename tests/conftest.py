@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import shutil
@@ -172,19 +173,30 @@ def real_job(kept: Path) -> Callable:
 
 def job_runner(output: Path, *defaults: str) -> Callable:
     """Runs the main job in this process; equal overrides share one bundle, which the test processes also share: the
-    first converts, the others find it unchanged."""
+    first converts, the others find it unchanged.
+
+    What a job has done beside it costs more than it saves where jobs follow each other: one reporting process serves
+    them all, and programs are lowered when an engine opens them. The command's own tests have both as users do.
+    """
     import conf
+    from convert import job as main_job
     from convert.schema import register
+    from reports.options import TrackingOptions
+    from reports.worker import ReportWorker
 
     output.mkdir(exist_ok=True)
     register()
     known: dict[tuple[str, ...], object] = {}
 
+    class OneWorker(ReportWorker):
+        def __exit__(self, *_: object) -> None:
+            """Stays for the next job; it ends with this process."""
+
+    one_worker = functools.cache(lambda: OneWorker(TrackingOptions(enabled=False)))
+
     def run(*overrides: str):
         from hydra import compose, initialize_config_dir
         from omegaconf import OmegaConf
-
-        from convert.job import run_job
 
         if overrides not in known:
             with initialize_config_dir(config_dir=str(Path(conf.__file__).parent), version_base="1.3"):
@@ -198,8 +210,11 @@ def job_runner(output: Path, *defaults: str) -> Callable:
                 ]
                 job = OmegaConf.to_object(compose("config", overrides=settings))
             converts = [one for one in (*defaults, *overrides) if not one.startswith(("measure.", "gates."))]
-            with filelock.FileLock(output / f".{hashlib.sha256(' '.join(converts).encode()).hexdigest()[:16]}.lock"):
-                known[overrides] = run_job(job)
+            lock = output / f".{hashlib.sha256(' '.join(converts).encode()).hexdigest()[:16]}.lock"
+            with filelock.FileLock(lock), pytest.MonkeyPatch.context() as patch:
+                patch.setattr(main_job, "ReportWorker", lambda options: one_worker())
+                patch.setattr(main_job.Lowering, "start", lambda self, artefacts: None)
+                known[overrides] = main_job.run_job(job)
         return known[overrides]
 
     return run
