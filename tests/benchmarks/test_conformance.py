@@ -75,6 +75,7 @@ def test_an_outcome_holds_while_its_sources_do(tmp_path, monkeypatch):
     assert results.fresh() == set()
 
 
+@pytest.mark.proof
 def test_a_run_takes_up_what_is_known_and_runs_the_rest(tmp_path, capsys):
     results = Results(tmp_path / "mil.jsonl", "mil")
     name = next(name for name in sample() if suite_of(Case(name, "")) == "ops")
@@ -110,6 +111,7 @@ def test_every_op_function_is_broken_on_purpose():
     assert len(changes) > 1
 
 
+@pytest.mark.proof
 def test_a_broken_op_fails_a_case(tmp_path):
     """The mutation script, on one op and the cases of it."""
     code = (

@@ -45,6 +45,7 @@ def test_a_job_ends_with_a_table_and_the_bundle_s_path_on_the_last_line(tmp_path
     assert time.perf_counter() - started < 10  # seconds, where a conversion takes a dozen; the claim is in benchmarks/
 
 
+@pytest.mark.proof
 def test_multirun_runs_every_combination_and_a_missed_gate_stops_none(tmp_path, sources):
     result = run(
         tmp_path, "-m", "precision=fp16,fp32", "upsampler=polyphase", "gates.limits.fp16.snr_db=90", *sources, *QUICK

@@ -100,6 +100,7 @@ def slightly_other_weights(source, folder):
     return copied
 
 
+@pytest.mark.proof
 def test_a_suite_ends_with_a_verdict_per_job_and_goes_on_where_it_ended(tmp_path, sources):
     jobs = [GOOD, REJECTED]
     first = run(tmp_path, jobs, *sources)

@@ -87,6 +87,7 @@ DRAWN = settings(
 
 @DRAWN
 @given(networks(), st.sampled_from(["window", "stateful"]), st.integers(1, 4), st.integers(5, 20))
+@pytest.mark.proof
 def test_networks_that_nobody_chose_stream_through_their_artefacts(tmp_path_factory, network, mode, chunk, frames):
     module, inputs = prepared(network, torch.float32)
     whole = example(inputs, frames)

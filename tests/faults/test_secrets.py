@@ -74,7 +74,7 @@ def convert(kind, sources, uri):
 
 
 CASES = [
-    pytest.param("suite", "accepted", id="suite-accepted"),
+    pytest.param("suite", "accepted", id="suite-accepted", marks=pytest.mark.proof),
     pytest.param("job", "away", id="job-away"),
     *(
         pytest.param(kind, server, id=f"{kind}-{server}", marks=pytest.mark.proof)
