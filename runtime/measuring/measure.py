@@ -372,7 +372,9 @@ def engine_names(options: MeasureOptions, artefact_format: str) -> list[str]:
         else:
             names += [*own, *(core_ml if platform.system() == "Darwin" else ())]
     if options.compute_unit is not None and not any(ENGINES[name].has_compute_units for name in names):
-        raise EngineError(f"compute unit {options.compute_unit} is Core ML's: {' and '.join(names)} have none")
+        raise EngineError(
+            f"compute unit {options.compute_unit} is Core ML's, which is not among the engines: {', '.join(names)}"
+        )
     return list(dict.fromkeys(names))
 
 

@@ -46,7 +46,7 @@ def test_an_output_of_the_wrong_length_is_recorded(fp16, monkeypatch):
 
 
 def test_a_compute_unit_is_core_ml_s_alone():
-    with pytest.raises(EngineError, match="compute unit all is Core ML's: mil and onnx have none"):
+    with pytest.raises(EngineError, match="compute unit all is Core ML's, which is not among the engines: mil, onnx"):
         engine_names(MeasureOptions(["mil", "onnx"], compute_unit="all"), "mlprogram")
     both = MeasureOptions(["mil", "coreml"], compute_unit="all", threads=2)
     assert engine_names(both, "mlprogram") == ["mil", "coreml"]
