@@ -54,13 +54,15 @@ def test_the_light_install_runs_plays_and_measures(installed, fp16):
     for engine in ("mil", "onnx"):
         result = run(
             "-c",
-            f"import voxport, numpy; engine = voxport.load({bundle!r}, {engine!r})\n"
+            f"import voxport, numpy; engine = voxport.load({bundle!r}, voxport.Execution({engine!r}))\n"
             "print(engine.run({'mel': numpy.zeros((1, 80, 64), 'float32')})['audio'].shape)",
         )
         assert result.stdout.split("\n")[0] == "(1, 1, 16384)", result.stderr
     clip = str(ROOT / "runtime" / "clips" / "kathleen_b0455.flac")
     spoken = run("-m", "runtime", "vocode", bundle, clip, "out.wav")
     assert spoken.returncode == 0, spoken.stderr
+    benched = run("-m", "runtime", "bench", bundle, "--quick")
+    assert benched.returncode == 0, benched.stderr
     measured = run("-m", "runtime", "measure", bundle, "--engine", "onnx", "--no-timing", "--out", "measured")
     assert measured.returncode == 0, measured.stderr
     assert lacks(run("-m", "convert", "model=hifigan"), "convert")
