@@ -86,8 +86,8 @@ class Voice:
         return self.parts[component].run(taken(self.bundle.component(component).inputs, inputs))
 
     def utterance(self, request: Request) -> Utterance:
-        """Everything but the last component. Raises InputError for what is too long, TextError for what it cannot
-        say."""
+        """Runs everything but the last component. Raises InputError for what is too long, TextError for what it
+        cannot say."""
         return utter(self.record, self.run, request)
 
     def pieces(self, utterance: Utterance) -> Iterator[np.ndarray]:
