@@ -1,4 +1,4 @@
-"""Every model that voxport converts, with the checkpoint that benchmarks take: trained where it can be had here."""
+"""Lists every model that voxport converts, with the checkpoint for benchmarks: trained where it can be had here."""
 
 MODELS = {
     "hifigan": ["checkpoint=kathleen_hifigan"],

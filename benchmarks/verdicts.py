@@ -52,7 +52,7 @@ def recorded_noise() -> np.ndarray:
 
 
 def decided(noise: np.ndarray) -> RatioTest:
-    """As reports.verdict decides: pairs until it is settled, or there are no more."""
+    """Decides as reports.verdict does: takes pairs until it is settled, or there are no more."""
     ratios = [float(ratio) for ratio in noise]
     for count in range(5, len(ratios)):
         if is_settled(ratios[:count]):
@@ -72,7 +72,7 @@ def real_processes(bundle: Bundle, options: CompareOptions) -> None:
 
 
 def slow_medians(path: Path, asked: dict[str, Any]) -> dict[str, float]:
-    """In a process of its own: the onnx engine, each call a quarter longer."""
+    """Times the onnx engine with each call a quarter longer, in a process of its own."""
     from runtime.engines.onnx import OnnxEngine
     from runtime.measuring.options import MeasureOptions
 

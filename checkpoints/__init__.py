@@ -7,7 +7,7 @@ class CheckpointError(VoxportError, RuntimeError):
     """A checkpoint that cannot be had, is not what it should be, or does not fit; the message says what to do."""
 
     def __init__(self, message: str = "") -> None:
-        """What a stranger's file said is in it: no control characters, and not without end."""
+        """Takes out control characters and cuts long messages: a stranger's file may be quoted in it."""
         text = str(message)
         text = text if len(text) <= 2000 else f"{text[:2000]}…"
         super().__init__(

@@ -29,7 +29,7 @@ def check_archive(path: Path) -> int:
 
 
 def _check_zip(file: BinaryIO, path: Path, size: int) -> int:
-    """By PyTorch's own reader: another could see another table of contents."""
+    """Checks with PyTorch's own reader: another could see another table of contents."""
     try:
         reader = torch._C.PyTorchFileReader(file)
         names = reader.get_all_records()

@@ -22,7 +22,7 @@ _KINDS = {"archive", "http", "hugging_face", "pypi", "bundled"}
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What a file must be: size in bytes, sha256; None where nobody has said."""
+    """A file must have this size in bytes and this sha256. Each is None where nobody has said."""
 
     size: int | None = None
     sha256: str | None = None
@@ -70,7 +70,7 @@ class Entry:
 
 @functools.cache
 def catalogue() -> dict[str, Entry]:
-    """Every entry of catalogue.yaml by name."""
+    """Returns every entry of catalogue.yaml by name."""
     return read_catalogue(FOLDER / "catalogue.yaml")
 
 

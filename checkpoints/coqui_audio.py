@@ -11,7 +11,7 @@ from runtime.speech.mel import Mel
 
 
 def mel_settings(audio: Mapping[str, Any], stats: Mapping[str, Any] | None = None) -> Mel:
-    """From the `audio` section of a Coqui config and, where it has mean-variance statistics, those.
+    """Reads the mel's settings from the `audio` section of a Coqui config and its mean-variance statistics, if any.
 
     Raises AudioError where the section asks for something that is not a mel spectrogram of this kind.
     """

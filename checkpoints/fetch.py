@@ -47,7 +47,7 @@ def cached(entry: Entry) -> Path | None:
 
 
 def origin(entry: Entry, folder: Path) -> str:
-    """Which of the entry's sources its files came from."""
+    """Says which of the entry's sources its files came from."""
     if entry.bundled:
         return "ships with voxport"
     note = folder / _ORIGIN
@@ -198,7 +198,7 @@ def read_lock() -> dict[str, dict[str, FileFacts]]:
 
 
 def known_facts(entry: Entry) -> dict[str, FileFacts]:
-    """What is known of the entry's files: the catalogue's word, completed by the lock's."""
+    """Returns what is known of the entry's files: the catalogue's facts, completed by the lock's."""
     locked = read_lock().get(entry.name, {})
     names = set(locked) | set(entry.files)
     facts = {}

@@ -36,7 +36,7 @@ _ESPEAK_NAMES = {"en": "en-us", "zh-cn": "cmn", "fr": "fr-fr"}
 
 
 def coqui_text(config: Mapping[str, Any]) -> TextSettings:
-    """From a Coqui config. Raises CheckpointError for a front end that voxport does not have."""
+    """Reads the front end from a Coqui config. Raises CheckpointError for a front end that voxport does not have."""
     vocabulary, special = _vocabulary(config)
     cleaner = str(config.get("text_cleaner") or "")
     if cleaner not in _CLEANERS:
@@ -96,7 +96,7 @@ def rtvc_text() -> TextSettings:
 
 
 def piper_text(config: Mapping[str, Any]) -> TextSettings:
-    """From a Piper voice's JSON: `^` and `_` before, `_` after each symbol, `$` at the end."""
+    """Reads the front end from a Piper voice's JSON: `^` and `_` before, `_` after each symbol, `$` at the end."""
     numbers = {str(symbol): tuple(map(int, ids)) for symbol, ids in (config.get("phoneme_id_map") or {}).items()}
     missing = [symbol for symbol in "^_$" if symbol not in numbers]
     if missing:
@@ -113,7 +113,7 @@ def piper_text(config: Mapping[str, Any]) -> TextSettings:
 
 
 def mimic3_text(config: Mapping[str, Any], rows: Mapping[str, int]) -> TextSettings:
-    """From a Mimic 3 voice's config.json and phonemes.txt (symbol -> id): `#` after a word, `_` after each symbol."""
+    """Reads a Mimic 3 voice's config.json and phonemes.txt (symbol -> id): `#` after a word, `_` after each symbol."""
     section = config.get("phonemes") or {}
     kind = str(config.get("phonemizer") or "espeak")
     if kind not in ("espeak", "gruut", "symbols"):

@@ -1,4 +1,4 @@
-"""What a person can ask of the checkpoints; plain data, importable without torch."""
+"""The options of checkpoints; plain data, importable without torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a pickle's program has on its stack and in its memo, of kinds in place of values, and the copy made of it."""
+"""The stack and memo of a pickle's program, with kinds in place of values, and the copy that is made of it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Name(NamedTuple):
 
 
 class Made(NamedTuple):
-    """What a call returned, or an instance of an unknown class."""
+    """The result of a call, or an instance of an unknown class."""
 
     by: str
 

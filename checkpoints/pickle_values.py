@@ -1,4 +1,4 @@
-"""What a pickle can make: our own functions, which take anything that it gives them and raise what is wrong.
+"""A pickle can make these values: our own functions take anything that it gives them and raise what is wrong.
 
 Nothing here is shared between loads and can be changed by one.
 """
@@ -119,7 +119,7 @@ def are_sizes(values: object) -> bool:
 
 
 class Values:
-    """What the pickles of one file may call, by the names in CALLABLE. `size`: bytes of its contents."""
+    """The pickles of one file may call these, by the names in CALLABLE. `size`: bytes of its contents."""
 
     StandIn, NumberType, Array = StandIn, NumberType, Array
 
@@ -152,7 +152,7 @@ class Values:
         return data
 
     def ordered_table(self, items: Any = ()) -> collections.OrderedDict[Any, Any]:
-        """As Python 2 pickles one, too: with its items."""
+        """Makes an ordered table; Python 2 pickles one with its items."""
         table: collections.OrderedDict[Any, Any] = collections.OrderedDict()
         for pair in items if type(items) in (list, tuple) else [items]:
             if type(pair) not in (list, tuple) or len(pair) != 2 or type(pair[0]) not in (str, int):
@@ -170,7 +170,7 @@ class Values:
         return tuple(values)
 
     def data(self, text: Any = b"", *_: Any) -> bytes:
-        """How protocol 2 spells bytes."""
+        """Makes bytes from what protocol 2 spells them as."""
         if type(text) is bytes:
             return text
         if type(text) is not str:

@@ -57,7 +57,7 @@ class _Bounded:
         return self._file.readline(_LONGEST_LINE)
 
     def read_floats(self) -> bytes:
-        """What follows of BINFLOAT, as a table of embeddings has millions."""
+        """Reads the BINFLOATs that follow in a row: a table of embeddings has millions."""
         position = self._file.tell()
         found = _FLOATS.match(self._file.read(9 << 9))
         assert found is not None
@@ -92,7 +92,7 @@ def rewrite(file: BinaryIO, native: Iterable[str]) -> bytes:
 
 
 class _Program:
-    """What the instructions do."""
+    """Does what the instructions say."""
 
     def __init__(self, native: frozenset[str]) -> None:
         self.native, self.machine = native, Machine()

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _overrides(arguments: list[str]) -> list[str]:
-    """What is left of the command line without Hydra's own options and their values."""
+    """Returns what the command line holds beside Hydra's own options and their values."""
     takes_value = {"--cfg", "-c", "--package", "-p", "--info", "-i", "--config-dir", "-cd"}
     pairs = zip(["", *arguments], arguments)
     return [argument for before, argument in pairs if not argument.startswith("-") and before not in takes_value]

@@ -1,4 +1,4 @@
-"""What a person sees while a job runs: stages with their times on stderr, the result on stdout."""
+"""Shows the progress of a job: stages with their times on stderr, the result on stdout."""
 
 from __future__ import annotations
 

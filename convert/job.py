@@ -44,7 +44,7 @@ from runtime.measuring.measure import (
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a job ends with."""
+    """The result of a job."""
 
     bundle: Bundle
     measurements: tuple[Measurement, ...]
@@ -105,7 +105,7 @@ def run_job(job: Job, expressions: Expressions = MappingProxyType({})) -> Outcom
 
 
 def _places(output: Path) -> list[Path]:
-    """Where a job writes: one of their disks is meant where a library says no more than that one is full."""
+    """Lists where a job writes. One of their disks is meant when a library says only that a disk is full."""
     places = [output, Path(tempfile.gettempdir())]
     with suppress(NoHome):
         places.append(cache_folder())
@@ -140,7 +140,7 @@ def _reuse(
 
 
 def _audit(job: Job, bundle: Bundle, stages: console.Stages) -> bool:
-    """Whether one was asked for and made."""
+    """Makes the audit if one was asked for. Returns whether it was made."""
     if not job.audit or not FORMATS[job.format.name].is_program or (bundle.measured / AUDIT).is_file():
         return False
     from runtime.rounding.audit import audit_bundle

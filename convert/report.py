@@ -23,7 +23,7 @@ from runtime.measuring.quality import OF_CLIPS, OF_ROWS, SNR, Metric, quality
 
 
 def show(job: Job, expressions: Expressions) -> Outcome | ExitCode:
-    """What the job ended with, or the code of the error that it prints."""
+    """Runs the job and prints its result. Returns the result, or the code of the error that it prints."""
     try:
         outcome = run_job(job, expressions)
     except Exception as error:
@@ -106,12 +106,12 @@ def _table(outcome: Outcome) -> Table:
 
 
 def _worst(metric: Metric, owner: str = "") -> Callable[[Measurement], str]:
-    """How the worst of a measurement reads."""
+    """Returns a function that writes the worst value of a measurement."""
     return lambda measurement: metric.text(quality(measurement)[f"{owner}{metric.name}"])
 
 
 def _spoken_rows(measurements: Sequence[Measurement]) -> dict[str, Callable[[Measurement], str]]:
-    """Of a voice: its components, and whole sentences."""
+    """Returns the rows of a voice: its components, and whole sentences."""
     components = dict.fromkeys(row.component for row in measurements[0].rows)
     rows = {f"{SNR.title} of {name}": _worst(SNR, f"{name}_") for name in components}
     rows["durations that differ"] = lambda m: (
@@ -133,7 +133,7 @@ def _rtf(pairs: Sequence[tuple[float | None, float]]) -> str:
 
 
 def _rows_table(table: Table, outcome: Outcome) -> Table:
-    """Of a component that makes no audio."""
+    """Fills the table for a component that makes no audio."""
     measurements = outcome.measurements
     for metric in OF_ROWS:
         table.add_row(metric.title, *(_worst(metric)(m) for m in measurements))

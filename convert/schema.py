@@ -75,7 +75,7 @@ class SuiteOptions:
 
 @dataclass
 class RunnerOptions:
-    """Where a suite's jobs run. `processes`: jobs at once on this machine, 0 for as many as fit at `cores` and
+    """Says where a suite's jobs run. `processes`: jobs at once on this machine, 0 for as many as fit at `cores` and
     `memory_gb` each; one that takes more memory is ended.
 
     Of Dask: `scheduler`: its address, empty for workers on this machine, which then offer `offers` beside their cores
@@ -141,7 +141,7 @@ class Job:
 
     @property
     def mode(self) -> str:
-        """How the artefact is called, as it stands in names: offline, flexible, window8, lowlat2r5."""
+        """The mode of the artefact as it stands in names: offline, flexible, window8, lowlat2r5."""
         return "flexible" if self.shape.flexible else self.stream.name
 
 
@@ -156,7 +156,7 @@ def register() -> None:
 
 
 def setting_names(kind: Any = Job, prefix: str = "") -> list[str]:
-    """Every dotted setting of the schema. A dict's settings end in `*`."""
+    """Lists every dotted setting of the schema. A dict's settings end in `*`."""
     names = []
     hints = typing.get_type_hints(kind)
     for item in dataclasses.fields(kind):

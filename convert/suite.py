@@ -137,7 +137,7 @@ class _Night:
         self.machines: Runner | None = None
 
     def run(self, machines: Runner) -> None:
-        """Every conversion, and where bundles are measured apart, every measurement as soon as its bundle is there."""
+        """Runs every conversion. Where bundles are measured apart, each is measured as soon as it is there."""
         if not machines.shares_disk:
             _refuse_local_store(self.tracking)
         self.machines = machines
@@ -165,7 +165,7 @@ class _Night:
                     live.update(_table(self.rows(), self.job.suite.name))
 
     def _mark(self, row: SuiteRow, machines: Runner) -> None:
-        """What this process will log: `sync` does it where this process is killed before."""
+        """Marks what this process will log: `sync` does it where this process is killed before."""
         if not self.tracking.enabled or not machines.shares_disk or row.bundle is None:
             return
         bundle, _, measurements = read_job(Path(row.bundle))
@@ -173,7 +173,7 @@ class _Night:
             mark_untracked(bundle.measured, self.tracking)
 
     def rows(self) -> list[SuiteRow]:
-        """What is known of each job, in order."""
+        """Returns what is known of each job, in order."""
         running = self.machines.running() if self.machines is not None else {}
         found = []
         for number, overrides in enumerate(self.jobs):
@@ -303,7 +303,7 @@ def _refuse_local_store(tracking: TrackingOptions) -> None:
 
 
 def _names(jobs: Sequence[Iterable[str]]) -> list[str]:
-    """Each its own: its values, numbered where another job has the same."""
+    """Gives each job a name of its own: its values, numbered where another job has the same."""
     plain = [" ".join(text.partition("=")[2] for text in overrides) for overrides in jobs]
     seen: collections.Counter[str] = collections.Counter()
     names = []

@@ -39,7 +39,7 @@ _SAID = 20_000  # characters of a job's output that travel
 
 @dataclass(frozen=True)
 class Secrets:
-    """What a job needs and no log may show: Dask prints the arguments of a task that fails."""
+    """A job needs these, and no log may show them: Dask prints the arguments of a task that fails."""
 
     uri: str = field(repr=False)
     environment: dict[str, str] = field(default_factory=dict, repr=False)
@@ -64,11 +64,11 @@ class JobSpec:
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
-        """Without what nobody may read on the way: the secret of the address, and the environment."""
+        """Leaves out what nobody may read on the way: the secret of the address, and the environment."""
         return json.dumps({**dataclasses.asdict(self), "environment": {}})
 
     def secrets(self) -> Secrets:
-        """What travels beside the JSON."""
+        """Returns what travels beside the JSON."""
         return Secrets(self.tracking.address.revealed(), self.environment)
 
     @classmethod
@@ -143,7 +143,7 @@ def execute(spec: JobSpec, is_stopped: Callable[[], bool] = lambda: False, slot:
 
 
 def _without_secrets(spec: JobSpec, text: str) -> str:
-    """What a job printed, whatever it was that printed."""
+    """Returns what a job printed without its secrets, whatever it was that printed."""
     for value in spec.environment.values():
         if len(value) >= _SHORTEST_SECRET:
             text = text.replace(value, "***")
@@ -168,7 +168,7 @@ def _command(spec: JobSpec, output: Path) -> list[str]:
 
 
 def _quoted(text: str) -> str:
-    """As Hydra reads a string."""
+    """Quotes a string as Hydra reads it."""
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
@@ -227,7 +227,7 @@ def _family(pid: int) -> list[psutil.Process]:
 
 
 def _memory_gb(pid: int) -> float:
-    """Of a process and all that it started."""
+    """Returns the memory of a process and all that it started, in GB."""
     total = 0
     for member in _family(pid):
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
@@ -244,7 +244,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def _result(spec: JobSpec, answer: Answer, returncode: int, said: str) -> TaskResult:
-    """What came of a job that ended; a part of its answer counts where it was killed after giving it.
+    """Builds the result of a job that ended; a part of its answer counts where it was killed after giving it.
 
     Raises BundleError where the bundle cannot be read.
     """
@@ -272,7 +272,7 @@ def _judged(answer: Answer, code: int, failed: TaskResult) -> TaskResult:
 
 
 def _ended(returncode: int, said: str) -> str:
-    """How a process ended that could not say why."""
+    """Says how a process ended that could not say why itself."""
     if returncode < 0:
         return f"ended by signal {-returncode} ({signal.Signals(-returncode).name})"
     _, is_traceback, last = said.rpartition("Traceback (most recent call last):")

@@ -1,1 +1,1 @@
-"""From a checkpoint to an artefact: families (architectures) and formats (outputs), which do not know each other."""
+"""Converts checkpoints to artefacts: families (architectures) and formats (outputs) do not know each other."""

@@ -103,7 +103,7 @@ class VoiceFamily(Family, Protocol):
 
 @dataclass(frozen=True)
 class Artefact:
-    """What a format wrote, and what it chose by itself. `mixed`: by function; `spared`: tensors that a compressed
+    """The output of a format, and what it chose by itself. `mixed`: by function; `spared`: tensors that a compressed
     precision left as they were, None where it had no choice."""
 
     path: Path

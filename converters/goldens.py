@@ -40,8 +40,8 @@ class Recorder:
 
 
 def heard(run: Recorder, last: Component, constants: Mapping[str, np.ndarray], frames: np.ndarray) -> np.ndarray:
-    """What the component that ends a chain makes audible of frames along its time; where that is sampled, so is its
-    golden case."""
+    """Returns the audio that the last component of a chain makes of frames along its time. Where that is sampled, so is
+    its golden case."""
     time, how = last.time, last.sampler
     assert time is not None
     inputs = {time.input: frames, **constants}

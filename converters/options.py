@@ -1,4 +1,4 @@
-"""What a person can ask of a conversion; plain data, importable without torch."""
+"""The options of a conversion; plain data, importable without torch."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ class StreamOptions:
 
     @property
     def name(self) -> str:
-        """As it stands in a bundle's name: stateful8, lowlat2r5."""
+        """The mode as it stands in a bundle's name: stateful8, lowlat2r5."""
         if self.mode == "offline":
             return self.mode
         lookahead = f"r{self.lookahead}" if self.mode == "lowlat" else ""

@@ -1,4 +1,4 @@
-"""What families describe alike: vocoders, a voice's components of flexible length, tables of speakers."""
+"""Describes what families have in common: vocoders, a voice's components of flexible length, tables of speakers."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _example(spec: TensorSpec, generator: torch.Generator) -> Tensor:
 
 
 def sized_axis(sizes: tuple[int, ...]) -> Dim:
-    """Any length up to the largest size."""
+    """Returns an axis of any length up to the largest size."""
     return Dim(2, sizes[-1], sizes[0])
 
 

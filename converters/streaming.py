@@ -1,4 +1,4 @@
-"""From a component to its streaming form: the module of one chunk, and how a runtime is to call it.
+"""Makes the streaming form of a component: the module of one chunk, and how a runtime is to call it.
 
 The rewrite itself is in `ops/streaming`; here its modules get names, specifications and an entry in the manifest.
 """
@@ -49,7 +49,7 @@ def streaming_component(
 
 
 def emit(component: Component, network: Network, options: StreamOptions, with_steady: bool) -> StreamingComponent:
-    """As `streaming_component`, of a component that was read already."""
+    """Does as `streaming_component`, with a component that was read already."""
     try:
         edge = _emit(network, options, True)
         steady = _emit(network, options, False) if with_steady and options.state == "explicit" else None
@@ -224,8 +224,8 @@ def _multiply_adds(module: nn.Module, sizes: Sequence[tuple[int, ...]]) -> float
 def truncation_db(
     component: Component, options: StreamOptions, clips: Sequence[Tensor]
 ) -> dict[int, tuple[float, float]]:
-    """What a bounded lookahead costs: lookahead in frames -> SNR in dB to the offline output, with the last known frame
-    repeated beyond it, and with the layers' own padding there instead. In float32, on chunks spread over the clips.
+    """Measures the cost of a bounded lookahead, in float32, on chunks spread over the clips: lookahead in frames -> SNR
+    in dB to the offline output, with the last known frame repeated beyond it, and with the layers' own padding there.
 
     clips: the component's input along time, one tensor each.
     """

@@ -13,7 +13,7 @@ from ops.metal.layout import UpsampleShape
 
 
 def upsampling_stages(component: Component) -> tuple[UpsampleShape, ...]:
-    """Its `nn.ConvTranspose1d` layers in the order in which they run, at the default shape; groups are left out."""
+    """Lists its `nn.ConvTranspose1d` layers in the order of their run, at the default shape; groups are left out."""
     found: list[UpsampleShape] = []
 
     def note(layer: nn.ConvTranspose1d, inputs: tuple[Any, ...], _: Any) -> None:

@@ -40,7 +40,7 @@ def join(part: str, record: VoiceRecord, components: tuple[Component, ...]) -> J
 
 
 def _with_vocoder(record: VoiceRecord, components: tuple[Component, ...]) -> Joined:
-    """What plays the mel that the voice's chain makes."""
+    """Adds the vocoder that plays the mel of the voice's chain."""
     vocoder = components[0]
     time, features = vocoder.time, vocoder.features
     assert time is not None and isinstance(features, Mel) and record.features is not None
@@ -57,7 +57,7 @@ def _with_vocoder(record: VoiceRecord, components: tuple[Component, ...]) -> Joi
 
 
 def _with_speaker_encoder(record: VoiceRecord, components: tuple[Component, ...]) -> Joined:
-    """What embeds whom a voice that clones is to speak as."""
+    """Adds the encoder that embeds whom a voice that clones is to speak as."""
     (encoder,) = components
     size, wanted = encoder.outputs[0].shape[-1], record.embedding_channels
     if size != wanted:
@@ -76,7 +76,7 @@ def voice_goldens(
     clips: Sequence[Path],
     sampled_frames: int,
 ) -> dict[str, list[GoldenCase]]:
-    """By component: its inputs and outputs within each sentence; and the sentences end to end.
+    """Returns for each component its inputs and outputs within each sentence, and the sentences end to end.
 
     The sentences are stored as phonemes and as letters: no phonemizer is needed. A voice that reads neither is given
     symbols of its own, drawn.

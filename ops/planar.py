@@ -111,7 +111,7 @@ def _cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 
 def _pad(x: Tensor, amounts: Sequence[int], value: float = 0.0) -> Tensor:
-    """Of the last axis; further ones move by one."""
+    """Pads the last axis; the amounts of further ones move by one axis."""
     return F.pad(x, (*amounts[:2], 0, 0, *amounts[2:]) if len(amounts) > 2 else tuple(amounts), value=value)
 
 

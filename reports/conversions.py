@@ -103,13 +103,13 @@ class BundleRuns:
                 discard_model(client, model)
 
     def _versions(self) -> list[Any]:
-        """Of this bundle, the first first."""
+        """Returns the versions of this bundle, the first first."""
         manifest = self.bundle.manifest
         found = [one for one in versions_of(self.client, manifest.series) if one.tags.get("bundle_key") == manifest.key]
         return sorted(found, key=lambda one: int(one.version))
 
     def _models(self, run: str) -> list[Any]:
-        """What was logged of this bundle with that run; other machines may be uploading with runs of their own."""
+        """Returns the models of this bundle logged with that run; other machines may upload with runs of their own."""
         ours = f"tags.bundle_key = '{self.bundle.manifest.key}'"
         return [one for one in self.client.search_logged_models([self.experiment], ours) if one.source_run_id == run]
 
@@ -161,7 +161,7 @@ def _registered(client: Any, name: str) -> None:
 
 
 def _conversion_note(bundle: Bundle, record: JobRecord) -> str:
-    """What a reader of the run's page sees first."""
+    """Writes what a reader of the run's page sees first."""
     manifest = bundle.manifest
     lines = [f"**{'passed' if record.passed else 'rejected'}**: {manifest.name}", ""]
     lines += [f"- gate missed: {gate}" for gate in record.gates if not gate.passed]
@@ -180,14 +180,14 @@ def _measurement_note(measurement: Measurement, metrics: Mapping[str, float]) ->
 
 
 def _label(manifest: Manifest) -> str:
-    """What differs between runs comes first: MLflow's lists cut a name after some 20 characters."""
+    """Names a run with what differs first: MLflow's lists cut a name after some 20 characters."""
     conversion = manifest.conversion
     parts = (conversion.precision, conversion.upsampler, conversion.mode, conversion.format, manifest.checkpoint.name)
     return " ".join(parts)
 
 
 def axes(manifest: Manifest) -> dict[str, str]:
-    """What people compare runs by; values differ in their first 10 characters, which is what MLflow's plots show."""
+    """Returns what people compare runs by; values differ in their first 10 characters, which MLflow's plots show."""
     conversion = manifest.conversion
     return {
         "family": manifest.checkpoint.family,

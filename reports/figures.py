@@ -1,4 +1,4 @@
-"""How long a measurement took, by name with the unit in the name, and which of several are best."""
+"""Says how long a measurement took, by name with the unit in the name, and which of several are best."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from runtime.measuring.measure import Measurement
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> set[tuple[float, float]]:
-    """Of (cost, quality): those that no other equals or beats in both."""
+    """Returns the points (cost, quality) that no other equals or beats in both."""
     return {
         point
         for point in points
@@ -17,7 +17,7 @@ def pareto(points: Sequence[tuple[float, float]]) -> set[tuple[float, float]]:
 
 
 def timing(measurement: Measurement) -> dict[str, float]:
-    """Of this device; nothing where the engine is not timed."""
+    """Returns the timings on this device; nothing where the engine is not timed."""
     found = {f"latency_p50_ms_{call.rows}": call.p50_ms for call in measurement.calls if not measurement.clips}
     elapsed = [one.elapsed_s for one in measurement.spoken if one.elapsed_s is not None]
     first = [one.first_audio_s for one in measurement.spoken if one.first_audio_s is not None]

@@ -83,7 +83,7 @@ def _keys(
 
 
 def read_judgement(bundle: Bundle) -> Judgement | None:
-    """What lies beside a bundle, or None where nothing does that can be read."""
+    """Reads the judgement beside a bundle, or returns None where there is none that can be read."""
     try:
         return TypeAdapter(Judgement).validate_json((bundle.measured / FILE).read_text())
     except (OSError, ValidationError, UnicodeDecodeError):

@@ -196,12 +196,12 @@ def _links(facts: JobFacts | None, options: TrackingOptions, experiment: str | N
 
 
 def run_address(uri: str, experiment: str, run: str) -> str:
-    """Of a run's page. A sqlite store has one where `make ui` serves it."""
+    """Returns the address of a run's page. A sqlite store has one where `make ui` serves it."""
     return f"{server_of(uri)}/#/experiments/{experiment}/runs/{run}"
 
 
 def compare_address(uri: str, experiment: str, runs: Sequence[str]) -> str:
-    """Of the UI's page that compares runs."""
+    """Returns the address of the UI's page that compares runs."""
     listed, experiments = (quote(json.dumps(ids, separators=(",", ":"))) for ids in (list(runs), [experiment]))
     plain = "workflowType=machine_learning"  # without the sidebar for language models
     return f"{server_of(uri)}/#/compare-runs?runs={listed}&experiments={experiments}&{plain}"

@@ -1,4 +1,4 @@
-"""What a person can ask of tracking and of a comparison; plain data, importable without MLflow."""
+"""The options of tracking and of a comparison; plain data, importable without MLflow."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ def error_over_frequency(
 
 
 def latency_distribution(latencies: Mapping[str, Latency]) -> bytes:
-    """Every timed chunk of every engine; no outlier is left out."""
+    """Plots every timed chunk of every engine; no outlier is left out."""
     figure, axis = plt.subplots(figsize=(4.7, 2.6))
     figure.subplots_adjust(left=0.13, right=0.97, top=0.96, bottom=0.18)
     everything = np.concatenate([latency.samples_ms for latency in latencies.values()])
@@ -136,7 +136,7 @@ def latency_distribution(latencies: Mapping[str, Latency]) -> bytes:
 
 
 def op_bars(ops: Mapping[str, int]) -> bytes:
-    """How often each op type occurs in the artefact."""
+    """Plots how often each op type occurs in the artefact."""
     names, counts = list(ops)[::-1], list(ops.values())[::-1]
     figure, axis = plt.subplots(figsize=(4.7, 0.4 + 0.24 * len(names)))
     figure.subplots_adjust(left=0.24, right=0.98, top=0.98, bottom=0.02)
@@ -193,7 +193,7 @@ def _label(axis: Axes, points: Sequence[tuple[str, float, float]]) -> None:
 
 
 def audit(program: ProgramAudit) -> bytes:
-    """What rounding costs, op by op in the program's order: errors, range, and the ops that matter most."""
+    """Plots what rounding costs, op by op in the program's order: errors, range, and the ops that matter most."""
     figure = plt.figure(figsize=(9.6, 7.6))
     grid = figure.add_gridspec(2, 2, left=0.07, right=0.98, top=0.95, bottom=0.07, hspace=0.32, wspace=0.55)
     error, span, worst = (figure.add_subplot(place) for place in (grid[0, :], grid[1, 0], grid[1, 1]))
@@ -227,13 +227,13 @@ def audit(program: ProgramAudit) -> bytes:
 
 
 def _share(row: OpAudit, program: ProgramAudit) -> float:
-    """Of the summed effects, in percent; everything for an overflow."""
+    """Returns the op's share of the summed effects, in percent; everything for an overflow."""
     total = sum(10 ** (-one.effect_db / 10) for one in program.ops if math.isfinite(one.effect_db))
     return 100 * 10 ** (-row.effect_db / 10) / total if math.isfinite(row.effect_db) and total else 100.0
 
 
 def bench(report: BenchReport) -> bytes:
-    """How often a chunk takes longer than so long, latency over the run, and where a live delay comes from."""
+    """Plots how often a chunk takes longer than so long, latency over the run, and where a live delay comes from."""
     figure, axes = plt.subplots(3, 1, figsize=(9.6, 9), height_ratios=[1.3, 1.3, 0.7])
     figure.subplots_adjust(left=0.08, right=0.97, top=0.96, bottom=0.06, hspace=0.38)
     tail, series, delay = axes
@@ -280,7 +280,7 @@ def _draw_budget(axis: Axes, spent: Budget) -> None:
 
 
 def streaming(form: StreamForm, time: TimeAxis, features: LocalFeatures | SpeakerMel | None) -> bytes:
-    """What a mode costs against the delay that it has by structure, and what a bounded lookahead loses."""
+    """Plots what a mode costs against the delay that it has by structure, and what a bounded lookahead loses."""
     frame = 1e3 * time.samples_per_frame / time.sample_rate
     local = None if isinstance(features, SpeakerMel) else features
     waiting = 1e3 * local.latency / local.sample_rate if local else 0.0

@@ -1,4 +1,4 @@
-"""What a finished job hands to report and tracking: one JSON file beside the bundle."""
+"""The record that a finished job hands to report and tracking: one JSON file beside the bundle."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class JobRecord:
 
 
 def write_record(folder: Path, record: JobRecord) -> None:
-    """Into a bundle's folder of measurements; its owner alone reads it."""
+    """Writes the record into a bundle's folder of measurements; its owner alone reads it."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / FILE, dataclasses.asdict(record), is_private=True)
 
@@ -43,7 +43,7 @@ def read_record(bundle: Bundle) -> JobRecord | None:
 
 
 def read_record_file(path: Path) -> JobRecord | None:
-    """As `read_record`, of a file that lies elsewhere."""
+    """Reads as `read_record` does, from a file that lies elsewhere."""
     try:
         return TypeAdapter(JobRecord).validate_json(path.read_bytes())
     except (OSError, ValidationError):

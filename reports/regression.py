@@ -42,7 +42,7 @@ class RatioTest:
 
     @property
     def half_width(self) -> float:
-        """As a share of the champion's latency: what could have been seen beyond delta."""
+        """Half the interval's width as a share of the champion's latency: what could have been seen beyond delta."""
         return math.sqrt(self.high / self.low) - 1
 
     def __str__(self) -> str:
@@ -99,10 +99,10 @@ class ChangePoint:
 
 
 def change_points(values: Sequence[float], least: float = 0.03, alpha: float = 0.001) -> list[ChangePoint]:
-    """Where a series steps to another level, in order.
+    """Finds where a series steps to another level, in order.
 
-    Divided where the energy distance between both sides is largest (E-divisive, arXiv 1306.4933), each part again, as
-    long as Welch's t-test rejects equal means at `alpha` and they differ by the share `least` of the first.
+    It is divided where the energy distance between both sides is largest (E-divisive, arXiv 1306.4933), each part
+    again, as long as Welch's t-test rejects equal means at `alpha` and they differ by the share `least` of the first.
     """
     series = np.asarray(values, float)
     cuts = sorted(_cuts(series, 0, len(series), least, alpha))

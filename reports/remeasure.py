@@ -69,7 +69,7 @@ def _fetched(run: str, tracking: TrackingOptions, output: Path) -> Bundle:
 
 
 def _known(bundle: Bundle, engine: str) -> Measurement | None:
-    """What was measured here by the code that is here."""
+    """Returns what was measured here by the code that is here, or None."""
     try:
         found = read_measurement(measurement_path(bundle, engine, None))
     except BundleError:
@@ -78,6 +78,6 @@ def _known(bundle: Bundle, engine: str) -> Measurement | None:
 
 
 def _measure(bundle: Bundle) -> None:
-    """In a process of its own: a compiler can take it down."""
+    """Measures in a process of its own: a compiler can take it down."""
     command = [sys.executable, "-m", "runtime", "measure", str(bundle.path)]
     output_of(command, f"measuring {bundle.manifest.name}")

@@ -1,4 +1,4 @@
-"""What came of a suite: JSON for tools, Markdown for a CI's summary, JUnit XML for its list of tests."""
+"""Writes the result of a suite: JSON for tools, Markdown for a CI's summary, JUnit XML for its list of tests."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ VERDICTS = {
 
 @dataclass(frozen=True)
 class JobFacts:
-    """What a suite keeps of a job's bundle. `figures`: `<engine>/<figure>` -> value; `devices`: engine -> device;
+    """The facts that a suite keeps of a bundle. `figures`: `<engine>/<figure>` -> value; `devices`: engine -> device;
     `timed`: figures that are a device's own; `runs`: what -> run in MLflow."""
 
     series: str
@@ -79,7 +79,7 @@ class SuiteRow:
 
     @property
     def code(self) -> int:
-        """Its part in the suite's exit code."""
+        """The job's part in the suite's exit code."""
         return self.exit_code if self.verdict == "failed" else VERDICTS[self.verdict][1]
 
 
@@ -98,7 +98,7 @@ class SuiteResult:
 
     @property
     def code(self) -> int:
-        """Of the suite's process: the highest of its jobs'. What was too noisy to tell is 1, as what missed a gate."""
+        """The suite's exit code: the highest of its jobs'. What was too noisy to tell is 1, as what missed a gate."""
         return max((row.code for row in self.rows), default=ExitCode.DONE)
 
     @property
@@ -123,7 +123,7 @@ class SuiteResult:
 
 
 def facts_of(path: Path, tracking: TrackingOptions) -> JobFacts:
-    """Of a finished bundle. Raises BundleError where its record or measurements cannot be read."""
+    """Reads the facts of a finished bundle. Raises BundleError where its record or measurements cannot be read."""
     bundle, _, measurements = read_job(path)
     manifest = bundle.manifest
     runs = tracked_runs(bundle, tracking)
@@ -156,7 +156,7 @@ def write_suite(result: SuiteResult, folder: Path) -> None:
 
 
 def tell_github(result: SuiteResult) -> None:
-    """Where GitHub Actions names a file for its summary, the Markdown goes there too."""
+    """Appends the Markdown to the file that GitHub Actions names for its summary, if it does."""
     if os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a", encoding="utf-8") as file:
             file.write(markdown(result))
@@ -175,7 +175,7 @@ def read_suite(path: Path) -> SuiteResult:
 
 
 def markdown(result: SuiteResult) -> str:
-    """What went wrong first."""
+    """Writes the result as Markdown, with what went wrong first."""
     said = ", ".join(f"{count} {verdict}" for verdict, count in result.counts.items())
     lines = [f"## Suite {plain(result.suite)}, {plain(result.started)}", "", f"{said or 'no jobs'}.", ""]
     for row in result.worst_first:

@@ -1,4 +1,4 @@
-"""What of a bundle is in MLflow already, and what has still to be sent: small files, read without importing mlflow."""
+"""Notes what of a bundle is in MLflow and what is still to be sent: small files, read without importing mlflow."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BEGUN = "delivery was begun and not finished"
 
 @dataclass(frozen=True)
 class Marker:
-    """What lies in `folder` (of a bundle's measurements, or of a suite) has to be sent to that store.
+    """Says that what lies in `folder` (of a bundle's measurements, or of a suite) has to be sent to that store.
 
     `uri`: without its secret; `expression`: the configuration's for the whole address, where it came from one.
     """
@@ -61,7 +61,7 @@ def mark_untracked(folder: Path, options: TrackingOptions, reason: str = BEGUN) 
 
 
 def sync_hint(options: TrackingOptions) -> str:
-    """How to send later what is marked now."""
+    """Says how to send later what is marked now."""
     how = "send it later with: python -m reports sync"
     if not options.address.has_secret:
         return how

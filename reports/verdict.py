@@ -210,7 +210,7 @@ def _ops(champion: Bundle, candidate: Bundle) -> Finding:
 
 
 def _placement(champion: Bundle, candidate: Bundle, measurements: Sequence[Measurement]) -> list[Finding]:
-    """Where Core ML means to execute each op, on a Mac: an op that left the Neural Engine is worse."""
+    """Compares where Core ML means to execute each op, on a Mac: an op that left the Neural Engine is worse."""
     units = [measurement.compute_unit for measurement in measurements if measurement.engine == "coreml"]
     if not units:
         return []
@@ -279,7 +279,7 @@ def paired_tests(
     time_candidate: Timer,
     tell: Callable[[str], None] = lambda _: None,
 ) -> dict[str, RatioTest]:
-    """By what was called. With several, each is judged at a share of alpha: the night's false alarms stay as rare."""
+    """Tests each unit that was called. Several have a share of alpha each: the night's false alarms stay as rare."""
     ends = time.monotonic() + 60 * options.minutes
     alpha = 0.01
 

@@ -29,7 +29,7 @@ class Mutant:
 
 
 def mutants(only: tuple[str, ...] = ()) -> Iterator[Mutant]:
-    """Every mutant of every op file, or of the files and functions behind some ops."""
+    """Yields every mutant of every op file, or of the files and functions behind some ops."""
     for name in sorted({function.__module__ for op, function in OPS.items() if not only or op in only}):
         yield from _of_module(importlib.import_module(name), only)
 
@@ -95,7 +95,7 @@ def _edited(tree: ast.Module, index: int, edit: Callable[[ast.FunctionDef], None
 
 
 def _body_nodes(function: ast.FunctionDef) -> Iterator[ast.AST]:
-    """Of the statements, annotations and docstrings left out."""
+    """Yields the nodes of the statements. Annotations and docstrings are left out."""
     for statement in function.body:
         if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
             continue
@@ -142,7 +142,7 @@ _OPERATORS: dict[type[ast.AST], type[ast.AST]] = {
 
 
 def _edits(node: ast.AST) -> Iterator[_Edit]:
-    """What can be changed at one node, each as a function that changes such a node in place."""
+    """Yields what can be changed at one node, each as a function that changes such a node in place."""
     if isinstance(node, (ast.BinOp, ast.BoolOp)) and type(node.op) in _OPERATORS:
         yield _swap_operator
     elif isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in _OPERATORS:

@@ -23,7 +23,7 @@ _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 @dataclass(frozen=True)
 class Orders:
-    """What a run is to do; handed to its processes in the environment.
+    """The orders of a run, which its processes get in the environment.
 
     `per_class`: cases of each test class, drawn by `seed`; 0 is all. `only`: these cases instead. `done`: a file that
     names the cases whose outcome is known. The plugin writes the drawn names to `drawn`, its outcomes to `results`.
@@ -51,7 +51,7 @@ used_ops: set[str] = set()  # by the case that is running
 
 
 def note_used_ops() -> None:
-    """From now on every op of a program that is opened is noted."""
+    """Notes every op of the programs that are opened from now on."""
     add_operations = graph._Builder.add_operations
 
     def noting(self: Any, operations: Any) -> None:
@@ -95,7 +95,7 @@ def only_ml_programs(predict: Any) -> Any:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_make_parametrize_id(config: Any, val: Any, argname: str) -> str:
-    """As upstream names its cases, on one line and without addresses in memory, which differ between processes."""
+    """Names cases as upstream does, on one line. Addresses in memory are left out: they differ between processes."""
     return " ".join(_ADDRESS.sub("", f"{argname}={val}").split())
 
 
@@ -137,7 +137,7 @@ def pytest_runtest_setup(item: Any) -> None:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: Any, call: Any) -> Any:
-    """What only this process knows travels with the report."""
+    """Adds to the report what only this process knows."""
     item.user_properties[:] = [("name", case_name(item)), ("ops", sorted(used_ops))]
     yield
 

@@ -1,4 +1,4 @@
-"""What became of each case, kept between runs: a case is run again when the sources that it went through change."""
+"""Keeps the result of each case between runs: a case is run again when the sources that it went through change."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def append(path: Path, case: Case) -> None:
 
 
 def fingerprint(engine: str, ops: Iterable[str]) -> str:
-    """Of the engine's shared sources, the files of the ops, and the tools' versions."""
+    """Hashes the engine's shared sources, the files of the ops, and the tools' versions."""
     files = {Path(runtime.__file__).parent / name for name in _SHARED_BY[engine]}
     files |= {Path(inspect.getfile(OPS[op])) for op in ops if op in OPS}
     parts = [file_hash(file) for file in sorted(files)] + [importlib.metadata.version(tool) for tool in _TOOLS]

@@ -79,7 +79,7 @@ def run_named(
 
 
 def targets(names: Sequence[str]) -> list[str]:
-    """What pytest is to collect for these cases: their classes, once each, for some of upstream's parameters are
+    """Returns what pytest is to collect for these cases: their classes, once each. Some of upstream's parameters are
     iterators, which are empty the second time."""
     return sorted({f"coremltools.{Case(name, '').group}" for name in names})
 
@@ -130,7 +130,7 @@ def _pytest(
 
 
 def environment(orders: Orders) -> dict[str, str]:
-    """Of a process in which the plugin runs."""
+    """Returns the environment of a process in which the plugin runs."""
     root = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}

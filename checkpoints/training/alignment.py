@@ -113,7 +113,7 @@ def _evenly(states: int, frames: int) -> np.ndarray:
 
 
 def _fitted(frames: np.ndarray, gaussians: int) -> GaussianMixture:
-    """Of at most MOST_FRAMES of the frames (N, features) of a state."""
+    """Fits the mixture of a state to at most MOST_FRAMES of its frames (N, features)."""
     some = frames[:: len(frames) // MOST_FRAMES + 1]
     some = some if len(some) > 1 else np.repeat(some, 2, 0)
     mixture = GaussianMixture(

@@ -66,7 +66,7 @@ def export_generator(source: Path, folder: Path) -> None:
 
 
 def export_forward(source: Path, folder: Path) -> None:
-    """As `export_generator`, of FastSpeech 2."""
+    """Exports FastSpeech 2 as `export_generator` does the vocoder."""
     from safetensors.torch import save_file
 
     saved: dict[str, Tensor] = torch.load(source, map_location="cpu", weights_only=True)

@@ -216,7 +216,7 @@ class ChannelNorm(nn.Module):
 
 
 class Forward(nn.Module):
-    """Its state dict is ForwardTTS's."""
+    """FastSpeech 2 with the state dict of ForwardTTS."""
 
     encoder: Any
     decoder: Any
@@ -242,8 +242,8 @@ class Forward(nn.Module):
     def forward(
         self, ids: Tensor, text_mask: Tensor, durations: Tensor, pitch: Tensor, energy: Tensor, frame_mask: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """With the durations (B, T), pitch and energy (B, 1, T) of recordings -> mel (B, n_mels, F), and what is
-        predicted of each symbol: log of 1 + duration, pitch, energy, (B, 1, T)."""
+        """Takes the durations (B, T), pitch and energy (B, 1, T) of recordings. Returns the mel (B, n_mels, F) and what
+        is predicted of each symbol: log of 1 + duration, pitch, energy, (B, 1, T)."""
         hidden = self.encoded(ids, text_mask)
         log_durations = self.duration_predictor(hidden, text_mask)
         predicted_pitch = self.pitch_predictor(hidden, text_mask)

@@ -91,7 +91,7 @@ class Discriminator(nn.Module):
 
 
 class PeriodDiscriminator(Discriminator):
-    """Every p-th sample in a column of its own (HiFi-GAN's), with a quarter of the paper's channels."""
+    """Puts every p-th sample in a column of its own (HiFi-GAN's), with a quarter of the paper's channels."""
 
     def __init__(self, period: int, channels: Sequence[int]) -> None:
         sizes = [1, *channels]

@@ -65,12 +65,12 @@ def _read(path: Path) -> np.ndarray:
 
 
 def joined(folder: Path) -> Tensor:
-    """All training audio of a packed folder (N,) int16."""
+    """Returns all training audio of a packed folder (N,) int16."""
     return torch.from_numpy(np.concatenate([_read(file) for file in sorted(folder.glob("train-*.flac"))]))
 
 
 def clips_of(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """Every clip of a packed folder, held ones last: its name and samples (N,) int16."""
+    """Yields every clip of a packed folder, held ones last: its name and samples (N,) int16."""
     lengths: dict[str, dict[str, int]] = json.loads((folder / "clips.json").read_text())
     for file, clips in lengths.items():
         samples, start = _read(folder / f"{file}.flac"), 0
@@ -84,7 +84,7 @@ def held_names(folder: Path) -> set[str]:
 
 
 def held_clips(folder: Path) -> list[Tensor]:
-    """Each held clip (N,) float32, cut to whole frames."""
+    """Returns each held clip (N,) float32, cut to whole frames."""
     samples = torch.from_numpy(_read(folder / "held.flac")).float() / 32768
     lengths = list(json.loads((folder / "clips.json").read_text())["held"].values())
     return [clip[: len(clip) // HOP * HOP] for clip in samples.split(lengths)]

@@ -29,7 +29,7 @@ def save_state(folder: Path, state: Mapping[str, Any]) -> None:
 
 
 def load_state(folder: Path, device: str) -> dict[str, Any] | None:
-    """None where there is none. Raises ValueError where parts are missing."""
+    """Loads the saved state, or returns None where there is none. Raises ValueError where parts are missing."""
     if not (folder / "bytes").is_file():
         return None
     content = b"".join(part.read_bytes() for part in sorted(folder.glob("state.*")))
@@ -40,7 +40,7 @@ def load_state(folder: Path, device: str) -> dict[str, Any] | None:
 
 
 def packed_optimiser(optimiser: torch.optim.Optimizer) -> dict[str, Any]:
-    """Its moments in half precision."""
+    """Packs the optimiser's state, with its moments in half precision."""
     saved = optimiser.state_dict()
     return {"state": {key: _halved(entry) for key, entry in saved["state"].items()}, "groups": saved["param_groups"]}
 

@@ -1,4 +1,4 @@
-"""What every training does around its steps: optimisers, the learning rate's schedule, moving averages, CUDA graphs."""
+"""Every training does this around its steps: optimisers, the learning rate's schedule, moving averages, CUDA graphs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def average_into(average: Mapping[str, Tensor], current: Mapping[str, Tensor], s
 
 
 def halved(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What are not counts in half precision."""
+    """Rounds the weights to half precision, but for counts."""
     return {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
 
 

@@ -1,4 +1,4 @@
-"""Where the jobs of a suite run. The table names the runners; each is imported on use."""
+"""The runners execute the jobs of a suite. The table names the runners; each is imported on use."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Runner(Protocol):
     measures_apart: bool
 
     def submit(self, spec: JobSpec) -> Future[TaskResult]:
-        """Where it runs is by its kind."""
+        """Submits a job. Its kind decides where it runs."""
 
     def running(self) -> Mapping[str, str]:
         """Name of a job -> the machine that it runs on."""

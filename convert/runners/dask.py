@@ -265,7 +265,7 @@ _STOPPED: set[str] = set()
 
 
 def run_remote(spec_json: str, secrets: Secrets, topic: str) -> str:
-    """On a worker: a job from JSON to JSON."""
+    """Runs a job on a worker, from JSON to JSON."""
     from distributed import Status, get_worker
 
     worker = get_worker()
@@ -279,12 +279,12 @@ def run_remote(spec_json: str, secrets: Secrets, topic: str) -> str:
 
 
 def stop_all(topic: str) -> None:
-    """On a worker: its jobs of a suite end."""
+    """Ends a worker's jobs of a suite; called on the worker."""
     _STOPPED.add(topic)
 
 
 def _alike() -> dict[str, str]:
-    """What must be the same on every machine, for the same job to give the same bundle."""
+    """Returns what must be the same on every machine, for the same job to give the same bundle."""
     python = ".".join(platform.python_version_tuple()[:2])
     return {
         "python": python,

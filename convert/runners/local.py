@@ -59,8 +59,8 @@ class LocalRunner:
 
 
 def processes_for(options: RunnerOptions) -> int:
-    """What was asked for, or as many as `cores` and `memory_gb` of each fit: a job converts on one core and measures on
-    all, so that one beside another would be measured too slow."""
+    """Returns what was asked for, or as many as `cores` and `memory_gb` of each fit. A job converts on one core and
+    measures on all, so that one beside another would be measured too slow."""
     if options.processes:
         return options.processes
     by_memory = int(psutil.virtual_memory().available / (options.memory_gb * 1e9))

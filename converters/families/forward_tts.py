@@ -82,7 +82,7 @@ class ForwardSettings:
 
     @property
     def prosody(self) -> tuple[str, ...]:
-        """What it predicts of each symbol beside its duration."""
+        """The values that it predicts of each symbol beside its duration."""
         return tuple(kind for kind in ("pitch", "energy") if getattr(self, f"use_{kind}"))
 
     @property
@@ -187,7 +187,7 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
 
 
 def voice(module: nn.Module) -> VoiceRecord:
-    """How the components make a mel; which vocoder plays it is not the family's."""
+    """Records how the components make a mel; which vocoder plays it is not the family's."""
     assert isinstance(module, ForwardTTS)
     settings, mel = module.settings, module.mel
     return VoiceRecord(

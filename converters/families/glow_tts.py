@@ -168,7 +168,7 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
 
 
 def voice(module: nn.Module) -> VoiceRecord:
-    """How the components make a mel; which vocoder plays it is not the family's."""
+    """Records how the components make a mel; which vocoder plays it is not the family's."""
     assert isinstance(module, GlowTTS)
     settings, mel = module.settings, module.mel
     speakers = module.emb_g.num_embeddings if hasattr(module, "emb_g") else 0

@@ -230,7 +230,7 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
 
 
 def voice(module: nn.Module) -> VoiceRecord:
-    """How the components make a mel; which vocoder plays it is not the family's."""
+    """Records how the components make a mel; which vocoder plays it is not the family's."""
     assert isinstance(module, Tacotron)
     settings, mel, step = module.settings, module.mel, DecoderStep(module)
     return VoiceRecord(

@@ -87,7 +87,7 @@ class TacotronSettings:
 
     @property
     def rows(self) -> tuple[str, ...]:
-        """What is kept of each symbol from step to step, and how it begins (runtime/bundle/voice.py)."""
+        """The rows that each symbol keeps from step to step, by how they begin (runtime/bundle/voice.py)."""
         if self.attention_type == "dynamic_convolution":
             return ("first",)
         return ("zeros", *(("zeros",) if self.location_attn else ()), *(("ahead",) if self.use_forward_attn else ()))
@@ -203,7 +203,7 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
 
 
 def voice(module: nn.Module) -> VoiceRecord:
-    """How the components make a mel; which vocoder plays it is not the family's."""
+    """Records how the components make a mel; which vocoder plays it is not the family's."""
     assert isinstance(module, Tacotron2)
     settings, mel, step = module.settings, module.mel, DecoderStep(module)
     return VoiceRecord(

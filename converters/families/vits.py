@@ -226,7 +226,7 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
 
 
 def voice(module: nn.Module) -> VoiceRecord:
-    """How the components make a voice: text front end, scales of the noise, speakers and languages."""
+    """Records how the components make a voice: text front end, scales of the noise, speakers and languages."""
     assert isinstance(module, Vits)
     config = module.config
     settings, mel = module.settings, mel_settings(config.get("audio") or {})
@@ -405,7 +405,7 @@ def _table_rows(module: Vits, table: str) -> int:
 
 
 def _languages(module: Vits) -> dict[str, int]:
-    """By the file beside the weights, the config's list, or the languages of its training data in order."""
+    """Names languages by the file beside the weights, the config's list, or those of its training data in order."""
     rows, named = _table_rows(module, "emb_l"), module.config.get("language_ids")
     trained = sorted({data.get("language") for data in module.config.get("datasets") or () if data.get("language")})
     listed = list(module.config.get("languages") or trained)

@@ -52,7 +52,7 @@ class WavernnSettings:
 
     @property
     def outputs(self) -> int:
-        """Of the last layer: classes, or parameters of the distribution."""
+        """The outputs of the last layer: classes, or parameters of the distribution."""
         if isinstance(self.mode, int):
             return 2**self.mode
         return {"mold": 3 * MIXTURES, "gauss": 2}[self.mode]
@@ -91,7 +91,7 @@ class Wavernn(nn.Module):
 
 
 class UpsampleNetwork(nn.Module):
-    """What the weights are kept in: Upsample below computes with them."""
+    """Keeps the weights: Upsample below computes with them."""
 
     def __init__(self, settings: WavernnSettings) -> None:
         super().__init__()
@@ -235,7 +235,7 @@ class Upsample(nn.Module):
 
 
 def _impulse_response(layers: Sequence[nn.Module], factors: Sequence[int]) -> tuple[Tensor, int]:
-    """What a frame of 1 among zeros becomes, and the samples of it that come before the frame's own."""
+    """Returns what a frame of 1 among zeros becomes, and how many of its samples come before the frame's own."""
     frames, hop = 9, math.prod(factors)
     x = torch.zeros(1, 1, frames, dtype=torch.float64)
     x[0, 0, frames // 2] = 1

@@ -63,7 +63,7 @@ def holds_functions(options: FormatOptions) -> bool:
 def convert_functions(
     functions: Mapping[str, Component], precision: PrecisionOptions, options: FormatOptions, folder: Path
 ) -> Artefact:
-    """As `convert`, an entry point a function; Apple's packages store weights that are equal in several once."""
+    """Converts as `convert`, an entry point a function. Apple's packages store weights equal in several once."""
     coreai_torch = _coreai_torch()
     if precision.compute not in DTYPES:
         raise ConversionError(

@@ -56,7 +56,7 @@ def notes(folder: Path) -> list[str]:
 
 @dataclass
 class _Findings:
-    """What one artefact's functions are made of. What was chosen for one, others over the same weights take over, or
+    """The functions of an artefact share these. What was chosen for one, others over the same weights take over, or
     these would be stored twice. `kept`: of mixed, by its first function; `spared`: digest -> name."""
 
     kept: Kept | None = None
@@ -153,7 +153,7 @@ def _program(traced: Any, component: Component, precision: Any, options: FormatO
 
 
 def _places(traced: Any, component: Component) -> dict[str, str]:
-    """By TorchScript's scopes. coremltools keeps the names of values, but for characters that MIL does not take."""
+    """Maps values to TorchScript's scopes. coremltools keeps their names, but for characters that MIL does not take."""
     places = {}
     last = [output.debugName() for output in traced.inlined_graph.outputs()]
     renamed = dict(zip(last, (spec.name for spec in component.outputs))) if len(last) == len(component.outputs) else {}
@@ -166,7 +166,7 @@ def _places(traced: Any, component: Component) -> dict[str, str]:
 
 
 def holds_functions(options: FormatOptions) -> bool:
-    """From iOS18 and macOS15 on."""
+    """Whether the target holds several functions: from iOS18 and macOS15 on."""
     ct = coremltools()
     target = ct.target.__members__.get(options.target)
     return target is not None and target >= ct.target.macOS15

@@ -1,4 +1,4 @@
-"""Which ops to keep in fp32: a choice over values and their neighbours, without executing anything.
+"""Chooses the ops to keep in fp32: a choice over values and their neighbours, without executing anything.
 
 A value is exact where the op that makes it and every op that reads it stay in fp32. Else it is rounded by its maker, or
 by the cast between it and a reader, and each of the two has its price at the outputs (converters/precision/mixed.py).
@@ -49,8 +49,8 @@ def fewest_ops(
             made[value.producer] = value
 
     def needed(value: Value) -> frozenset[fx.Node]:
-        """To make it exact: its maker and its readers, and theirs as far as these only pass it on (a reshape, a sign),
-        where a cast behind them would cost what the one before them did."""
+        """Returns the ops that make it exact: its maker and its readers. Where these only pass it on (a reshape, a
+        sign), theirs too: a cast behind them would cost what the one before them did."""
         found, ahead = set(value.around), list(value.readers)
         while ahead:
             passed = made.get(ahead.pop())

@@ -69,7 +69,7 @@ def _is_stored(layer: nn.Module, precision: PrecisionOptions) -> bool:
 def _stored(
     module: nn.Module, precision: PrecisionOptions, arguments: tuple[Tensor, ...], left: Collection[str], backend: str
 ) -> nn.Module:
-    """By coreai-opt's compressor; `backend` Torch has the compressed weights as dense ones."""
+    """Compresses the weights by coreai-opt; `backend` Torch has the compressed weights as dense ones."""
     if precision.sparsity or precision.table_int8 or precision.granularity == "per_block":
         raise ConversionError(f"format coreai has no precision {precision.name!r}: it has int8, palette4 and palette6")
     opt = _coreai_opt()

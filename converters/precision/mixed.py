@@ -48,7 +48,7 @@ _LARGE = 2048  # elements of a tensor that matters on disk
 
 @dataclass(frozen=True)
 class Kept:
-    """What stays in fp32: ops by the names of their outputs, large weights by their `digest`."""
+    """The parts that stay in fp32: ops by the names of their outputs, large weights by their `digest`."""
 
     ops: frozenset[str] = frozenset()
     weights: frozenset[str] = frozenset()
@@ -95,7 +95,7 @@ def search(
 
 
 def mil_name(name: str) -> str:
-    """As coremltools writes the name of a TorchScript value into a program."""
+    """Writes the name of a TorchScript value as coremltools does in a program."""
     cleaned = re.sub(r"[^a-zA-Z0-9_]", "_", name)
     return f"var_{cleaned}" if cleaned[:1].isdigit() else cleaned
 
@@ -154,7 +154,7 @@ class _Trial:
         self._values: list[Value] = []
 
     def snr_db(self, kept: frozenset[str]) -> float:
-        """With these ops in fp32, as the casts would round: of all cases and outputs together, each counting alike."""
+        """Returns the SNR with these ops in fp32, as the casts would round, over all cases and outputs alike."""
         known = self.memory.get(kept)
         if known is not None:
             return known
@@ -225,7 +225,7 @@ class _Trial:
         return {node for node in self.castable if self.ops.get(node, "") not in kept}
 
     def _valued(self) -> list[Value]:
-        """Every value that fp16 rounds, with what that costs."""
+        """Returns every value that fp16 rounds, with what that costs."""
         if self._values:
             return self._values
         energies: dict[fx.Node, tuple[float, float]] = {}
@@ -241,7 +241,7 @@ class _Trial:
         return self._values
 
     def _energies(self, tensors: Sequence[Tensor]) -> dict[fx.Node, tuple[float, float]]:
-        """Of each value: `added` and `cast` of a `Value`."""
+        """Returns for each value the `added` and `cast` of a `Value`."""
         exact = run_exact(self.graph, tensors)
         simulation = _Simulation(self.graph, self.castable)
         with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""What Metal forbids and clang allows: looked for in the text of a kernel file."""
+"""Looks in the text of a kernel file for what Metal forbids and clang allows."""
 
 from __future__ import annotations
 

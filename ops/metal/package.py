@@ -1,4 +1,4 @@
-"""What a bundle carries for an app on a Mac: the Swift class of the custom layer, its kernels, how to add them."""
+"""A bundle's package for an app on a Mac: the Swift class of the custom layer, its kernels, how to add them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write_package(folder: Path) -> None:
 
 
 def build_command(folder: Path, target: Path) -> list[str]:
-    """What makes a dynamic library of a written package, for programs that are no app (on a Mac)."""
+    """Returns the command that makes a written package a dynamic library, for programs that are no app (on a Mac)."""
     sources = sorted(map(str, (folder / _SOURCES).glob("*.swift")))
     return ["xcrun", "swiftc", "-O", "-emit-library", "-module-name", "HiFiGANUpsample", *sources, "-o", str(target)]
 

@@ -1,4 +1,4 @@
-"""What the Swift layer computes on the CPU, in numpy: the same functions with the same names, which are tested here."""
+"""Computes in numpy what the Swift layer computes on the CPU: functions of the same names, which are tested here."""
 
 from __future__ import annotations
 

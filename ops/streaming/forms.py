@@ -84,14 +84,14 @@ class Streamed(nn.Module):
 
     @property
     def states(self) -> tuple[State, ...]:
-        """What the first call takes."""
+        """The states that the first call takes."""
         packed = [torch.zeros(group.shape, dtype=group.dtype) for group in self.layout]
         carried = [self._initial(value) for step in self.recurrent for value in _carry(step).initial]
         return tuple(State(f"state_{index}", value) for index, value in enumerate([*packed, *carried]))
 
     @property
     def horizon(self) -> int:
-        """Beyond so many frames from an end of the utterance no position of a call is outside it."""
+        """The frames from an end of the utterance beyond which no position of a call is outside it."""
         frames = [
             max(-span.lo, span.hi + abs(axis.extra)) / axis.rate
             for node, span in self.plan.filled.items()
@@ -102,7 +102,7 @@ class Streamed(nn.Module):
 
     @property
     def ahead(self) -> int:
-        """So many frames from the chunk's first must be there before a call, unless the utterance ends earlier."""
+        """The frames from the chunk's first that must be there before a call, unless the utterance ends earlier."""
         ends = [Fraction(port.span.hi, port.rate) for port in self.inputs]
         if not self.repeated:  # what a layer reads as padding if the utterance ended there must not be padding
             axes = {node: self.network.axis(node) for node in self.plan.filled}
@@ -133,7 +133,8 @@ class Streamed(nn.Module):
 
 
 def window(network: Network, chunk: int, edges: bool = True) -> Streamed:
-    """Without state: each call takes the chunk with all that it depends on, and computes no more than it needs.
+    """Builds the form without state: a call takes the chunk with all that it depends on, and computes no more than it
+    needs.
 
     Raises NotLocal for recurrent layers, which depend on everything before; ValueError for a chunk that does not fit.
     """
@@ -151,7 +152,7 @@ def frames_reached(module: nn.Module, inputs: Sequence[Input]) -> tuple[int, int
 
 
 def stateful(network: Network, chunk: int, edges: bool = True) -> Streamed:
-    """With carried state: each call takes `chunk` new frames and gives as many output positions, delayed.
+    """Builds the form with state: each call takes `chunk` new frames and gives as many output positions, delayed.
 
     Raises ValueError for a chunk that does not fit.
     """
@@ -159,7 +160,7 @@ def stateful(network: Network, chunk: int, edges: bool = True) -> Streamed:
 
 
 def low_latency(network: Network, chunk: int, lookahead: int, edges: bool = True) -> Streamed:
-    """As `window`, but looks no more than `lookahead` frames ahead: beyond them the last frame is repeated.
+    """Builds `window` with no more than `lookahead` frames ahead: beyond them the last frame is repeated.
 
     Approximate. Raises NotLocal and ValueError as `window` does.
     """
@@ -183,7 +184,7 @@ class _Plan:
 
 
 def _window_plan(network: Network, chunk: int) -> _Plan:
-    """From the outputs back to the inputs: the union of what each consumer needs."""
+    """Plans from the outputs back to the inputs: the union of what each consumer needs."""
     spans: dict[fx.Node, Span] = {}
     filled: dict[fx.Node, Span] = {}
     for node in network.outputs:
@@ -202,7 +203,7 @@ def _window_plan(network: Network, chunk: int) -> _Plan:
 
 
 def _stateful_plan(network: Network, chunk: int) -> _Plan:
-    """From the inputs on: the positions that a new chunk makes possible, and what of earlier ones they need.
+    """Plans from the inputs on: the positions that a new chunk makes possible, and what they need of earlier ones.
 
     A value that is made of one other and needed later only is computed later: what it is made of is carried then, which
     several may share. A join is computed at once: one value is carried instead of several.
@@ -368,7 +369,7 @@ class _Run:
         self.values[step.node], self.spans[step.node] = (sequence,), out
 
     def _value(self, node: fx.Node) -> Any:
-        """Of a node that does not vary in time."""
+        """Returns the value of a node that does not vary in time."""
         if node in self.values:
             return self.values[node]
         constant = self.module.constants[node]
@@ -428,7 +429,7 @@ class _Run:
 
     @functools.cached_property
     def _reads(self) -> dict[Fraction, Span]:
-        """What is read with padding of all values of a rate."""
+        """Returns for each rate what is read with padding of all its values."""
         reads: dict[Fraction, Span] = {}
         for node, span in self.plan.filled.items():
             rate = self.network.axis(node).rate
@@ -447,7 +448,7 @@ def _cut(value: Tensor, dim: int, lo: int, hi: int | None) -> Tensor:
 
 
 def _positions(frames: Tensor, axis: Axis) -> Tensor:
-    """Of so many frames, in the samples of an axis. Chunks start where this is a whole number."""
+    """Counts so many frames in the samples of an axis. Chunks start where this is a whole number."""
     scaled = frames * axis.rate.numerator
     return scaled if axis.rate.denominator == 1 else torch.div(scaled, axis.rate.denominator, rounding_mode="floor")
 

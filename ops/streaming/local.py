@@ -1,4 +1,4 @@
-"""What each ATen operation does along time: which inputs an output needs, and how to compute an interval of it.
+"""Says what each ATen operation does along time: which inputs an output needs, and how to compute an interval of it.
 
 One function per kind of operation gives its `Rule`; `RULES` maps ATen names to them. An operation that looks at the
 whole utterance is in `NOT_LOCAL` with the reason; one that is in neither table is refused as unknown.
@@ -30,7 +30,7 @@ class NotLocal(ValueError):
 
 @dataclass(frozen=True)
 class Fill:
-    """What an operation reads beyond the ends of the utterance: `constant` (value), `reflect` or `replicate`."""
+    """An operation reads these beyond the ends of the utterance: `constant` (value), `reflect` or `replicate`."""
 
     mode: str
     value: float = 0.0
@@ -46,7 +46,7 @@ class Carry:
 
 @dataclass(frozen=True)
 class Rule:
-    """How one node computes an interval of outputs from an interval of inputs.
+    """A rule says how one node computes an interval of outputs from an interval of inputs.
 
     `run` computes without padding along time. The result of the inputs from position p starts at output position
     `grid[0] * p - grid[1]`; without a grid it is exactly the interval that was asked for. A padding that copies values
@@ -64,8 +64,8 @@ class Rule:
 
 @dataclass(frozen=True)
 class Facts:
-    """Of a network that was traced for an utterance of `frames`: the time axis of each node (None: constant in time),
-    its shape, and the arguments that vary.
+    """The facts of a network that was traced for an utterance of `frames`: the time axis of each node (None: constant
+    in time), its shape, and the arguments that vary.
 
     `polyphase`: transposed convolutions are to be computed as convolutions and pixel shuffles.
     """
@@ -99,7 +99,7 @@ def operation(node: fx.Node) -> str:
 
 
 def arguments(node: fx.Node) -> dict[str, Any]:
-    """By ATen's own names, defaults included."""
+    """Returns the arguments by ATen's own names, defaults included."""
     given: dict[str, Any] = {}
     for index, parameter in enumerate(node.target._schema.arguments):  # type: ignore[union-attr]
         default = parameter.default_value
@@ -155,7 +155,7 @@ def layer_norm(node: fx.Node, facts: Facts) -> Rule:
 
 
 def batch_norm(node: fx.Node, facts: Facts) -> Rule:
-    """By running statistics; of its three results only the first is there."""
+    """Normalises by running statistics; of its three results only the first is there."""
     a = arguments(node)
 
     def run(get: Get) -> tuple[Tensor]:
@@ -251,7 +251,7 @@ def _polyphase(node: fx.Node, facts: Facts, stride: int, padding: int) -> Rule:
 
 
 def pad(node: fx.Node, facts: Facts) -> Rule:
-    """Any mode of F.pad; amounts on other axes than time are added as they are, negative ones crop."""
+    """Takes any mode of F.pad; amounts on other axes than time are added as they are, negative ones crop."""
     source = time_input(node, facts)
     _refuse_varying_arguments(node, facts)
     a = arguments(node)

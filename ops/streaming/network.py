@@ -165,7 +165,7 @@ def _step(node: fx.Node, sources: tuple[fx.Node, ...], facts: Facts, earlier: Ma
 
 
 def _mirrored(node: fx.Node, source: fx.Node, reach: Reach, fill: Fill | None, facts: Facts) -> Reach:
-    """As far as padding copies values from: at the first output position and at the last."""
+    """Extends the reach to where padding copies values from, at the first output position and at the last."""
     if fill is None:
         return reach
     out, taken = (facts.axis(item).length(facts.frames) for item in (node, source))
@@ -198,7 +198,7 @@ def _shape(node: fx.Node) -> tuple[int, ...]:
 
 
 def _axis(node: fx.Node, twin: fx.Node, lengths: tuple[int, int]) -> Axis | None:
-    """By comparing two lengths: the axis whose size differs."""
+    """Finds the time axis by comparing two lengths: its size differs."""
     pairs = list(zip(_shape(node), _shape(twin)))
     differing = [index for index, (short, long) in enumerate(pairs) if short != long]
     if not differing:

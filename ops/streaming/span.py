@@ -25,7 +25,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Axis:
-    """Where a tensor has its time: T input frames give it rate * T + extra positions along `dim`."""
+    """The time axis of a tensor: T input frames give it rate * T + extra positions along `dim`."""
 
     dim: int
     rate: Fraction

@@ -82,6 +82,6 @@ def format_of(path: Path) -> str | None:
 
 
 def facts_of(path: Path) -> FormatFacts | None:
-    """As `format_of`, what is known of the format."""
+    """Returns the facts of the format that `format_of` finds; None of anything else."""
     name = format_of(path)
     return None if name is None else FORMATS[name]

@@ -9,9 +9,9 @@ from runtime.machine.checked import Count
 
 @dataclass(frozen=True)
 class Sampler:
-    """In the manifest, of the component whose output is sampled from. `component`: takes `input` (N, C, `samples`) and
-    `carried` (N, `carried`), which begins with zeros, and gives `samples` (N, `samples`) and `next_carried`. `rows`:
-    N that a call takes at best."""
+    """How a component's output is sampled from, in the manifest. `component`: takes `input` (N, C, `samples`) and
+    `carried` (N, `carried`), which begins with zeros, and gives `samples` (N, `samples`) and `next_carried`. `rows`: N
+    that a call takes at best."""
 
     component: str
     input: str

@@ -89,7 +89,7 @@ class TimeAxis:
         return np.take(array, range(start * self.positions, stop * self.positions), axis=self.input_axis)
 
     def looped(self, array: np.ndarray, start: int, stop: int) -> np.ndarray:
-        """As `cut`, of an input that begins anew where it ends."""
+        """Copies frames [start, stop) as `cut` does, from an input that begins anew where it ends."""
         span = np.arange(start * self.positions, stop * self.positions)
         return np.take(array, span % (self.frames(array.shape) * self.positions), axis=self.input_axis)
 
@@ -124,5 +124,5 @@ def checked_inputs(specs: Sequence[TensorSpec], given: Mapping[str, np.ndarray])
 
 
 def taken(specs: Sequence[TensorSpec], offered: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Those of the inputs that a component takes: a chain offers what it has."""
+    """Returns those of the inputs that a component takes: a chain offers what it has."""
     return {spec.name: offered[spec.name] for spec in specs if spec.name in offered}

@@ -70,8 +70,8 @@ class ConversionRecord(_Record):
 
 
 class MixedRecord(_Record):
-    """Of one function in mixed precision: the ops kept in fp32, by their outputs' names, and the module that each comes
-    from. SNR to the same program in float32, on the goldens: `fp16_db`, as the whole in fp16 gives it;
+    """Records one function in mixed precision: the ops kept in fp32, by their outputs' names, and the module that each
+    comes from. SNR to the same program in float32, on the goldens: `fp16_db`, as the whole in fp16 gives it;
     `budget_db`, wanted; `reached_db`, by the artefact. What the search took: `conversions` and `simulations`."""
 
     kept: dict[str, str]
@@ -187,7 +187,8 @@ class Manifest(_Record):
         return "-".join([*names, *self._unusual_lengths()])
 
     def _unusual_lengths(self) -> list[str]:
-        """Of the time axis of a component that takes it at once; a chunk's length is in the mode."""
+        """Names the lengths along time that are not the usual ones, of components that take an utterance at once. A
+        chunk's length is in the mode."""
         lengths = []
         for component in self.components:
             if component.time is None or component.stream is not None or component.sizes:
@@ -339,7 +340,7 @@ def open_bundle(path: str | Path | Bundle) -> Bundle:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """What the bundle at `path` says of itself, its files unseen: enough to choose among bundles.
+    """Reads what the bundle at `path` says of itself, its files unseen: enough to choose among bundles.
 
     Raises BundleError for what is no bundle, or of an unknown schema.
     """

@@ -50,7 +50,7 @@ def vouch_for(content: bytes) -> None:
 
 
 def is_ours(content: bytes) -> bool:
-    """Whether this machine wrote a file of just this content."""
+    """Returns whether this machine wrote a file of just this content."""
     digest = hashlib.sha256(content).hexdigest()
     with suppress(NoHome):
         return digest in _written_here or (state_folder() / "written" / digest).is_file()

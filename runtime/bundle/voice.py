@@ -44,7 +44,7 @@ ChainName = Literal["attention", "flow_mel", "flow_prior", "length_regulator"]  
 
 @dataclass(frozen=True)
 class VoiceRecord:
-    """In the manifest: how the components of a bundle speak. `chain`: of runtime/chains; its last component is `last`.
+    """How the components of a bundle speak, in the manifest. `chain`: of runtime/chains; its last component is `last`.
 
     `features`: the mel that `last` takes, None where its frames are no mel; `acoustic`: how the chain's mel is scaled
     where its vocoder (`last`) takes another scale. `prosody`: of pitch and energy, what can be shifted. `attending`: of

@@ -17,7 +17,7 @@ from runtime.speech.features import LocalFeatures
 
 
 def execution_of(options: argparse.Namespace) -> Execution:
-    """What `--engine`, `--threads` and `--compute-unit` say. Raises EngineError."""
+    """Reads what `--engine`, `--threads` and `--compute-unit` say. Raises EngineError."""
     return Execution(options.engine, options.threads, options.compute_unit)
 
 

@@ -114,7 +114,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _run(options: argparse.Namespace, inputs: dict[str, np.ndarray]) -> tuple[Engine, dict[str, np.ndarray]]:
-    """In the mode asked for where all that is given is an utterance of a bundle, else in one call."""
+    """Runs in the mode asked for where all that is given is an utterance of a bundle, else in one call."""
     if is_artefact(options.artefact):
         engine = load(options.artefact, execution_of(options))
         return engine, engine.run(inputs)

@@ -15,7 +15,7 @@ from runtime.rounding.audit import Audit, OpAudit, audit_bundle, audit_package
 
 
 def audit(options: argparse.Namespace) -> dict[str, Any]:
-    """What rounding costs, op by op; the whole of it as JSON beside the bundle, or where `--out` says."""
+    """Audits what rounding costs, op by op, and writes the whole as JSON beside the bundle, or where `--out` says."""
     if options.out is not None:
         check_target(options.out)
     found, path = _audited(options)

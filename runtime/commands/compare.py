@@ -11,7 +11,7 @@ from runtime.measuring.compare import changed_ops, first_difference, same_progra
 
 
 def diff(options: argparse.Namespace) -> dict[str, Any]:
-    """What of one bundle is another in the other."""
+    """Returns what differs between two bundles."""
     before, after = open_bundle(options.before), open_bundle(options.after)
     facts: dict[str, Any] = {
         "before": before.manifest.name,

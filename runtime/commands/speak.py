@@ -24,7 +24,8 @@ BUNDLES = Path("bundles")  # where `python -m convert` puts them
 
 
 def speak(options: argparse.Namespace) -> dict[str, Any]:
-    """What it took: time to the first audio from text, and elapsed / audio. Audio is written as it comes."""
+    """Speaks a text and returns what it took: time to the first audio from text, and elapsed / audio. Audio is written
+    as it comes."""
     text = sys.stdin.read() if options.text == "-" else options.text
     if not 0.1 <= options.pace <= 10:
         raise TextError(f"--pace takes 0.1 to 10, got {options.pace:g}")
@@ -74,13 +75,13 @@ def speak(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _tell(line: str) -> None:
-    """On a terminal, what is under way."""
+    """Prints progress, on a terminal only."""
     if sys.stderr.isatty():
         print(line, file=sys.stderr)
 
 
 def _speaker(voice: Voice, options: argparse.Namespace) -> np.ndarray | None:
-    """By name, or as an embedding of a recording."""
+    """Returns the speaker's vector: by name, or as an embedding of a recording."""
     recording = Path(options.speaker) if options.speaker else None
     if recording is None or options.speaker in voice.record.speakers or not recording.is_file():
         if recording is not None and voice.record.embedding_channels and not voice.record.speakers:

@@ -49,7 +49,7 @@ def open_component(
 
 
 def is_bundle(path: Path) -> bool:
-    """Whether a path is a folder that is no artefact itself."""
+    """Returns whether a path is a folder that is no artefact itself."""
     return path.is_dir() and format_of(path) is None
 
 

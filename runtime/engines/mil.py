@@ -54,7 +54,7 @@ class MilEngine:
         return outputs | {name: values[name] for name in self.interface.labels}
 
     def tensors(self, inputs: Mapping[str, np.ndarray], state: State) -> list[torch.Tensor]:
-        """What the graph takes. Raises InputError for inputs that do not fit."""
+        """Returns the tensors that the graph takes. Raises InputError for inputs that do not fit."""
         arrays = checked_inputs(self.inputs, self.interface.with_defaults(inputs))
         return [carried(state[name] if kept else arrays[name]) for name, kept in self._placeholders]
 

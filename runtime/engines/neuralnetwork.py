@@ -82,7 +82,8 @@ def _steps(layers: Sequence[Any], path: Path) -> list[Step]:
 
 
 def _step(layer: Any, path: Path) -> Step:
-    """What a layer does to the tensors that are there. Raises EngineError for what is not executed, with its name."""
+    """Builds what a layer does to the tensors that are there. Raises EngineError for what is not executed, with its
+    name."""
     kind = layer.WhichOneof("layer")
     where = f"{path.name}: layer {layer.name!r}"
     if kind == "loop":
@@ -105,7 +106,8 @@ def _called(function: Function, inputs: tuple[str, ...], outputs: tuple[str, ...
 
 
 def _loop(layer: Any, path: Path) -> Step:
-    """Its networks read and write the tensors of the network around them; `maxLoopIterations` 0 sets no limit."""
+    """Builds a loop, whose networks read and write the tensors of the network around them. `maxLoopIterations` 0 sets
+    no limit."""
     condition, body = (_steps(network.layers, path) for network in (layer.conditionNetwork, layer.bodyNetwork))
 
     def step(held: Scope) -> None:

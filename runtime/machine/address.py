@@ -137,7 +137,7 @@ class _Parts:
         return self.is_web or name.lower() not in _HARMLESS
 
     def secrets(self) -> set[str]:
-        """Every form in which a client may say them again."""
+        """Returns the secrets, in every form in which a client may say them again."""
         user, colon, password = self.userinfo.partition(":")
         found = {password} if colon else {user} if self.is_web else set()
         pairs = [pair.partition("=") for pair in self.query.split("&")]
@@ -152,7 +152,7 @@ class _Parts:
 
 
 def _has_userinfo(rest: str, is_address: bool) -> bool:
-    """Whether a user stands before the last @, a password with signs that should be encoded included."""
+    """Returns whether a user stands before the last @, a password with signs that should be encoded included."""
     if "@" not in rest or rest.startswith("/"):
         return False
     netloc = re.split(r"[/?#]", rest, maxsplit=1)[0]

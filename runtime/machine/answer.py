@@ -36,7 +36,8 @@ _answer = Answer()
 
 
 def begin() -> None:
-    """By a command that starts: takes the file's name out of the environment, which its own children inherit."""
+    """Takes the file's name out of the environment, which a command's own children inherit. A command that starts calls
+    it."""
     global _file
     name = os.environ.pop(RESULT, None)
     _file = Path(name) if name else None
@@ -56,7 +57,8 @@ def give_reason(sentence: str) -> None:
 
 
 def read_answer(file: Path) -> Answer:
-    """What a job wrote; an empty one where it wrote nothing. Raises MachineError for a file that is no answer."""
+    """Reads what a job wrote; an empty answer where it wrote nothing. Raises MachineError for a file that is no
+    answer."""
     if not file.is_file():
         return Answer()
     try:

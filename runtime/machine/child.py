@@ -11,7 +11,7 @@ from runtime.machine.tether import TETHER, tether, tethered
 
 
 def output_of(command: Sequence[str], what: str, limit: float | None = None) -> str:
-    """What the command prints. `what` it does opens the sentence of a failure; limit: seconds.
+    """Returns what the command prints. `what` it does opens the sentence of a failure; limit: seconds.
 
     Raises EngineFailed where it takes longer or ends by a signal, EngineError where it fails; a failure's reason is its
     last line on stderr.

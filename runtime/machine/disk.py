@@ -63,7 +63,7 @@ def full_disk(error: BaseException | None) -> int | None:
 
 
 def _free_bytes(folder: Path) -> float:
-    """Of the disk that holds the folder, which need not exist yet."""
+    """Returns the free bytes of the disk that holds the folder, which need not exist yet."""
     for path in (folder, *folder.parents):
         with suppress(OSError):
             return shutil.disk_usage(path).free

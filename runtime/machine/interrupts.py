@@ -63,7 +63,8 @@ def postponed() -> Iterator[None]:
 
 
 def was_interrupted() -> bool:
-    """Whether one came: what is raised afterwards may be no more than its trace (an ImportError of a module in C)."""
+    """Returns whether an interrupt came: what is raised afterwards may be no more than its trace (an ImportError of a
+    module in C)."""
     return _interrupted.is_set()
 
 

@@ -21,7 +21,7 @@ class Sources:
     but: tuple[str, ...] = ()
 
     def files(self) -> Iterator[Path]:
-        """Every file in them that can change what is made, in one order on every machine."""
+        """Yields every file in them that can change what is made, in one order on every machine."""
         left_out = [ROOT / name for name in self.but]
         for room in self.rooms:
             path = ROOT / room

@@ -8,7 +8,7 @@ from runtime.engines.inspect import fingerprint
 
 
 def same_programs(before: Bundle, after: Bundle) -> bool:
-    """Whether both hold the same components with the same programs and weights."""
+    """Returns whether both hold the same components with the same programs and weights."""
     records = [{record.name: record for record in bundle.manifest.components} for bundle in (before, after)]
     if records[0].keys() != records[1].keys():
         return False

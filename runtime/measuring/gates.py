@@ -48,8 +48,8 @@ def limits_for(
 def judge(
     bundle: Bundle, measurements: Sequence[Measurement], limits: Mapping[str, GateLimits], kind: str
 ) -> list[GateResult]:
-    """Every gate that judges a bundle in the engines that ran; none where the limits know neither its precision nor
-    the `kind` of it."""
+    """Evaluates every gate that judges a bundle in the engines that ran; none where the limits know neither its
+    precision nor the `kind` of it."""
     conversion = bundle.manifest.conversion
     results = []
     for measurement in measurements:
@@ -60,14 +60,14 @@ def judge(
 
 
 def limit_names(bundle: Bundle, kind: str) -> tuple[str, ...]:
-    """What its limits are called, its own before those of its kind: its precision, or its mode where that is
-    approximate."""
+    """Returns what a bundle's limits are called, its own before those of its kind: its precision, or its mode where
+    that is approximate."""
     form = bundle.main.stream
     return (bundle.manifest.conversion.precision, kind) if form is None or form.exact else (form.mode,)
 
 
 def evaluate(measurement: Measurement, limits: GateLimits) -> list[GateResult]:
-    """Every gate on the clip that is worst for it."""
+    """Evaluates every gate on the clip that is worst for it."""
     results = []
 
     def check(gate: str, values: list[tuple[float, str]], limit: float, at_least: bool = True) -> None:

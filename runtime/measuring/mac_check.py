@@ -109,7 +109,7 @@ class MacCheck:
 
 
 def steps(paths: Sequence[Path]) -> str:
-    """What a Mac would do; said where there is none."""
+    """Says what a Mac would do, for a machine that is none."""
     names = ", ".join(path.name for path in paths)
     return (
         f"this is {platform.system()}, and mac-check needs a Mac. There it would take {names} and, for each of the "
@@ -189,7 +189,7 @@ def check_bundle(
 
 
 def check_unit(path: Path, options: BenchOptions, load_only: bool = False) -> UnitCheck:
-    """What one process does: load, bench, plan. Errors of Core ML are its caller's to see."""
+    """Loads, benches and plans in one process. Errors of Core ML are its caller's to see."""
     import runtime
     import runtime.engines.coreml
     from runtime.playing.player import open_player
@@ -244,7 +244,7 @@ def _planned(plan: Any, operation: Any) -> PlannedOp:
 
 
 def _planned_layer(plan: Any, layer: Any) -> PlannedOp:
-    """Of a neural network Core ML gives no costs."""
+    """Reads the plan of a neural network's layer, for which Core ML gives no cost."""
     device, supported = _devices(plan.get_compute_device_usage_for_neuralnetwork_layer(layer))
     return PlannedOp(layer.type, layer.name, device, supported, None)
 
@@ -258,7 +258,7 @@ def _devices(usage: Any) -> tuple[str | None, tuple[str, ...]]:
 
 
 def fallback_verdict(units: Sequence[UnitCheck]) -> str:
-    """Whether `cpu_and_ne` runs on the Neural Engine, from its plan and its speed beside `cpu`."""
+    """Judges whether `cpu_and_ne` runs on the Neural Engine, from its plan and its speed beside `cpu`."""
     found = {check.compute_unit: check for check in units}
     engine, alone = found.get("cpu_and_ne"), found.get("cpu")
     if engine is None or alone is None:

@@ -155,7 +155,7 @@ def measure(bundle: Bundle, engine_name: str, options: MeasureOptions, keep_audi
 def _other_results(
     bundle: Bundle, engine_name: str, options: MeasureOptions, is_timed: bool, done: Sequence[str]
 ) -> tuple[list[RowsResult], list[CallTiming]]:
-    """Of the components that are not `done`, on the reference's own inputs: at each of their sizes."""
+    """Measures the components that are not `done` on the reference's own inputs, at each of their sizes."""
     rows: list[RowsResult] = []
     calls: list[CallTiming] = []
     for component in bundle.manifest.components:
@@ -197,7 +197,7 @@ def _measurement(
     calls: tuple[CallTiming, ...] = (),
     spoken: tuple[SpokenResult, ...] = (),
 ) -> Measurement:
-    """What was found, with everything that it depends on."""
+    """Builds the record of what was found, with everything that it depends on."""
     return Measurement(
         schema_version=SCHEMA_VERSION,
         key=measurement_key(bundle, engine_name, options),
@@ -223,7 +223,7 @@ def _measurement(
 
 
 def _measure_rows(bundle: Bundle, engine_name: str, options: MeasureOptions) -> Measurement:
-    """Of a component that makes no audio."""
+    """Measures a component that makes no audio."""
     component = bundle.main
     started = time.perf_counter()
     opened = open_sized(bundle, options.execution(engine_name), component.name)
@@ -241,8 +241,8 @@ def _measure_rows(bundle: Bundle, engine_name: str, options: MeasureOptions) -> 
 
 
 def _measure_voice(bundle: Bundle, engine_name: str, options: MeasureOptions, keep_audio: Path | None) -> Measurement:
-    """Each component on the reference's own inputs, then the chain: with the reference's durations, so that samples
-    can be compared, and with its own, to see which differ and how long it takes."""
+    """Measures each component on the reference's own inputs, then the chain. The chain runs with the reference's
+    durations, so that samples can be compared, and with its own, to see which differ and how long it takes."""
     started = time.perf_counter()
     voice = Voice(bundle, options.execution(engine_name), chunk=options.chunk)
     engine = voice.last.engine
@@ -278,7 +278,7 @@ def _measure_voice(bundle: Bundle, engine_name: str, options: MeasureOptions, ke
 
 
 def _last_rows(voice: Voice, cases: Sequence[GoldenCase]) -> list[RowsResult]:
-    """Of what makes the audio, on the reference's own frames."""
+    """Measures what makes the audio, on the reference's own frames."""
     results, time_axis = [], voice.last.time
     for case in cases:
         made = voice.last.play(*case.along(time_axis))
@@ -289,7 +289,7 @@ def _last_rows(voice: Voice, cases: Sequence[GoldenCase]) -> list[RowsResult]:
 
 
 def request_of(case: GoldenCase) -> Request:
-    """What a golden sentence asks a voice for."""
+    """Returns what a golden sentence asks a voice for."""
     inputs = case.inputs
     return Request(
         ids=inputs["ids"], seed=int(inputs["seed"]), speaker=inputs.get("speaker"), language=inputs.get("language")
@@ -379,7 +379,8 @@ def engine_names(options: MeasureOptions, artefact_format: str) -> list[str]:
 
 
 def engines_for(options: MeasureOptions, bundle: Bundle) -> list[str]:
-    """As `engine_names`, `auto` without ONNX Runtime where a program has loops, which are not lowered to ONNX."""
+    """Returns the `engine_names`. `auto` leaves ONNX Runtime out where a program has loops, which are not lowered to
+    ONNX."""
     artefact_format = bundle.manifest.conversion.format
     names = engine_names(options, artefact_format)
     loops = any("while_loop" in component.ops for component in bundle.manifest.components)

@@ -22,17 +22,18 @@ class MeasureOptions:
     trust_reference: bool = False
 
     def execution(self, engine: str) -> Execution:
-        """In one of the engines; only Core ML hears of the compute unit. Raises EngineError for one that is none."""
+        """Returns the execution in one of the engines; only Core ML hears of the compute unit. Raises EngineError for
+        one that is none."""
         unit = self.compute_unit if engine == "auto" or ENGINES[engine].has_compute_units else None
         return Execution(engine, self.threads, unit)
 
 
 @dataclass
 class GateLimits:
-    """For one precision; what has no limit is not judged. Of audio: `log_mel_l1`, and `window_drop_db`: how far any
-    50 ms window, head or tail may lie below the whole. Of embeddings: `cosine`, the least of any. Of a voice: the SNR
-    of `components` that have a limit of their own, and `durations_off`, the share of symbols that may last another
-    number of frames."""
+    """The limits for one precision; what has no limit is not judged. Of audio: `log_mel_l1`, and `window_drop_db`: how
+    far any 50 ms window, head or tail may lie below the whole. Of embeddings: `cosine`, the least of any. Of a voice:
+    the SNR of `components` that have a limit of their own, and `durations_off`, the share of symbols that may last
+    another number of frames."""
 
     snr_db: float | None = None
     log_mel_l1: float | None = None

@@ -64,12 +64,12 @@ SNR = METRICS[0]
 
 
 def metric_of(name: str) -> Metric:
-    """Of a value that `quality` gives; a component's is called `<component>_<metric>`."""
+    """Returns the metric of a value that `quality` gives; a component's is called `<component>_<metric>`."""
     return next(metric for metric in METRICS if name == metric.name or name.endswith(f"_{metric.name}"))
 
 
 def quality(measurement: Measurement) -> dict[str, float]:
-    """By the metrics' names, on the worst of the goldens; durations over all sentences."""
+    """Returns the metrics by name, on the worst of the goldens; durations over all sentences."""
     rows, clips, sentences = measurement.rows, measurement.clips, measurement.spoken
     if rows and not clips:
         return {metric.name: metric.worst(getattr(row, metric.name) for row in rows) for metric in OF_ROWS}
@@ -82,7 +82,7 @@ def quality(measurement: Measurement) -> dict[str, float]:
 
 
 def against_recording(measurement: Measurement) -> dict[str, float]:
-    """On the worst of the goldens that have a human recording."""
+    """Returns the metrics to a human recording, on the worst of the goldens that have one."""
     values = {}
     for metric in OF_CLIPS if measurement.clips else ():
         name = f"{metric.name}_recording"

@@ -41,7 +41,7 @@ class Launch:
 
 @dataclass(frozen=True)
 class Cost:
-    """Of all upsampling stages of one call; `seconds` is the roofline's estimate."""
+    """The cost of all upsampling stages of one call; `seconds` is the roofline's estimate."""
 
     macs: float
     bytes: float

@@ -94,8 +94,8 @@ def _traced(graph: torch.fx.GraphModule, examples: tuple[Any, ...], taken: Seque
 
 
 def _tidy(model: Any) -> None:
-    """What the exporter's own optimiser does, without its search for patterns, which takes half of all the time and
-    finds none here; ONNX Runtime fuses what it can itself (benchmarks/lowering.py)."""
+    """Does what the exporter's own optimiser does, without its search for patterns, which takes half of all the time
+    and finds none here. ONNX Runtime fuses what it can itself (benchmarks/lowering.py)."""
     from onnx_ir.passes import Sequential, common
     from onnxscript.optimizer import fold_constants
 

@@ -21,7 +21,7 @@ class Faithful(fx.Interpreter):
         return value if "mil" not in n.meta else self.declared(n, value)
 
     def declared(self, n: fx.Node, value: Any) -> Any:
-        """What becomes of a node's value, as computed, by the types that the program declares."""
+        """Returns a node's value, as computed, in the types that the program declares."""
         dtypes = n.meta["mil"].dtypes
         if isinstance(value, tuple):
             return tuple(_declared(item, dtype) for item, dtype in zip(value, dtypes))

@@ -220,7 +220,7 @@ def _constant_value(var: Any) -> Any:
 
 
 def _free_variables(block: Any) -> Iterator[Any]:
-    """What a block reads and does not make itself, constants left out."""
+    """Yields what a block reads and does not make itself, constants left out."""
     made = {var.name for var in block.inputs}
     seen: set[str] = set()
 

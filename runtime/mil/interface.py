@@ -52,7 +52,8 @@ class Interface:
 
 
 def interface_of(spec: Any, program: Any, function: str, path: Path) -> Interface:
-    """Of the named function of a program. Raises ArtefactError where description and program do not fit."""
+    """Returns the interface of the named function of a program. Raises ArtefactError where description and program do
+    not fit."""
     description = next((item for item in spec.description.functions if item.name == function), spec.description)
     source = program.functions[function]
     inputs, outputs, states = (
@@ -121,7 +122,7 @@ def _state_spec(feature: Any, path: Path) -> TensorSpec:
 
 
 def _default(feature: Any) -> float:
-    """What an optional input is where it is not given: one value everywhere."""
+    """Returns what an optional input is where it is not given: one value everywhere."""
     array = feature.type.multiArrayType
     chosen = array.WhichOneof("defaultOptionalValue")
     return float(getattr(array, chosen)) if chosen else 0.0

@@ -53,9 +53,10 @@ def read_network(path: Path) -> Any:
 
 
 def problems(spec: Any) -> list[str]:
-    """What Core ML's compiler would refuse, as sentences; none for a good network.
+    """Returns what Core ML's compiler would refuse, as sentences; none for a good network.
 
-    Wiring, kinds of layers, sizes of weights and their encodings; class, parameters and weights of custom layers.
+    It checks wiring, kinds of layers, sizes of weights and their encodings; class, parameters and weights of custom
+    layers.
     """
     known = {tensor.name for tensor in spec.description.input}
     found = list(_wrong(spec.neuralNetwork.layers, known))
@@ -69,8 +70,8 @@ def problems(spec: Any) -> list[str]:
 
 
 def _wrong(layers: Iterable[Any], known: set[str], within: frozenset[str] = frozenset()) -> Iterator[str]:
-    """Of one network; `known` are the tensors before it and grow with it, `within` those of the network around, which
-    the body of a loop may give anew."""
+    """Yields what is wrong with one network. `known` are the tensors before it and grow with it, `within` those of the
+    network around, which the body of a loop may give anew."""
     names: set[str] = set()
     for layer in layers:
         kind = layer.WhichOneof("layer")
@@ -103,7 +104,7 @@ def _wrong(layers: Iterable[Any], known: set[str], within: frozenset[str] = froz
 
 
 def every_layer(layers: Iterable[Any]) -> Iterator[Any]:
-    """Those within loops included, after the loop."""
+    """Yields every layer, those within a loop after the loop."""
     for layer in layers:
         yield layer
         if layer.WhichOneof("layer") == "loop":
@@ -112,8 +113,8 @@ def every_layer(layers: Iterable[Any]) -> Iterator[Any]:
 
 
 def weights_of(layer: Any) -> Iterator[tuple[str, Any, int]]:
-    """Every array of a layer: its name, the WeightParams that hold it, and how many numbers its sizes want (0 of a
-    custom layer's, which `_custom` counts by its parameters)."""
+    """Yields every array of a layer: its name, the WeightParams that hold it, and how many numbers its sizes want (0 of
+    a custom layer's, which `_custom` counts by its parameters)."""
     kind = layer.WhichOneof("layer")
     if kind is None:
         return

@@ -67,7 +67,7 @@ def _borders(amounts: Any) -> list[tuple[int, int]]:
 
 
 def _padding(layer: Any) -> Function:
-    """Of height and width. torch mirrors and repeats two axes of four only: the others become one."""
+    """Pads height and width. torch mirrors and repeats two axes of four only: the others become one."""
     (top, bottom), (left, right) = _borders(layer.paddingAmounts)
     kind = layer.WhichOneof("PaddingType") or "constant"
     if kind == "constant":
@@ -90,7 +90,7 @@ def _constant_pad(layer: Any) -> Function:
 
 
 def _crop(layer: Any) -> Function:
-    """Of height and width."""
+    """Crops height and width."""
     (top, bottom), (left, right) = _borders(layer.cropAmounts)
     if any(layer.offset):
         raise EngineError("a crop to the size of another tensor is not executed")
@@ -114,7 +114,7 @@ def _inner_product(layer: Any) -> Function:
 
 
 def _batched_matmul(layer: Any) -> Function:
-    """Of two tensors, or of one and weights: then coremltools turns the input in a layer before it."""
+    """Multiplies two tensors, or one and weights: then coremltools turns the input in a layer before it."""
     if layer.weightMatrixFirstDimension:
         weight = _weights(layer.weights, layer.weightMatrixSecondDimension, layer.weightMatrixFirstDimension)
         bias = _bias(layer, layer.weightMatrixSecondDimension)
@@ -208,7 +208,7 @@ def _image(numbers: Tensor) -> Tensor:
 
 
 def _slice(layer: Any) -> Function:
-    """Of channels, height or width: the last three axes."""
+    """Slices channels, height or width: the last three axes."""
     part = slice(layer.startIndex, layer.endIndex, layer.stride)
     index = (..., part, *[slice(None)] * (2 - layer.axis))
     return lambda x: x[index]
@@ -319,7 +319,7 @@ def _load_constant(layer: Any) -> Function:
 
 
 def _folded(relation: Callable[[Tensor, Any], Tensor], *, has_alpha: bool = True) -> Layer:
-    """Of any number of tensors; with one, of it and `alpha`, where the layer has one."""
+    """Folds any number of tensors by the relation; a single one with `alpha`, where the layer has one."""
 
     def prepared(layer: Any) -> Function:
         def compute(first: Tensor, *others: Tensor) -> Tensor:
@@ -365,7 +365,7 @@ def _norm(x: Tensor, axes: tuple[int, ...], keepdim: bool) -> Tensor:
 
 
 def _unary(layer: Any) -> Function:
-    """Of scale x + shift."""
+    """Applies the function to scale x + shift."""
     name = type(layer).Operation.Name(layer.type)
     function = UNARY[name](layer)
     return lambda x: function(x * layer.scale + layer.shift)

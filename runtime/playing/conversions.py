@@ -1,4 +1,4 @@
-"""From audio to audio: the chains that a microphone's blocks go through, and whom a conversion is to sound like.
+"""The chains from audio to audio that a microphone's blocks go through, and whom a conversion is to sound like.
 
 `LIVE` names the chains. Of a bundle that converts to somebody's voice, `target_of` makes the inputs that say whose.
 """
@@ -101,7 +101,7 @@ LIVE = {
 
 
 def live_kind(bundle: Bundle) -> str:
-    """Which of the chains a bundle's is: what takes the mel alone that its own audio is judged in repeats it."""
+    """Returns the name of a bundle's chain: what takes only the mel that its own audio is judged in repeats it."""
     main = bundle.main
     repeats = isinstance(main.features, Mel) and not main.targets
     return "copy_synthesis" if repeats else "conversion"

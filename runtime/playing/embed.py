@@ -29,8 +29,8 @@ class Embedded:
 
 
 class SpeakerEmbedder:
-    """Of a bundle that is one, or of a voice that has one. Arguments and errors as `voxport.load`; BundleError for a
-    bundle without a speaker encoder."""
+    """Embeds speakers with a bundle that is an encoder, or with a voice that has one. Arguments and errors as
+    `voxport.load`; BundleError for a bundle without a speaker encoder."""
 
     def __init__(self, bundle: str | Path | Bundle, execution: Execution = AUTO) -> None:
         bundle = open_bundle(bundle)
@@ -49,7 +49,8 @@ class SpeakerEmbedder:
         return self._embedded(lambda: (samples,))
 
     def embed_file(self, path: Path) -> Embedded:
-        """Any file that libsndfile reads, at any rate and of any length: it is read anew for its level, and never held.
+        """Embeds any file that libsndfile reads, at any rate and of any length. It is read anew for its level, and
+        never held.
 
         Raises AudioError.
         """

@@ -37,7 +37,7 @@ class Ring:
         return len(self._samples) - len(self)
 
     def write(self, samples: np.ndarray) -> int:
-        """How many of the samples found room."""
+        """Writes the samples that find room; returns how many did."""
         count = min(len(samples), self.room)
         at = self.written % len(self._samples)
         first = min(count, len(self._samples) - at)
@@ -57,7 +57,7 @@ class Ring:
         return count
 
     def drop(self, count: int) -> None:
-        """By the reader: the oldest samples."""
+        """Drops the oldest samples; the reader calls it."""
         self.taken += min(count, len(self))
 
 
@@ -173,7 +173,7 @@ class VirtualDevice:
         self.costs = recent_costs()
 
     def play(self, session: Session, samples: np.ndarray, tail: float = 1.0) -> np.ndarray:
-        """All that `played` yields for samples (N,), (N + tail,)."""
+        """Returns all that `played` yields for samples (N,), as (N + tail,)."""
         return np.concatenate(list(self.played(session, (samples,), tail)))
 
     def played(self, session: Session, blocks: Iterable[np.ndarray], tail: float = 1.0) -> Iterator[np.ndarray]:

@@ -30,7 +30,7 @@ class Piece:
 
 
 def overlap_pieces(total: int, window: TensorSpec, time: TimeAxis, chunk: int) -> list[Piece]:
-    """How to cover `total` frames in pieces of at most `chunk` new frames, each with its halo.
+    """Covers `total` frames in pieces of at most `chunk` new frames, each with its halo.
 
     An edge of a piece is either an edge of the utterance (where the network's own padding is the offline one)
     or lies a receptive field away from every sample that is kept: so kept samples equal the offline ones.

@@ -83,7 +83,8 @@ class Player(ABC):
 
     @abstractmethod
     def feed(self, frames: np.ndarray, constants: Constants = None) -> Feed:
-        """What a bench calls. Raises StreamError where there are no chunks, or the utterance is shorter than one."""
+        """Returns the calls that a bench times. Raises StreamError where there are no chunks, or the utterance is
+        shorter than one."""
 
     @property
     def chunk(self) -> int | None:
@@ -139,7 +140,7 @@ class Offline(_Windowed):
         return self._fed(chunk, chunk, self._calls(frames, [(0, chunk)], constants))
 
     def _at_once(self, blocks: Iterable[np.ndarray]) -> np.ndarray:
-        """All frames, for one call. Raises StreamError as soon as they are more than it takes."""
+        """Joins all frames, for one call. Raises StreamError as soon as they are more than it takes."""
         axis = self.time.input_axis
         longest, count, held = self.time.window(self.window).hi * self.time.positions, 0, []
         for block in blocks:
@@ -244,7 +245,7 @@ class Sampled(Player):
         yield sampling.flush()
 
     def feed(self, frames: np.ndarray, constants: Constants = None) -> Feed:
-        """Each call samples from nothing."""
+        """Returns the calls that a bench times, each of which samples from nothing."""
         inner = self._inner.feed(frames, constants)
         return replace(inner, calls=(functools.partial(self._called, call) for call in inner.calls))
 
@@ -268,7 +269,7 @@ class Folded(Player):
         return self._inner.shortest
 
     def pieces(self, frames: Frames, constants: Constants = None) -> Iterator[np.ndarray]:
-        """All samples at once, (1, 1, N)."""
+        """Yields all samples at once, (1, 1, N)."""
         conditioning = np.concatenate(list(self._inner.pieces(frames, constants)), axis=2)
         fold, seam = (round(seconds * self.time.sample_rate) for seconds in (FOLD_SECONDS, SEAM_SECONDS))
         yield folded(self._block, self._how, conditioning, fold, seam)

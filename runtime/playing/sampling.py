@@ -27,7 +27,7 @@ class Sampling:
         self.reset()
 
     def reset(self) -> None:
-        """As new: what comes next is the beginning of an utterance."""
+        """Starts anew: what comes next is the beginning of an utterance."""
         self._carried = np.zeros((1, self._how.carried), np.float32)
         self._waiting: np.ndarray | None = None
 
@@ -86,8 +86,8 @@ def folded(block: Block, how: Sampler, conditioning: np.ndarray, fold: int, seam
 
 
 def fold_spans(total: int, fold: int, seam: int, rows: int) -> tuple[list[int], int]:
-    """Where folds begin and how long all of them are: as many as fill `rows`, unless they would be hardly longer than
-    their seams."""
+    """Returns where folds begin and how long all of them are. They are as many as fill `rows`, unless they would be
+    hardly longer than their seams."""
     count = -(-max(total - seam, 1) // (fold + seam))
     count = min(-(-count // rows) * rows, max(total // (4 * seam), 1) if seam else total)
     own = -(-max(total - seam, 1) // count)

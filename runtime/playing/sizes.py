@@ -38,7 +38,7 @@ class Batched(_Functions):
     """Rows of the leading axis are dealt out to calls."""
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Every input and output (rows, …). The last rows may share a call with zeros."""
+        """Runs all rows, (rows, …) in every input and output. The last rows may share a call with zeros."""
         if 0 in self.engines:
             return self.engines[0].run(inputs)
         rows = len(next(iter(inputs.values())))

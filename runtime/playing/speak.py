@@ -26,7 +26,7 @@ SENTENCE_PAUSE = 0.2  # seconds of silence between sentences, as Piper leaves
 
 
 def newest_voice(folder: Path) -> Path:
-    """Of the bundles in a folder the one that speaks and was converted last.
+    """Returns, of the bundles in a folder that speak, the one that was converted last.
 
     Raises BundleError where none speaks.
     """
@@ -86,8 +86,8 @@ class Voice:
         return self.parts[component].run(taken(self.bundle.component(component).inputs, inputs))
 
     def utterance(self, request: Request) -> Utterance:
-        """Everything but the last component. Raises InputError for what is too long, TextError for what it cannot
-        say."""
+        """Runs everything but the last component. Raises InputError for what is too long, TextError for what it
+        cannot say."""
         return utter(self.record, self.run, request)
 
     def pieces(self, utterance: Utterance) -> Iterator[np.ndarray]:
@@ -100,7 +100,7 @@ class Voice:
             left = max(left - piece.size, 0)
 
     def audio(self, utterance: Utterance) -> np.ndarray:
-        """All samples (N,)."""
+        """Returns all samples (N,)."""
         return np.concatenate(list(self.pieces(utterance)))
 
     def _long_enough(self, frames: np.ndarray) -> np.ndarray:
@@ -124,7 +124,7 @@ class Voice:
         return self._row("speakers", self.record.speakers, name)
 
     def language(self, name: str | None) -> np.ndarray | None:
-        """As `speaker`, of a language."""
+        """Returns the embedding of a language, as `speaker` returns that of a speaker."""
         return self._row("languages", self.record.languages, name)
 
     def _row(self, table: str, names: Mapping[str, int], name: str | None) -> np.ndarray | None:

@@ -90,7 +90,7 @@ class Stream:
         self.reset()
 
     def reset(self) -> None:
-        """As new: the next frame is the first of an utterance."""
+        """Starts anew: the next frame is the first of an utterance."""
         for queue in self._queues.values():
             queue.clear()
         if self._sampling is not None:
@@ -237,7 +237,7 @@ class FrameQueue:
         self.end += count
 
     def interval(self, start: int) -> np.ndarray:
-        """What a call gets whose chunk starts at position `start`."""
+        """Returns what a call gets whose chunk starts at position `start`."""
         lo, hi = start + self.port.lo, start + self.port.hi
         known = self.end - (self._tail - self._head)  # the first position that is still here
         first, last = max(lo, known), min(hi, self.end)
@@ -259,7 +259,8 @@ class FrameQueue:
 
 
 def _without_denormals(state: np.ndarray) -> np.ndarray:
-    """What fades in a recurrent state ends as denormal numbers, with which a processor computes many times slower.
+    """Sets to zero the denormal numbers that fading values of a recurrent state end as. A processor computes with them
+    many times slower.
 
     ONNX Runtime's own switch flushes them in the whole calling thread for good, numpy included: not here.
     """

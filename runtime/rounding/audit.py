@@ -80,7 +80,7 @@ class Audit:
 
 
 def audit_bundle(bundle: Bundle) -> Audit:
-    """Every component of a bundle on its goldens. Raises ArtefactError where one is no ML program."""
+    """Audits every component of a bundle on its goldens. Raises ArtefactError where one is no ML program."""
     programs = []
     for record in bundle.manifest.components:
         function = function_of(record)
@@ -92,7 +92,7 @@ def audit_bundle(bundle: Bundle) -> Audit:
 
 
 def audit_package(path: Path, inputs: Mapping[str, np.ndarray], function: str | None = None) -> Audit:
-    """A bare `.mlpackage` on inputs by name. Raises ArtefactError, and InputError for inputs that do not fit."""
+    """Audits a bare `.mlpackage` on inputs by name. Raises ArtefactError, and InputError for inputs that do not fit."""
     engine = MilEngine(path, function=function)
     cases = [engine.tensors(inputs, engine.new_state())]
     return Audit(SCHEMA_VERSION, path.name, "", (_audited(engine, path.stem, function or "", cases, {}),))
@@ -155,8 +155,8 @@ def _float_types(dtypes: Sequence[torch.dtype | None]) -> list[torch.dtype]:
 
 
 class _Rounding(Faithful):
-    """As the program declares. Keeps of each op what its own rounding does to what it computed from rounded inputs, and
-    how far (energy) its outputs are from the exact ones."""
+    """Executes a program and rounds as it declares. Keeps of each op what its own rounding does to what it computed
+    from rounded inputs, and how far (energy) its outputs are from the exact ones."""
 
     def __init__(self, graph: fx.GraphModule, exact: Exact) -> None:
         super().__init__(graph)
@@ -175,7 +175,7 @@ class _Rounding(Faithful):
         return made
 
     def _without_rounding(self, n: fx.Node) -> Any:
-        """Of an op with blocks, which round inside themselves."""
+        """Computes an op with blocks, which round inside themselves, without that rounding."""
         given = dict(self.map_nodes_to_values(n.kwargs, n))  # type: ignore[arg-type]  # its stub says any argument
         for name, node in n.kwargs.items():
             if isinstance(node, fx.Node) and _is_block(node):
@@ -260,7 +260,7 @@ class _Places:
 
 
 def plain_name(output: str) -> str:
-    """As it was before coremltools inserted its casts."""
+    """Returns an output's name as it was before coremltools inserted its casts."""
     return re.sub(r"(_cast|_to)_fp(16|32)$", "", output)
 
 

@@ -41,7 +41,8 @@ def real_inputs(
     horizon: int = 0,
     has_state: bool = False,
 ) -> dict[str, np.ndarray]:
-    """As `fitted_inputs`; of what carries states, a chunk amid the audio with the states that those before it left.
+    """Fits inputs as `fitted_inputs` does; what carries states gets a chunk amid the audio, with the states that those
+    before it left.
 
     run: the function on inputs by name. has_state: it keeps states of its own beside those.
     """

@@ -45,8 +45,8 @@ class OpDifference:
 
 
 def first_difference(champion: Bundle, candidate: Bundle) -> OpDifference | None:
-    """Of the first component, in the manifest's order, in which the programs differ on a golden input of the candidate;
-    None where they give the same everywhere.
+    """Finds the first divergence in the first component, in the manifest's order, in which the programs differ on a
+    golden input of the candidate; None where they give the same everywhere.
 
     Raises ArtefactError where one of the artefacts is no ML program that can be executed here.
     """
@@ -149,7 +149,7 @@ def _listed(steps: Sequence[_Step]) -> str:
 
 
 def _same(theirs: Tensor, ours: Tensor) -> bool:
-    """In value, whatever the type: a cast that changes nothing is no difference."""
+    """Compares values, whatever their type: a cast that changes nothing is no difference."""
     if theirs.is_floating_point():
         return bool(torch.equal(theirs.double().nan_to_num(nan=1e300), ours.double().nan_to_num(nan=1e300)))
     return bool(torch.equal(theirs, ours.to(theirs.dtype)))

@@ -45,8 +45,9 @@ class Exact(fx.Interpreter):
 def effects(
     exact: Exact, *errors: Mapping[fx.Node, Sequence[Tensor]], directions: int = DIRECTIONS, seed: int = 0
 ) -> tuple[dict[fx.Node, float], ...]:
-    """For each set of errors: value -> energy that its error has in the outputs, as a share of theirs: 0.01 is an SNR
-    of 20 dB were it the only one; several outputs count alike. errors: of a value's tensors, in their shapes."""
+    """Returns for each set of errors: value -> energy that its error has in the outputs, as a share of theirs. A share
+    of 0.01 is an SNR of 20 dB were it the only one; several outputs count alike. errors: of a value's tensors, in their
+    shapes."""
     nodes = list(dict.fromkeys(node for given in errors for node in given))
     flat = [item for node in nodes for item in exact.values[node]]
     found: tuple[dict[fx.Node, float], ...] = tuple(dict.fromkeys(given, 0.0) for given in errors)
@@ -64,7 +65,7 @@ def effects(
 
 
 def random_projection(outputs: Sequence[Tensor], generator: torch.Generator) -> Tensor:
-    """Of outputs onto a random direction, each as a share of its own energy: what is differentiated."""
+    """Projects outputs onto a random direction, each as a share of its own energy: this is what is differentiated."""
     total = torch.zeros(())
     for output in outputs:
         scale = output.detach().double().square().sum().clamp_min(1e-30).sqrt().float()
@@ -89,7 +90,7 @@ def agreement_db(references: Sequence[Sequence[Tensor]], outputs: Sequence[Seque
 
 
 def energy_between(reference: Tensor, output: Tensor) -> float:
-    """Of the difference; inf where the lengths differ or it is not finite."""
+    """Returns the energy of the difference; inf where the lengths differ or it is not finite."""
     if reference.shape != output.shape:
         return math.inf
     energy = float((reference.double() - output.double()).square().sum())

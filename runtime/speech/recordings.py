@@ -117,7 +117,7 @@ def wav_file(path: Path, sample_rate: int) -> Iterator[Write]:
 
 @contextmanager
 def _disk_trouble(path: Path, aside: Path) -> Iterator[None]:
-    """What libsndfile cannot write is a sentence; the reason it keeps for itself."""
+    """Makes a sentence of what libsndfile cannot write; libsndfile keeps the reason for itself."""
     import soundfile
 
     try:

@@ -136,17 +136,17 @@ def utterance_embedding(embeddings: np.ndarray) -> np.ndarray:
 
 
 def cosine(one: np.ndarray, other: np.ndarray) -> float:
-    """Of the angle between two vectors."""
+    """Returns the cosine of the angle between two vectors."""
     return float(one @ other / (np.linalg.norm(one) * np.linalg.norm(other)))
 
 
 def prepared(samples: np.ndarray, settings: SpeakerMel) -> np.ndarray:
-    """Raised to the level, long silences cut out. Raises AudioError for audio without speech."""
+    """Raises samples to the level and cuts long silences out. Raises AudioError for audio without speech."""
     return np.concatenate(list(_speech((samples,), _gain((samples,), settings), settings)))
 
 
 def _gain(blocks: Iterable[np.ndarray], settings: SpeakerMel) -> np.float32:
-    """By how much speech is raised to the level. Raises AudioError for silence."""
+    """Returns the factor by which speech is raised to the level. Raises AudioError for silence."""
     energy, count = 0.0, 0
     for block in blocks:
         if block.ndim != 1:
@@ -184,7 +184,7 @@ def partial_starts(samples: int, settings: SpeakerMel) -> list[int]:
 
 
 def speaker_mel(samples: np.ndarray, settings: SpeakerMel) -> np.ndarray:
-    """All frames of `StreamingSpeakerMel`: samples (N,) -> (floor(N / hop) + 1, n_mels) float32."""
+    """Returns all frames of `StreamingSpeakerMel`: samples (N,) -> (floor(N / hop) + 1, n_mels) float32."""
     mel = StreamingSpeakerMel(settings)
     return np.concatenate([mel.push(np.asarray(samples, np.float32)), mel.flush()])
 

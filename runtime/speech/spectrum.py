@@ -101,7 +101,7 @@ class Pitch(Framed):
 
     @property
     def longest_period(self) -> int:
-        """In samples, that of `fmin`."""
+        """The period of `fmin`, in samples."""
         return int(self.sample_rate / self.fmin)
 
     @property

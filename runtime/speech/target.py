@@ -16,7 +16,7 @@ from runtime.speech.speaker import SpeakerMel
 def target_embedding(
     recording: Path, features: Features | None, length: int, encoder: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """What an encoder, (windows, channels, length) -> (windows, …), makes of a recording: (1, …), the mean.
+    """Returns what an encoder, (windows, channels, length) -> (windows, …), makes of a recording: (1, …), the mean.
 
     The windows are `length` frames one after another, what does not fill one is left out; a recording of fewer begins
     anew. Raises AudioError for what is no recording, and features that are not local in time.

@@ -46,7 +46,7 @@ def read(text: str, settings: TextSettings) -> Reading:
 
 
 def read_symbols(symbols: str, settings: TextSettings) -> Reading:
-    """As `read`, of symbols that are phonemes (or letters) already."""
+    """Reads symbols that are phonemes (or letters) already, otherwise as `read`."""
     return _reading(symbols, symbols, settings)
 
 

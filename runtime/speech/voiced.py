@@ -14,12 +14,12 @@ _VAD_ROWS = 100  # windows that are looked at together
 
 
 def voiced(samples: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Without the silences that last, by WebRTC's voice activity detector in its strictest mode."""
+    """Cuts out the silences that last, by WebRTC's voice activity detector in its strictest mode."""
     return np.concatenate([np.zeros(0, np.float32), *voiced_blocks((samples,), sample_rate)])
 
 
 def voiced_blocks(blocks: Iterable[np.ndarray], sample_rate: int) -> Iterator[np.ndarray]:
-    """As `voiced`, block by block: what a window's neighbours are decides whether it stays, so it comes 7 later."""
+    """Does what `voiced` does, block by block. A window's neighbours decide whether it stays, so it comes 7 later."""
     import webrtcvad  # type: ignore[import-untyped]
 
     window = _VAD_MILLISECONDS * sample_rate // 1000
@@ -46,7 +46,8 @@ def voiced_blocks(blocks: Iterable[np.ndarray], sample_rate: int) -> Iterator[np
 
 
 def _kept(flags: np.ndarray) -> np.ndarray:
-    """Which windows stay, (n,) bool, of those that the detector took for speech; before and after them is silence."""
+    """Returns which windows stay, (n,) bool, from those that the detector took for speech; before and after them is
+    silence."""
     from scipy.ndimage import binary_dilation
 
     if not len(flags):

@@ -148,5 +148,5 @@ def texels(x: np.ndarray) -> np.ndarray:
 
 
 def prepared(array: np.ndarray) -> np.ndarray:
-    """What a kernel gets of an array; a test puts memory with guarded ends in its place."""
+    """Returns what a kernel gets of an array; a test puts memory with guarded ends in its place."""
     return array

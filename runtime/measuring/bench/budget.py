@@ -21,7 +21,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Budget:
-    """From a sample at the microphone to its sound at the speaker, without the device's own conversion times.
+    """The delay from a sample at the microphone to its sound at the speaker, without the device's own conversion times.
 
     `verdict` on the target: `met`, `missed`, or `not reachable by structure`.
     """

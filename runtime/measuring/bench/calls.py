@@ -30,7 +30,7 @@ class CallTiming:
 
 
 def chunk_latency(player: Player, cases: Sequence[GoldenCase], options: MeasureOptions) -> Latency:
-    """Of what makes audio, on the longest of its golden cases."""
+    """Times the chunks of what makes audio, on the longest of its golden cases."""
     time_axis = player.time
     longest = max(cases, key=lambda case: case.inputs[time_axis.input].shape[time_axis.input_axis])
     frames, constants = longest.along(time_axis)
@@ -47,14 +47,14 @@ def chunk_latency(player: Player, cases: Sequence[GoldenCase], options: MeasureO
 def time_sizes(
     opened: Batched | Padded, component: ComponentRecord, cases: Sequence[GoldenCase], seconds: float
 ) -> list[CallTiming]:
-    """Of a component alone: each of its sizes, `seconds` altogether."""
+    """Times a component alone in each of its sizes, `seconds` altogether."""
     longest = max((case.inputs for case in cases), key=lambda inputs: len(next(iter(inputs.values()))))
     sizes = sorted(component.sizes) or [1]
     return [_timed_calls(opened, component.name, _resized(longest, size), size, seconds / len(sizes)) for size in sizes]
 
 
 def time_part(opened: Batched | Padded, component: str, cases: Sequence[GoldenCase], seconds: float) -> CallTiming:
-    """Of a voice's component: its largest golden case."""
+    """Times a voice's component on its largest golden case."""
     longest = max(cases, key=lambda case: sum(array.size for array in case.inputs.values())).inputs
     length = max(max(array.shape) for array in longest.values())
     return _timed_calls(opened, component, longest, length, seconds)

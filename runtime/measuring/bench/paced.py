@@ -104,7 +104,7 @@ def summarised(latencies: np.ndarray, period: float) -> Paced:
 
 
 def recovery(latencies: np.ndarray, period: float, at: int, pause: float) -> Stall:
-    """What a stall of `pause` seconds before chunk `at` left behind; arguments as of `summarised`."""
+    """Measures what a stall of `pause` seconds before chunk `at` left behind; arguments as of `summarised`."""
     before, after = latencies[:at], latencies[at:]
     in_time = np.flatnonzero(after <= before.max())
     waited = None

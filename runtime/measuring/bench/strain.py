@@ -25,8 +25,9 @@ SILENCE_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Resources:
-    """Of this process while `chunks` chunks were called. `blocks_grown`: Python objects that were there after them and
-    not before, garbage collected; `rss_slope_mb_per_h`: a line through resident memory, meaningful from minutes on."""
+    """What this process used while `chunks` chunks were called. `blocks_grown`: Python objects that were there after
+    them and not before, garbage collected; `rss_slope_mb_per_h`: a line through resident memory, meaningful from
+    minutes on."""
 
     seconds: float
     chunks: int

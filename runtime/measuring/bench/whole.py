@@ -253,7 +253,7 @@ def _spread(found: list[OneProcess]) -> dict[str, Spread]:
 
 
 def targets(found: list[OneProcess], device: str) -> tuple[Target, ...]:
-    """By the worst process; nothing where one was not timed."""
+    """Judges each target by the worst process; gives nothing where one was not timed."""
     timed = [(one.closed, one.paced, one.budget) for one in found]
     if not timed or any(closed is None or spent is None for closed, _, spent in timed):
         return ()

@@ -32,7 +32,7 @@ def floor_div(x: Tensor, y: Tensor) -> Tensor:
 
 
 def mod(x: Tensor, y: Tensor) -> Tensor:
-    """With the sign of y, as NumPy's."""
+    """Returns the remainder with the sign of y, as NumPy's."""
     return torch.remainder(x, y)
 
 

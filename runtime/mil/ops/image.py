@@ -69,7 +69,7 @@ def resize(
 
 
 def grid_points(length: int, wanted: int, mode: str) -> Tensor:
-    """Where `wanted` samples lie on [0, length - 1] (coremltools' notes on resize_bilinear)."""
+    """Returns where `wanted` samples lie on [0, length - 1] (coremltools' notes on resize_bilinear)."""
     index = torch.arange(wanted, dtype=torch.float32)
     if mode in ("STRICT_ALIGN_CORNERS", "ALIGN_CORNERS"):
         if wanted == 1:
@@ -180,7 +180,7 @@ def crop_resize(
     sampling_mode: str = "DEFAULT",
     pad_value: float | None = None,
 ) -> Tensor:
-    """Each box of x resized to (target_height, target_width).
+    """Resizes each box of x to (target_height, target_width).
 
     Up to iOS 16 `roi` (N, 1, 4 or 5, 1, 1), output (N, B or 1, C, h, w); from iOS 17 `boxes` (N, 4) with
     `box_indices` (N,), output (N, C, h, w).

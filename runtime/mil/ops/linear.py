@@ -15,7 +15,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def matmul(x: Tensor, y: Tensor, transpose_x: bool = False, transpose_y: bool = False) -> Tensor:
-    """Of an integer and a floating-point matrix the product is floating point."""
+    """Multiplies two matrices; the product of an integer and a floating-point one is floating point."""
     if x.is_floating_point() != y.is_floating_point():
         x, y = x.float(), y.float()
     x = x.transpose(-1, -2) if transpose_x and x.dim() > 1 else x

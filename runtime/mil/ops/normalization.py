@@ -38,7 +38,7 @@ def instance_norm(x: Tensor, gamma: Tensor | None = None, beta: Tensor | None = 
 
 
 def l2_norm(x: Tensor, epsilon: float = 1e-6) -> Tensor:
-    """Over the last three axes together."""
+    """Normalizes over the last three axes together."""
     return x / torch.sqrt(torch.sum(x * x, (-3, -2, -1), keepdim=True) + epsilon)
 
 

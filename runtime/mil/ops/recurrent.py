@@ -61,7 +61,7 @@ def lstm(
 
 
 def _plain_lstm(x: Tensor, h: Tensor, c: Tensor, directions: Sequence[Weights]) -> tuple[Tensor, Tensor, Tensor]:
-    """By PyTorch's own layer, which ONNX has too. States: (B, H), both directions side by side."""
+    """Runs PyTorch's own layer, which ONNX has too. States: (B, H), both directions side by side."""
     count, batch = len(directions), x.shape[1]
     has_bias = directions[0][2] is not None
     parameters = [parameter for weights in directions for parameter in _torch_parameters(weights[:3], (0, 1, 3, 2))]

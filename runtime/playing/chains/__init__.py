@@ -77,7 +77,7 @@ class Chain(Protocol):
 
 
 def utter(record: VoiceRecord, run: Run, request: Request) -> Utterance:
-    """Through the voice's chain, a mel in the scale of the vocoder that is to play it.
+    """Runs the voice's chain; gives a mel in the scale of the vocoder that is to play it.
 
     Raises KeyError for a chain that this voxport does not have, what the chain raises, and what `run` does.
     """
