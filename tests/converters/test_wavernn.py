@@ -220,6 +220,7 @@ def test_an_offline_artefact_is_judged_by_a_whole_window_of_samples(own_job, nar
         assert case.outputs["audio"].shape == (1, 1, 64 * 74) and case.inputs["mel"].shape[2] == 64
 
 
+@pytest.mark.proof
 def test_the_job_converts_streams_and_folds_it(own_job, narrow):
     outcome = own_job(
         "model=wavernn", f"checkpoint.source={narrow}", "precision=fp32", "measure.engines=[onnx]",

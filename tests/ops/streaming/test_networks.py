@@ -68,7 +68,8 @@ def test_of_many_local_networks(network, mode, chunk, frames, polyphase):
     check(network, mode, chunk, frames, polyphase)
 
 
-@settings(LAW, max_examples=3)
+@pytest.mark.proof
+@settings(LAW, max_examples=6)
 @given(networks(with_recurrence=True), st.integers(1, 6), st.integers(1, 16))
 def test_of_any_local_network_with_a_recurrent_layer(network, chunk, frames):
     check(network, "stateful", chunk, frames, True)

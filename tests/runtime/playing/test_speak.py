@@ -30,6 +30,8 @@ def bundle(folder, own_job, *overrides, **settings):
         "model=vits", f"checkpoint.source={source}", "precision=fp32", "format=onnx", "shape.frames=32",
         "measure.engines=[onnx]", "gates.limits.fp32.window_drop_db=200", *overrides,
     )  # fmt: skip
+    (measurement,) = outcome.measurements
+    assert all(one.first_audio_s < one.elapsed_s for one in measurement.spoken)
     return outcome.bundle.path
 
 

@@ -81,6 +81,7 @@ def test_noise_and_silence_have_no_pitch():
     assert not Pitch().of(np.zeros(RATE, np.float32)).any()
 
 
+@pytest.mark.proof
 def test_pitch_of_speech_agrees_with_librosa_s_yin_where_it_is_voiced():
     import librosa
 
