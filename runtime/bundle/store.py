@@ -134,6 +134,11 @@ class ComponentRecord(_Record):
         for name, axis in along:
             if axis >= ranks.get(name, 0):
                 raise ValueError(f"{self.name} has no tensor {name!r} with an axis {axis}")
+        inputs = {spec.name: spec for spec in self.inputs}
+        if self.time is not None and self.time.input in inputs:
+            self.time.window(inputs[self.time.input])  # raises where not even one frame fits
+        if not set(self.targets) <= set(inputs):
+            raise ValueError(f"{self.name} has no input {min(set(self.targets) - set(inputs))!r}")
         ports = () if self.stream is None else (*self.stream.inputs, *self.stream.outputs)
         for port in ports:
             if port.hi <= port.lo or port.axis >= ranks.get(port.name, 0):
@@ -172,6 +177,13 @@ class Manifest(_Record):
         ends += [encoder for component in self.components for encoder in component.targets.values()]
         if not set(ends) <= set(names):
             raise ValueError(f"it has no component {sorted(set(ends) - set(names))[0]!r}")
+        encoders = {name for component in self.components for name in component.targets.values()}
+        for component in self.components:
+            ranks = [len(spec.shape) for spec in component.inputs]
+            if component.name in encoders and (ranks != [3] or len(component.outputs) != 1):
+                raise ValueError(
+                    f"{component.name} makes no target: it takes no windows alone, or gives several outputs"
+                )
         if self.conversion.format not in FORMATS:
             raise ValueError(f"there is no format {self.conversion.format!r}")
         return self
