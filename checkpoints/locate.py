@@ -20,8 +20,15 @@ from checkpoints.options import CheckpointOptions
 FALLBACK = {"hifigan": "kathleen_hifigan"}
 
 # The file that Coqui takes from an unpacked model, in its order (coqui-tts TTS/utils/manage.py); else the only one.
-_WEIGHT_FILES = ("model.safetensors", "model_file.pth", "model_file.pth.tar", "model.pth", "checkpoint.pth")
-_WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".onnx")
+_WEIGHT_FILES = (
+    "model.safetensors",
+    "model.bin",
+    "model_file.pth",
+    "model_file.pth.tar",
+    "model.pth",
+    "checkpoint.pth",
+)
+_WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".tar", ".onnx")
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def show(job: Job, expressions: Expressions) -> Outcome | ExitCode:
 def compare(outcomes: Sequence[Outcome], output: Path, tracking: TrackingOptions) -> None:
     """After a sweep over formats, upsamplers or precisions: pages that set them side by side."""
     bundles = [outcome.bundle.path for outcome in outcomes]
-    asked = [outcome.bundle.manifest.conversion for outcome in outcomes]
+    asked = [outcome.bundle.manifest.options for outcome in outcomes]
     if len({(one.format, one.upsampler) for one in asked}) > 1:
         from reports.upsampling import FILE as UPSAMPLING
         from reports.upsampling import rows_of, write_comparison

@@ -18,23 +18,24 @@ from checkpoints.load import LoadedCheckpoint, load
 from checkpoints.locate import LocatedCheckpoint
 from convert.key import bundle_name, versions
 from convert.schema import Job
-from converters.component import Artefact, Component, family, format_, voice_family
+from converters.component import Artefact, Component, converting_family, family, format_, voice_family
 from converters.export import export_reference, reference_size
 from converters.fitting import fitting
-from converters.goldens import SAMPLED_FRAMES, clip_goldens
+from converters.goldens import SAMPLED_FRAMES, clip_goldens, conversion_goldens
 from converters.options import TWIN_FOLDER, ConversionError
 from converters.streaming import streaming_component, truncation_db
 from converters.upsampling import upsampling_stages
 from converters.voices import join, voice_goldens
 from ops.upsample import rewrite_upsampling
+from runtime.bundle.conversion import Conversion
 from runtime.bundle.form import StreamForm
 from runtime.bundle.store import (
     GOLDENS,
     Bundle,
     CheckpointRecord,
     ComponentRecord,
-    ConversionRecord,
     Manifest,
+    OptionsRecord,
     file_hashes,
     read_goldens,
     write_goldens,
@@ -48,11 +49,12 @@ from runtime.speech.clips import clip_paths
 @dataclasses.dataclass(frozen=True)
 class Original:
     """The components as upstream defines them, before any rewrite; `voice` where they speak together, with the `tables`
-    of its speakers and languages."""
+    of its speakers and languages; `conversion` where they convert audio to audio."""
 
     components: tuple[Component, ...]
     parameters: int
     voice: VoiceRecord | None = None
+    conversion: Conversion | None = None
     tables: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
@@ -60,6 +62,15 @@ def load_original(job: Job, located: LocatedCheckpoint, others: Mapping[str, Loc
     """Reads the checkpoints and builds the families' components from them."""
     module, components, checkpoint = _components(job, located)
     parameters = _parameters(module)
+    converting = converting_family(job.model.family)
+    if converting is not None:
+        joined: dict[str, Component] = {}
+        for name, part in others.items():
+            network, own, _ = _components(job, part)
+            joined[name] = own[0]
+            components, parameters = (*components, *own), parameters + _parameters(network)
+        _require_time(job, components)
+        return Original(components, parameters, conversion=converting.conversion(module, joined))
     speaking = voice_family(job.model.family)
     if speaking is None:
         _require_time(job, components)
@@ -77,7 +88,7 @@ def load_original(job: Job, located: LocatedCheckpoint, others: Mapping[str, Loc
             f"family {job.model.family} makes a mel: choose what plays it with model.parts.vocoder.family"
         )
     _require_time(job, components)
-    return Original(components, parameters, voice, tables)
+    return Original(components, parameters, voice, tables=tables)
 
 
 def _require_time(job: Job, components: Sequence[Component]) -> None:
@@ -203,7 +214,11 @@ def make_goldens(job: Job, original: Original, folder: Path) -> None:
             np.savez(folder / VOICE_TABLES, **original.tables)  # type: ignore[arg-type]  # as in write_goldens
         return
     with shared_cores():
-        write_goldens(folder / GOLDENS, clip_goldens(original.components, clips, sampled_frames))
+        if original.conversion is not None:
+            cases = conversion_goldens(original.components, original.conversion, clips)
+        else:
+            cases = clip_goldens(original.components, clips, sampled_frames)
+        write_goldens(folder / GOLDENS, cases)
 
 
 def with_cases(job: Job, original: Original, folder: Path) -> Original:
@@ -263,7 +278,7 @@ def finish_bundle(
         key=key,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         checkpoint=_checkpoint_record(located),
-        conversion=ConversionRecord(
+        options=OptionsRecord(
             format=job.format.name,
             precision=job.precision.name,
             upsampler=job.upsampler.name,
@@ -272,6 +287,7 @@ def finish_bundle(
         ),
         components=tuple(_record(*pair, folder) for pair in zip(original.components, artefacts)),
         voice=original.voice,
+        conversion=original.conversion,
         parts={part: _checkpoint_record(used) for part, used in others.items()},
         versions=versions(),
         git_commit=git_commit(),

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from checkpoints.load import LoadedCheckpoint
 from converters.options import ConversionError, FormatOptions, PrecisionOptions, Shape
+from runtime.bundle.conversion import Conversion
 from runtime.bundle.formats import FORMATS
 from runtime.bundle.sampler import Sampler
 from runtime.bundle.spec import Dim, TensorSpec, TimeAxis
@@ -101,6 +102,13 @@ class VoiceFamily(Family, Protocol):
     def tables(self, module: nn.Module) -> dict[str, Tensor]: ...
 
 
+class ConvertingFamily(Family, Protocol):
+    """One that converts audio to audio together with other models: how, their first components given by what each is to
+    it."""
+
+    def conversion(self, module: nn.Module, parts: Mapping[str, Component]) -> Conversion: ...
+
+
 @dataclass(frozen=True)
 class Artefact:
     """The output of a format, and what it chose by itself. `mixed`: by function; `spared`: tensors that a compressed
@@ -149,6 +157,7 @@ FAMILIES = {
     "univnet": "converters.families.gan_vocoder",
     "vits": "converters.families.vits",
     "wavernn": "converters.families.wavernn",
+    "whisper": "converters.families.whisper",
 }
 
 
@@ -160,6 +169,12 @@ def voice_family(name: str) -> VoiceFamily | None:
     """The family, where its components speak together."""
     module = _module(FAMILIES, "family", name)
     return module if hasattr(module, "voice") else None
+
+
+def converting_family(name: str) -> ConvertingFamily | None:
+    """The family, where it converts audio to audio together with other models."""
+    module = _module(FAMILIES, "family", name)
+    return module if hasattr(module, "conversion") else None
 
 
 def format_(name: str) -> Format:

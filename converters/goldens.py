@@ -10,11 +10,13 @@ import numpy as np
 import torch
 
 from converters.component import Component
+from runtime.bundle.conversion import Conversion, FeatureStage
 from runtime.bundle.spec import taken
 from runtime.bundle.store import GoldenCase
 from runtime.playing.sampling import Sampling
+from runtime.playing.stages import Frontend, Run, Target, pool_of
 from runtime.speech.clips import read_clip
-from runtime.speech.recordings import read_audio
+from runtime.speech.recordings import audio_blocks, read_audio
 from runtime.speech.speaker import SpeakerMel
 from runtime.speech.target import target_embedding
 
@@ -77,6 +79,37 @@ def clip_goldens(
         own = None if recording is None else recording[: audio.size]
         cases[main.name][-1] = replace(cases[main.name][-1], recording=own)
     return cases
+
+
+def conversion_goldens(
+    components: Sequence[Component], conversion: Conversion, clips: Sequence[Path]
+) -> dict[str, list[GoldenCase]]:
+    """Runs a conversion on each clip of speech, to the voice of the next clip, through the original components. Each of
+    them keeps what it was given and made."""
+    known = {component.name: component for component in components}
+    cases: dict[str, list[GoldenCase]] = {name: [] for name in known}
+    rate = max(stage.features.sample_rate for stage in conversion.stages if isinstance(stage, FeatureStage))
+    for source, voice in zip(clips, [*clips[1:], clips[0]]):
+        target = Target()
+        if conversion.target == "pool":
+            unseen: dict[str, list[GoldenCase]] = {name: [] for name in known}
+            target = Target(
+                pool=pool_of(conversion, _one_to_one(Recorder(known, "", unseen)), [audio_blocks(voice, rate)], rate)
+            )
+        recorder = Recorder(known, source.stem, cases)
+        frontend = Frontend(conversion, _one_to_one(recorder), target, rate)
+        frames = [*map(frontend.push, audio_blocks(source, rate)), frontend.flush()]
+        last = known[conversion.components[-1]]
+        heard(recorder, last, target.constants or {}, np.concatenate(frames, axis=2))
+    return cases
+
+
+def _one_to_one(run: Recorder) -> Run:
+    def call(name: str, frames: np.ndarray) -> np.ndarray:
+        (given,), (made,) = run.components[name].inputs, run.components[name].outputs
+        return run(name, {given.name: frames})[made.name]
+
+    return call
 
 
 def _embedded(run: Recorder, encoder: str, target: Path) -> np.ndarray:

@@ -123,7 +123,7 @@ class BundleRuns:
             self.experiment,
             name=manifest.name,
             source_run_id=run,
-            model_type=manifest.conversion.format,
+            model_type=manifest.options.format,
             params=axes(manifest),
             tags={**tags, "checkpoint_sha256": manifest.checkpoint.sha256},
         )
@@ -181,14 +181,14 @@ def _measurement_note(measurement: Measurement, metrics: Mapping[str, float]) ->
 
 def _label(manifest: Manifest) -> str:
     """Names a run with what differs first: MLflow's lists cut a name after some 20 characters."""
-    conversion = manifest.conversion
+    conversion = manifest.options
     parts = (conversion.precision, conversion.upsampler, conversion.mode, conversion.format, manifest.checkpoint.name)
     return " ".join(parts)
 
 
 def axes(manifest: Manifest) -> dict[str, str]:
     """Returns what people compare runs by; values differ in their first 10 characters, which MLflow's plots show."""
-    conversion = manifest.conversion
+    conversion = manifest.options
     return {
         "family": manifest.checkpoint.family,
         "checkpoint": manifest.checkpoint.name,

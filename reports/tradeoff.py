@@ -46,7 +46,7 @@ def families_of(bundles: Sequence[Path]) -> list[Family]:
     groups: dict[str, list[Point]] = {}
     for path in bundles:
         bundle, _, _ = read_job(path)
-        how = bundle.manifest.conversion
+        how = bundle.manifest.options
         name = f"{bundle.manifest.checkpoint.name}, {how.format}, upsampler {how.upsampler}, {how.mode}"
         groups.setdefault(name, []).append(_point(path))
     return [
@@ -63,7 +63,7 @@ def _point(path: Path) -> Point:
     on_a_mac = [_milliseconds(figures.timing(one)) for one in measurements if one.engine == "coreml"]
     mixed = [str(one) for part in bundle.manifest.components for one in part.mixed.values()]
     return Point(
-        precision=bundle.manifest.conversion.precision,
+        precision=bundle.manifest.options.precision,
         bundle=bundle.manifest.name,
         size_mb=bundle.artefact_bytes / 1e6,
         engine=engine,

@@ -67,7 +67,7 @@ def write_comparison(rows: Sequence[Row], path: Path) -> Path:
 
 def _row(path: Path, check: MacCheck | None) -> Row:
     bundle, record, measurements = read_job(path)
-    component, conversion = bundle.main, bundle.manifest.conversion
+    component, conversion = bundle.main, bundle.manifest.options
     if not component.upsampling:
         raise BundleError(f"{path.name} has no upsampling to compare")
     judge = record.gates[0].engine if record.gates else measurements[0].engine

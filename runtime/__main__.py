@@ -78,7 +78,22 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("--microphone", type=_device, help="name or number of the input device [the default one]")
         added.add_argument("--speakers", type=_device, help="name or number of the output device [the default one]")
 
-    whose = "a recording of whom a conversion is to sound like"
+    whose = "recordings of whom a conversion is to sound like, or what `python -m runtime target` made of them"
+
+    def converting(added: argparse.ArgumentParser) -> None:
+        added.add_argument("source", type=Path, metavar="IN.wav", help="any rate and format that libsndfile reads")
+        added.add_argument("output", type=Path, metavar="OUT.wav")
+        added.add_argument("--target", type=Path, nargs="+", metavar="REF.wav", help=whose)
+        added.add_argument(
+            "--pitch", type=float, default=0.0, metavar="SEMITONES", help="higher, or lower if negative [0]"
+        )
+        modes = (*OFFLINE_MODES, "fold", "stream")
+        added.add_argument(
+            "--mode", choices=modes, help="stream: as live does; else where it does not stream [overlap]"
+        )
+        added.add_argument("--chunk", type=int, help="new frames per call [all that fit]")
+        with_engine(added)
+
     command("info", "artefact:info", "what a bundle or artefact holds")
     lower = bare(
         "lower", "artefact:lower", "lower .mlpackages to ONNX into the cache: the onnx engine opens them at once"
@@ -87,10 +102,21 @@ def _parser() -> argparse.ArgumentParser:
     ran = executing("run", "artefact:run", "arrays in, arrays out")
     ran.add_argument("inputs", type=Path, metavar="IN.npz", help="one array per input, by name")
     ran.add_argument("outputs", type=Path, metavar="OUT.npz")
-    vocode = executing("vocode", "artefact:vocode", "audio -> features -> artefact -> audio")
-    vocode.add_argument("--target", dest="target_voice", type=Path, metavar="REF.wav", help=whose)
-    vocode.add_argument("source", type=Path, metavar="IN.wav", help="any sample rate and format that libsndfile reads")
-    vocode.add_argument("target", type=Path, metavar="OUT.wav")
+    vocode = bare(
+        "vocode", "conversion:vocode", "audio -> features -> a vocoder's bundle -> audio: convert-voice's twin"
+    )
+    vocode.add_argument("bundle", type=Path, metavar="BUNDLE", help="what `python -m convert model=hifigan` made")
+    converting(vocode)
+    convert = bare("convert-voice", "conversion:convert_voice", "a recording in another voice")
+    convert.add_argument("--bundle", type=Path, required=True, help="what `python -m convert model=whisper_knn` made")
+    converting(convert)
+    target = bare(
+        "target", "conversion:target", "whose voice a conversion is to be, kept in a file: a call starts at once"
+    )
+    target.add_argument("recordings", type=Path, nargs="+", metavar="REF.wav", help=whose)
+    target.add_argument("output", type=Path, metavar="OUT.npz")
+    target.add_argument("--bundle", type=Path, required=True, help="the conversion that it is for")
+    with_engine(target)
     embed = bare("embed", "speaker:embed", "a speaker's embedding from recordings, through a bundle's encoder")
     embed.add_argument("recordings", type=Path, nargs="+", metavar="REF.wav", help="with several: how alike they are")
     embed.add_argument("--bundle", type=Path, required=True, help="what `python -m convert model=ge2e` made")
@@ -111,7 +137,8 @@ def _parser() -> argparse.ArgumentParser:
     speak.add_argument("--seed", type=int, default=0, help="of the noise: the same seed, the same audio [0]")
     with_engine(speak)
     live = executing("live", "live:live", "microphone -> features -> a streaming bundle -> speakers, as it comes")
-    live.add_argument("--target", dest="target_voice", type=Path, metavar="REF.wav", help=whose)
+    live.add_argument("--target", dest="target_voice", type=Path, nargs="+", metavar="REF.wav", help=whose)
+    live.add_argument("--pitch", type=float, default=0.0, metavar="SEMITONES", help="higher, or lower if negative [0]")
     live.add_argument("--in", dest="source", type=Path, metavar="FILE", help="instead of the microphone")
     live.add_argument(
         "--out", dest="target", type=Path, metavar="FILE", help="instead of the speakers; with --in on a virtual clock"

@@ -11,7 +11,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 def upgraded(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -22,6 +22,8 @@ def upgraded(manifest: Mapping[str, Any]) -> dict[str, Any]:
     upgraded_manifest = copy.deepcopy(dict(manifest))
     if upgraded_manifest.get("schema_version") == 1:
         _from_1(upgraded_manifest)
+    if upgraded_manifest.get("schema_version") == 2:
+        _from_2(upgraded_manifest)
     return upgraded_manifest
 
 
@@ -46,6 +48,13 @@ def _from_1(manifest: dict[str, Any]) -> None:
         if speaker is None and isinstance(mel, dict):
             component["features"] = {"kind": "mel", **mel}
     _rename_framing(manifest)
+
+
+def _from_2(manifest: dict[str, Any]) -> None:
+    """Schema 3 calls what was asked for `options`: a `conversion` is a chain from audio to audio now."""
+    manifest["schema_version"] = 3
+    if "conversion" in manifest:
+        manifest["options"] = manifest.pop("conversion")
 
 
 def _rename_framing(value: Any) -> None:

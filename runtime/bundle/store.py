@@ -19,6 +19,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 
 from ops.metal.layout import UpsampleShape
+from runtime.bundle.conversion import Conversion
 from runtime.bundle.form import StreamForm
 from runtime.bundle.formats import FORMATS, Upsampler
 from runtime.bundle.sampler import Sampler
@@ -59,7 +60,7 @@ class CheckpointRecord(_Record):
     random: bool = False
 
 
-class ConversionRecord(_Record):
+class OptionsRecord(_Record):
     """What was asked for."""
 
     format: str
@@ -149,17 +150,19 @@ class ComponentRecord(_Record):
 
 
 class Manifest(_Record):
-    """`files`: sha256 of every file of the bundle but the manifest. `voice`: how its components speak together;
-    `parts`: checkpoints of those that came from another model, by component."""
+    """`files`: sha256 of every file of the bundle but the manifest. `voice`: how its components speak together,
+    `conversion`: how they convert audio to audio; `parts`: checkpoints of those that came from another model, by
+    component."""
 
     schema_version: int = SCHEMA_VERSION
     name: Name
     key: str
     created: str
     checkpoint: CheckpointRecord
-    conversion: ConversionRecord
+    options: OptionsRecord
     components: tuple[ComponentRecord, ...]
     voice: VoiceRecord | None = None
+    conversion: Conversion | None = None
     parts: dict[str, CheckpointRecord] = {}
     versions: dict[str, str]
     git_commit: str | None
@@ -173,6 +176,7 @@ class Manifest(_Record):
         if not names or len(set(names)) < len(names):
             raise ValueError("its components have no names of their own")
         ends = [] if self.voice is None else [self.voice.last]
+        ends += [] if self.conversion is None else self.conversion.components
         ends += [component.sampler.component for component in self.components if component.sampler]
         ends += [encoder for component in self.components for encoder in component.targets.values()]
         if not set(ends) <= set(names):
@@ -184,15 +188,15 @@ class Manifest(_Record):
                 raise ValueError(
                     f"{component.name} makes no target: it takes no windows alone, or gives several outputs"
                 )
-        if self.conversion.format not in FORMATS:
-            raise ValueError(f"there is no format {self.conversion.format!r}")
+        if self.options.format not in FORMATS:
+            raise ValueError(f"there is no format {self.options.format!r}")
         return self
 
     @property
     def series(self) -> str:
         """What is compared from night to night: `<checkpoint>-<format>-<precision>-<upsampler>-<mode>`, then the target
         and the length in frames where they are not the usual ones."""
-        how = self.conversion
+        how = self.options
         names = [self.checkpoint.name, how.format, how.precision, how.upsampler, how.mode]
         if how.target != FORMATS[how.format].target:
             names.append(how.target.replace(" ", ""))
@@ -242,8 +246,10 @@ class Bundle:
 
     @property
     def main(self) -> ComponentRecord:
-        """The only component, or the one that ends a voice's chain, is sampled from or has a target: what is heard."""
-        components = self.manifest.components
+        """The only component, or the one that ends a chain, is sampled from or has a target: what is heard."""
+        components, conversion = self.manifest.components, self.manifest.conversion
+        if conversion is not None:
+            return self.component(conversion.components[-1])
         heard = next((component.name for component in components if component.sampler or component.targets), None)
         return self.component(self.manifest.voice.last if self.manifest.voice else heard)
 

@@ -9,27 +9,15 @@ import numpy as np
 
 from runtime.bundle.formats import format_of
 from runtime.bundle.spec import InputError
-from runtime.bundle.store import Bundle, BundleError, open_bundle
+from runtime.bundle.store import Bundle
 from runtime.engines import Execution
 from runtime.machine.files import read_arrays
 from runtime.playing.player import Player, open_player
-from runtime.speech.features import LocalFeatures
 
 
 def execution_of(options: argparse.Namespace) -> Execution:
     """Reads what `--engine`, `--threads` and `--compute-unit` say. Raises EngineError."""
     return Execution(options.engine, options.threads, options.compute_unit)
-
-
-def audio_to_audio(path: Path) -> tuple[Bundle, LocalFeatures]:
-    """A bundle that makes audio of features of audio, and those. Raises BundleError for any other."""
-    if is_artefact(path):
-        raise BundleError(f"{path.name} is a bare artefact: its features and receptive field are in its bundle")
-    bundle = open_bundle(path)
-    record = bundle.main
-    if record.time is None or record.sound is None or not isinstance(record.features, LocalFeatures):
-        raise BundleError(f"{path.name}: component {record.name} makes no audio of audio")
-    return bundle, record.features
 
 
 def player_of(options: argparse.Namespace, bundle: Bundle) -> Player:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,12 @@ import numpy as np
 from runtime.bundle.form import StreamForm
 from runtime.bundle.formats import FORMATS, format_of
 from runtime.bundle.store import ComponentRecord, open_bundle
-from runtime.commands import arrays_of, audio_to_audio, execution_of, is_artefact, player_of
+from runtime.commands import arrays_of, execution_of, is_artefact, player_of
 from runtime.engines import Engine, Execution
 from runtime.engines.inspect import op_histogram
 from runtime.engines.load import load, open_component
 from runtime.errors import ArtefactError
 from runtime.machine.files import check_target, write_arrays
-from runtime.playing.conversions import target_of
-from runtime.speech.features import LocalFeatures, Samples, StreamingSamples
-from runtime.speech.frames import StreamingFrames
-from runtime.speech.recordings import at_least, audio_blocks, wav_file
 
 
 def info(options: argparse.Namespace) -> dict[str, Any]:
@@ -40,7 +36,7 @@ def info(options: argparse.Namespace) -> dict[str, Any]:
         "bundle": manifest.name,
         "created": manifest.created,
         "checkpoint": f"{manifest.checkpoint.name} ({manifest.checkpoint.licence}), {manifest.checkpoint.source}",
-        "conversion": manifest.conversion.model_dump(),
+        "options": manifest.options.model_dump(),
         **_component_facts(manifest.components),
         "parameters": manifest.parameters,
         "size_mb": round(bundle.artefact_bytes / 1e6, 3),
@@ -125,41 +121,3 @@ def _run(options: argparse.Namespace, inputs: dict[str, np.ndarray]) -> tuple[En
         return player.engine, {record.time.output: player.play(inputs[record.time.input])}
     engine = open_component(bundle, record, execution_of(options), record.stream.edge if record.stream else None)
     return engine, engine.run(inputs)
-
-
-def vocode(options: argparse.Namespace) -> dict[str, Any]:
-    """Reads, plays and writes block by block: a recording may be of any length."""
-    check_target(options.target)
-    bundle, features = audio_to_audio(options.artefact)
-    player = player_of(options, bundle)
-    constants = target_of(bundle, options.target_voice, execution_of(options))
-    blocks = audio_blocks(options.source, features.sample_rate)
-    # Silence behind audio that is shorter than the artefact takes (or than one STFT window), cut off again.
-    padded, short = at_least(blocks, max(player.shortest * features.hop_length, _window(features)))
-    frames, wrote = features.stream(), 0
-    with wav_file(options.target, features.sample_rate) as write:
-        for piece in player.pieces(_frame_blocks(frames, padded), constants):
-            samples = piece.reshape(-1)[: None if short is None else max(short - wrote, 0)]
-            write(samples)
-            wrote += len(samples)
-    return {
-        "bundle": bundle.manifest.name,
-        "engine": player.engine.name,
-        "mode": player.mode,
-        "frames": frames.frames,
-        "seconds": round(wrote / features.sample_rate, 3),
-        "padded_with_silence": short is not None,
-        "wrote": str(options.target),
-    }
-
-
-def _window(features: LocalFeatures) -> int:
-    """Samples of the shortest audio that gives a frame."""
-    return features.hop_length if isinstance(features, Samples) else features.n_fft
-
-
-def _frame_blocks(frames: StreamingFrames | StreamingSamples, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """samples (n,) -> frames (1, channels, m)."""
-    for block in blocks:
-        yield frames.push(block)[None]
-    yield frames.flush()[None]

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from runtime.commands import audio_to_audio, execution_of, player_of
+from runtime.commands import execution_of
+from runtime.commands.conversion import opened_conversion
 from runtime.errors import AudioError, StreamError
 from runtime.machine.files import check_target
-from runtime.playing.conversions import LIVE, live_kind, target_of
+from runtime.playing.conversions import ConversionChain, open_conversion, open_main, says
 from runtime.playing.devices import SoundCard, devices, loopback
 from runtime.playing.live import Session, VirtualDevice
+from runtime.playing.targets import target_of
 from runtime.speech.recordings import audio_blocks, wav_file
 
 LOOPBACK_TARGET_MS = 10.0
@@ -26,20 +28,21 @@ def live(options: argparse.Namespace) -> dict[str, Any]:
         raise StreamError("live needs --block >= 1, --rate >= 8000, --prefill >= 0 and --max-age > 0")
     if options.target is not None:
         check_target(options.target)
-    bundle, features = audio_to_audio(options.artefact)
-    player, kind = player_of(options, bundle), LIVE[live_kind(bundle)]
-    target = target_of(bundle, options.target_voice, execution_of(options))
+    bundle, execution = opened_conversion(options.artefact), execution_of(options)
+    player = open_main(bundle, execution, options.mode, options.chunk)
+    target = target_of(bundle, options.target_voice or [], execution)
     if options.source is not None and not options.source.is_file():
         raise AudioError(f"there is no audio file {options.source}")
     blocks = None if options.source is None else audio_blocks(options.source, options.rate)
-    chain = kind.opens(player, features, options.rate, target)
+    frontend = open_conversion(bundle, player, target, options.rate, "live", execution, options.pitch)
+    chain = ConversionChain(frontend, player, target.constants)
     chain.push(np.zeros(2 * options.rate, np.float32))  # warm-up
     chain.reset()
     session = Session(chain, options.block, round(options.prefill * options.rate / 1e3), options.max_age / 1e3)
     facts: dict[str, Any] = {
         "bundle": bundle.manifest.name,
         "engine": player.engine.name,
-        "chain": kind.says,
+        "chain": says(bundle),
     }
     if blocks is not None and options.target is not None:
         virtual = VirtualDevice()

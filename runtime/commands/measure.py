@@ -34,7 +34,7 @@ def measure_bundle(options: argparse.Namespace) -> dict[str, Any]:
             write_measurement(path, found)
             written[path.stem] = str(path)
     if not written:
-        raise EngineError(f"no engine executes format {bundle.manifest.conversion.format} on this machine")
+        raise EngineError(f"no engine executes format {bundle.manifest.options.format} on this machine")
     return {"bundle": bundle.manifest.name, **written, "versions": tool_versions()}
 
 

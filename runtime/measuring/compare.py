@@ -33,7 +33,7 @@ def first_difference(before: Bundle, after: Bundle) -> str:
     """Names the first op that gives another result (runtime/rounding/difference.py), or says why none is named.
 
     Empty where they give the same on a golden input. Raises ArtefactError for a damaged artefact."""
-    if not all(FORMATS[bundle.manifest.conversion.format].is_program for bundle in (before, after)):
+    if not all(FORMATS[bundle.manifest.options.format].is_program for bundle in (before, after)):
         return "not looked for: only ML programs are executed op by op"
     from runtime.rounding import difference
 

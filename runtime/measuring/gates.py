@@ -50,7 +50,7 @@ def judge(
 ) -> list[GateResult]:
     """Evaluates every gate that judges a bundle in the engines that ran; none where the limits know neither its
     precision nor the `kind` of it."""
-    conversion = bundle.manifest.conversion
+    conversion = bundle.manifest.options
     results = []
     for measurement in measurements:
         own = limits_for(limits, measurement.engine, conversion.format, limit_names(bundle, kind))
@@ -63,7 +63,7 @@ def limit_names(bundle: Bundle, kind: str) -> tuple[str, ...]:
     """Returns what a bundle's limits are called, its own before those of its kind: its precision, or its mode where
     that is approximate."""
     form = bundle.main.stream
-    return (bundle.manifest.conversion.precision, kind) if form is None or form.exact else (form.mode,)
+    return (bundle.manifest.options.precision, kind) if form is None or form.exact else (form.mode,)
 
 
 def evaluate(measurement: Measurement, limits: GateLimits) -> list[GateResult]:

@@ -153,7 +153,7 @@ def check_bundle(
 ) -> BundleCheck:
     """`run`: executes a command as `runtime.machine.child.output_of`."""
     bundle = open_bundle(path)
-    if not FORMATS[bundle.manifest.conversion.format].is_core_ml:
+    if not FORMATS[bundle.manifest.options.format].is_core_ml:
         taken = " nor an ".join(facts.suffix for facts in FORMATS.values() if facts.is_core_ml)
         raise BundleError(f"{path.name} holds neither an {taken}: Core ML cannot load it")
     checked = []

@@ -381,7 +381,7 @@ def engine_names(options: MeasureOptions, artefact_format: str) -> list[str]:
 def engines_for(options: MeasureOptions, bundle: Bundle) -> list[str]:
     """Returns the `engine_names`. `auto` leaves ONNX Runtime out where a program has loops, which are not lowered to
     ONNX."""
-    artefact_format = bundle.manifest.conversion.format
+    artefact_format = bundle.manifest.options.format
     names = engine_names(options, artefact_format)
     loops = any("while_loop" in component.ops for component in bundle.manifest.components)
     is_left_out = FORMATS[artefact_format].is_lowered and loops and "onnx" not in options.engines

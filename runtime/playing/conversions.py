@@ -1,26 +1,23 @@
-"""The chains from audio to audio that a microphone's blocks go through, and whom a conversion is to sound like.
-
-`LIVE` names the chains. Of a bundle that converts to somebody's voice, `target_of` makes the inputs that say whose.
-"""
+"""Audio to audio: a bundle's conversion with its components opened, of a file at once or as a microphone's audio comes
+(`converted`, `ConversionChain`)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 import numpy as np
 
+from runtime.bundle.conversion import ContextName, Conversion, FeatureStage, LocalStage, WindowedStage
 from runtime.bundle.store import Bundle, BundleError
 from runtime.engines import AUTO, Execution
-from runtime.playing.player import Constants, Player
+from runtime.playing.player import Constants, Player, open_player
 from runtime.playing.sizes import open_sized
+from runtime.playing.stages import Frontend, Run, Target
 from runtime.speech.features import LocalFeatures
 from runtime.speech.mel import Mel
 from runtime.speech.resampling import Resampler
-from runtime.speech.target import target_embedding
 
 
 class LiveChain(Protocol):
@@ -41,94 +38,116 @@ class LiveChain(Protocol):
     def reset(self) -> None: ...
 
 
-class FeatureChain:
-    """Audio -> features -> a streaming component -> audio.
+def conversion_of(bundle: Bundle) -> Conversion:
+    """A bundle's conversion; of one component that makes audio of features, these two stages.
 
-    With the mel of a vocoder it says the same again in the vocoder's voice; with `constants`, a target's embedding, in
-    that of the target. `sample_rate`: the device's; the chain resamples where the component has another. Raises
-    StreamError for a player that does not stream.
+    Raises BundleError for a bundle that makes no audio of audio.
+    """
+    if bundle.manifest.conversion is not None:
+        return bundle.manifest.conversion
+    record = bundle.main
+    if record.time is None or record.sound is None or not isinstance(record.features, LocalFeatures):
+        raise BundleError(f"{bundle.path.name}: component {record.name} makes no audio of audio")
+    stages = (FeatureStage("features", record.features), LocalStage(record.name, record.name, "features"))
+    return Conversion(stages, "embedding" if record.targets else "built_in")
+
+
+def says(bundle: Bundle) -> str:
+    """What a bundle does to audio, for a user: what takes only the mel that its own audio is judged in repeats it."""
+    main = bundle.main
+    if bundle.manifest.conversion is None and isinstance(main.features, Mel) and not main.targets:
+        return "copy-synthesis: audio, mel, vocoder, audio"
+    names = ", ".join(stage.name for stage in conversion_of(bundle).stages)
+    return f"conversion: audio, {names}, another voice's audio"
+
+
+class ConversionChain:
+    """A conversion that streams: audio in at the device's `sample_rate`, and out at `rate_out`, by default the same.
+
+    Raises StreamError for a player that does not stream, BundleError as `Frontend`.
     """
 
-    def __init__(self, player: Player, features: LocalFeatures, sample_rate: int, constants: Constants = None) -> None:
-        self.sample_rate, self._time, self._features = sample_rate, player.time, features
-        self._player = player.stream(constants)
-        self.chunk = math.ceil(self._player.form.chunk * features.hop_length * sample_rate / features.sample_rate)
-        self._inwards = Resampler(sample_rate, features.sample_rate)
-        self._frames = features.stream()
-        self._outwards = Resampler(player.time.sample_rate, sample_rate)
+    def __init__(
+        self, frontend: Frontend, player: Player, constants: Constants = None, rate_out: int | None = None
+    ) -> None:
+        self.sample_rate, self._frontend, self._time = frontend.sample_rate, frontend, player.time
+        self._stream = player.stream(constants)
+        self._outwards = Resampler(player.time.sample_rate, rate_out or frontend.sample_rate)
+        self._frame_seconds = player.time.samples_per_frame / player.time.sample_rate
+        own = self._stream.form.chunk * self._frame_seconds
+        shared = 0.0 if frontend.block_seconds <= self._frame_seconds else frontend.block_seconds
+        self.chunk = math.ceil((own + shared) * frontend.sample_rate - 1e-6)
 
     def push(self, samples: np.ndarray) -> np.ndarray:
-        return self._outwards.push(self._played(self._frames.push(self._inwards.push(samples))))
+        return self._outwards.push(self._played(self._frontend.push(samples)))
 
     def flush(self) -> np.ndarray:
-        rest = self._played(self._frames.push(self._inwards.flush()))
-        last = self._played(self._frames.flush())
-        end = self._player.flush()[self._time.output].reshape(-1)
-        return self._outwards.push(np.concatenate([rest, last, end]), last=True)
+        rest = self._played(self._frontend.flush())
+        end = self._stream.flush()[self._time.output].reshape(-1)
+        return self._outwards.push(np.concatenate([rest, end]), last=True)
 
     def reset(self) -> None:
-        for part in (self._inwards, self._frames, self._player, self._outwards):
+        for part in (self._frontend, self._stream, self._outwards):
             part.reset()
 
     @property
     def latency(self) -> dict[str, float]:
         """Milliseconds by part that no speed can remove."""
-        form, rate = self._player.form, self._features.sample_rate
-        frame = 1e3 * self._features.hop_length / rate
-        return {
-            "resampling": 1e3 * (self._inwards.delay() + self._outwards.delay()),
-            "rest of the STFT window": 1e3 * self._features.latency / rate,
-            "chunk": form.chunk * frame,
-            "lookahead": form.lookahead * frame,
-        }
+        form, parts = self._stream.form, self._frontend.latency
+        parts["resampling"] += 1e3 * self._outwards.delay()
+        own = {"chunk": form.chunk, "lookahead": form.lookahead}
+        return parts | {name: 1e3 * frames * self._frame_seconds for name, frames in own.items()}
 
     def _played(self, frames: np.ndarray) -> np.ndarray:
-        return self._player.push({self._time.input: frames[None]})[self._time.output].reshape(-1)
+        return self._stream.push({self._time.input: frames})[self._time.output].reshape(-1)
 
 
-@dataclass(frozen=True)
-class LiveFacts:
-    """`opens` the chain; `says` what it does, to a user."""
-
-    opens: Callable[[Player, LocalFeatures, int, Constants], LiveChain]
-    says: str
-
-
-LIVE = {
-    "conversion": LiveFacts(FeatureChain, "conversion: audio, features, another voice's audio"),
-    "copy_synthesis": LiveFacts(FeatureChain, "copy-synthesis: audio, mel, vocoder, audio"),
-}
-
-
-def live_kind(bundle: Bundle) -> str:
-    """Returns the name of a bundle's chain: what takes only the mel that its own audio is judged in repeats it."""
-    main = bundle.main
-    repeats = isinstance(main.features, Mel) and not main.targets
-    return "copy_synthesis" if repeats else "conversion"
+def open_conversion(
+    bundle: Bundle,
+    player: Player,
+    target: Target,
+    sample_rate: int,
+    context: ContextName = "live",
+    execution: Execution = AUTO,
+    pitch_shift: float = 0.0,
+    quality: str = "HQ",
+) -> Frontend:
+    """The stages before a bundle's `player`, its components opened. Arguments and errors as `Frontend`."""
+    conversion = conversion_of(bundle)
+    run = runner(bundle, conversion, execution)
+    return Frontend(conversion, run, target, sample_rate, context, pitch_shift, quality)
 
 
-def target_of(bundle: Bundle, recording: Path | None, execution: Execution = AUTO) -> Constants:
-    """The inputs of a bundle's conversion that say whose voice it is to be, from a recording of that voice.
+def runner(bundle: Bundle, conversion: Conversion, execution: Execution) -> Run:
+    """Opens the components that run in windows. Raises as `voxport.load`."""
+    opened = {
+        stage.component: open_sized(bundle, execution, stage.component)
+        for stage in conversion.stages
+        if isinstance(stage, WindowedStage)
+    }
 
-    None for a bundle that takes no target. Raises BundleError where it takes one and there is none, or the other way
-    round, and AudioError for what is no recording.
-    """
-    targets = bundle.main.targets
-    if recording is None and targets:
-        raise BundleError(f"{bundle.path.name} speaks as somebody: pass --target REF.wav")
-    if recording is None:
-        return None
-    if not targets:
-        raise BundleError(f"{bundle.path.name} has one voice: leave out --target")
-    return {name: _embedded(bundle, component, recording, execution) for name, component in targets.items()}
+    def run(name: str, frames: np.ndarray) -> np.ndarray:
+        record = bundle.component(name)
+        (given,), (made,) = record.inputs, record.outputs
+        return opened[name].run({given.name: frames})[made.name]
+
+    return run
 
 
-def _embedded(bundle: Bundle, component: str, recording: Path, execution: Execution) -> np.ndarray:
-    record, encoder = bundle.component(component), open_sized(bundle, execution, component)
-    (given,), (made,) = record.inputs, record.outputs
-    return target_embedding(
-        recording,
-        record.features,
-        given.default_shape[2],
-        lambda windows: encoder.run({given.name: windows})[made.name],
-    )
+def converted(
+    frontend: Frontend, player: Player, blocks: Iterable[np.ndarray], constants: Constants = None
+) -> Iterator[np.ndarray]:
+    """Yields the samples (n,) that a conversion makes of a recording in blocks, in any of the player's modes."""
+
+    def frames() -> Iterator[np.ndarray]:
+        for block in blocks:
+            yield frontend.push(block)
+        yield frontend.flush()
+
+    for piece in player.pieces(frames(), constants):
+        yield piece.reshape(-1)
+
+
+def open_main(bundle: Bundle, execution: Execution = AUTO, mode: str | None = None, chunk: int | None = None) -> Player:
+    """The player of a conversion's last stage. Raises as `open_player`, and as `conversion_of`."""
+    return open_player(bundle, execution, conversion_of(bundle).components[-1], mode, chunk)

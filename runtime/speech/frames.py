@@ -188,6 +188,8 @@ class HeldFrames:
 
     def forget(self, before: int) -> None:
         """Drops the frames before frame `before`."""
+        if not self._came:
+            return
         passed = max(before * self._size - self._before, 0)
         self._positions = self._positions[(slice(None),) * self._axis + (slice(passed, None),)]
 

@@ -26,7 +26,8 @@ class Mel(Framed):
 
     `framing`: `centered` is Coqui's STFT (reflect n_fft / 2, floor(N / hop) + 1 frames); `inset` is that of
     HiFi-GAN's own training (reflect (n_fft - hop) / 2, floor(N / hop) frames, shifted by hop / 2 samples).
-    `magnitude_floor` is added under the square root, `amplitude_floor` bounds the logarithm's argument. `noise_rows`:
+    `magnitude_floor` is added under the square root, `amplitude_floor` bounds the logarithm's argument. `power`: of the
+    magnitudes that the bands are sums of, 2 in Whisper's. `noise_rows`:
     of noise below the bands, for a vocoder that starts from noise or samples (`with_noise`), `noise` being its standard
     distribution: `normal` or `logistic`.
     """
@@ -45,6 +46,7 @@ class Mel(Framed):
     gain: float = 20.0
     amplitude_floor: float = 1e-8
     magnitude_floor: float = 0.0
+    power: Literal[1, 2] = 1
     signal_norm: bool = True
     min_level_db: float = -100.0
     ref_level_db: float = 20.0
@@ -113,6 +115,8 @@ class Mel(Framed):
         magnitude = np.abs(spectra(padded, hann_window(self.n_fft, self.win_length), self.hop_length)).T
         if self.magnitude_floor:
             magnitude = np.sqrt(magnitude**2 + self.magnitude_floor)
+        if self.power == 2:
+            magnitude = magnitude**2
         basis = _mel_basis(self.sample_rate, self.n_fft, self.n_mels, self.fmin, self.fmax)
         amplitude = np.maximum(basis @ magnitude, self.amplitude_floor)
         level = self.gain * (np.log10(amplitude) if self.log_base == 10.0 else np.log(amplitude))
@@ -213,7 +217,7 @@ def require_same_spectrum(source: Mel, target: Mel) -> None:
         )
 
 
-_SPECTRUM = ("sample_rate", "n_fft", "win_length", "hop_length", "n_mels", "fmin", "fmax", "preemphasis")
+_SPECTRUM = ("sample_rate", "n_fft", "win_length", "hop_length", "n_mels", "fmin", "fmax", "preemphasis", "power")
 
 
 def _spectrum(settings: Mel) -> dict[str, float]:

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -48,6 +49,27 @@ def audio_blocks(path: Path, sample_rate: int) -> Iterator[np.ndarray]:
     if not position:
         raise AudioError(f"{path} holds no samples")
     yield resampler.flush()
+
+
+def rate_of(path: Path) -> int:
+    """The sample rate of a recording. Raises AudioError for a file that is missing or no audio."""
+    return int(_info(path).samplerate)
+
+
+def seconds_of(path: Path) -> float:
+    """How long a recording says that it is. Raises AudioError for a file that is missing or no audio."""
+    return float(_info(path).duration)
+
+
+def _info(path: Path) -> Any:
+    import soundfile
+
+    if not path.is_file():
+        raise AudioError(f"there is no audio file {path}")
+    try:
+        return soundfile.info(path)
+    except soundfile.SoundFileError as error:
+        raise AudioError(f"{path} cannot be read as audio: {error}") from error
 
 
 def read_audio(path: Path, sample_rate: int) -> np.ndarray:

@@ -114,36 +114,44 @@ class Pitch(Framed):
 
     def of_padded(self, padded: np.ndarray, first: int = 0) -> np.ndarray:
         windows = np.lib.stride_tricks.sliding_window_view(padded, self.n_fft)[:: self.hop_length]
-        return np.array([[self._of_window(window) for window in windows]], np.float32)
+        parts = [self._of_windows(windows[at : at + _AT_ONCE]) for at in range(0, len(windows), _AT_ONCE)]
+        return np.concatenate([np.zeros(0, np.float32), *parts])[None]
 
-    def _of_window(self, window: np.ndarray) -> float:
+    def _of_windows(self, windows: np.ndarray) -> np.ndarray:
+        """windows (N, n_fft) -> (N,) float32, in Hz."""
         shortest = max(2, int(self.sample_rate / self.fmax))
-        difference = _normalised_difference(window.astype(np.float64), self.longest_period)
-        dips = np.flatnonzero(difference[shortest:-1] < self.threshold)
-        if not len(dips):
-            return 0.0
-        period = shortest + int(dips[0])
-        while period + 1 < len(difference) - 1 and difference[period + 1] < difference[period]:
-            period += 1
-        before, here, after = difference[period - 1 : period + 2]
+        difference = _normalised_difference(windows.astype(np.float64), self.longest_period)
+        dips = difference[:, shortest:-1] < self.threshold
+        rises = difference[:, 1:-1] <= difference[:, 2:]  # of lag 1, 2, …: the next one is no deeper
+        lags = np.arange(1, difference.shape[1] - 1)
+        rises &= lags >= (shortest + dips.argmax(axis=1))[:, None]
+        rises[:, -1] = True
+        period = lags[rises.argmax(axis=1)]
+        rows = np.arange(len(windows))
+        before, here, after = (difference[rows, period + step] for step in (-1, 0, 1))
         curvature = before - 2 * here + after
-        shift = 0.5 * (before - after) / curvature if curvature > 0 else 0.0
-        return self.sample_rate / (period + float(np.clip(shift, -0.5, 0.5)))
+        is_bent = curvature > 0
+        shift = np.where(is_bent, 0.5 * (before - after) / np.where(is_bent, curvature, 1.0), 0.0)
+        frequency = self.sample_rate / (period + np.clip(shift, -0.5, 0.5))
+        return np.where(dips.any(axis=1), frequency, 0.0).astype(np.float32)
 
 
-def _normalised_difference(window: np.ndarray, longest: int) -> np.ndarray:
-    """d'(tau) of equation 8, for tau of 0 to `longest`: (n,) -> (longest + 1,)."""
+_AT_ONCE = 256  # windows
+
+
+def _normalised_difference(windows: np.ndarray, longest: int) -> np.ndarray:
+    """d'(tau) of equation 8, for tau of 0 to `longest`: (N, n) -> (N, longest + 1)."""
     from scipy.fft import irfft, next_fast_len, rfft
 
-    size = next_fast_len(len(window) + longest, real=True)
-    head = window[: len(window) - longest]
-    products = irfft(np.conj(rfft(head, size)) * rfft(window, size), size)[: longest + 1]
-    energy = np.concatenate([[0.0], np.cumsum(window**2)])
+    size = next_fast_len(windows.shape[1] + longest, real=True)
+    head = windows[:, : windows.shape[1] - longest]
+    products = irfft(np.conj(rfft(head, size)) * rfft(windows, size), size)[:, : longest + 1]
+    energy = np.pad(np.cumsum(windows**2, axis=1), ((0, 0), (1, 0)))
     lags = np.arange(longest + 1)
-    energies = energy[lags + len(head)] - energy[lags]
-    difference = np.maximum(energies[0] + energies - 2 * products, 0.0)
-    total = np.cumsum(difference)
-    silent = total <= 1e-12 * max(energies[0], 1e-12) * len(head)
+    energies = energy[:, lags + head.shape[1]] - energy[:, lags]
+    difference = np.maximum(energies[:, :1] + energies - 2 * products, 0.0)
+    total = np.cumsum(difference, axis=1)
+    silent = total <= 1e-12 * np.maximum(energies[:, :1], 1e-12) * head.shape[1]
     return np.where(silent | (lags == 0), 1.0, difference * lags / np.where(silent, 1.0, total))
 
 

@@ -12,8 +12,8 @@ from runtime.bundle.store import (
     Bundle,
     CheckpointRecord,
     ComponentRecord,
-    ConversionRecord,
     Manifest,
+    OptionsRecord,
     file_hashes,
     open_bundle,
     write_manifest,
@@ -32,7 +32,7 @@ def small_bundle(folder: Path, content: str) -> Bundle:
         key="key",
         created=content,
         checkpoint=CheckpointRecord(name="a", family="b", licence="c", source="d", sha256="e"),
-        conversion=ConversionRecord(format="onnx", precision="g", upsampler="native", mode="i", target="j"),
+        options=OptionsRecord(format="onnx", precision="g", upsampler="native", mode="i", target="j"),
         components=(
             ComponentRecord(
                 name="only", artefact="weights", reference="weights", inputs=(), outputs=(), computes="", ops={}

@@ -26,7 +26,7 @@ def result(capsys, *arguments):
 
 def test_info_says_what_a_bundle_and_a_bare_artefact_hold(bundle, mlpackage, width, capsys):
     facts = result(capsys, "info", bundle)
-    assert facts["conversion"]["precision"] == "fp32"
+    assert facts["options"]["precision"] == "fp32"
     assert facts["inputs"] == ["mel (1, 80, 64) float32"]
     assert facts["parameters"] == {"small": 15_649, "full": 3_555_649}[width]
     assert result(capsys, "info", str(mlpackage))["ops"]["conv"] == {"small": 16, "full": 78}[width]

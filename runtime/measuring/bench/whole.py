@@ -190,7 +190,7 @@ def _measure(
     who = player.engine.name, player.engine.device
     cases = bundle.goldens(bundle.main)
     tell("correctness")
-    precision = bundle.manifest.conversion.precision
+    precision = bundle.manifest.options.precision
     checked = correctness(player, sound, cases, precision)
     if checked.problem:
         return OneProcess(load_s, checked), *who

@@ -145,7 +145,7 @@ def test_a_series_tells_targets_and_lengths_apart(fp16):
     assert manifest.series == usual
 
     def series(**changed):
-        return manifest.model_copy(update={"conversion": manifest.conversion.model_copy(update=changed)}).series
+        return manifest.model_copy(update={"options": manifest.options.model_copy(update=changed)}).series
 
     assert series(target="macOS12") == f"{usual}-macOS12"
     assert series(format="onnx", target="opset 17").endswith("-offline-opset17")

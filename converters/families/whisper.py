@@ -1,0 +1,177 @@
+"""Whisper's encoder (Radford et al. 2022, arXiv 2212.04356) as a reader of content, and conversion without training.
+
+One component, `content`: a window's log-mel in, the residual stream after one of the middle layers out: there words are
+plain and the speaker is not. A vocoder's mel is matched by it among a target's frames (k nearest neighbours, arXiv
+2305.18975), so that anybody's recordings are a voice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from checkpoints import CheckpointError
+from checkpoints.load import LoadedCheckpoint
+from converters.component import Component
+from converters.options import ConversionError, Shape
+from runtime.bundle.conversion import (
+    Context,
+    ContextName,
+    Conversion,
+    FeatureStage,
+    LocalStage,
+    MatchStage,
+    WindowedStage,
+)
+from runtime.bundle.spec import TensorSpec
+from runtime.speech.mel import Mel
+from runtime.speech.spectrum import Pitch
+
+HEAD_CHANNELS = 64  # in every size of Whisper
+RANGE = 8.0  # log10 below a window's loudest band: what is softer is as soft (whisper/audio.py)
+# log_mel_spectrogram of whisper/audio.py, before the maximum over the audio
+MEL = Mel(
+    sample_rate=16000, n_fft=400, win_length=400, hop_length=160, fmax=8000.0, power=2, gain=1.0, amplitude_floor=1e-10,
+    signal_norm=False,
+)  # fmt: skip
+WINDOW = 200  # mel frames, two seconds
+CONTEXTS: dict[ContextName, Context] = {
+    "offline": Context(past=50, chunk=100, future=50),
+    "live": Context(past=150, chunk=20, future=30),
+}
+
+
+class Layer(nn.Module):
+    """A transformer layer, normalised before attention and before its two linear layers."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.heads = channels // HEAD_CHANNELS
+        self.attention_norm, self.norm = nn.LayerNorm(channels), nn.LayerNorm(channels)
+        self.query_key_value, self.out = nn.Linear(channels, 3 * channels), nn.Linear(channels, channels)
+        self.wide, self.narrow = nn.Linear(channels, 4 * channels), nn.Linear(4 * channels, channels)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """frames (1, T, channels) -> the same."""
+        _, length, channels = frames.shape
+        heads = self.query_key_value(self.attention_norm(frames)).reshape(1, length, 3, self.heads, HEAD_CHANNELS)
+        query, key, value = heads.permute(2, 0, 3, 1, 4)
+        weights = torch.softmax(query * HEAD_CHANNELS**-0.5 @ key.transpose(-1, -2), dim=-1)
+        frames = frames + self.out((weights @ value).transpose(1, 2).reshape(1, length, channels))
+        return frames + self.narrow(F.gelu(self.wide(self.norm(frames))))
+
+
+class ContentEncoder(nn.Module):
+    """Whisper's encoder up to a layer, on windows as long as `positions` says."""
+
+    def __init__(self, bands: int, channels: int, layers: int, positions: int) -> None:
+        super().__init__()
+        self.into = nn.Conv1d(bands, channels, 3, padding=1)
+        self.down = nn.Conv1d(channels, channels, 3, stride=2, padding=1)
+        self.positions = nn.Parameter(torch.zeros(positions, channels))
+        self.layers = nn.ModuleList(Layer(channels) for _ in range(layers))
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """mel (1, bands, 2 * positions), log10 of power -> content (1, channels, positions)."""
+        mel = torch.maximum(mel, mel.amax(dim=(1, 2), keepdim=True) - RANGE) / 4 + 1
+        frames = F.gelu(self.down(F.gelu(self.into(mel)))).transpose(1, 2) + self.positions
+        for layer in self.layers:
+            frames = layer(frames)
+        return frames.transpose(1, 2)
+
+
+def load(checkpoint: LoadedCheckpoint) -> nn.Module:
+    """The encoder with its weights up to two thirds of its layers. Raises CheckpointError for what is no Whisper."""
+    weights = checkpoint.weights
+    if "encoder/conv1/weight" not in weights:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.name} holds no encoder of Whisper in the format of CTranslate2 (model.bin)"
+        )
+    channels, bands, _ = weights["encoder/conv1/weight"].shape
+    count = sum(name.endswith("/self_attention/linear_0/weight") and name.startswith("encoder/") for name in weights)
+    if channels % HEAD_CHANNELS or bands != MEL.n_mels:
+        raise CheckpointError(f"checkpoint {checkpoint.name}: {channels} channels and {bands} bands are no Whisper's")
+    module = ContentEncoder(bands, channels, round(2 * count / 3), WINDOW // 2)
+    try:
+        module.load_state_dict(_renamed(weights, module))
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(f"checkpoint {checkpoint.name} does not hold a whole encoder: {error}") from error
+    return module.eval().requires_grad_(False)
+
+
+def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) -> list[Component]:
+    """The one component of the family: `mel (1, 80, 200)` -> `content (1, channels, 100)`."""
+    if shape.flexible:
+        raise ConversionError("a content encoder takes windows of a fixed length: leave out shape=flexible")
+    assert isinstance(module, ContentEncoder)
+    positions, channels = module.positions.shape
+    mel = TensorSpec("mel", (1, MEL.n_mels, 2 * positions), "float32", "log10 of power")
+    return [
+        Component(
+            name="content",
+            module=module,
+            inputs=(mel,),
+            outputs=(TensorSpec("content", (1, channels, positions), "float32", "residual stream"),),
+            example=lambda: {"mel": torch.randn(mel.default_shape, generator=torch.Generator().manual_seed(0))},
+            computes=f"AudioEncoder.forward of whisper up to layer {len(module.layers)}, over a window",
+        )
+    ]
+
+
+def conversion(module: nn.Module, parts: Mapping[str, Component]) -> Conversion:
+    """How a bundle of the encoder and a vocoder converts. Raises ConversionError without a vocoder of a mel."""
+    vocoder = parts.get("vocoder")
+    if vocoder is None or not isinstance(vocoder.features, Mel):
+        raise ConversionError("family whisper gives a mel: choose what plays it with model.parts.vocoder.family")
+    mel = vocoder.features
+    if mel.noise_rows:
+        raise ConversionError("family whisper gives a mel without noise: take a vocoder that needs none")
+    window = 2 ** (mel.sample_rate // 25 - 1).bit_length()  # two periods of 50 Hz and more
+    pitch = Pitch(mel.sample_rate, _centred(window, mel), mel.hop_length)
+    return Conversion(
+        (
+            FeatureStage("speech_mel", MEL),
+            WindowedStage("content", "content", "speech_mel", CONTEXTS, frames_per_output=2, fill=-10.0),
+            FeatureStage("pitch", pitch),
+            MatchStage("matched", "content", mel, "pitch"),
+            LocalStage("vocoder", vocoder.name, "matched"),
+        ),
+        target="pool",
+    )
+
+
+def _centred(window: int, mel: Mel) -> int:
+    """A window for the pitch whose middle is that of the mel's: both lie (n_fft - hop_length) / 2 before their hop."""
+    if mel.framing != "inset":
+        raise ConversionError("family whisper takes a vocoder whose mel is framed as HiFi-GAN's own training does")
+    return max(window, mel.n_fft)
+
+
+def _renamed(weights: Mapping[str, Tensor], module: ContentEncoder) -> dict[str, Tensor]:
+    """CTranslate2's names as ours; positions beyond the window are left out."""
+
+    def layer(index: int, theirs: str, ours: str) -> dict[str, Tensor]:
+        names = {"weight": "gamma", "bias": "beta"} if theirs.endswith("norm") else {"weight": "weight", "bias": "bias"}
+        return {f"layers.{index}.{ours}.{name}": weights[f"encoder/layer_{index}/{theirs}/{their}"]
+                for name, their in names.items()}  # fmt: skip
+
+    state = {f"{ours}.{kind}": weights[f"encoder/{theirs}/{kind}"]
+             for theirs, ours in (("conv1", "into"), ("conv2", "down")) for kind in ("weight", "bias")}  # fmt: skip
+    state["positions"] = weights["encoder/position_encodings/encodings"][: len(module.positions)]
+    for index in range(len(module.layers)):
+        for theirs, ours in _LAYER.items():
+            state |= layer(index, theirs, ours)
+    return state
+
+
+_LAYER = {
+    "self_attention/layer_norm": "attention_norm",
+    "self_attention/linear_0": "query_key_value",
+    "self_attention/linear_1": "out",
+    "ffn/layer_norm": "norm",
+    "ffn/linear_0": "wide",
+    "ffn/linear_1": "narrow",
+}

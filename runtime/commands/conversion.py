@@ -1,0 +1,132 @@
+"""convert-voice, vocode and target."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from runtime.bundle.conversion import ContextName, FeatureStage
+from runtime.bundle.store import Bundle, BundleError, open_bundle
+from runtime.commands import execution_of, is_artefact
+from runtime.machine.files import check_target
+from runtime.playing.conversions import (
+    ConversionChain,
+    conversion_of,
+    converted,
+    open_conversion,
+    open_main,
+    says,
+)
+from runtime.playing.player import Player
+from runtime.playing.targets import TARGET_SUFFIX, make_target, target_of, write_target
+from runtime.speech.features import Samples
+from runtime.speech.recordings import at_least, audio_blocks, rate_of, seconds_of, wav_file
+
+
+def convert_voice(options: argparse.Namespace) -> dict[str, Any]:
+    """Reads, converts and writes block by block: a recording may be of any length."""
+    check_target(options.output)
+    bundle = opened_conversion(options.bundle)
+    execution, streams = execution_of(options), options.mode == "stream"
+    seconds = seconds_of(options.source)
+    target = target_of(bundle, options.target or [], execution)
+    player = open_main(bundle, execution, None if streams else options.mode, options.chunk)
+    rate = rate_of(options.source)
+    context: ContextName = "live" if streams else "offline"
+    frontend = open_conversion(bundle, player, target, rate, context, execution, options.pitch, "VHQ")
+    sound_rate = player.time.sample_rate
+    # Silence behind audio that is shorter than the artefacts take (or than one STFT window), cut off again.
+    padded, short = at_least(audio_blocks(options.source, rate), math.ceil(_shortest(bundle, player) * rate))
+    started, wrote, longest = time.perf_counter(), 0, math.ceil((short or 0) * sound_rate / rate)
+    if streams:
+        chain = ConversionChain(frontend, player, target.constants, sound_rate)
+        pieces = _streamed(chain, padded)
+    else:
+        pieces = converted(frontend, player, padded, target.constants)
+    with wav_file(options.output, sound_rate) as write, _progress(seconds, options.json) as progress:
+        for piece in pieces:
+            samples = piece if short is None else piece[: max(longest - wrote, 0)]
+            write(samples)
+            wrote += len(samples)
+            progress.update(len(samples) / sound_rate)
+    elapsed = time.perf_counter() - started
+    return {
+        "bundle": bundle.manifest.name,
+        "engine": player.engine.name,
+        "chain": says(bundle),
+        "mode": player.mode,
+        "frames": frontend.frames,
+        "seconds": round(wrote / sound_rate, 3),
+        "padded_with_silence": short is not None,
+        "rtf": round(elapsed / max(wrote / sound_rate, 1e-9), 4),
+        "wrote": str(options.output),
+    }
+
+
+def vocode(options: argparse.Namespace) -> dict[str, Any]:
+    """As `convert_voice`, by the name that it has for vocoders."""
+    return convert_voice(options)
+
+
+def target(options: argparse.Namespace) -> dict[str, Any]:
+    """Makes a target once, so that a call starts at once."""
+    check_target(options.output)
+    if options.output.suffix != TARGET_SUFFIX:
+        raise BundleError(f"a target is kept in a {TARGET_SUFFIX} file, not in {options.output.name}")
+    bundle = opened_conversion(options.bundle)
+    started = time.perf_counter()
+    made = make_target(bundle, options.recordings, execution_of(options))
+    write_target(options.output, bundle, made)
+    for note in made.notes:
+        print(f"note: {note}", file=sys.stderr)
+    facts: dict[str, Any] = {"bundle": bundle.manifest.name, "kind": conversion_of(bundle).target}
+    if made.target.pool is not None:
+        pool = made.target.pool
+        facts |= {
+            "seconds": round(made.seconds, 1),
+            "frames": len(pool.content),
+            "median_pitch_hz": round(math.exp(pool.median_log_pitch), 1),
+            "rtf": round((time.perf_counter() - started) / made.seconds, 4),
+        }
+    return facts | {"wrote": str(options.output)}
+
+
+def opened_conversion(path: Path) -> Bundle:
+    """A bundle that makes audio of audio. Raises BundleError for any other."""
+    if is_artefact(path):
+        raise BundleError(f"{path.name} is a bare artefact: its features and receptive field are in its bundle")
+    bundle = open_bundle(path)
+    conversion_of(bundle)
+    return bundle
+
+
+def _streamed(chain: ConversionChain, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    for block in blocks:
+        yield chain.push(block)
+    yield chain.flush()
+
+
+def _shortest(bundle: Bundle, player: Player) -> float:
+    """Seconds of the shortest audio that gives a frame of all features, and as many as the player takes at once."""
+    least = player.shortest * player.time.samples_per_frame / player.time.sample_rate
+    stages = [stage for stage in conversion_of(bundle).stages if isinstance(stage, FeatureStage)]
+    windows = [
+        (one.features.hop_length if isinstance(one.features, Samples) else one.features.n_fft)
+        / one.features.sample_rate
+        for one in stages
+    ]
+    return max([least, *windows])
+
+
+def _progress(seconds: float, is_quiet: bool) -> tqdm:
+    """Shows seconds of audio that are done, on a terminal."""
+    form = "{percentage:3.0f}% |{bar}| {n:.1f} of {total:.1f} s, {elapsed}"
+    return tqdm(total=seconds, unit="s", bar_format=form, disable=True if is_quiet else None, leave=False)

@@ -1,0 +1,148 @@
+"""Whose voice a conversion is to be: made of recordings once, kept in a file, read again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from runtime.bundle.conversion import Conversion, FeatureStage
+from runtime.bundle.store import Bundle, BundleError
+from runtime.engines import AUTO, Execution
+from runtime.machine.files import read_arrays, write_arrays
+from runtime.playing.conversions import conversion_of, runner
+from runtime.playing.sizes import open_sized
+from runtime.playing.stages import NOBODY, Target, pool_of
+from runtime.speech.matching import Pool, check_pool
+from runtime.speech.recordings import audio_blocks
+from runtime.speech.target import target_embedding
+
+TARGET_SUFFIX = ".npz"
+_ENOUGH = 60.0  # seconds of a target below which a word is said
+_CLIPPED = 0.999  # full scale
+_CLIPPED_SHARE = 0.001
+
+
+@dataclass(frozen=True)
+class MadeTarget:
+    """A target with the seconds of speech that it was made of, and what a user should know of these."""
+
+    target: Target
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+
+def target_of(bundle: Bundle, paths: Sequence[Path], execution: Execution = AUTO) -> Target:
+    """The target that a conversion takes, of recordings or of the one file that `write_target` wrote.
+
+    `NOBODY` for a bundle of one voice. Raises BundleError where the bundle takes a target and there is none, or the
+    other way round, and for a file that was made for another model; AudioError for what is no recording.
+    """
+    kind = conversion_of(bundle).target
+    if kind == "built_in" and paths:
+        raise BundleError(f"{bundle.path.name} has one voice: leave out --target")
+    if kind == "built_in":
+        return NOBODY
+    if not paths:
+        raise BundleError(f"{bundle.path.name} speaks as somebody: pass --target REF.wav")
+    if len(paths) == 1 and paths[0].suffix == TARGET_SUFFIX:
+        return read_target(paths[0], bundle)
+    return make_target(bundle, paths, execution).target
+
+
+def make_target(bundle: Bundle, recordings: Sequence[Path], execution: Execution = AUTO) -> MadeTarget:
+    """Makes a target of recordings, of any rate and length.
+
+    Raises BundleError for a bundle of one voice, AudioError for recordings of too little speech.
+    """
+    conversion = conversion_of(bundle)
+    if conversion.target == "built_in":
+        raise BundleError(f"{bundle.path.name} has one voice: it takes no target")
+    if conversion.matching is not None:
+        return _make_pool(bundle, conversion, recordings, execution)
+    if len(recordings) != 1:
+        raise BundleError(f"{bundle.path.name} makes an embedding of one recording, got {len(recordings)}")
+    constants = {
+        name: _embedded(bundle, component, recordings[0], execution) for name, component in bundle.main.targets.items()
+    }
+    return MadeTarget(Target(constants=constants), 0.0)
+
+
+def write_target(path: Path, bundle: Bundle, made: MadeTarget) -> None:
+    """Keeps a target, with what it was made by, in `path`."""
+    arrays = {"made_by": np.array(_made_by(bundle)), "seconds": np.array(made.seconds)}
+    if made.target.pool is not None:
+        pool = made.target.pool
+        arrays |= {"content": pool.content.astype(np.float16), "mel": pool.mel, "pitch": pool.pitch}
+    arrays |= {f"constant/{name}": array for name, array in (made.target.constants or {}).items()}
+    write_arrays(path, arrays)
+
+
+def read_target(path: Path, bundle: Bundle) -> Target:
+    """Reads what `write_target` kept. Raises BundleError for a file that was made for another model, or is none."""
+    try:
+        arrays = read_arrays(path)
+        made_by = str(arrays.pop("made_by"))
+        if made_by != _made_by(bundle):
+            raise BundleError(f"{path} was made for {made_by}, this is {_made_by(bundle)}: make it anew")
+        if "content" in arrays:
+            content = arrays["content"].astype(np.float32)
+            return Target(pool=Pool(content, arrays["mel"].astype(np.float32), arrays["pitch"].astype(np.float32)))
+        constants = {name.partition("/")[2]: value for name, value in arrays.items() if name.startswith("constant/")}
+        if set(constants) != set(bundle.main.targets):
+            raise ValueError("it does not hold the inputs that say whose voice it is to be")
+        return Target(constants=constants)
+    except (OSError, KeyError, ValueError) as error:
+        if isinstance(error, BundleError):
+            raise
+        raise BundleError(f"{path} is no target that `python -m runtime target` wrote: {error}") from error
+
+
+def _make_pool(bundle: Bundle, conversion: Conversion, recordings: Sequence[Path], execution: Execution) -> MadeTarget:
+    rate = max(stage.features.sample_rate for stage in conversion.stages if isinstance(stage, FeatureStage))
+    counters = [_Counted(audio_blocks(path, rate)) for path in recordings]
+    pool = pool_of(conversion, runner(bundle, conversion, execution), counters, rate)
+    seconds = sum(counter.samples for counter in counters) / rate
+    check_pool(pool, seconds)
+    notes = []
+    clipped = sum(counter.clipped for counter in counters) / max(sum(counter.samples for counter in counters), 1)
+    if clipped > _CLIPPED_SHARE:
+        notes.append(f"{clipped:.1%} of the target's samples are at full scale: a clipped recording sounds so")
+    if seconds < _ENOUGH:
+        notes.append(f"{seconds:.0f} s of the target: likeness and words gain up to some ten minutes")
+    return MadeTarget(Target(pool=pool), seconds, tuple(notes))
+
+
+class _Counted:
+    """Blocks of a recording, counted as they pass."""
+
+    def __init__(self, blocks: Iterator[np.ndarray]) -> None:
+        self._blocks = blocks
+        self.samples = self.clipped = 0
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for block in self._blocks:
+            self.samples += len(block)
+            self.clipped += int((np.abs(block) >= _CLIPPED).sum())
+            yield block
+
+
+def _embedded(bundle: Bundle, component: str, recording: Path, execution: Execution) -> np.ndarray:
+    record, encoder = bundle.component(component), open_sized(bundle, execution, component)
+    (given,), (made,) = record.inputs, record.outputs
+    return target_embedding(
+        recording,
+        record.features,
+        given.default_shape[2],
+        lambda windows: encoder.run({given.name: windows})[made.name],
+    )
+
+
+def _made_by(bundle: Bundle) -> str:
+    """Names what a target depends on: the model, and the stages by which it was made."""
+    checkpoint, conversion = bundle.manifest.checkpoint, conversion_of(bundle)
+    stages = repr(conversion.stages).encode()
+    return f"{checkpoint.name} {checkpoint.sha256[:12]} {hashlib.sha256(stages).hexdigest()[:12]}"

@@ -1,0 +1,129 @@
+"""A target's pool, frames of content with the mel and the pitch that they had, and which are nearest to a source's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from runtime.errors import AudioError
+
+SEMITONES = 12 / np.log(2)  # of a difference of natural logarithms
+_FARTHEST = 6.0  # semitones beyond which a pitch is no worse; what voiced and unvoiced are apart
+_SHORTEST = 2.0  # seconds of speech that a pool needs
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A target's frames: `content` (N, D), `mel` (N, bands) in a vocoder's scale, `pitch` (N,) in Hz, 0 unvoiced."""
+
+    content: np.ndarray
+    mel: np.ndarray
+    pitch: np.ndarray
+
+    def __post_init__(self) -> None:
+        count = len(self.content)
+        fits = self.content.ndim == self.mel.ndim == 2 and len(self.mel) == count and self.pitch.shape == (count,)
+        if not fits or not count:
+            raise AudioError("a target's content, mel and pitch do not hold the same frames")
+        for name in ("content", "mel", "pitch"):
+            if not np.isfinite(getattr(self, name)).all():
+                raise AudioError(f"a target's {name} holds numbers that are not finite")
+
+    @cached_property
+    def mean(self) -> np.ndarray:
+        """(D,): what a speaker adds to all content, near enough; both sides are compared without theirs."""
+        return self.content.mean(axis=0)
+
+    @cached_property
+    def directions(self) -> np.ndarray:
+        """(D, N): the content without its mean, each frame of length 1."""
+        return np.ascontiguousarray(_directions(self.content - self.mean).T)
+
+    @cached_property
+    def log_pitch(self) -> np.ndarray:
+        """(N,): natural logarithm of Hz, not a number where unvoiced."""
+        return _log(self.pitch)
+
+    @cached_property
+    def median_log_pitch(self) -> float:
+        """Of what is voiced; that of 150 Hz where nothing is."""
+        voiced = self.log_pitch[self.pitch > 0]
+        return float(np.median(voiced)) if len(voiced) else float(np.log(150.0))
+
+
+class RunningMean:
+    """A mean over all that came so far, beginning as if `weight` frames of `first` had come before."""
+
+    def __init__(self, first: np.ndarray | float, weight: float) -> None:
+        self._first, self._weight = np.asarray(first, np.float64), weight
+        self.reset()
+
+    def reset(self) -> None:
+        self._sum, self._count = self._first * self._weight, self._weight
+
+    def push(self, rows: np.ndarray) -> np.ndarray:
+        """rows (n, …) -> the mean up to and with each of them, (n, …) float32."""
+        counts = self._count + np.arange(1, len(rows) + 1)
+        sums = self._sum + np.cumsum(rows, axis=0, dtype=np.float64)
+        if len(rows):
+            self._sum, self._count = sums[-1], float(counts[-1])
+        return (sums / counts.reshape(-1, *(1,) * (sums.ndim - 1))).astype(np.float32)
+
+
+def nearest(
+    pool: Pool, content: np.ndarray, log_pitch: np.ndarray, neighbours: int, shortlist: int, pitch_weight: float
+) -> np.ndarray:
+    """The indices (n, neighbours) of the pool's frames that cost least.
+
+    content (n, D) without its speaker's mean; log_pitch (n,) as the target would have it, not a number where unvoiced.
+    """
+    cosines = _directions(content) @ pool.directions
+    shortlist, neighbours = min(shortlist, len(pool.content)), min(neighbours, len(pool.content))
+    near = np.argpartition(cosines, -shortlist, axis=1)[:, -shortlist:]
+    theirs = pool.log_pitch[near]
+    apart = np.minimum(np.abs(theirs - log_pitch[:, None]) * SEMITONES, _FARTHEST)
+    is_alike = np.isnan(theirs) & np.isnan(log_pitch)[:, None]
+    apart = np.where(is_alike, 0.0, np.where(np.isnan(apart), _FARTHEST, apart))
+    costs = pitch_weight * apart - np.take_along_axis(cosines, near, axis=1)
+    best = np.argpartition(costs, neighbours - 1, axis=1)[:, :neighbours]
+    return np.sort(np.take_along_axis(near, best, axis=1), axis=1)  # a sum of them is the same in any order then
+
+
+def check_pool(pool: Pool, seconds: float) -> None:
+    """Raises AudioError for a target of too little speech."""
+    voiced = float((pool.pitch > 0).mean()) * seconds
+    if seconds < _SHORTEST:
+        raise AudioError(f"a target of {seconds:.1f} s is too short: it takes {_SHORTEST:g} s, better ten minutes")
+    if voiced < _SHORTEST / 8:
+        raise AudioError(f"in {seconds:.1f} s of the target there is hardly a voice ({voiced:.1f} s voiced)")
+
+
+def _directions(rows: np.ndarray) -> np.ndarray:
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-9))
+
+
+def _log(hertz: np.ndarray) -> np.ndarray:
+    return np.where(hertz > 0, np.log(np.maximum(hertz, 1e-9)), np.nan).astype(np.float32)
+
+
+class PitchShift:
+    """A source's pitch as a target would speak it: shifted by the distance of their means, in semitones `extra` more.
+
+    The source's is a running mean over what was voiced; it begins at the target's own, with the weight of a second, so
+    that the first words are not thrown about.
+    """
+
+    def __init__(self, target: float, frames_per_second: float, extra: float = 0.0) -> None:
+        self._target, self._extra = target, extra / SEMITONES
+        self._mean = RunningMean(target, frames_per_second / 4)
+
+    def reset(self) -> None:
+        self._mean.reset()
+
+    def push(self, hertz: np.ndarray) -> np.ndarray:
+        """hertz (n,), 0 where unvoiced -> (n,) natural logarithms, not a number where unvoiced."""
+        logs, is_voiced = _log(hertz), hertz > 0
+        logs[is_voiced] += self._target + self._extra - self._mean.push(logs[is_voiced])
+        return logs
