@@ -11,9 +11,10 @@ import torch
 from converters import component
 from runtime.__main__ import main
 from runtime.engines import Execution
-from runtime.playing.conversions import FeatureChain, live_kind, target_of
+from runtime.playing.conversions import ConversionChain, open_conversion, says
 from runtime.playing.live import Session, VirtualDevice
 from runtime.playing.player import open_player
+from runtime.playing.targets import target_of
 from runtime.speech.clips import read_clip
 from runtime.speech.metrics import snr_db
 from tests.converters.audio_to_audio.family import FRAME, NETWORKS, RATE
@@ -77,7 +78,7 @@ def test_whom_it_is_to_sound_like_is_a_golden_input(converted, reads, clips):
     if reads == "samples":
         np.testing.assert_array_equal(cases[0].inputs["samples"][0, 0], cases[0].recording)
         return
-    given = target_of(bundle, clips[1], Execution("torch"))
+    given = target_of(bundle, [clips[1]], Execution("torch")).constants
     np.testing.assert_allclose(cases[0].inputs["target"], given["target"], atol=1e-6, err_msg="the next clip's voice")
     assert cases[0].recording is None, "the source is not what it should sound like"
     assert not np.allclose(cases[0].inputs["target"], cases[1].inputs["target"], atol=1e-4)
@@ -86,16 +87,16 @@ def test_whom_it_is_to_sound_like_is_a_golden_input(converted, reads, clips):
 @pytest.mark.parametrize("reads", READS)
 def test_live_is_the_offline_output_on_every_sample(converted, reads, clips):
     bundle = converted(reads, "precision=fp32", "stream=stateful").bundle
-    assert live_kind(bundle) == "conversion"
+    assert says(bundle).startswith("conversion")
     execution = Execution("onnx")
-    constants = target_of(bundle, clips[1] if reads == "spectrum" else None, execution)
+    target = target_of(bundle, [clips[1]] if reads == "spectrum" else [], execution)
     samples = read_clip(clips[0], RATE, FRAME)
     player, features = open_player(bundle, execution), bundle.main.features
-    chain = FeatureChain(player, features, RATE, constants)
+    chain = ConversionChain(open_conversion(bundle, player, target, RATE), player, target.constants)
     session = Session(chain, 256, 512)
     played = VirtualDevice(lambda index: 0.001).play(session, samples)
     assert session.counters.underruns == 0
-    offline = player.play(features.of(samples)[None], constants).reshape(-1)
+    offline = player.play(features.of(samples)[None], target.constants).reshape(-1)
     known = len(offline) - 8 * FRAME  # in the call silence follows where the offline end is
     heard = played[session.delay : session.delay + known]
     np.testing.assert_allclose(heard, offline[:known], atol=1e-6)

@@ -55,6 +55,15 @@ def test_a_speaker_encoder_s_windows_are_its_features(tmp_path):
     assert features.mel is not None and features.mel.framing == "inset"
 
 
+def test_schema_2_called_what_was_asked_for_a_conversion(tmp_path):
+    manifest = upgraded(old("streaming_vocoder"))
+    second = {**manifest, "schema_version": 2, "conversion": manifest["options"]}
+    del second["options"]
+    assert upgraded(second) == manifest
+    opened_one = opened(tmp_path, second).manifest
+    assert opened_one.options.model_dump() == manifest["options"] and opened_one.conversion is None
+
+
 def test_what_this_voxport_writes_is_read_as_it_is(tmp_path):
     manifest = Manifest(**upgraded(old("streaming_vocoder"))).model_dump(mode="json")
     assert manifest["schema_version"] == SCHEMA_VERSION
@@ -62,9 +71,9 @@ def test_what_this_voxport_writes_is_read_as_it_is(tmp_path):
     assert opened(tmp_path, manifest).manifest.model_dump(mode="json") == manifest
 
 
-@pytest.mark.parametrize("version", [0, 3, True, 1.0, "1", None])
+@pytest.mark.parametrize("version", [0, 4, True, 1.0, "1", None])
 def test_another_schema_is_refused_by_its_number(tmp_path, version):
-    with pytest.raises(BundleError, match=f"has schema {version!r}, this voxport reads schemas 1 to 2"):
+    with pytest.raises(BundleError, match=f"has schema {version!r}, this voxport reads schemas 1 to 3"):
         opened(tmp_path, {**old("mel_voice"), "schema_version": version})
 
 

@@ -1,0 +1,234 @@
+"""Whisper's encoder beside the one of transformers, and a conversion that matches frames through the whole job."""
+
+import json
+
+import librosa
+import numpy as np
+import pytest
+import soundfile
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from checkpoints import CheckpointError
+from checkpoints.load import load
+from checkpoints.locate import locate
+from checkpoints.options import CheckpointOptions
+from converters.families import whisper
+from converters.options import ConversionError, Shape
+from runtime.__main__ import main
+from runtime.bundle.store import BundleError
+from runtime.engines import Execution
+from runtime.playing.conversions import ConversionChain, open_conversion, open_main
+from runtime.playing.live import Session, VirtualDevice
+from runtime.playing.targets import make_target, read_target, write_target
+from runtime.speech.clips import read_clip
+from tests.small_whisper import small_whisper, write_ctranslate2, write_small_whisper
+
+EXECUTION = Execution("onnx")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("whisper") / "small"
+    write_small_whisper(path)
+    return path
+
+
+def loaded(folder):
+    return load(locate(CheckpointOptions(source=str(folder)), "whisper", "", print))
+
+
+@pytest.fixture(scope="module")
+def outcome(folder, small_hifigan, own_job):
+    vocoder = f"model.parts.vocoder.checkpoint.source={small_hifigan}"
+    return own_job("model=whisper_knn", f"checkpoint.source={folder}", vocoder, "precision=fp32")
+
+
+@pytest.fixture(scope="module")
+def bundle(outcome):
+    return outcome.bundle
+
+
+def test_the_encoder_is_pytorch_s_own_with_its_weights(folder):
+    module, arrays = whisper.load(loaded(folder)), small_whisper()
+    weights = {name: torch.from_numpy(array).float() for name, array in arrays.items()}
+    mel = torch.randn(1, 80, 200)
+    with torch.inference_mode():
+        frames = torch.maximum(mel, mel.max() - 8) / 4 + 1
+        for name, stride in (("conv1", 1), ("conv2", 2)):
+            weight, bias = (weights[f"encoder/{name}/{kind}"] for kind in ("weight", "bias"))
+            frames = F.gelu(F.conv1d(frames, weight, bias, stride, padding=1))
+        frames = frames.transpose(1, 2) + weights["encoder/position_encodings/encodings"][:100]
+        for index in range(2):
+            layer = nn.TransformerEncoderLayer(64, 1, 256, 0.0, "gelu", batch_first=True, norm_first=True).eval()
+            layer.load_state_dict(torch_names(weights, f"encoder/layer_{index}"))
+            frames = layer(frames)
+        made = module(mel)
+    assert len(module.layers) == 2, "two thirds of three"
+    torch.testing.assert_close(made, frames.transpose(1, 2), atol=2e-5, rtol=1e-4)
+
+
+def torch_names(weights, layer):
+    """A layer's weights as nn.TransformerEncoderLayer calls them."""
+    linear = {"self_attention/linear_1": "self_attn.out_proj", "ffn/linear_0": "linear1", "ffn/linear_1": "linear2"}
+    state = {}
+    for kind, norm in (("weight", "gamma"), ("bias", "beta")):
+        state[f"self_attn.in_proj_{kind}"] = weights[f"{layer}/self_attention/linear_0/{kind}"]
+        state |= {f"{theirs}.{kind}": weights[f"{layer}/{ours}/{kind}"] for ours, theirs in linear.items()}
+        state[f"norm1.{kind}"] = weights[f"{layer}/self_attention/layer_norm/{norm}"]
+        state[f"norm2.{kind}"] = weights[f"{layer}/ffn/layer_norm/{norm}"]
+    return state
+
+
+def test_the_mel_is_whisper_s_own():
+    """As whisper/audio.py makes it, before the maximum over the audio."""
+    samples = np.random.default_rng(0).standard_normal(16000).astype(np.float32) / 10
+    spectrum = torch.stft(torch.from_numpy(samples), 400, 160, window=torch.hann_window(400), return_complex=True)
+    bands = librosa.filters.mel(sr=16000, n_fft=400, n_mels=80) @ (spectrum.abs() ** 2).numpy()
+    np.testing.assert_allclose(whisper.MEL.of(samples), np.log10(np.maximum(bands, 1e-10)), atol=1e-4)
+
+
+def test_it_goes_through_the_job_and_passes(outcome, clips):
+    assert outcome.passed, outcome.gates
+    manifest = outcome.bundle.manifest
+    assert manifest.conversion.components == ["content", "generator"] and manifest.conversion.target == "pool"
+    assert outcome.bundle.main.name == "generator"
+    for measurement in outcome.measurements:
+        assert {row.component for row in measurement.rows} == {"content"}
+        assert {clip.clip for clip in measurement.clips} == {path.stem for path in clips}
+    assert "content" in (outcome.bundle.measured / "report.html").read_text()
+
+
+@pytest.mark.parametrize("context", ["live", "offline"])
+def test_streamed_is_what_comes_at_once_on_every_sample(bundle, clips, context):
+    target = make_target(bundle, clips, EXECUTION).target
+    player = open_main(bundle, EXECUTION)
+    samples = read_clip(clips[0], 48000, 1)
+    frontend = open_conversion(bundle, player, target, 48000, context, EXECUTION)
+    frames = np.concatenate([frontend.push(samples), frontend.flush()], axis=2)
+    offline = player.play(frames).reshape(-1)
+    frontend.reset()
+    chain = ConversionChain(frontend, player, rate_out=player.time.sample_rate)
+    random, at, pieces = np.random.default_rng(0), 0, []
+    while at < len(samples):
+        size = int(random.choice([1, 128, 480, 7000]))
+        pieces.append(chain.push(samples[at : at + size]))
+        at += size
+    streamed = np.concatenate([*pieces, chain.flush()])
+    np.testing.assert_allclose(streamed, offline, atol=1e-6)
+
+
+def test_live_is_the_offline_output_with_the_delay_that_it_says(bundle, clips):
+    target = make_target(bundle, clips, EXECUTION).target
+    player = open_main(bundle, EXECUTION)
+    rate = player.time.sample_rate
+    samples = read_clip(clips[0], rate, 1)
+    frontend = open_conversion(bundle, player, target, rate, "live", EXECUTION)
+    offline = player.play(np.concatenate([frontend.push(samples), frontend.flush()], axis=2)).reshape(-1)
+    frontend.reset()
+    chain = ConversionChain(frontend, player)
+    session = Session(chain, 256, 512)
+    played = VirtualDevice(lambda index: 0.01).play(session, samples, tail=2.0)
+    assert session.counters.underruns == session.counters.late_samples == 0
+    known = len(offline) - rate  # in the call silence follows where the audio ends
+    np.testing.assert_allclose(played[session.delay : session.delay + known], offline[:known], atol=1e-6)
+    structure = sum(chain.latency.values()) + chain.latency["chunk"]  # what comes at once is not played at once
+    assert session.delay < structure / 1e3 * rate + 512 + 3 * 256
+
+
+def test_a_target_is_kept_and_read_again(bundle, clips, tmp_path):
+    made = make_target(bundle, [clips[0], clips[1]], EXECUTION)
+    write_target(tmp_path / "target.npz", bundle, made)
+    pool, again = made.target.pool, read_target(tmp_path / "target.npz", bundle).pool
+    np.testing.assert_array_equal(again.mel, pool.mel)
+    np.testing.assert_array_equal(again.pitch, pool.pitch)
+    np.testing.assert_allclose(again.content, pool.content, rtol=2e-3, atol=1e-3)
+    assert any("likeness" in note for note in made.notes), "four seconds are little, and that is said"
+
+
+def test_the_commands_convert_a_recording_of_any_rate(bundle, clips, tmp_path, capsys):
+    source, out, kept = tmp_path / "in.flac", tmp_path / "out.wav", tmp_path / "target.npz"
+    samples = read_clip(clips[0], 44100, 1)
+    soundfile.write(source, np.stack([samples, samples], axis=1), 44100)
+    made_by = ["--bundle", str(bundle.path), "--json"]
+    assert main(["target", *map(str, clips), str(kept), *made_by]) == 0
+    assert json.loads(capsys.readouterr().out)["kind"] == "pool"
+    sounds = []
+    for mode, whose in ((None, clips), (None, [kept]), ("stream", [kept])):
+        command = ["convert-voice", str(source), str(out), *made_by, "--target", *map(str, whose)]
+        assert main([*command, *(["--mode", mode] if mode else [])]) == 0
+        facts = json.loads(capsys.readouterr().out)
+        assert facts["seconds"] == pytest.approx(len(samples) / 44100, abs=0.03) and facts["rtf"] > 0
+        sounds.append(soundfile.read(out)[0])
+    assert not np.array_equal(sounds[1], sounds[2]), "live sees less of the future"
+    assert (
+        main(["live", str(bundle.path), "--in", str(source), "--out", str(out), "--target", str(kept), "--json"]) == 0
+    )
+    facts = json.loads(capsys.readouterr().out)
+    assert "content, future" in " ".join(facts)
+
+
+def test_what_is_no_target_is_a_sentence(bundle, fp32, clips, tmp_path, capsys):
+    kept, out = tmp_path / "target.npz", tmp_path / "out.wav"
+
+    def said(*command):
+        assert main([*map(str, command)]) == 2
+        return capsys.readouterr().err
+
+    convert = ("convert-voice", clips[0], out, "--bundle", bundle.path)
+    assert "pass --target" in said(*convert)
+    assert "has one voice" in said("convert-voice", clips[0], out, "--bundle", fp32.bundle.path, "--target", clips[1])
+    assert "takes no target" in said("target", clips[0], kept, "--bundle", fp32.bundle.path)
+    assert "there is no audio file" in said(*convert, "--target", tmp_path / "none.wav")
+    assert ".npz file" in said("target", clips[0], tmp_path / "target.wav", "--bundle", bundle.path)
+    soundfile.write(tmp_path / "short.wav", read_clip(clips[0], 16000, 1)[:16000], 16000)
+    assert "too short" in said("target", tmp_path / "short.wav", kept, "--bundle", bundle.path)
+    soundfile.write(tmp_path / "silent.wav", np.zeros(80000), 16000)
+    assert "hardly a voice" in said("target", tmp_path / "silent.wav", kept, "--bundle", bundle.path)
+    np.savez(kept, made_by=np.array("another 0000 0000"))
+    assert "was made for another" in said(*convert, "--target", kept)
+    np.savez(kept, something=np.zeros(2))
+    assert "is no target" in said(*convert, "--target", kept)
+    kept.write_bytes(b"PK but no archive")
+    assert "is no target" in said(*convert, "--target", kept)
+    assert not out.exists()
+
+
+def test_clipped_recordings_are_said_to_be(bundle, clips, tmp_path):
+    samples = np.clip(20 * np.concatenate([read_clip(path, 16000, 1) for path in clips]), -1, 1)
+    soundfile.write(tmp_path / "clipped.wav", samples, 16000)
+    assert any("full scale" in note for note in make_target(bundle, [tmp_path / "clipped.wav"], EXECUTION).notes)
+
+
+def test_another_model_s_target_is_refused(bundle, clips, tmp_path):
+    made = make_target(bundle, clips, EXECUTION)
+    write_target(tmp_path / "target.npz", bundle, made)
+    other = bundle.manifest.checkpoint.model_copy(update={"sha256": "0" * 64})
+    from dataclasses import replace
+
+    changed = replace(bundle, manifest=bundle.manifest.model_copy(update={"checkpoint": other}))
+    with pytest.raises(BundleError, match="make it anew"):
+        read_target(tmp_path / "target.npz", changed)
+
+
+def test_what_is_no_whisper_is_refused(tmp_path):
+    folder = tmp_path / "other"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    write_ctranslate2(folder / "model.bin", {"decoder/weight": np.zeros((2, 2), np.float32)})
+    with pytest.raises(CheckpointError, match="no encoder of Whisper"):
+        whisper.load(loaded(folder))
+    arrays = small_whisper()
+    del arrays["encoder/layer_1/ffn/linear_0/weight"]
+    write_ctranslate2(folder / "model.bin", arrays)
+    with pytest.raises(CheckpointError, match="whole encoder"):
+        whisper.load(loaded(folder))
+
+
+def test_it_takes_a_vocoder_and_a_fixed_window(folder):
+    module = whisper.load(loaded(folder))
+    with pytest.raises(ConversionError, match=r"parts\.vocoder"):
+        whisper.conversion(module, {})
+    with pytest.raises(ConversionError, match="fixed length"):
+        whisper.components(module, loaded(folder), Shape(64, 8, 512))

@@ -1,0 +1,225 @@
+"""The stages of a conversion on audio in blocks, against the same on whole audio, written plainly."""
+
+import numpy as np
+import pytest
+
+from runtime.bundle.conversion import (
+    Context,
+    Conversion,
+    FeatureStage,
+    LocalStage,
+    MatchStage,
+    WindowedStage,
+    clock_of,
+)
+from runtime.bundle.store import BundleError
+from runtime.playing.stages import NOBODY, Frontend, Target, pool_of
+from runtime.speech.matching import PitchShift, Pool, RunningMean, nearest
+from runtime.speech.mel import Mel
+from runtime.speech.resampling import Resampler
+from runtime.speech.spectrum import Pitch
+
+RATE = 8000
+MEL = Mel(sample_rate=RATE, n_fft=256, win_length=256, hop_length=80, n_mels=6, signal_norm=False)
+SPOKEN = Mel(sample_rate=11025, n_fft=512, win_length=512, hop_length=128, n_mels=5, framing="inset", signal_norm=False)
+PITCH = Pitch(11025, 512, 128, fmin=80.0)
+CONTEXTS = {"offline": Context(8, 12, 6), "live": Context(10, 4, 2)}
+WEIGHTS = np.random.default_rng(1).standard_normal((4, MEL.n_mels)).astype(np.float32)
+
+
+def conversion(**changes):
+    return Conversion(
+        (
+            FeatureStage("mel", MEL),
+            WindowedStage("content", "reader", "mel", CONTEXTS, frames_per_output=2, fill=-160.0),
+            FeatureStage("pitch", PITCH),
+            MatchStage("matched", "content", SPOKEN, "pitch", **{"neighbours": 2, "shortlist": 5, **changes}),
+            LocalStage("vocoder", "vocoder", "matched"),
+        ),
+        target="pool",
+    )
+
+
+def reader(name, frames):
+    """Every frame depends on its whole window, as with attention: (1, 6, T) -> (1, 4, T / 2)."""
+    assert name == "reader" and frames.shape[2] in {context.frames for context in CONTEXTS.values()}
+    weighed = np.tanh(WEIGHTS @ (frames[0] + 160) / 100)
+    return (weighed[:, ::2] + weighed.mean(axis=1, keepdims=True)).astype(np.float32)[None]
+
+
+@pytest.fixture(scope="module")
+def pool():
+    random = np.random.default_rng(2)
+    pitch = np.where(random.random(50) < 0.5, random.uniform(100, 200, 50), 0)
+    return Pool(*(array.astype(np.float32) for array in (random.random((50, 4)), random.random((50, 5)), pitch)))
+
+
+def speech(seconds, seed=0):
+    """Harmonics that glide, and noise."""
+    moments = np.arange(round(seconds * 16000)) / 16000
+    phase = 2 * np.pi * np.cumsum(140 + 40 * np.sin(moments)) / 16000
+    voice = sum(np.sin(order * phase) / order for order in (1, 2, 3))
+    noise = np.random.default_rng(seed).standard_normal(len(moments))
+    return (0.2 * voice * (np.sin(3 * moments) > -0.3) + 0.01 * noise).astype(np.float32)
+
+
+def pushed(frontend, samples, sizes):
+    pieces, at = [], 0
+    while at < len(samples):
+        size = next(sizes)
+        pieces.append(frontend.push(samples[at : at + size]))
+        at += size
+    return np.concatenate([*pieces, frontend.flush()], axis=2)
+
+
+def ragged(seed):
+    random = np.random.default_rng(seed)
+    while True:
+        yield int(random.choice([1, 3, 80, 256, 1000, 9000]))
+
+
+@pytest.mark.parametrize("seconds", [0.2, 0.36, 1.0, 3.017])
+@pytest.mark.parametrize("context", ["offline", "live"])
+def test_blocks_of_any_size_give_the_same_frames_bit_for_bit(pool, context, seconds):
+    frontend = Frontend(conversion(), reader, Target(pool=pool), 16000, context)
+    samples = speech(seconds)
+    at_once = pushed(frontend, samples, iter([len(samples)]))
+    for seed in range(3):
+        frontend.reset()
+        np.testing.assert_array_equal(pushed(frontend, samples, ragged(seed)), at_once)
+    assert at_once.shape[1] == SPOKEN.n_mels and frontend.frames == at_once.shape[2] > 0
+
+
+@pytest.mark.parametrize("shift", [0.0, 5.0])
+@pytest.mark.parametrize("context", ["offline", "live"])
+def test_they_are_what_whole_audio_gives(pool, context, shift):
+    samples, stages = speech(2.5), conversion().stages
+    frontend = Frontend(conversion(), reader, Target(pool=pool), RATE, context, shift)
+    samples = samples[::2]
+    whole = Resampler(RATE, SPOKEN.sample_rate)
+    at_pitch = np.concatenate([whole.push(samples), whole.flush()])
+    frames, hertz = MEL.of(samples), PITCH.of(at_pitch)[0]
+    content = plain_windows(frames, CONTEXTS[context])
+    centred = content - RunningMean(pool.mean, RATE / 160).push(content)
+    seconds = (np.arange(len(hertz)) * 128 + clock_of(SPOKEN).offset) / 11025
+    here = np.arange(len(content)) * 160 / RATE
+    queries = np.stack([np.interp(seconds, here, column) for column in centred.T], axis=1).astype(np.float32)
+    logs = PitchShift(pool.median_log_pitch, 11025 / 128, shift).push(hertz)
+    match = stages[3]
+    chosen = nearest(pool, queries, logs, match.neighbours, match.shortlist, match.pitch_weight)
+    expected = pool.mel[chosen].mean(axis=1).T
+    np.testing.assert_allclose(pushed(frontend, samples, ragged(0))[0], expected, atol=1e-6)
+
+
+def plain_windows(frames, context):
+    rows = []
+    for start in range(0, frames.shape[1], context.chunk):
+        span = np.arange(start - context.past, start + context.chunk + context.future)
+        inside = (span >= 0) & (span < frames.shape[1])
+        window = np.where(inside, frames[:, np.clip(span, 0, frames.shape[1] - 1)], np.float32(-160))
+        made = reader("reader", window[None].astype(np.float32))[0].T[context.past // 2 :]
+        rows.append(made[: -(-min(context.chunk, frames.shape[1] - start) // 2)])
+    return np.concatenate(rows)
+
+
+def test_nearest_is_what_every_pair_compared_gives(pool):
+    random = np.random.default_rng(3)
+    content = random.standard_normal((20, 4)).astype(np.float32)
+    logs = np.where(random.random(20) < 0.5, np.log(random.uniform(100, 200, 20)), np.nan).astype(np.float32)
+    chosen = nearest(pool, content, logs, neighbours=3, shortlist=50, pitch_weight=0.05)
+    theirs = pool.content - pool.mean
+    for row, (query, log) in enumerate(zip(content, logs)):
+        costs = []
+        for frame, hertz in zip(theirs, pool.pitch):
+            cosine = query @ frame / np.linalg.norm(query) / np.linalg.norm(frame)
+            both = hertz > 0 and not np.isnan(log)
+            alike = not hertz > 0 and np.isnan(log)
+            apart = min(abs(np.log(hertz) - log) * 12 / np.log(2), 6) if both else 0 if alike else 6
+            costs.append(0.05 * apart - cosine)
+        assert set(chosen[row]) == set(np.argsort(costs)[:3])
+
+
+def test_a_target_s_own_speech_finds_itself():
+    """The content of a frame of the pool is nearest to that frame, and so its mel comes back."""
+    samples = speech(4.0)
+    pool = pool_of(conversion(), reader, [[samples]], 16000)
+    queries = pool.content[100:200] - pool.mean
+    chosen = nearest(pool, queries, pool.log_pitch[100:200], 1, 5, 0.02)
+    np.testing.assert_array_equal(chosen[:, 0], np.arange(100, 200))
+
+
+def test_a_pool_of_several_recordings_is_that_of_each():
+    one, other = speech(1.5), speech(2.0, seed=5)
+    both = pool_of(conversion(), reader, [[one], [other]], 16000)
+    parts = [pool_of(conversion(), reader, [[each]], 16000) for each in (one, other)]
+    for name in ("content", "mel", "pitch"):
+        np.testing.assert_array_equal(getattr(both, name), np.concatenate([getattr(part, name) for part in parts]))
+
+
+def test_what_has_passed_is_forgotten(pool):
+    frontend = Frontend(conversion(), reader, Target(pool=pool), 16000, "live")
+    held = []
+    for _ in range(40):
+        frontend.push(speech(0.5))
+        tracks = frontend._running.tracks.values()
+        held.append(sum(track.frames._positions.size for track in tracks))
+    assert max(held[20:]) <= 1.1 * max(held[5:20])
+
+
+def test_frames_come_when_the_latency_says(pool):
+    frontend = Frontend(conversion(), reader, Target(pool=pool), SPOKEN.sample_rate, "live")
+    samples, gone = speech(3.0), 0
+    structure = sum(frontend.latency.values()) / 1e3
+    late = 0.0
+    for at in range(0, len(samples), 16):
+        frontend.push(samples[at : at + 16])
+        if frontend.frames > gone:
+            moment = clock_of(SPOKEN).moment(gone)  # of the first of the frames that came
+            late, gone = max(late, (at + 16) / SPOKEN.sample_rate - moment), frontend.frames
+    hop = (
+        MEL.hop_length / RATE
+    )  # a frame stands for the middle of its window, and its latency counts from its hop's end
+    assert late <= structure + hop + 16 / SPOKEN.sample_rate
+    assert late >= structure - CONTEXTS["live"].chunk * 80 / RATE - frontend.latency["resampling"] / 1e3
+
+
+def test_a_pitch_shift_moves_the_pitch_that_is_looked_for(pool):
+    plain, higher = (PitchShift(pool.median_log_pitch, 86.0, extra) for extra in (0.0, 12.0))
+    hertz = np.array([120, 0, 130, 125], np.float32)
+    apart = higher.push(hertz) - plain.push(hertz)
+    np.testing.assert_allclose(apart, [np.log(2), np.nan, np.log(2), np.log(2)], atol=1e-5)
+
+
+def test_a_source_s_mean_pitch_becomes_the_target_s(pool):
+    random = np.random.default_rng(0)
+    hertz = (100 * 2 ** (random.standard_normal(4000) / 6)).astype(np.float32)
+    logs = PitchShift(pool.median_log_pitch, 86.0).push(hertz)
+    assert abs(logs[2000:].mean() - pool.median_log_pitch) < 0.02
+    np.testing.assert_allclose(np.diff(logs[3000:]), np.diff(np.log(hertz[3000:])), atol=1e-3)
+
+
+def test_a_pool_goes_with_what_matches_and_with_nothing_else(pool):
+    with pytest.raises(BundleError, match="matches frames"):
+        Frontend(conversion(), reader, NOBODY, RATE)
+    plain = Conversion((FeatureStage("mel", MEL), LocalStage("vocoder", "vocoder", "mel")))
+    with pytest.raises(BundleError, match="matches frames"):
+        Frontend(plain, reader, Target(pool=pool), RATE)
+
+
+@pytest.mark.parametrize(
+    ("stages", "said"),
+    [
+        ((), "no audio"),
+        ((FeatureStage("mel", MEL),), "no audio"),
+        ((LocalStage("vocoder", "vocoder", "mel"),), "no stage before"),
+        ((FeatureStage("mel", MEL), FeatureStage("mel", MEL), LocalStage("v", "v", "mel")), "two stages"),
+    ],
+)
+def test_stages_that_do_not_hang_together_are_refused(stages, said):
+    with pytest.raises(ValueError, match=said):
+        Conversion(stages)
+
+
+def test_a_context_ends_with_a_frame_of_the_component():
+    with pytest.raises(ValueError, match="ends within"):
+        WindowedStage("content", "reader", "mel", {**CONTEXTS, "live": Context(3, 4, 3)}, frames_per_output=2)
