@@ -139,6 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     live = executing("live", "live:live", "microphone -> features -> a streaming bundle -> speakers, as it comes")
     live.add_argument("--target", dest="target_voice", type=Path, nargs="+", metavar="REF.wav", help=whose)
     live.add_argument("--pitch", type=float, default=0.0, metavar="SEMITONES", help="higher, or lower if negative [0]")
+    live.add_argument("--gate", type=float, metavar="DB", help="silence where the input is softer, such as -45 [none]")
     live.add_argument("--in", dest="source", type=Path, metavar="FILE", help="instead of the microphone")
     live.add_argument(
         "--out", dest="target", type=Path, metavar="FILE", help="instead of the speakers; with --in on a virtual clock"

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import itertools
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,17 @@ from runtime.commands import execution_of
 from runtime.commands.conversion import opened_conversion
 from runtime.errors import AudioError, StreamError
 from runtime.machine.files import check_target
+from runtime.machine.keys import keys
 from runtime.playing.conversions import ConversionChain, open_conversion, open_main, says
 from runtime.playing.devices import SoundCard, devices, loopback
 from runtime.playing.live import Session, VirtualDevice
+from runtime.playing.mixer import Gate, Mixer, meter
+from runtime.playing.stages import Frontend
 from runtime.playing.targets import target_of
 from runtime.speech.recordings import audio_blocks, wav_file
 
 LOOPBACK_TARGET_MS = 10.0
+TICK_SECONDS = 0.1  # of keys and of the status line
 
 
 def live(options: argparse.Namespace) -> dict[str, Any]:
@@ -35,7 +40,8 @@ def live(options: argparse.Namespace) -> dict[str, Any]:
         raise AudioError(f"there is no audio file {options.source}")
     blocks = None if options.source is None else audio_blocks(options.source, options.rate)
     frontend = open_conversion(bundle, player, target, options.rate, "live", execution, options.pitch)
-    chain = ConversionChain(frontend, player, target.constants)
+    gate = None if options.gate is None else Gate(options.rate, options.gate)
+    chain = Mixer(ConversionChain(frontend, player, target.constants), gate)
     chain.push(np.zeros(2 * options.rate, np.float32))  # warm-up
     chain.reset()
     session = Session(chain, options.block, round(options.prefill * options.rate / 1e3), options.max_age / 1e3)
@@ -53,8 +59,9 @@ def live(options: argparse.Namespace) -> dict[str, Any]:
         facts["clock"] = f"virtual, moved by measured inference times on {player.engine.device}"
     else:
         card = SoundCard(session, blocks, options.target, options.microphone, options.speakers, options.seconds)
-        print("ctrl-C ends it", file=sys.stderr)
-        card.run(_status)
+        print("ctrl-C ends it, p passes your own voice through", file=sys.stderr)
+        with keys() as pressed:
+            card.run(lambda card: _tick(card, chain, frontend, pressed), TICK_SECONDS)
         print(file=sys.stderr)
         costs = card.costs
         facts["clock"] = "the sound card's"
@@ -68,7 +75,14 @@ def live(options: argparse.Namespace) -> dict[str, Any]:
     return facts | ({} if options.target is None else {"wrote": str(options.target)})
 
 
-def _status(card: SoundCard) -> None:
+def _tick(card: SoundCard, chain: Mixer, frontend: Frontend, pressed: Callable[[], str]) -> None:
+    while key := pressed():
+        if key == "p":
+            chain.passes_through = not chain.passes_through
+    _status(card, chain, frontend)
+
+
+def _status(card: SoundCard, chain: Mixer, frontend: Frontend) -> None:
     """One line that stays where it is."""
     session, counters = card.session, card.session.counters
     recent = list(itertools.islice(reversed(card.costs), 50))
@@ -77,13 +91,17 @@ def _status(card: SoundCard) -> None:
         of_device = 1e3 * sum(card.device_latency)
         delay = f"delay {1e3 * session.delay / session.chain.sample_rate:.0f} ms + device {of_device:.0f} ms"
     inference = f"inference {1e3 * float(np.median(recent)):.1f} ms, at most {1e3 * max(recent):.1f}" if recent else "–"
-    print(
-        f"\r{counters.blocks * session.block / session.chain.sample_rate:7.1f} s  {delay}  {inference}  "
-        f"underruns {counters.underruns}  drops {counters.drops}  xruns {counters.device_xruns}\033[K",
-        end="",
-        file=sys.stderr,
-        flush=True,
-    )
+    pitch = "" if frontend.pitch is None else f" {frontend.pitch:4.0f} Hz" if frontend.pitch else "   – Hz"
+    state = "own voice" if chain.passes_through else "converted" if chain.is_open else "gate shut"
+    parts = [
+        f"{counters.blocks * session.block / chain.sample_rate:7.1f} s",
+        f"{meter(chain.level_db)} {chain.level_db:4.0f} dB{pitch}",
+        state,
+        delay,
+        inference,
+        f"underruns {counters.underruns}  drops {counters.drops}  xruns {counters.device_xruns}",
+    ]
+    print(f"\r{'  '.join(parts)}\033[K", end="", file=sys.stderr, flush=True)
 
 
 def list_devices(options: argparse.Namespace) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.machine.extras import needs
 from runtime.speech.resampling import Resampler
 
 RATE = 16000
@@ -17,12 +16,11 @@ RATE = 16000
 class Recogniser:
     """Whisper through faster-whisper, greedily and without its memory of sentences before: repeatable.
 
-    `folder`: of a model in CTranslate2's format, such as the checkpoint whisper_base. Raises MissingExtra.
+    `folder`: of a model in CTranslate2's format, such as the checkpoint whisper_base.
     """
 
     def __init__(self, folder: Path, threads: int = 1) -> None:
-        with needs("listen"):
-            from faster_whisper import WhisperModel
+        from faster_whisper import WhisperModel
 
         self._model = WhisperModel(str(folder), device="cpu", compute_type="int8", cpu_threads=threads)
 
@@ -44,15 +42,13 @@ def plain_words(text: str) -> str:
 
 def word_error_rate(said: Sequence[str], read: Sequence[str]) -> float:
     """Words that were replaced, left out or added, per word that was said, over all sentences."""
-    with needs("listen"):
-        import jiwer
+    import jiwer
 
     return float(jiwer.wer(list(said), list(read)))
 
 
 def character_error_rate(said: Sequence[str], read: Sequence[str]) -> float:
     """As `word_error_rate`, of characters."""
-    with needs("listen"):
-        import jiwer
+    import jiwer
 
     return float(jiwer.cer(list(said), list(read)))

@@ -28,6 +28,7 @@ from runtime.errors import AudioError
 from runtime.speech.frames import HeldFrames
 from runtime.speech.matching import PitchShift, Pool, RunningMean, nearest
 from runtime.speech.resampling import Resampler
+from runtime.speech.spectrum import Pitch
 
 Run = Callable[[str, np.ndarray], np.ndarray]  # a component by name, its input -> its output
 Constants = Mapping[str, np.ndarray] | None  # inputs without time, by name
@@ -122,6 +123,12 @@ class Frontend:
     def reset(self) -> None:
         self.frames = 0
         self._running.reset()
+
+    @property
+    def pitch(self) -> float | None:
+        """Hz of the newest frame, 0 where it is unvoiced; None for a conversion that takes no pitch."""
+        pitches = [track.newest for track in self._running.features if isinstance(track.features, Pitch)]
+        return pitches[0] if pitches else None
 
     @property
     def latency(self) -> dict[str, float]:
@@ -225,10 +232,15 @@ class _Features(_Track):
     def reset(self) -> None:
         super().reset()
         self._stream.reset()
+        self.newest = 0.0  # value of the last frame's first channel
 
     def push(self, samples: np.ndarray) -> None:
-        if not self.has_ended:
-            self.frames.append(self._stream.push(samples))
+        if self.has_ended:
+            return
+        frames = self._stream.push(samples)
+        if frames.shape[1]:
+            self.newest = float(frames[0, -1])
+        self.frames.append(frames)
 
     def flush(self) -> None:
         self.frames.append(self._stream.flush())
