@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,9 +64,14 @@ def devices() -> list[Device]:
     return found
 
 
+SILENT_SECONDS = 1.0  # without a block: the device went away
+RETRY_SECONDS = 0.5
+
+
 @dataclass
 class SoundCard:
-    """Runs a session on real devices, until `stop`, the end of `source` or `seconds`.
+    """Runs a session on real devices, until `stop`, the end of `source` or `seconds`. A device that goes away, as a
+    microphone that is unplugged, is waited for; the session goes on when it is back.
 
     `source`: blocks of samples (n,) that stand for the microphone, taken as they are needed; `record`: a WAV file that
     stands for the speakers.
@@ -89,7 +94,6 @@ class SoundCard:
         Raises AudioError where the devices cannot be opened so or `source` cannot be read, OSError where the recording
         cannot be written: then there is none.
         """
-        sd = _sounddevice()
         session, rate = self.session, self.session.chain.sample_rate
         self._done = threading.Event()
         self._coming = in_blocks(self.source if self.source is not None else (), session.block)
@@ -98,16 +102,7 @@ class SoundCard:
         self._scratch = np.zeros(session.block, np.float32)
         self._given = np.zeros(session.block, np.float32)
         self._recorded = Ring(4 * rate)
-        asked = {"samplerate": rate, "blocksize": session.block, "channels": 1, "dtype": "float32", "latency": "low"}
-        try:
-            if self.source is not None:
-                stream = sd.OutputStream(device=self.speakers, callback=self._speak, **asked)
-            elif self.record is not None:
-                stream = sd.InputStream(device=self.microphone, callback=self._listen, **asked)
-            else:
-                stream = sd.Stream(device=(self.microphone, self.speakers), callback=self._both, **asked)
-        except (sd.PortAudioError, ValueError) as error:
-            raise AudioError(f"the sound card cannot be opened at {rate} Hz: {error}") from error
+        stream = self._opened()
         latency = stream.latency
         self.device_latency = latency if isinstance(latency, tuple) else (0.0, float(latency))
         if self.source is None and self.record is not None:
@@ -117,8 +112,10 @@ class SoundCard:
         try:
             with nullcontext(lambda _: None) if self.record is None else wav_file(self.record, rate) as write:
                 try:
-                    with stream:
-                        self._work(tick, every, write)
+                    began = time.monotonic()
+                    while self._worked(stream, began, tick, every, write):
+                        session.counters.device_losses += 1
+                        stream = self._reopened(began, tick)
                 except KeyboardInterrupt:
                     pass  # the end of the recording
         finally:
@@ -127,11 +124,54 @@ class SoundCard:
     def stop(self) -> None:
         self._done.set()
 
-    def _work(self, tick: Tick, every: float, write: Write) -> None:
+    def _opened(self) -> Any:
+        sd, rate = _sounddevice(), self.session.chain.sample_rate
+        settings = {
+            "samplerate": rate, "blocksize": self.session.block, "channels": 1, "dtype": "float32", "latency": "low"
+        }  # fmt: skip
+        try:
+            if self.source is not None:
+                return sd.OutputStream(device=self.speakers, callback=self._speak, **settings)
+            if self.record is not None:
+                return sd.InputStream(device=self.microphone, callback=self._listen, **settings)
+            return sd.Stream(device=(self.microphone, self.speakers), callback=self._both, **settings)
+        except (sd.PortAudioError, ValueError) as error:
+            raise AudioError(f"the sound card cannot be opened at {rate} Hz: {error}") from error
+
+    def _reopened(self, began: float, tick: Tick) -> Any:
+        """Waits until the device is back, or the time is up: then the stream is None."""
+        while not self._is_over(began):
+            tick(self)
+            time.sleep(RETRY_SECONDS)
+            _forget_devices()
+            with suppress(AudioError):
+                return self._opened()
+        return None
+
+    def _is_over(self, began: float) -> bool:
+        return self._done.is_set() or (self.seconds is not None and time.monotonic() - began >= self.seconds)
+
+    def _worked(self, stream: Any, began: float, tick: Tick, every: float, write: Write) -> bool:
+        """Runs the session on an open stream. Returns whether its device went away before the end."""
+        if stream is None:
+            return False
+        is_lost, has_begun = True, False
+        try:
+            with stream:
+                has_begun = True
+                is_lost = self._work(began, tick, every, write)
+        except _sounddevice().PortAudioError as error:  # a device that went away cannot be closed either
+            if not has_begun and not self.session.counters.device_losses:
+                raise AudioError(f"the sound card cannot be started: {error}") from error
+        return is_lost
+
+    def _work(self, began: float, tick: Tick, every: float, write: Write) -> bool:
+        """Returns whether the device fell silent: no block came for a second, where a hundred are due."""
         session, rate = self.session, self.session.chain.sample_rate
-        wait, began = session.block / rate / 2, time.monotonic()
-        next_tick, out = began + every, np.zeros(4 * rate, np.float32)
-        while not self._done.is_set():
+        wait, longest = session.block / rate / 2, max(SILENT_SECONDS, 8 * session.block / rate)
+        next_tick, out = time.monotonic() + every, np.zeros(4 * rate, np.float32)
+        blocks, heard_at, is_lost = session.counters.blocks, time.monotonic(), False
+        while not self._is_over(began) and not is_lost:
             while session.waiting and not self._done.is_set():
                 started = time.perf_counter()
                 samples = session.process()
@@ -145,10 +185,12 @@ class SoundCard:
             if now >= next_tick:
                 tick(self)
                 next_tick = now + every
-            if self.seconds is not None and now - began >= self.seconds:
-                break
+            if session.counters.blocks != blocks:
+                blocks, heard_at = session.counters.blocks, now
+            is_lost = now - heard_at > longest
             time.sleep(wait)
         write(out[: self._recorded.read(out)])
+        return is_lost
 
     def _both(self, given: np.ndarray, wanted: np.ndarray, frames: int, clock: Any, status: Any) -> None:
         self._count(status)
@@ -280,6 +322,14 @@ def probe_delays(played: np.ndarray, heard: np.ndarray, starts: list[int]) -> li
         if match.max() >= 0.5:
             delays.append(int(match.argmax()))
     return delays
+
+
+def _forget_devices() -> None:
+    """Has PortAudio look for devices anew: it knows those of its start."""
+    sd = _sounddevice()
+    with suppress(sd.PortAudioError):
+        sd._terminate()
+        sd._initialize()
 
 
 def _sounddevice() -> Any:

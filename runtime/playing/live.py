@@ -67,6 +67,7 @@ class Counters:
 
     blocks: int = 0
     device_xruns: int = 0  # blocks for which the device itself says that it lost or lacked samples
+    device_losses: int = 0  # times that the device went away
     underruns: int = 0
     missing_samples: int = 0
     input_overruns: int = 0

@@ -88,6 +88,8 @@ def portaudio(monkeypatch):
         InputStream=lambda **options: FakeStream(**options, kind="in"),
         OutputStream=lambda **options: FakeStream(**options, kind="out"),
         PortAudioError=RuntimeError,
+        _terminate=lambda: None,
+        _initialize=lambda: None,
     )
     monkeypatch.setattr(runtime.playing.devices, "_sounddevice", lambda: fake)
     return fake
@@ -131,6 +133,57 @@ def test_what_the_device_says_it_lost_is_counted(portaudio, monkeypatch):
     card.run()
     assert card.session.counters.device_xruns == card.session.counters.blocks > 0
     assert card.device_latency == (0.01, 0.02)
+
+
+def test_a_device_that_goes_away_is_waited_for_and_the_call_goes_on(portaudio, monkeypatch):
+    """Unplugged after 20 blocks, absent for two attempts, then back."""
+    monkeypatch.setattr(runtime.playing.devices, "SILENT_SECONDS", 0.2)
+    monkeypatch.setattr(runtime.playing.devices, "RETRY_SECONDS", 0.05)
+    opened, looked = [], []
+
+    class Unplugged(FakeStream):
+        def run(self):
+            count = 0
+            while self.running and count < 20:
+                given, wanted = np.zeros((self.block, 1), np.float32), np.zeros((self.block, 1), np.float32)
+                self.callback(given, wanted, self.block, None, "")
+                count += 1
+                time.sleep(self.block / self.rate)
+
+    def stream(**options):
+        opened.append(options)
+        if len(opened) in (2, 3):
+            raise RuntimeError("Device unavailable")
+        return (Unplugged if len(opened) == 1 else FakeStream)(**options)
+
+    portaudio.Stream, portaudio._initialize = stream, lambda: looked.append(1)
+    card = SoundCard(Session(Echo(), 80), seconds=1.5)
+    ticks = []
+    card.run(ticks.append, every=0.1)
+    assert card.session.counters.device_losses == 1
+    assert len(opened) == 4 and len(looked) == 3
+    assert card.session.counters.blocks > 40, "it went on"
+
+
+def test_a_device_that_stays_away_ends_with_the_time(portaudio, monkeypatch):
+    monkeypatch.setattr(runtime.playing.devices, "SILENT_SECONDS", 0.1)
+    monkeypatch.setattr(runtime.playing.devices, "RETRY_SECONDS", 0.05)
+
+    class Silent(FakeStream):
+        def run(self):
+            pass
+
+    def stream(**options):
+        if len(opened):
+            raise RuntimeError("Device unavailable")
+        opened.append(options)
+        return Silent(**options)
+
+    opened = []
+    portaudio.Stream = stream
+    card = SoundCard(Session(Echo(), 80), seconds=0.6)
+    card.run()
+    assert (card.session.counters.device_losses, card.session.counters.blocks) == (1, 0)
 
 
 def test_loopback_finds_the_delay_of_the_way(portaudio):
