@@ -75,7 +75,7 @@ def test_a_threshold_can_change_without_a_conversion(quick, fp16, tmp_path, monk
 def test_an_audit_is_made_once_where_it_is_asked_for_and_stands_in_the_report(quick, fp16, tmp_path, monkeypatch):
     from convert import job as module
     from runtime.rounding import audit
-    from runtime.rounding.audit import read_audit
+    from runtime.rounding.record import read_audit
 
     for path in (fp16.bundle.path, fp16.bundle.measured):
         shutil.copytree(path, tmp_path / path.name)
