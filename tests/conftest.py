@@ -175,24 +175,15 @@ def job_runner(output: Path, *defaults: str) -> Callable:
     """Runs the main job in this process; equal overrides share one bundle, which the test processes also share: the
     first converts, the others find it unchanged.
 
-    What a job has done beside it costs more than it saves where jobs follow each other: one reporting process serves
-    them all, and programs are lowered when an engine opens them. The command's own tests have both as users do.
+    Each is run as `in_a_row` says.
     """
     import conf
     from convert import job as main_job
     from convert.schema import register
-    from reports.options import TrackingOptions
-    from reports.worker import ReportWorker
 
     output.mkdir(exist_ok=True)
     register()
     known: dict[tuple[str, ...], object] = {}
-
-    class OneWorker(ReportWorker):
-        def __exit__(self, *_: object) -> None:
-            """Stays for the next job; it ends with this process."""
-
-    one_worker = functools.cache(lambda: OneWorker(TrackingOptions(enabled=False)))
 
     def run(*overrides: str):
         from hydra import compose, initialize_config_dir
@@ -212,12 +203,44 @@ def job_runner(output: Path, *defaults: str) -> Callable:
             converts = [one for one in (*defaults, *overrides) if not one.startswith(("measure.", "gates."))]
             lock = output / f".{hashlib.sha256(' '.join(converts).encode()).hexdigest()[:16]}.lock"
             with filelock.FileLock(lock), pytest.MonkeyPatch.context() as patch:
-                patch.setattr(main_job, "ReportWorker", lambda options: one_worker())
-                patch.setattr(main_job.Lowering, "start", lambda self, artefacts: None)
+                _run_in_a_row(patch)
                 known[overrides] = main_job.run_job(job)
         return known[overrides]
 
     return run
+
+
+@pytest.fixture
+def in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a job has done beside it costs more than it saves where jobs follow each other: one reporting process serves
+    them all, and programs are lowered when an engine opens them. The command's own tests have both as users do."""
+    _run_in_a_row(monkeypatch)
+
+
+def _run_in_a_row(patch: pytest.MonkeyPatch) -> None:
+    from convert import job as main_job
+
+    patch.setattr(main_job, "ReportWorker", _one_worker)
+    patch.setattr(main_job.Lowering, "start", lambda self, artefacts: None)
+
+
+def _one_worker(options: Any) -> Any:
+    """The reporting process of all jobs, which now writes where `options` say."""
+    worker = _staying_worker()
+    worker._options = options
+    return worker
+
+
+@functools.cache
+def _staying_worker() -> Any:
+    from reports.options import TrackingOptions
+    from reports.worker import ReportWorker
+
+    class StayingWorker(ReportWorker):
+        def __exit__(self, *_: object) -> None:
+            """Stays for the next job; it ends with this process."""
+
+    return StayingWorker(TrackingOptions(enabled=False))
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from tests.convert.test_config import composed
 
 
 @pytest.fixture
-def quick(sources):
+def quick(sources, in_a_row):
     """The main job, without a bench."""
     return lambda output, *overrides: composed(
         *sources, "tracking=off", "measure.bench_seconds=0", f"output={output}", *overrides

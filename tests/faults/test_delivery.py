@@ -130,18 +130,17 @@ def test_a_delivery_killed_at_any_call_is_finished_by_sync(fp16, tmp_path):
     assert not list(tmp_path.rglob(UNTRACKED))
 
 
-def test_a_job_that_is_killed_before_it_logs_has_its_marker_already(fp16, tmp_path, monkeypatch):
+def test_a_job_that_is_killed_before_it_logs_has_its_marker_already(fp16, sources, in_a_row, tmp_path, monkeypatch):
     import convert.job
 
     def killed(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(convert.job, "_track", killed)
-    for path in (fp16.bundle.path, fp16.bundle.measured):
-        shutil.copytree(path, tmp_path / path.name)
+    shutil.copytree(fp16.bundle.path, tmp_path / fp16.bundle.path.name)  # not measured: nothing of it is logged yet
     options = ["measure.bench_seconds=0", "measure.engines=[mil]", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db"]
     with pytest.raises(KeyboardInterrupt):
-        convert.job.run_job(composed("checkpoint.source=bundled", f"output={tmp_path}", *options))
+        convert.job.run_job(composed(*sources, f"output={tmp_path}", *options))
     (marker,) = tmp_path.glob("*.measured/untracked.json")
     assert json.loads(marker.read_text())["reason"] == BEGUN
     assert reports_main(["sync", str(tmp_path)]) == 0
