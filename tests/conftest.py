@@ -108,6 +108,23 @@ def clips(kept: Path) -> list[Path]:
     return sorted(_made_once(kept / "clips", write_clips).glob("*.flac"))
 
 
+@pytest.fixture
+def store_uri(kept: Path, tmp_path: Path) -> str:
+    """The address of an empty sqlite store in the test's folder. It is copied: to make one, MLflow migrates fifty
+    times."""
+    shutil.copy(_made_once(kept / "store", _write_store) / "mlflow.db", tmp_path)
+    return f"sqlite:///{tmp_path}/mlflow.db"
+
+
+def _write_store(folder: Path) -> None:
+    from reports.options import TrackingOptions
+    from reports.store import client_of
+
+    folder.mkdir()
+    with client_of(TrackingOptions(uri=f"sqlite:///{folder}/mlflow.db")):
+        pass
+
+
 def _made_once(folder: Path, write: Callable[[Path], object]) -> Path:
     """What `write` leaves in a folder, complete or not at all."""
     with filelock.FileLock(folder.with_suffix(".lock")):
@@ -287,7 +304,7 @@ def saved(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def mlflow_server(tmp_path) -> Iterator[str]:
+def mlflow_server(tmp_path, store_uri) -> Iterator[str]:
     """The address of a real MLflow server with one worker, on loopback."""
     import socket
     import subprocess
@@ -300,7 +317,7 @@ def mlflow_server(tmp_path) -> Iterator[str]:
         port = free.getsockname()[1]
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db", "--artifacts-destination", f"{tmp_path}/a"]
+    command += ["--backend-store-uri", store_uri, "--artifacts-destination", f"{tmp_path}/a"]
     with (tmp_path / "server.log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=tmp_path)
     address = f"http://127.0.0.1:{port}"

@@ -24,8 +24,8 @@ def copy(fp16, tmp_path) -> Bundle:
 
 
 @pytest.fixture
-def store(tmp_path) -> TrackingOptions:
-    return TrackingOptions(uri=f"sqlite:///{tmp_path}/mlflow.db", experiment="test")
+def store(store_uri) -> TrackingOptions:
+    return TrackingOptions(uri=store_uri, experiment="test")
 
 
 def runs(options):
