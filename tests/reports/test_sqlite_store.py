@@ -14,8 +14,8 @@ from reports.options import TrackingOptions
 from reports.store import TrackingError, client_of, prepared
 from tests.conftest import ROOT
 
-# Reads a statement of SQL, a signal, how the store is made and its file a line. A child makes the store and sends itself
-# the signal at that statement. Prints what it ended with.
+# Reads a statement of SQL, a signal, how the store is made and its file a line. A child makes the store and sends
+# itself the signal at that statement. Prints what it ended with.
 KILLER = """
 import os, signal, sys
 import sqlalchemy
