@@ -24,12 +24,9 @@ from tests.converters.voices import coqui_forward, coqui_vits, write_coqui
 # How many layers a voice has is nothing to who speaks with it.
 FEW_LAYERS = {"num_layers_text_encoder": 1, "num_layers_flow": 1}
 CLONES = {
-    "use_sdp": False,
-    "use_d_vector_file": True,
-    "d_vector_dim": 256,
-    "languages": ("en", "fr"),
+    "use_sdp": False, "use_d_vector_file": True, "d_vector_dim": 256, "languages": ("en", "fr"),
     "use_language_embedding": True,
-}
+}  # fmt: skip
 
 
 def bundle(folder, own_job, *overrides, **settings):
