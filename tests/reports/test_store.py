@@ -48,19 +48,34 @@ TRACK = (
     "import sys; from pathlib import Path; from reports import tracking; from reports.options import TrackingOptions"
 )
 
+# A process per bundle, forked off one that has MLflow imported, tracks it. Prints what they ended with.
+WRITERS = f"""{TRACK}; import os, traceback, mlflow
+
+def forked(bundle):
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            tracking.track(Path(bundle), TrackingOptions(uri=sys.argv[1]))
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return child
+
+for child in [forked(bundle) for bundle in sys.argv[2:]]:
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
 
 @pytest.mark.parametrize("jobs", [3, pytest.param(8, marks=pytest.mark.proof)])
 def test_jobs_at_once_on_a_fresh_store_lose_nothing(fp16, tmp_path, jobs):
     bundles = copies(fp16, tmp_path / "b", jobs)
     options = TrackingOptions(uri=f"sqlite:///{tmp_path}/mlflow.db")
-    program = f"{TRACK}; tracking.track(Path(sys.argv[1]), TrackingOptions(uri=sys.argv[2]))"
-    command = [sys.executable, "-c", program]
-    writers = [
-        subprocess.Popen([*command, str(bundle.path), options.uri], cwd=ROOT, stderr=subprocess.PIPE, text=True)
-        for bundle in bundles
-    ]
-    problems = [writer.communicate(timeout=300)[1] for writer in writers]
-    assert [writer.returncode for writer in writers] == [0] * jobs, problems
+    command = [sys.executable, "-c", WRITERS, options.uri, *(str(bundle.path) for bundle in bundles)]
+    writers = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert writers.stdout.split() == ["0"] * jobs, writers.stderr
     found, versions, models = logged(options)
     assert set(found.values()) == {1} and len(found) == 3 * jobs
     assert versions == sorted(bundle.manifest.name for bundle in bundles) and models == jobs
