@@ -230,7 +230,7 @@ def job_runner(output: Path, *defaults: str) -> Callable:
 @pytest.fixture
 def in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a job has done beside it costs more than it saves where jobs follow each other: one reporting process serves
-    them all, and programs are lowered when an engine opens them. The command's own tests have both as users do."""
+    them all, and programs are lowered when an engine opens them."""
     _run_in_a_row(monkeypatch)
 
 

@@ -10,6 +10,7 @@ import torch
 from checkpoints.catalogue import BUNDLED
 from checkpoints.locate import FALLBACK
 from convert.key import bundle_key
+from convert.lowering import Lowering
 from converters.options import ConversionError
 from runtime.bundle.store import open_bundle
 from tests.convert.test_config import composed
@@ -40,6 +41,14 @@ def test_an_unchanged_job_is_reused_in_every_part(quick, fp16, monkeypatch):
     assert again.reused
     assert again.bundle.path == fp16.bundle.path
     assert again.measurements == fp16.measurements
+
+
+def test_programs_are_lowered_into_the_cache_beside_the_job(fp16, tmp_path, monkeypatch):
+    monkeypatch.setenv("VOXPORT_CACHE", str(tmp_path))
+    with Lowering() as lowering:
+        lowering.start([fp16.bundle.artefact(fp16.bundle.component())])
+        lowering.wait()
+    assert list(tmp_path.rglob("*.onnx"))
 
 
 def test_a_reused_job_sweeps_what_killed_jobs_left(quick, fp16, tmp_path):
