@@ -6,6 +6,9 @@ STAMP := $(VENV)/.installed
 WORKERS := $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n + 1 : 5)))
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n $(WORKERS) --dist loadfile
 
+# What is imported is compiled once, not by every process of the tests.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: convert check test proof conformance models layer ui clean
 
 convert: $(STAMP)
@@ -18,8 +21,14 @@ check: $(STAMP)
 	$(VENV)/bin/mypy
 
 # What is converted is kept in .cache/tests until a source changes. PYTEST_ARGS: such as '--durations=0' or a folder.
-test: check
-	$(PYTEST) $(PYTEST_ARGS)
+# Types are checked beside the tests, on a core that these leave free at times, and told after them.
+test: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	@mkdir -p .cache
+	@$(VENV)/bin/mypy > .cache/mypy.log 2>&1 & types=$$!; trap "kill $$types" INT TERM; \
+	$(PYTEST) $(PYTEST_ARGS); tests=$$?; \
+	wait $$types; types=$$?; cat .cache/mypy.log; exit $$((tests ? tests : types))
 
 # What takes too long for every push: the tests of `make test` at the bundled vocoder's full width, streaming of every
 # vocoder at its published width, whole voices, the kernels under ThreadSanitizer. The faults that fork a job come first,
@@ -52,7 +61,7 @@ ui: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(VENV)/bin/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[test]'
 	touch $(STAMP)
 
 clean:

@@ -11,15 +11,18 @@ import urllib.parse
 import urllib.request
 import zipfile
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path, PurePosixPath
-
-import httpx
+from typing import TYPE_CHECKING
 
 from checkpoints import CheckpointError
 from checkpoints.catalogue import FileFacts
 from checkpoints.files import sha256_of
 from runtime.errors import MachineError
 from runtime.machine.disk import DiskFull, full_disk_named
+
+if TYPE_CHECKING:
+    import httpx
 
 # (bytes so far, bytes in all or None); called often
 Progress = Callable[[int, int | None], None]
@@ -46,6 +49,8 @@ def download(url: str, target: Path, want: FileFacts, progress: Progress, ceilin
     the server cannot be reached (decided within 5 s), does not have the file or keeps breaking; IntegrityError
     where size or hash differ, or the file is larger than `ceiling`; DiskFull.
     """
+    import httpx
+
     if url.startswith("file://"):
         _copy(Path(urllib.request.url2pathname(urllib.parse.urlsplit(url).path)), target, want)
         return
@@ -106,11 +111,11 @@ def _transfer(
     if have and version:  # without a version the server might have another file by now
         headers |= {"Range": f"bytes={have}-", "If-Range": version}
     with client.stream("GET", url, headers=headers) as response:
-        if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+        if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             part.unlink(missing_ok=True)
             return False
         response.raise_for_status()
-        resumed = response.status_code == httpx.codes.PARTIAL_CONTENT and _range_start(response) == have
+        resumed = response.status_code == HTTPStatus.PARTIAL_CONTENT and _range_start(response) == have
         have = have if resumed else 0
         length = response.headers.get("Content-Length", "")
         total = have + int(length) if length.isdigit() else None

@@ -113,7 +113,7 @@ def _html(bundle: Path) -> int:
 
 def _audit(file: Path) -> int:
     from reports.html import write_audit
-    from runtime.rounding.audit import read_audit
+    from runtime.rounding.record import read_audit
 
     print(write_audit(read_audit(file), file.with_suffix(".html")))
     return 0

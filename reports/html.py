@@ -20,7 +20,7 @@ from runtime.machine.files import write_bytes, write_text
 from runtime.measuring.mac_check import MacCheck
 from runtime.measuring.measure import AUDIT, Measurement
 from runtime.measuring.quality import OF_CLIPS, OF_ROWS, quality
-from runtime.rounding.audit import Audit, read_audit
+from runtime.rounding.record import Audit, read_audit
 
 FILE = "report.html"
 

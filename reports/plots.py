@@ -23,7 +23,7 @@ from runtime.bundle.spec import TimeAxis
 from runtime.measuring.bench.budget import Budget
 from runtime.measuring.bench.closed import Latency
 from runtime.measuring.bench.whole import BenchReport
-from runtime.rounding.audit import OpAudit, ProgramAudit
+from runtime.rounding.record import OpAudit, ProgramAudit
 from runtime.speech.features import LocalFeatures
 from runtime.speech.mel import Mel
 from runtime.speech.metrics import WINDOW_SECONDS, window_snr_db

@@ -108,6 +108,23 @@ def clips(kept: Path) -> list[Path]:
     return sorted(_made_once(kept / "clips", write_clips).glob("*.flac"))
 
 
+@pytest.fixture
+def store_uri(kept: Path, tmp_path: Path) -> str:
+    """The address of an empty sqlite store in the test's folder. It is copied: to make one, MLflow migrates fifty
+    times."""
+    shutil.copy(_made_once(kept / "store", _write_store) / "mlflow.db", tmp_path)
+    return f"sqlite:///{tmp_path}/mlflow.db"
+
+
+def _write_store(folder: Path) -> None:
+    from reports.options import TrackingOptions
+    from reports.store import client_of
+
+    folder.mkdir()
+    with client_of(TrackingOptions(uri=f"sqlite:///{folder}/mlflow.db")):
+        pass
+
+
 def _made_once(folder: Path, write: Callable[[Path], object]) -> Path:
     """What `write` leaves in a folder, complete or not at all."""
     with filelock.FileLock(folder.with_suffix(".lock")):
@@ -175,24 +192,15 @@ def job_runner(output: Path, *defaults: str) -> Callable:
     """Runs the main job in this process; equal overrides share one bundle, which the test processes also share: the
     first converts, the others find it unchanged.
 
-    What a job has done beside it costs more than it saves where jobs follow each other: one reporting process serves
-    them all, and programs are lowered when an engine opens them. The command's own tests have both as users do.
+    Each is run as `in_a_row` says.
     """
     import conf
     from convert import job as main_job
     from convert.schema import register
-    from reports.options import TrackingOptions
-    from reports.worker import ReportWorker
 
     output.mkdir(exist_ok=True)
     register()
     known: dict[tuple[str, ...], object] = {}
-
-    class OneWorker(ReportWorker):
-        def __exit__(self, *_: object) -> None:
-            """Stays for the next job; it ends with this process."""
-
-    one_worker = functools.cache(lambda: OneWorker(TrackingOptions(enabled=False)))
 
     def run(*overrides: str):
         from hydra import compose, initialize_config_dir
@@ -212,12 +220,44 @@ def job_runner(output: Path, *defaults: str) -> Callable:
             converts = [one for one in (*defaults, *overrides) if not one.startswith(("measure.", "gates."))]
             lock = output / f".{hashlib.sha256(' '.join(converts).encode()).hexdigest()[:16]}.lock"
             with filelock.FileLock(lock), pytest.MonkeyPatch.context() as patch:
-                patch.setattr(main_job, "ReportWorker", lambda options: one_worker())
-                patch.setattr(main_job.Lowering, "start", lambda self, artefacts: None)
+                _run_in_a_row(patch)
                 known[overrides] = main_job.run_job(job)
         return known[overrides]
 
     return run
+
+
+@pytest.fixture
+def in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a job has done beside it costs more than it saves where jobs follow each other: one reporting process serves
+    them all, and programs are lowered when an engine opens them."""
+    _run_in_a_row(monkeypatch)
+
+
+def _run_in_a_row(patch: pytest.MonkeyPatch) -> None:
+    from convert import job as main_job
+
+    patch.setattr(main_job, "ReportWorker", _one_worker)
+    patch.setattr(main_job.Lowering, "start", lambda self, artefacts: None)
+
+
+def _one_worker(options: Any) -> Any:
+    """The reporting process of all jobs, which now writes where `options` say."""
+    worker = _staying_worker()
+    worker._options = options
+    return worker
+
+
+@functools.cache
+def _staying_worker() -> Any:
+    from reports.options import TrackingOptions
+    from reports.worker import ReportWorker
+
+    class StayingWorker(ReportWorker):
+        def __exit__(self, *_: object) -> None:
+            """Stays for the next job; it ends with this process."""
+
+    return StayingWorker(TrackingOptions(enabled=False))
 
 
 @pytest.fixture(scope="session")
@@ -244,7 +284,7 @@ def mlpackage(fp16) -> Path:
 @pytest.fixture
 def saved(tmp_path: Path) -> Callable[..., Path]:
     """Converts a MIL program or a traced module, in float32 where nothing else is asked, and gives its package."""
-    from runtime.machine.coreml_tools import coremltools
+    from runtime.machine.coreml_tools import coremltools, validated_once
 
     ct = coremltools()
     count = iter(range(100))
@@ -257,14 +297,15 @@ def saved(tmp_path: Path) -> Callable[..., Path]:
             "skip_model_load": True,
         }
         path = tmp_path / f"model{next(count)}.mlpackage"
-        ct.convert(source, **{**settings, **options}).save(str(path))
+        with validated_once():
+            ct.convert(source, **{**settings, **options}).save(str(path))
         return path
 
     return save
 
 
 @pytest.fixture
-def mlflow_server(tmp_path) -> Iterator[str]:
+def mlflow_server(tmp_path, store_uri) -> Iterator[str]:
     """The address of a real MLflow server with one worker, on loopback."""
     import socket
     import subprocess
@@ -277,7 +318,7 @@ def mlflow_server(tmp_path) -> Iterator[str]:
         port = free.getsockname()[1]
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db", "--artifacts-destination", f"{tmp_path}/a"]
+    command += ["--backend-store-uri", store_uri, "--artifacts-destination", f"{tmp_path}/a"]
     with (tmp_path / "server.log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=tmp_path)
     address = f"http://127.0.0.1:{port}"

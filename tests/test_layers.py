@@ -122,6 +122,7 @@ def _without_docstrings(tree):
             "torch TTS mlflow hydra coremltools",
         ),
         ("import convert.overrides, convert.job, checkpoints.locate", "torch TTS mlflow coremltools matplotlib"),
+        ("import reports.html, reports.tracking", "torch TTS mlflow coremltools onnxruntime"),
         ("import voxport", "torch TTS mlflow hydra coremltools onnxruntime"),
     ],
 )

@@ -11,7 +11,8 @@ from runtime.bundle.store import Bundle, open_bundle
 from runtime.commands import arrays_of, is_artefact
 from runtime.machine.files import check_target, write_json
 from runtime.measuring.measure import AUDIT
-from runtime.rounding.audit import Audit, OpAudit, audit_bundle, audit_package
+from runtime.rounding.audit import audit_bundle, audit_package
+from runtime.rounding.record import Audit, OpAudit
 
 
 def audit(options: argparse.Namespace) -> dict[str, Any]:

@@ -19,6 +19,9 @@ from tqdm import tqdm
 # cost more than half its import time.
 _NOT_NEEDED = ("sklearn", "transformers", "xgboost", "tensorflow", "torchao")
 
+# It compresses PyTorch models, where voxport compresses programs, and costs a quarter of the import time.
+_UNUSED = "coremltools.optimize.torch"
+
 _PROGRESS_BARS = (
     ("coremltools.converters.mil.frontend.torch.ops", "_tqdm"),
     ("coremltools.converters.mil.mil.passes.pass_pipeline", "tqdm"),
@@ -31,7 +34,7 @@ def coremltools() -> ModuleType:
     if "coremltools" in sys.modules:
         return sys.modules["coremltools"]
     logging.getLogger("coremltools").setLevel(logging.ERROR)
-    with _hidden(_NOT_NEEDED), warnings.catch_warnings():
+    with _hidden(_NOT_NEEDED), _empty(_UNUSED), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         module = importlib.import_module("coremltools")
         for name, attribute in _PROGRESS_BARS:
@@ -83,3 +86,16 @@ def _hidden(names: tuple[str, ...]) -> Iterator[None]:
     finally:
         for name in absent:
             sys.modules.pop(name, None)
+
+
+@contextmanager
+def _empty(name: str) -> Iterator[None]:
+    """Within it a submodule imports as an empty one; afterwards it can be imported as it is."""
+    package, _, attribute = name.rpartition(".")
+    sys.modules[name] = ModuleType(name)
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+        if package in sys.modules:
+            vars(sys.modules[package]).pop(attribute, None)

@@ -60,13 +60,17 @@ def test_multirun_runs_every_combination_and_a_missed_gate_stops_none(tmp_path, 
     assert Path(page).name == "precisions.html" and "missed: snr_db" in Path(page).read_text()
 
 
-def test_a_sweep_leaves_out_impossible_pairs_and_compares_the_rest(tmp_path, sources, width):
+def test_a_sweep_leaves_out_impossible_pairs_and_compares_the_rest(
+    tmp_path, monkeypatch, capsys, sources, in_a_row, width
+):
+    monkeypatch.chdir(tmp_path)
     quick = [argument for argument in QUICK if not argument.startswith("measure.engines")]
-    result = run(tmp_path, "-m", "format=onnx,neuralnetwork", "upsampler=native,metal", *sources, *quick)
-    assert result.returncode == 0, result.stderr
-    assert " ".join(result.stderr.split()).count("skipped: upsampler=metal with format=onnx") == 1
-    assert len([line for line in result.stdout.splitlines() if line.startswith("bundle: ")]) == 3
-    (page,) = (line.removeprefix("compared: ") for line in result.stdout.splitlines() if line.startswith("compared: "))
+    code = main(["-m", "format=onnx,neuralnetwork", "upsampler=native,metal", *sources, *quick])
+    said = capsys.readouterr()
+    assert code == 0, said.err
+    assert " ".join(said.err.split()).count("skipped: upsampler=metal with format=onnx") == 1
+    assert len([line for line in said.out.splitlines() if line.startswith("bundle: ")]) == 3
+    (page,) = (line.removeprefix("compared: ") for line in said.out.splitlines() if line.startswith("compared: "))
     text = Path(page).read_text()
     stages = {"small": 2, "full": 4}[width]
     for part in (f"custom {stages}", f"ConvTranspose {stages}", "not measured", "estimate, not measured", "M3 Max"):
@@ -119,10 +123,10 @@ def test_help_shows_groups_choices_and_settings(tmp_path):
     ("number", "wait_for"),
     [
         pytest.param(signal.SIGINT, "locate checkpoint", marks=pytest.mark.proof),
-        pytest.param(signal.SIGTERM, "load ", marks=pytest.mark.proof),
+        pytest.param(signal.SIGTERM, "goldens", marks=pytest.mark.proof),
         (signal.SIGINT, "convert to"),
-        (signal.SIGTERM, "goldens"),
-        (signal.SIGHUP, "import PyTorch"),
+        (signal.SIGTERM, "import PyTorch"),
+        (signal.SIGHUP, "locate checkpoint"),
     ],
 )
 def test_an_interrupt_leaves_nothing_unfinished(tmp_path, sources, wait_for, number):

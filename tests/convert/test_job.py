@@ -10,13 +10,14 @@ import torch
 from checkpoints.catalogue import BUNDLED
 from checkpoints.locate import FALLBACK
 from convert.key import bundle_key
+from convert.lowering import Lowering
 from converters.options import ConversionError
 from runtime.bundle.store import open_bundle
 from tests.convert.test_config import composed
 
 
 @pytest.fixture
-def quick(sources):
+def quick(sources, in_a_row):
     """The main job, without a bench."""
     return lambda output, *overrides: composed(
         *sources, "tracking=off", "measure.bench_seconds=0", f"output={output}", *overrides
@@ -40,6 +41,14 @@ def test_an_unchanged_job_is_reused_in_every_part(quick, fp16, monkeypatch):
     assert again.reused
     assert again.bundle.path == fp16.bundle.path
     assert again.measurements == fp16.measurements
+
+
+def test_programs_are_lowered_into_the_cache_beside_the_job(fp16, tmp_path, monkeypatch):
+    monkeypatch.setenv("VOXPORT_CACHE", str(tmp_path))
+    with Lowering() as lowering:
+        lowering.start([fp16.bundle.artefact(fp16.bundle.component())])
+        lowering.wait()
+    assert list(tmp_path.rglob("*.onnx"))
 
 
 def test_a_reused_job_sweeps_what_killed_jobs_left(quick, fp16, tmp_path):
@@ -75,7 +84,7 @@ def test_a_threshold_can_change_without_a_conversion(quick, fp16, tmp_path, monk
 def test_an_audit_is_made_once_where_it_is_asked_for_and_stands_in_the_report(quick, fp16, tmp_path, monkeypatch):
     from convert import job as module
     from runtime.rounding import audit
-    from runtime.rounding.audit import read_audit
+    from runtime.rounding.record import read_audit
 
     for path in (fp16.bundle.path, fp16.bundle.measured):
         shutil.copytree(path, tmp_path / path.name)

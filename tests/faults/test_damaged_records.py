@@ -29,9 +29,9 @@ def test_what_is_logged_is_asked_of_the_store_again(fp16, bundle, name):
     (bundle.measured / TRACKED).unlink()
 
 
-def test_a_bundle_whose_file_is_damaged_is_not_logged_twice(fp16, tmp_path):
+def test_a_bundle_whose_file_is_damaged_is_not_logged_twice(fp16, tmp_path, store_uri):
     (one,) = copies(fp16, tmp_path, 1)
-    options = TrackingOptions(uri=f"sqlite:///{tmp_path}/mlflow.db")
+    options = TrackingOptions(uri=store_uri)
     first = track(one.path, options)
     damaged(one.measured / TRACKED, "list")
     assert track(one.path, options) == first
@@ -61,7 +61,7 @@ def test_a_damaged_record_is_a_sentence(bundle, capsys, name):
     (bundle.measured / UNTRACKED).unlink()
 
 
-def test_a_user_without_a_name_logs_as_a_number(fp16, tmp_path, monkeypatch):
+def test_a_user_without_a_name_logs_as_a_number(fp16, tmp_path, monkeypatch, store_uri):
     """A container's user often has no entry in passwd."""
     import os
     import pwd
@@ -73,7 +73,7 @@ def test_a_user_without_a_name_logs_as_a_number(fp16, tmp_path, monkeypatch):
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.delenv(name, raising=False)
     (one,) = copies(fp16, tmp_path, 1)
-    options = TrackingOptions(uri=f"sqlite:///{tmp_path}/mlflow.db")
+    options = TrackingOptions(uri=store_uri)
     runs = track(one.path, options)
 
     import mlflow

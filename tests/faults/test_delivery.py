@@ -121,27 +121,27 @@ def killed_and_synced(bundles, uri, moments):
     return rows
 
 
-def test_a_delivery_killed_at_any_call_is_finished_by_sync(fp16, tmp_path):
+def test_a_delivery_killed_at_any_call_is_finished_by_sync(fp16, tmp_path, store_uri):
     moments = (1, -3, -9, 13)  # before a call, after it
     bundles = copies(fp16, tmp_path, len(moments))
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    assert killed_and_synced(bundles, uri, moments) == [("-9", "True", "0")] * len(moments)
+    assert killed_and_synced(bundles, store_uri, moments) == [("-9", "True", "0")] * len(moments)
     assert stored(tmp_path / "mlflow.db") == whole(len(moments))
     assert not list(tmp_path.rglob(UNTRACKED))
 
 
-def test_a_job_that_is_killed_before_it_logs_has_its_marker_already(fp16, tmp_path, monkeypatch):
+def test_a_job_that_is_killed_before_it_logs_has_its_marker_already(
+    fp16, sources, in_a_row, tmp_path, store_uri, monkeypatch
+):
     import convert.job
 
     def killed(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(convert.job, "_track", killed)
-    for path in (fp16.bundle.path, fp16.bundle.measured):
-        shutil.copytree(path, tmp_path / path.name)
-    options = ["measure.bench_seconds=0", "measure.engines=[mil]", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db"]
+    shutil.copytree(fp16.bundle.path, tmp_path / fp16.bundle.path.name)  # not measured: nothing of it is logged yet
+    options = ["measure.bench_seconds=0", "measure.engines=[mil]", f"tracking.uri={store_uri}"]
     with pytest.raises(KeyboardInterrupt):
-        convert.job.run_job(composed("checkpoint.source=bundled", f"output={tmp_path}", *options))
+        convert.job.run_job(composed(*sources, f"output={tmp_path}", *options))
     (marker,) = tmp_path.glob("*.measured/untracked.json")
     assert json.loads(marker.read_text())["reason"] == BEGUN
     assert reports_main(["sync", str(tmp_path)]) == 0
@@ -168,11 +168,11 @@ def test_answers_that_are_lost_leave_one_of_each(fp16, tmp_path, mlflow_server):
     with proxied(mlflow_server, is_lost=is_lost) as address:
         track(bundle.path, TrackingOptions(uri=f"http://{address}"))
         assert set(CREATES) <= set(lost), "every one was lost once"
-    assert stored(tmp_path / "server.db") == whole(1)
+    assert stored(tmp_path / "mlflow.db") == whole(1)
 
 
-def test_what_a_killed_delivery_left_long_ago_is_ended_and_what_may_be_alive_is_not(tmp_path):
-    with prepared(TrackingOptions(uri=f"sqlite:///{tmp_path}/mlflow.db")) as (client, experiment):
+def test_what_a_killed_delivery_left_long_ago_is_ended_and_what_may_be_alive_is_not(store_uri):
+    with prepared(TrackingOptions(uri=store_uri)) as (client, experiment):
         old, now = int(1000 * (time.time() - 2 * 86400)), int(1000 * time.time())
         ours = [client.create_run(experiment, tags={KEY: "k"}, start_time=at).info.run_id for at in (old, now)]
         other = client.create_run(experiment, start_time=old).info.run_id
@@ -185,7 +185,7 @@ def test_what_a_killed_delivery_left_long_ago_is_ended_and_what_may_be_alive_is_
 @pytest.mark.proof
 @pytest.mark.parametrize("where", ["sqlite", "server"])
 def test_deliveries_killed_before_and_after_each_of_their_calls(fp16, tmp_path, mlflow_server, where):
-    uri, database = (mlflow_server, "server.db") if where == "server" else (f"sqlite:///{tmp_path}/l.db", "l.db")
+    uri, database = (mlflow_server, "mlflow.db") if where == "server" else (f"sqlite:///{tmp_path}/l.db", "l.db")
     bundles, rows = copies(fp16, tmp_path / "b", 80), []
     for sign, own in ((1, bundles[:40]), (-1, bundles[40:])):
         rows += killed_and_synced(own, uri, range(sign, 41 * sign, sign))

@@ -39,9 +39,10 @@ def ran(tmp_path, outcome, arguments, **variables):
         cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     lines: set[str] = set()
+    ended = threading.Event()
 
     def watch():
-        while process.poll() is None:
+        while not ended.wait(0.01):
             for child in _children(process.pid):
                 try:
                     lines.add(" ".join(child.cmdline()))
@@ -51,6 +52,7 @@ def ran(tmp_path, outcome, arguments, **variables):
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     said, _ = process.communicate(timeout=500)
+    ended.set()
     watcher.join()
     forked = " ".join(process.args)  # what a child shows between fork and exec: the command that the person typed
     return process.returncode, said, lines - {forked}
@@ -139,7 +141,7 @@ def test_sync_takes_the_secret_from_whoever_runs_it(fp16, tmp_path, mlflow_serve
         monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "me")
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
         assert main(["sync", third]) == 0
-    assert stored(tmp_path / "server.db") == whole(3)
+    assert stored(tmp_path / "mlflow.db") == whole(3)
     assert files_with(tmp_path) == []
 
 

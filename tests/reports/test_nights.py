@@ -17,8 +17,8 @@ from runtime.bundle.store import Bundle
 
 
 @pytest.fixture
-def store(tmp_path) -> TrackingOptions:
-    return TrackingOptions(uri=f"sqlite:///{tmp_path}/mlflow.db")
+def store(store_uri) -> TrackingOptions:
+    return TrackingOptions(uri=store_uri)
 
 
 @pytest.fixture

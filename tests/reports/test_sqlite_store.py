@@ -14,30 +14,57 @@ from reports.options import TrackingOptions
 from reports.store import TrackingError, client_of, prepared
 from tests.conftest import ROOT
 
-# argv: statement of SQL at which it is killed, the file, how the store is made.
-KILLED = """
+# Reads a statement of SQL, a signal, how the store is made and its file a line. A child makes the store and sends
+# itself the signal at that statement. Prints what it ended with.
+KILLER = """
 import os, signal, sys
 import sqlalchemy
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from reports.options import TrackingOptions
 from reports.tracking import prepare
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it
-seen = []
-@sqlalchemy.event.listens_for(sqlalchemy.engine.Engine, "before_cursor_execute")
-def counted(*_):
-    seen.append(1)
-    if len(seen) == int(sys.argv[1]):
-        os.kill(os.getpid(), signal.{signal})
-if sys.argv[3] == "ours":
-    prepare(TrackingOptions(uri="sqlite:///" + sys.argv[2]))
-else:
-    SqlAlchemyStore("sqlite:///" + sys.argv[2], "/nowhere")
+
+def making(statement, by, how, file):
+    seen = []
+    @sqlalchemy.event.listens_for(sqlalchemy.engine.Engine, "before_cursor_execute")
+    def counted(*_):
+        seen.append(1)
+        if len(seen) == int(statement):
+            os.kill(os.getpid(), signal.Signals[by])
+    if how == "ours":
+        prepare(TrackingOptions(uri="sqlite:///" + file))
+    else:
+        SqlAlchemyStore("sqlite:///" + file, "/nowhere")
+
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+for line in sys.stdin:
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            making(*line.split())
+            code = 0
+        finally:
+            os._exit(code)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=answers, flush=True)
 """
 
 
-def killed(file, statement, how="ours", by="SIGKILL"):
-    command = [sys.executable, "-c", KILLED.replace("{signal}", by), str(statement), str(file), how]
-    return subprocess.run(command, cwd=ROOT, stderr=subprocess.DEVNULL, check=False).returncode
+@pytest.fixture(scope="module")
+def killed():
+    """Makes a store in a process of its own, forked off one that has MLflow imported already. Gives its exit code."""
+    command, pipe = [sys.executable, "-c", KILLER], subprocess.PIPE
+    killer = subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
+
+    def kill(file, statement, how="ours", by="SIGKILL"):
+        killer.stdin.write(f"{statement} {by} {how} {file}\n")
+        killer.stdin.flush()
+        return int(killer.stdout.readline())
+
+    yield kill
+    killer.stdin.close()
+    killer.wait()
 
 
 def options_of(file):
@@ -66,16 +93,16 @@ def changed(file, *statements):
 
 
 @pytest.mark.parametrize(("statement", "by"), [(40, "SIGKILL"), (300, "SIGKILL"), (150, "SIGINT")])
-def test_a_first_start_that_is_killed_leaves_no_store(tmp_path, statement, by):
+def test_a_first_start_that_is_killed_leaves_no_store(killed, tmp_path, statement, by):
     file = tmp_path / "mlflow.db"
     assert killed(file, statement, by=by) != 0
     assert not file.exists()
 
 
-def test_a_store_that_was_left_half_made_is_set_aside_and_made_anew(tmp_path, monkeypatch):
+def test_a_store_that_was_left_half_made_is_set_aside_and_made_anew(killed, tmp_path, monkeypatch):
     monkeypatch.setattr(sqlite_store, "_QUIET_SECONDS", 0.2)
     file = tmp_path / "mlflow.db"
-    assert killed(file, 250, how="in place") == -signal.SIGKILL
+    assert killed(file, 250, how="in-place") == -signal.SIGKILL
     leavings = tmp_path / ".mlflow.db.making-x"
     leavings.mkdir()
     with prepared(options_of(file)) as (client, experiment):
@@ -140,7 +167,7 @@ def test_a_file_that_is_no_store_is_left_alone(tmp_path):
 
 
 @pytest.mark.proof
-def test_first_starts_killed_at_many_moments_leave_no_store(tmp_path):
+def test_first_starts_killed_at_many_moments_leave_no_store(killed, tmp_path):
     counts = {"absent": 0, "whole": 0, "half made": 0}
     for number, statement in enumerate(range(5, 605, 20)):
         file = tmp_path / f"{number}" / "mlflow.db"

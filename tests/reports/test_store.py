@@ -48,29 +48,44 @@ TRACK = (
     "import sys; from pathlib import Path; from reports import tracking; from reports.options import TrackingOptions"
 )
 
+# A process per bundle, forked off one that has MLflow imported, tracks it. Prints what they ended with.
+WRITERS = f"""{TRACK}; import os, traceback, mlflow
+
+def forked(bundle):
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            tracking.track(Path(bundle), TrackingOptions(uri=sys.argv[1]))
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return child
+
+for child in [forked(bundle) for bundle in sys.argv[2:]]:
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
 
 @pytest.mark.parametrize("jobs", [3, pytest.param(8, marks=pytest.mark.proof)])
 def test_jobs_at_once_on_a_fresh_store_lose_nothing(fp16, tmp_path, jobs):
     bundles = copies(fp16, tmp_path / "b", jobs)
     options = TrackingOptions(uri=f"sqlite:///{tmp_path}/mlflow.db")
-    program = f"{TRACK}; tracking.track(Path(sys.argv[1]), TrackingOptions(uri=sys.argv[2]))"
-    command = [sys.executable, "-c", program]
-    writers = [
-        subprocess.Popen([*command, str(bundle.path), options.uri], cwd=ROOT, stderr=subprocess.PIPE, text=True)
-        for bundle in bundles
-    ]
-    problems = [writer.communicate(timeout=300)[1] for writer in writers]
-    assert [writer.returncode for writer in writers] == [0] * jobs, problems
+    command = [sys.executable, "-c", WRITERS, options.uri, *(str(bundle.path) for bundle in bundles)]
+    writers = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert writers.stdout.split() == ["0"] * jobs, writers.stderr
     found, versions, models = logged(options)
     assert set(found.values()) == {1} and len(found) == 3 * jobs
     assert versions == sorted(bundle.manifest.name for bundle in bundles) and models == jobs
 
 
 @pytest.mark.parametrize("at", ["create_run", "log_model_artifacts", "set_terminated"])
-def test_a_sync_that_is_killed_and_repeated_delivers_once(fp16, tmp_path, at, capsys):
+def test_a_sync_that_is_killed_and_repeated_delivers_once(fp16, tmp_path, store_uri, at, capsys):
     """Killed in the second call of a kind: after it has reached the store, before its answer has come back."""
     bundles = copies(fp16, tmp_path / "b", 2)
-    options = TrackingOptions(uri=f"sqlite:///{tmp_path}/mlflow.db", tags={"suite": "s"})
+    options = TrackingOptions(uri=store_uri, tags={"suite": "s"})
     for bundle in bundles:
         mark_untracked(bundle.measured, options, "away")
     program = f"""
@@ -97,11 +112,11 @@ list(sync(pathlib.Path(sys.argv[1])))
     assert versions == sorted(bundle.manifest.name for bundle in bundles) and models == 2
 
 
-def test_a_writer_that_hangs_is_not_waited_for_for_ever(tmp_path, monkeypatch):
+def test_a_writer_that_hangs_is_not_waited_for_for_ever(store_uri, monkeypatch):
     import reports.store
 
     monkeypatch.setattr(reports.store, "_LOCK_SECONDS", 0.3)
-    options = TrackingOptions(uri=f"sqlite:///{tmp_path}/mlflow.db")
+    options = TrackingOptions(uri=store_uri)
     program = f"{TRACK}; from reports.store import prepared; import time\n"
     program += "with prepared(TrackingOptions(uri=sys.argv[1])):\n    print('in', flush=True); time.sleep(60)"
     holder = subprocess.Popen([sys.executable, "-c", program, options.uri], cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -114,9 +129,9 @@ def test_a_writer_that_hangs_is_not_waited_for_for_ever(tmp_path, monkeypatch):
         holder.wait()
 
 
-def test_a_damaged_marker_is_said_and_the_others_are_sent(fp16, tmp_path, capsys):
+def test_a_damaged_marker_is_said_and_the_others_are_sent(fp16, tmp_path, store_uri, capsys):
     (bundle,) = copies(fp16, tmp_path / "b", 1)
-    options = TrackingOptions(uri=f"sqlite:///{tmp_path}/mlflow.db")
+    options = TrackingOptions(uri=store_uri)
     mark_untracked(bundle.measured, options, "away")
     damaged = tmp_path / "b" / "a.measured" / UNTRACKED
     damaged.parent.mkdir()

@@ -24,8 +24,8 @@ def copy(fp16, tmp_path) -> Bundle:
 
 
 @pytest.fixture
-def store(tmp_path) -> TrackingOptions:
-    return TrackingOptions(uri=f"sqlite:///{tmp_path}/mlflow.db", experiment="test")
+def store(store_uri) -> TrackingOptions:
+    return TrackingOptions(uri=store_uri, experiment="test")
 
 
 def runs(options):
@@ -114,14 +114,14 @@ def test_an_unreachable_server_loses_nothing_and_sync_sends_it(copy, store, caps
     assert capsys.readouterr().out == ""
 
 
-def test_the_job_goes_on_without_its_server_and_says_so(fp16, tmp_path, capfd, monkeypatch):
+def test_the_job_goes_on_without_its_server_and_says_so(fp16, sources, in_a_row, tmp_path, capfd, monkeypatch):
     from convert.job import run_job
 
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     for path in (fp16.bundle.path, fp16.bundle.measured):
         shutil.copytree(path, tmp_path / path.name)
     options = ["measure.bench_seconds=0.05", "measure.bench_min_chunks=5", "tracking.uri=http://127.0.0.1:9"]
-    outcome = run_job(composed("checkpoint.source=bundled", f"output={tmp_path}", *options))
+    outcome = run_job(composed(*sources, f"output={tmp_path}", *options))
     assert outcome.passed
     assert (outcome.bundle.measured / tracked.UNTRACKED).is_file()
     assert "python -m reports sync" in " ".join(capfd.readouterr().err.split())

@@ -156,20 +156,19 @@ def test_a_rejected_precision_keeps_its_report_and_its_point(int8, fp16, convert
     assert (tmp_path / "precisions-1.png").stat().st_size > 10_000
 
 
-def test_a_comparison_is_one_run_with_its_picture(int8, fp16, tmp_path):
+def test_a_comparison_is_one_run_with_its_picture(int8, fp16, tmp_path, store_uri):
     import mlflow
 
     from reports.__main__ import main as reports_main
 
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
     bundles = [str(one.bundle.path) for one in (fp16, int8)]
     out = tmp_path / "precisions.html"
-    assert reports_main(["precisions", *bundles, "--out", str(out), "--uri", uri, "--experiment", "x"]) == 0
-    mlflow.set_tracking_uri(uri)
+    assert reports_main(["precisions", *bundles, "--out", str(out), "--uri", store_uri, "--experiment", "x"]) == 0
+    mlflow.set_tracking_uri(store_uri)
     (run,) = mlflow.search_runs(experiment_names=["x"], output_format="list")
     assert run.data.tags["kind"] == "precisions" and run.data.tags["best"] == "int8, fp16"
     assert {"size_mb/int8", "snr_db/fp16"} <= set(run.data.metrics)
-    names = {item.path for item in mlflow.MlflowClient(uri).list_artifacts(run.info.run_id)}
+    names = {item.path for item in mlflow.MlflowClient(store_uri).list_artifacts(run.info.run_id)}
     assert names == {"precisions.html", "precisions-1.png"}
     assert reports_main(["precisions", bundles[0], "--out", str(out), "--uri", ""]) == 2, "one is nothing to compare"
 

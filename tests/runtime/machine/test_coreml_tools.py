@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from runtime.machine import coreml_tools
 from runtime.machine.coreml_tools import coremltools, validated_once
 
 PASSES = "coremltools.converters.mil.mil.passes.pass_pipeline"
@@ -28,6 +29,18 @@ def counted(monkeypatch):
     validate = program.validate
     monkeypatch.setattr(program, "validate", lambda self, **how: (calls.append(1), validate(self, **how))[1])
     return calls
+
+
+def test_a_submodule_that_is_left_out_can_be_imported_later(tmp_path, monkeypatch):
+    (tmp_path / "outer_of_two").mkdir()
+    (tmp_path / "outer_of_two" / "__init__.py").write_text("from . import inner")
+    (tmp_path / "outer_of_two" / "inner.py").write_text("weight = 1")
+    monkeypatch.syspath_prepend(tmp_path)
+    with coreml_tools._empty("outer_of_two.inner"):
+        outer = importlib.import_module("outer_of_two")
+        assert not hasattr(outer.inner, "weight")
+    assert not hasattr(outer, "inner")
+    assert importlib.import_module("outer_of_two.inner").weight == 1
 
 
 def test_a_program_validated_once_is_the_same_program(traced, monkeypatch):

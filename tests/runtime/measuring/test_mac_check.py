@@ -179,15 +179,14 @@ def test_a_unit_that_hangs_or_dies_is_a_row_and_the_others_go_on(core_ml, stream
     assert checked.fallback.startswith("not judged: Core ML did not end")
 
 
-def test_its_json_becomes_a_page_and_runs(checked, tmp_path, capsys):
+def test_its_json_becomes_a_page_and_runs(checked, tmp_path, store_uri, capsys):
     machine = mac.Machine("Apple M3 Max", "macOS-26", ("AC Power", "Battery Power"), ("CPU_Speed_Limit = 80",) * 2)
     check = mac.MacCheck(
         mac.SCHEMA_VERSION, "2026-01-01", machine, {"coremltools": "9.0"}, (checked,), mac._notes(machine)
     )
     mac.write_check(tmp_path / "check.json", check)
     assert mac.read_check(tmp_path / "check.json") == check
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    assert reports(["mac-check", str(tmp_path / "check.json"), "--uri", uri]) == 0
+    assert reports(["mac-check", str(tmp_path / "check.json"), "--uri", store_uri]) == 0
     page = (tmp_path / "check.html").read_text()
     for text in (
         "Apple M3 Max",
@@ -199,7 +198,7 @@ def test_its_json_becomes_a_page_and_runs(checked, tmp_path, capsys):
     ):
         assert text in page
     runs = [line.removeprefix("MLflow run ") for line in capsys.readouterr().out.splitlines() if "MLflow" in line]
-    logged = [mlflow.MlflowClient(uri).get_run(run).data for run in runs]
+    logged = [mlflow.MlflowClient(store_uri).get_run(run).data for run in runs]
     assert [run.tags["compute_unit"] for run in logged] == ["cpu", "cpu_and_ne"]
     assert logged[1].metrics["planned_ne"] == 1.0
     assert logged[0].metrics["first_load_s"] > 0

@@ -9,7 +9,7 @@ import torch
 from runtime.engines.mil import MilEngine
 from runtime.engines.onnx import OnnxEngine
 from runtime.errors import NotLowered
-from runtime.machine.coreml_tools import coremltools
+from runtime.machine.coreml_tools import coremltools, validated_once
 from runtime.measuring.measure import engines_for
 from runtime.measuring.options import MeasureOptions
 
@@ -162,14 +162,15 @@ def test_compressed_weights_are_decompressed_from_the_file(tmp_path, mode):
     layer = torch.nn.Conv1d(32, 64, 3).eval()
     x = torch.randn(1, 32, 20)
     traced = torch.jit.trace(layer, x)
-    model = ct.convert(
-        traced,
-        inputs=[ct.TensorType("x", shape=x.shape)],
-        outputs=[ct.TensorType("y")],
-        compute_precision=ct.precision.FLOAT32,
-        minimum_deployment_target=ct.target.iOS18,
-        skip_model_load=True,
-    )
+    with validated_once():
+        model = ct.convert(
+            traced,
+            inputs=[ct.TensorType("x", shape=x.shape)],
+            outputs=[ct.TensorType("y")],
+            compute_precision=ct.precision.FLOAT32,
+            minimum_deployment_target=ct.target.iOS18,
+            skip_model_load=True,
+        )
     if mode == "palettes":
         config = cto.coreml.OptimizationConfig(cto.coreml.OpPalettizerConfig(nbits=6, mode="uniform"))
         compressed = cto.coreml.palettize_weights(model, config)

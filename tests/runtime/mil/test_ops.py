@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from runtime.engines.mil import MilEngine
-from runtime.machine.coreml_tools import coremltools
+from runtime.machine.coreml_tools import coremltools, validated_once
 
 ct = coremltools()
 from coremltools.converters.mil import Builder as mb  # noqa: E402
@@ -15,14 +15,15 @@ RNG = np.random.default_rng(0)
 
 
 def _run(tmp_path, program, arrays, precision):
-    model = ct.convert(
-        program,
-        convert_to="mlprogram",
-        compute_precision={"fp32": ct.precision.FLOAT32, "fp16": ct.precision.FLOAT16}[precision],
-        pass_pipeline=ct.PassPipeline.EMPTY if precision == "fp32" else ct.PassPipeline.DEFAULT,
-        minimum_deployment_target=ct.target.iOS18,
-        skip_model_load=True,
-    )
+    with validated_once():
+        model = ct.convert(
+            program,
+            convert_to="mlprogram",
+            compute_precision={"fp32": ct.precision.FLOAT32, "fp16": ct.precision.FLOAT16}[precision],
+            pass_pipeline=ct.PassPipeline.EMPTY if precision == "fp32" else ct.PassPipeline.DEFAULT,
+            minimum_deployment_target=ct.target.iOS18,
+            skip_model_load=True,
+        )
     path = tmp_path / "m.mlpackage"
     model.save(str(path))
     (result,) = MilEngine(path).run({name: value.astype(np.float32) for name, value in arrays.items()}).values()
@@ -141,13 +142,14 @@ def test_conv_transpose_equals_torch(tmp_path, kernel, stride, padding, output_p
     with torch.no_grad():
         expected = layer(x).numpy()
         traced = torch.jit.trace(layer, x)
-    model = ct.convert(
-        traced,
-        inputs=[ct.TensorType("x", shape=x.shape)],
-        compute_precision=ct.precision.FLOAT32,
-        minimum_deployment_target=ct.target.iOS18,
-        skip_model_load=True,
-    )
+    with validated_once():
+        model = ct.convert(
+            traced,
+            inputs=[ct.TensorType("x", shape=x.shape)],
+            compute_precision=ct.precision.FLOAT32,
+            minimum_deployment_target=ct.target.iOS18,
+            skip_model_load=True,
+        )
     model.save(str(tmp_path / "m.mlpackage"))
     (actual,) = MilEngine(tmp_path / "m.mlpackage").run({"x": X[:1]}).values()
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)

@@ -10,7 +10,8 @@ import pytest
 from runtime.__main__ import main as runtime_main
 from runtime.errors import ArtefactError
 from runtime.machine.files import write_json
-from runtime.rounding.audit import audit_bundle, audit_package, plain_name, read_audit
+from runtime.rounding.audit import audit_bundle, audit_package, plain_name
+from runtime.rounding.record import read_audit
 
 
 @pytest.fixture(scope="module")

@@ -41,14 +41,13 @@ def test_a_bench_holds_every_part_and_travels_as_json(benched):
     }
 
 
-def test_reports_plots_it_and_logs_one_run(benched, tmp_path, capsys):
+def test_reports_plots_it_and_logs_one_run(benched, store_uri, capsys):
     import mlflow
 
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
-    assert reports(["bench", str(benched), "--uri", uri]) == 0
+    assert reports(["bench", str(benched), "--uri", store_uri]) == 0
     picture, run = capsys.readouterr().out.splitlines()
     assert Path(picture).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
-    client = mlflow.MlflowClient(uri)
+    client = mlflow.MlflowClient(store_uri)
     logged = client.get_run(run.removeprefix("MLflow run "))
     assert logged.data.tags["kind"] == "bench"
     assert logged.data.params["mode"] == "stateful"
