@@ -64,9 +64,9 @@ class Component:
             )
 
         def example() -> dict[str, Tensor]:
-            return {spec.name: _resized(given[spec.name], spec, size) for spec in self.inputs}
+            return {spec.name: _resized(tensors[spec.name], spec, size) for spec in self.inputs}
 
-        given = self.example()
+        tensors = self.example()
         return replace(self, inputs=fixed(self.inputs), outputs=fixed(self.outputs), example=example, sizes=())
 
     def dynamic_axes(self, spec: TensorSpec) -> dict[int, torch.export.Dim]:

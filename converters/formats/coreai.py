@@ -103,20 +103,22 @@ def _written(
     from coreai.runtime import AIModelAssetMetadata
 
     first = next(iter(functions.values()))
-    made: dict[nn.Module, nn.Module] = {}  # what several functions share is made once, and so stored once
+    modules: dict[nn.Module, nn.Module] = {}  # what several functions share is made once, and so stored once
     left: set[str] = set()
     for component in functions.values():
-        if component.module not in made:
-            made[component.module], own = _in_precision(component, precision)
-            left.update(own)
+        if component.module not in modules:
+            modules[component.module], names = _in_precision(component, precision)
+            left.update(names)
     # coreai-torch writes its progress to stdout
     with torch.inference_mode(), warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         converter = coreai_torch.TorchConverter()
-        kernels = [kernel_of(part.shape) for one in made.values() for part in one.modules() if isinstance(part, Kernel)]
+        kernels = [
+            kernel_of(part.shape) for one in modules.values() for part in one.modules() if isinstance(part, Kernel)
+        ]
         converter.register_custom_kernels(list(dict.fromkeys(kernels)))
         for name, component in functions.items():
-            exported = torch.export.export(made[component.module].eval(), _arguments(component), strict=False)
+            exported = torch.export.export(modules[component.module].eval(), _arguments(component), strict=False)
             converter.add_exported_program(
                 exported.run_decompositions(coreai_torch.get_decomp_table()),
                 input_names=[spec.name for spec in component.inputs],
@@ -207,9 +209,9 @@ class Kernel(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         shape = self.shape
-        given = self.get_buffer("unconditioned") if condition is None else condition
+        conditioning = self.get_buffer("unconditioned") if condition is None else condition
         return kernel_of(shape)(
-            *(x, given, self.weights, self.bias),
+            *(x, conditioning, self.weights, self.bias),
             threads_per_grid=(shape.samples, -(-shape.channels_out // 4), 1),
             threads_per_thread_group=_THREADS_PER_GROUP,
             result_shapes=[[1, shape.channels_out, shape.samples]],

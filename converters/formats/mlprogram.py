@@ -27,10 +27,10 @@ from runtime.rounding.cases import real_inputs
 @validated_once()
 def convert(component: Component, precision: PrecisionOptions, options: FormatOptions, folder: Path) -> Artefact:
     """Writes `folder/<component>.mlpackage`. Inputs and outputs stay float32."""
-    found = _Findings()
-    path = _converted(component, "main", precision, options, folder, found)
+    findings = _Findings()
+    path = _converted(component, "main", precision, options, folder, findings)
     refuse_custom_layers(path)
-    return found.artefact(path)
+    return findings.artefact(path)
 
 
 def refuse_custom_layers(path: Path) -> None:
@@ -76,7 +76,7 @@ def _converted(
     precision: PrecisionOptions,
     options: FormatOptions,
     folder: Path,
-    found: _Findings,
+    findings: _Findings,
 ) -> Path:
     ct = coremltools()
     if component.states and (precision.compute != "fp16" or not holds_functions(options)):
@@ -90,20 +90,20 @@ def _converted(
     example = component.example()
     traced = _traced(component, example)
     cases = _cases(component, example) if precision.needs_cases else []
-    places = found.places[function] = _places(traced, component)
+    places = findings.places[function] = _places(traced, component)
     if precision.compute == "mixed":
         program, record, kept = search(
-            lambda selection: _program(traced, component, selection, options), cases, precision, found.kept
+            lambda selection: _program(traced, component, selection, options), cases, precision, findings.kept
         )
-        found.kept = found.kept or kept
+        findings.kept = findings.kept or kept
         named = {output: places.get(output, "") for output in record.kept}
-        found.mixed[function] = record.model_copy(update={"kept": named})
+        findings.mixed[function] = record.model_copy(update={"kept": named})
     else:
         types = {"fp32": ct.precision.FLOAT32, "fp16": ct.precision.FLOAT16}
         program = _program(traced, component, types[precision.compute], options)
-    if precision.weights and precision.least_db is not None and found.spared is None:
-        found.spared = spared(program, precision, cases)
-    program = compressed(program, precision, found.spared or ())
+    if precision.weights and precision.least_db is not None and findings.spared is None:
+        findings.spared = spared(program, precision, cases)
+    program = compressed(program, precision, findings.spared or ())
     path = folder / f"{component.name}.mlpackage"
     program.save(str(path))
     return path
@@ -182,18 +182,18 @@ def convert_functions(
     path = folder / f"{name}.mlpackage"
     with tempfile.TemporaryDirectory(dir=folder, prefix=".functions-") as scratch:
         descriptor = ct.utils.MultiFunctionDescriptor()
-        found = _Findings()
+        findings = _Findings()
         for function, component in functions.items():
-            own = Path(scratch, function)
-            own.mkdir()
-            part = _converted(component, function, precision, options, own, found)
+            subfolder = Path(scratch, function)
+            subfolder.mkdir()
+            part = _converted(component, function, precision, options, subfolder, findings)
             descriptor.add_function(str(part), src_function_name="main", target_function_name=function)
         descriptor.default_function_name = next(iter(functions))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             ct.utils.save_multifunction(descriptor, str(path))
     refuse_custom_layers(path)
-    return found.artefact(path)
+    return findings.artefact(path)
 
 
 def _state_type(ct: Any, spec: TensorSpec) -> Any:

@@ -104,8 +104,8 @@ def spared(model: Any, precision: PrecisionOptions, cases: Sequence[Mapping[str,
     energies = dict.fromkeys(changed, 0.0)
     for case in cases:
         exact = run_exact(before.graph, before.tensors(case, before.new_state()))
-        (found,) = effects(exact, {node: [change] for node, change in changed.items()})
-        for node, energy in found.items():
+        (case_energies,) = effects(exact, {node: [change] for node, change in changed.items()})
+        for node, energy in case_energies.items():
             energies[node] += energy
     order = sorted(changed, key=lambda node: energies[node] / changed[node].numel(), reverse=True)
     stored = {node: before.graph.get_buffer(str(node.target)) for node in order}
@@ -134,7 +134,7 @@ def _changes(before: fx.GraphModule, after: fx.GraphModule) -> dict[fx.Node, Ten
         for name, value in node.kwargs.items()
         if _is_constant(value)
     }
-    found: dict[fx.Node, Tensor] = {}
+    changes: dict[fx.Node, Tensor] = {}
     for node in before.graph.nodes:
         if node.op != "call_function" or "mil" not in node.meta:
             continue
@@ -144,8 +144,8 @@ def _changes(before: fx.GraphModule, after: fx.GraphModule) -> dict[fx.Node, Ten
                 continue
             old, new = getattr(before, value.target), getattr(after, other.target)
             if old.is_floating_point() and old.shape == new.shape and not torch.equal(old, new):
-                found[value] = new - old
-    return found
+                changes[value] = new - old
+    return changes
 
 
 def _is_constant(value: Any) -> bool:
