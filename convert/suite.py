@@ -29,7 +29,7 @@ from convert.task import JobSpec, TaskResult
 from converters.options import ConversionError, Impossible, check_pair
 from reports.options import TrackingOptions
 from reports.record import read_job
-from reports.suite import VERDICTS, SuiteResult, SuiteRow, facts_of, tell_github, write_suite
+from reports.suite import VERDICTS, SuiteResult, SuiteRow, facts_of, write_github_summary, write_suite
 from reports.tracked import is_tracked, mark_untracked, sync_hint
 from reports.worker import ReportWorker, WorkerError
 from runtime.bundle.store import open_bundle
@@ -112,7 +112,7 @@ def run_suite(job: Job, extra: Sequence[str]) -> int:
     if code is not None:
         console.error("interrupted: what was finished stays, the same command goes on from here")
         return code
-    tell_github(result)
+    write_github_summary(result)
     console.result_console.print(f"suite: {folder}", soft_wrap=True, markup=False)
     return result.code
 

@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.figures import pareto
+from reports.metrics import pareto
 from reports.tradeoff import Point
 from runtime.bundle.form import StreamForm
 from runtime.bundle.spec import TimeAxis

@@ -1,7 +1,7 @@
 """A bundle against the champion of its series: quality, latency, size, ops, placement, tools.
 
 Quality is deterministic on one machine: the same program on the same inputs needs no comparison, another one is
-compared figure by figure with the champion, executed here by the same tools. Latency is noisy: regression.py.
+compared metric by metric with the champion, executed here by the same tools. Latency is noisy: regression.py.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from runtime.measuring.measure import Measurement, read_measurement
 from runtime.measuring.options import MeasureOptions
 from runtime.measuring.quality import metric_of, quality
 
-REPEATS = 3  # of the champion: how far its own figures scatter
+REPEATS = 3  # of the champion: how far its own metrics scatter
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """`regressed`, `noisy` or `passed`."""
-        found = {finding.verdict for finding in self.findings}
-        return "regressed" if "worse" in found else "noisy" if "noisy" in found else "passed"
+        verdicts = {finding.verdict for finding in self.findings}
+        return "regressed" if "worse" in verdicts else "noisy" if "noisy" in verdicts else "passed"
 
 
 def compare(
@@ -70,7 +70,7 @@ def compare(
     options: CompareOptions,
     latency_champion: Bundle | None = None,
     timer: Callable[[MeasureOptions], Timer] = in_fresh_process,
-    tell: Callable[[str], None] = lambda _: None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Comparison:
     """measurements: of the candidate, by the tools that are installed. `latency_champion`: this device's own, where it
     has one.
@@ -88,9 +88,9 @@ def compare(
     if is_same and same_goldens:
         findings.append(Finding("quality", "same", "the same program, weights and inputs"))
     else:
-        found = _quality(champion, candidate, measurements, options, tell)
-        findings += found
-        if any(finding.verdict == "worse" for finding in found) or not found:
+        quality_findings = _quality(champion, candidate, measurements, options, progress)
+        findings += quality_findings
+        if any(finding.verdict == "worse" for finding in quality_findings) or not quality_findings:
             parted = _first_difference(champion, candidate)
     findings += [_size(champion, candidate), _ops(champion, candidate), *_placement(champion, candidate, measurements)]
     baseline = latency_champion or champion
@@ -98,7 +98,7 @@ def compare(
         tests: dict[str, RatioTest] = {}
         findings.append(Finding("latency", "same", "the same program: not timed"))
     else:
-        tests, timed = _latency(baseline, candidate, measurements, options, timer, tell)
+        tests, timed = _latency(baseline, candidate, measurements, options, timer, progress)
         findings += timed
     order = ("worse", "noisy", "changed", "better", "unknown", "same")
     findings.sort(key=lambda finding: order.index(finding.verdict))
@@ -143,12 +143,12 @@ def _quality(
     candidate: Bundle,
     measurements: Sequence[Measurement],
     options: CompareOptions,
-    tell: Callable[[str], None],
+    progress: Callable[[str], None],
 ) -> list[Finding]:
-    """A finding per figure that moved, by engine; one that says `same` where none did."""
+    """A finding per metric that moved, by engine; one that says `same` where none did."""
     findings = []
     for measurement in measurements:
-        tell(f"champion in {measurement.engine}")
+        progress(f"champion in {measurement.engine}")
         repeats = [quality(one) for one in _measured(champion, measurement, options)]
         ours = quality(measurement)
         moved = [
@@ -244,7 +244,7 @@ def _latency(
     measurements: Sequence[Measurement],
     options: CompareOptions,
     timer: Callable[[MeasureOptions], Timer],
-    tell: Callable[[str], None],
+    progress: Callable[[str], None],
 ) -> tuple[dict[str, RatioTest], list[Finding]]:
     """The paired test for each engine that is timed."""
     timed = [measurement for measurement in measurements if ENGINES[measurement.engine].is_timed]
@@ -262,9 +262,9 @@ def _latency(
             bench_min_chunks=30,
             compute_unit=measurement.compute_unit if ENGINES[measurement.engine].has_compute_units else None,
         )
-        found = paired_tests(champion, candidate, options, timer(asked), timer(asked), tell)
-        tests |= {f"{measurement.engine} {unit}": test for unit, test in found.items()}
-        for unit, test in found.items():
+        by_unit = paired_tests(champion, candidate, options, timer(asked), timer(asked), progress)
+        tests |= {f"{measurement.engine} {unit}": test for unit, test in by_unit.items()}
+        for unit, test in by_unit.items():
             verdict = {"slower": "worse", "faster": "better", "unchanged": "same"}.get(test.verdict, test.verdict)
             what = f"{measurement.engine}'s {unit} on {measurement.device}"
             findings.append(Finding("latency", verdict, f"{what} {test}"))
@@ -277,14 +277,14 @@ def paired_tests(
     options: CompareOptions,
     time_champion: Timer,
     time_candidate: Timer,
-    tell: Callable[[str], None] = lambda _: None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, RatioTest]:
     """Tests each unit that was called. Several have a share of alpha each: the night's false alarms stay as rare."""
     ends = time.monotonic() + 60 * options.minutes
     alpha = 0.01
 
     def is_enough(pairs: Sequence[Pair]) -> bool:
-        tell(f"latency, pair {len(pairs) + 1}")
+        progress(f"latency, pair {len(pairs) + 1}")
         if len(pairs) < 2:
             return False
         ratios = _ratios(pairs)

@@ -32,8 +32,8 @@ def facts(fp16, store, tmp_path):
 
 
 def night(facts, day, snr_db, **row):
-    figures = facts.figures | {"mil/snr_db": snr_db}
-    row = {"verdict": "passed", "facts": dataclasses.replace(facts, figures=figures), **row}
+    metrics = facts.metrics | {"mil/snr_db": snr_db}
+    row = {"verdict": "passed", "facts": dataclasses.replace(facts, metrics=metrics), **row}
     return SuiteResult(
         "own", f"2026-11-{day:02d}T02:17:00+00:00", (SuiteRow("fp16 job", ("precision=fp16",), seconds=1.0, **row),)
     )

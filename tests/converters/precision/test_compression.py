@@ -175,7 +175,7 @@ def test_a_comparison_is_one_run_with_its_picture(int8, fp16, tmp_path):
 
 
 def test_pareto_keeps_what_nothing_beats():
-    from reports.figures import pareto
+    from reports.metrics import pareto
 
     points = [(1.0, 10.0), (2.0, 9.0), (2.0, 30.0), (3.0, 30.0), (4.0, 50.0)]
     assert pareto(points) == {(1.0, 10.0), (2.0, 30.0), (4.0, 50.0)}
