@@ -18,7 +18,7 @@ from converters.options import COMPUTE, ConversionError, FormatOptions, Precisio
 from converters.precision.compression import check_compression, compressed, spared
 from converters.precision.mixed import Kept, mil_name, search
 from runtime.bundle.spec import Dim, TensorSpec
-from runtime.bundle.store import PLACES, MixedRecord
+from runtime.bundle.store import MODULES, MixedRecord
 from runtime.engines.inspect import custom_layers
 from runtime.machine.coreml_tools import coremltools, validated_once
 from runtime.rounding.cases import real_inputs
@@ -62,11 +62,11 @@ class _Findings:
     kept: Kept | None = None
     spared: dict[str, str] | None = None
     mixed: dict[str, MixedRecord] = field(default_factory=dict)
-    places: dict[str, dict[str, str]] = field(default_factory=dict)
+    modules: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def artefact(self, path: Path) -> Artefact:
         """Writes where each op comes from beside it, for audits."""
-        (path.parent / f"{path.stem}{PLACES}").write_text(json.dumps(self.places, indent=0))
+        (path.parent / f"{path.stem}{MODULES}").write_text(json.dumps(self.modules, indent=0))
         return Artefact(path, self.mixed, None if self.spared is None else tuple(sorted(self.spared.values())))
 
 
@@ -90,13 +90,13 @@ def _converted(
     example = component.example()
     traced = _traced(component, example)
     cases = _cases(component, example) if precision.needs_cases else []
-    places = findings.places[function] = _places(traced, component)
+    modules = findings.modules[function] = _modules(traced, component)
     if precision.compute == "mixed":
         program, record, kept = search(
             lambda selection: _program(traced, component, selection, options), cases, precision, findings.kept
         )
         findings.kept = findings.kept or kept
-        named = {output: places.get(output, "") for output in record.kept}
+        named = {output: modules.get(output, "") for output in record.kept}
         findings.mixed[function] = record.model_copy(update={"kept": named})
     else:
         types = {"fp32": ct.precision.FLOAT32, "fp16": ct.precision.FLOAT16}
@@ -152,17 +152,17 @@ def _program(traced: Any, component: Component, precision: Any, options: FormatO
     return program
 
 
-def _places(traced: Any, component: Component) -> dict[str, str]:
+def _modules(traced: Any, component: Component) -> dict[str, str]:
     """Maps values to TorchScript's scopes. coremltools keeps their names, but for characters that MIL does not take."""
-    places = {}
+    modules = {}
     last = [output.debugName() for output in traced.inlined_graph.outputs()]
     renamed = dict(zip(last, (spec.name for spec in component.outputs))) if len(last) == len(component.outputs) else {}
     for node in traced.inlined_graph.nodes():
         scope = node.scopeName().rpartition("/")[2].removeprefix("__module.")
         for output in node.outputs() if scope and scope != "__module" else ():
             name = output.debugName()
-            places[renamed.get(name) or mil_name(name)] = scope
-    return places
+            modules[renamed.get(name) or mil_name(name)] = scope
+    return modules
 
 
 def holds_functions(options: FormatOptions) -> bool:

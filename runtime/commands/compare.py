@@ -23,5 +23,5 @@ def diff(options: argparse.Namespace) -> dict[str, Any]:
     if same_programs(before, after):
         return facts | {"programs": "the same, weights too"}
     facts["programs"] = "not the same"
-    found = first_difference(before, after)
-    return facts | {"first difference": found or "none on a golden input"}
+    divergence = first_difference(before, after)
+    return facts | {"first difference": divergence or "none on a golden input"}
