@@ -273,9 +273,11 @@ def finish_bundle(
         artefact = converted.artefact
         for function, mixed in artefact.mixed.items():
             notes.append(f"{component.name} {function if len(artefact.mixed) > 1 else ''}".strip() + f": {mixed}")
-        if artefact.spared:
-            dearest = f"{', '.join(artefact.spared[:5])}{' and others' if len(artefact.spared) > 5 else ''}"
-            notes.append(f"{component.name}: {len(artefact.spared)} tensors stay in {job.precision.compute}: {dearest}")
+        if artefact.excluded:
+            dearest = f"{', '.join(artefact.excluded[:5])}{' and others' if len(artefact.excluded) > 5 else ''}"
+            notes.append(
+                f"{component.name}: {len(artefact.excluded)} tensors stay in {job.precision.compute}: {dearest}"
+            )
     manifest = Manifest(
         name=bundle_name(job, located, key),
         key=key,
@@ -335,7 +337,7 @@ def _record(component: Component, converted: Converted, folder: Path) -> Compone
         reference_size=reference_size(component),
         sampler=component.sampler,
         mixed=converted.artefact.mixed,
-        spared=converted.artefact.spared,
+        excluded=converted.artefact.excluded,
         targets=dict(component.targets),
         validated_by=twin.relative_to(folder).as_posix() if twin.exists() else None,
     )

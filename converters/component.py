@@ -111,12 +111,12 @@ class ConvertingFamily(Family, Protocol):
 
 @dataclass(frozen=True)
 class Artefact:
-    """The output of a format, and what it chose by itself. `mixed`: by function; `spared`: tensors that a compressed
+    """The output of a format, and what it chose by itself. `mixed`: by function; `excluded`: tensors that a compressed
     precision left as they were, None where it had no choice."""
 
     path: Path
     mixed: dict[str, MixedRecord] = field(default_factory=dict)
-    spared: tuple[str, ...] | None = None
+    excluded: tuple[str, ...] | None = None
 
 
 class Format(Protocol):

@@ -26,7 +26,7 @@ from torch import Tensor, fx, nn
 from converters.component import Artefact, Component
 from converters.options import TWIN_FOLDER, ConversionError, FormatOptions, PrecisionOptions
 from converters.precision.cast import DTYPES, InPrecision
-from converters.precision.coreai import compressed, spared
+from converters.precision.coreai import compressed, excluded_layers
 from ops.metal.fused import OPERATOR, read_graph, stage_of, stages
 from ops.metal.layout import COREAI, UpsampleShape, packed_bias, packed_weights, text
 from runtime.bundle.formats import FORMATS
@@ -104,11 +104,11 @@ def _written(
 
     first = next(iter(functions.values()))
     modules: dict[nn.Module, nn.Module] = {}  # what several functions share is made once, and so stored once
-    left: set[str] = set()
+    excluded: set[str] = set()
     for component in functions.values():
         if component.module not in modules:
             modules[component.module], names = _in_precision(component, precision)
-            left.update(names)
+            excluded.update(names)
     # coreai-torch writes its progress to stdout
     with torch.inference_mode(), warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
@@ -131,27 +131,27 @@ def _written(
         for spec in (*first.inputs, *first.outputs):
             metadata.set_custom(f"voxport.unit.{spec.name}", spec.unit)
         converter.to_coreai().save_asset(path, metadata)
-    return Artefact(path, spared=tuple(sorted(left)) if precision.weights else None)
+    return Artefact(path, excluded=tuple(sorted(excluded)) if precision.weights else None)
 
 
 def _in_precision(component: Component, precision: PrecisionOptions) -> tuple[nn.Module, list[str]]:
-    """The module in its precision, and the tensors that compression spares."""
+    """The module in its precision, and the tensors that compression excludes."""
     module, arguments = component.module, _arguments(component)
-    left: list[str] = []
+    excluded: list[str] = []
     if precision.weights:
-        left = spared(module.eval(), precision, _cases(component, arguments))
+        excluded = excluded_layers(module.eval(), precision, _cases(component, arguments))
     if precision.compute != "fp32":
         module = InPrecision(module, DTYPES[precision.compute])
-        within = [f"module.{name}" for name in left]
+        within = [f"module.{name}" for name in excluded]
     else:
-        within = left
+        within = excluded
     if precision.weights:
         module = compressed(module.eval(), precision, arguments, within)
-    return module, left
+    return module, excluded
 
 
 def _cases(component: Component, arguments: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
-    """Real inputs, by which layers are spared, or the example's."""
+    """Real inputs, by which layers are excluded, or the example's."""
     fitted = [fitted_inputs(component.inputs, case) for case in component.cases]
     return [tuple(torch.from_numpy(case[spec.name]) for spec in component.inputs) for case in fitted] or [arguments]
 

@@ -15,7 +15,7 @@ import torch
 
 from converters.component import Artefact, Component
 from converters.options import COMPUTE, ConversionError, FormatOptions, PrecisionOptions
-from converters.precision.compression import check_compression, compressed, spared
+from converters.precision.compression import check_compression, compressed, excluded_tensors
 from converters.precision.mixed import Kept, mil_name, search
 from runtime.bundle.spec import Dim, TensorSpec
 from runtime.bundle.store import MODULES, MixedRecord
@@ -57,17 +57,17 @@ def notes(folder: Path) -> list[str]:
 @dataclass
 class _Findings:
     """The functions of an artefact share these. What was chosen for one, others over the same weights take over, or
-    these would be stored twice. `kept`: of mixed, by its first function; `spared`: digest -> name."""
+    these would be stored twice. `kept`: of mixed, by its first function; `excluded`: digest -> name."""
 
     kept: Kept | None = None
-    spared: dict[str, str] | None = None
+    excluded: dict[str, str] | None = None
     mixed: dict[str, MixedRecord] = field(default_factory=dict)
     modules: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def artefact(self, path: Path) -> Artefact:
         """Writes where each op comes from beside it, for audits."""
         (path.parent / f"{path.stem}{MODULES}").write_text(json.dumps(self.modules, indent=0))
-        return Artefact(path, self.mixed, None if self.spared is None else tuple(sorted(self.spared.values())))
+        return Artefact(path, self.mixed, None if self.excluded is None else tuple(sorted(self.excluded.values())))
 
 
 def _converted(
@@ -101,9 +101,9 @@ def _converted(
     else:
         types = {"fp32": ct.precision.FLOAT32, "fp16": ct.precision.FLOAT16}
         program = _program(traced, component, types[precision.compute], options)
-    if precision.weights and precision.least_db is not None and findings.spared is None:
-        findings.spared = spared(program, precision, cases)
-    program = compressed(program, precision, findings.spared or ())
+    if precision.weights and precision.least_db is not None and findings.excluded is None:
+        findings.excluded = excluded_tensors(program, precision, cases)
+    program = compressed(program, precision, findings.excluded or ())
     path = folder / f"{component.name}.mlpackage"
     program.save(str(path))
     return path

@@ -38,23 +38,23 @@ def check_compression(precision: PrecisionOptions, target: str) -> None:
         raise ConversionError(f"{what} needs format.target=macOS15 or later, not {target}")
 
 
-def compressed(model: Any, precision: PrecisionOptions, spared: Container[str] = ()) -> Any:
-    """model: an `MLModel` of an ML program; spared: `digest` of tensors that stay as they are.
+def compressed(model: Any, precision: PrecisionOptions, excluded: Container[str] = ()) -> Any:
+    """model: an `MLModel` of an ML program; excluded: `digest` of tensors that stay as they are.
 
     Raises ConversionError where coremltools cannot, with its words.
     """
     if not precision.weights and not precision.sparsity:
         return model
     optimize, least = optimizer(), precision.min_elements
-    left = [
+    names = [
         op.name
         for function in model._mil_program.functions.values()
         for op in function.operations
-        if op.op_type == "const" and isinstance(op.val.val, np.ndarray) and digest(op.val.val) in spared
+        if op.op_type == "const" and isinstance(op.val.val, np.ndarray) and digest(op.val.val) in excluded
     ]
 
     def config(chosen: Any) -> Any:
-        return optimize.OptimizationConfig(global_config=chosen, op_name_configs=dict.fromkeys(left))
+        return optimize.OptimizationConfig(global_config=chosen, op_name_configs=dict.fromkeys(names))
 
     try:
         with warnings.catch_warnings():
@@ -92,7 +92,9 @@ def digest(tensor: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(tensor, np.float32).tobytes()).hexdigest()
 
 
-def spared(model: Any, precision: PrecisionOptions, cases: Sequence[Mapping[str, np.ndarray]]) -> dict[str, str]:
+def excluded_tensors(
+    model: Any, precision: PrecisionOptions, cases: Sequence[Mapping[str, np.ndarray]]
+) -> dict[str, str]:
     """Tensors to leave as they are, name by `digest`: the fewest of those that cost most per element with which the
     outputs are within `least_db` of those of the model, executed with the changed weights in place."""
     with tempfile.TemporaryDirectory(prefix="voxport-weights-") as folder:

@@ -98,7 +98,7 @@ class ComponentRecord(_Record):
     transposed convolutions in the order in which they run, at the default shape. `sizes`: of the flexible axes, and
     the functions that take them, without any they are free; `padded`: an input goes to the next larger one, else
     its rows are dealt out. `reference_size`: of the reference, where its axes are not free. `mixed`: by function;
-    `spared`: tensors that a compressed precision left as they were. `sampler`: how samples are made of its output.
+    `excluded`: tensors that a compressed precision left as they were. `sampler`: how samples are made of its output.
     `targets`: inputs that say whose voice it is to be, and the components that make them of a recording of that voice.
 
     `inputs` and `outputs` are those of the component; where `stream` is set, the artefact takes a chunk at a time.
@@ -121,7 +121,7 @@ class ComponentRecord(_Record):
     padded: bool = False
     reference_size: int = 0
     mixed: dict[str, MixedRecord] = {}
-    spared: tuple[str, ...] | None = None
+    excluded: tuple[str, ...] | None = None
     sampler: Sampler | None = None
     targets: dict[str, Name] = {}
 
