@@ -143,7 +143,7 @@ def _upsampling(bundles: list[Path], mac_check: Path | None, out: Path) -> int:
 def _bench(file: Path, tracking: TrackingOptions) -> int:
     from reports import plots
     from runtime.machine.files import write_bytes
-    from runtime.measuring.bench.whole import read_bench
+    from runtime.measuring.bench.bundle import read_bench
 
     report = read_bench(file)
     if report.problem:

@@ -10,7 +10,7 @@ from typing import Any
 from reports.options import TrackingOptions
 from reports.runs import digest_of, log_once
 from reports.store import prepared
-from runtime.measuring.bench.whole import BenchReport
+from runtime.measuring.bench.bundle import BenchReport
 from runtime.measuring.mac_check import MacCheck
 
 

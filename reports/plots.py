@@ -21,8 +21,8 @@ from reports.tradeoff import Point
 from runtime.bundle.form import StreamForm
 from runtime.bundle.spec import TimeAxis
 from runtime.measuring.bench.budget import Budget
+from runtime.measuring.bench.bundle import BenchReport
 from runtime.measuring.bench.closed import Latency
-from runtime.measuring.bench.whole import BenchReport
 from runtime.rounding.audit import OpAudit, ProgramAudit
 from runtime.speech.features import LocalFeatures
 from runtime.speech.mel import Mel

@@ -7,13 +7,13 @@ import sys
 from typing import Any
 
 from runtime.machine.files import check_target
-from runtime.measuring.bench.whole import BenchOptions
+from runtime.measuring.bench.bundle import BenchOptions
 from runtime.measuring.mac_check import mac_check, write_check
 
 
 def check(options: argparse.Namespace) -> dict[str, Any]:
     check_target(options.out)
-    asked = BenchOptions(seconds=5, paced_seconds=options.paced_seconds, growth_chunks=0, strain=False)
+    asked = BenchOptions(seconds=5, paced_seconds=options.paced_seconds, growth_chunks=0, stress=False)
     report = mac_check(
         options.artefacts, options.units, asked, options.limit, lambda text: print(text, file=sys.stderr)
     )

@@ -33,7 +33,7 @@ from runtime.machine.child import output_of
 from runtime.machine.coreml_tools import coremltools
 from runtime.machine.files import as_json, write_json
 from runtime.machine.versions import tool_versions
-from runtime.measuring.bench.whole import BenchOptions, BenchReport, Target, bench_bundle
+from runtime.measuring.bench.bundle import BenchOptions, BenchReport, Target, bench_bundle
 
 SCHEMA_VERSION = 1
 LIMIT_SECONDS = 900.0  # per compute unit: a big vocoder compiles for the Neural Engine for minutes

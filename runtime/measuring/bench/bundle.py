@@ -30,7 +30,7 @@ from runtime.measuring.bench.budget import Budget, budget
 from runtime.measuring.bench.closed import Latency, closed_loop
 from runtime.measuring.bench.correctness import Correctness, correctness
 from runtime.measuring.bench.paced import Paced, Stall, paced_latencies, recovery, summarised
-from runtime.measuring.bench.strain import Resources, Silence, busy_cores, resources, silence
+from runtime.measuring.bench.stress import Resources, Silence, busy_cores, resources, silence
 from runtime.playing.player import Feed, open_player
 from runtime.speech.features import LocalFeatures, Sound
 
@@ -54,7 +54,7 @@ class BenchOptions:
     paced_seconds: float = 10.0
     paced_chunks: int = 0
     growth_chunks: int = 500
-    strain: bool = True
+    stress: bool = True
     processes: int = 1
     block: int = 256
     device_rate: int = 48000
@@ -212,7 +212,7 @@ def _measure(
     if count:
         progress(f"latency on a schedule, {count * period:.0f} s")
         paced = summarised(paced_latencies(first, period, count, warm_up), period)
-    if count and options.strain:
+    if count and options.stress:
         short = max(min(count, round(5 / period)), 8)
         progress(f"a stall of {STALL_SECONDS:g} s")
         at = short // 2
@@ -221,7 +221,7 @@ def _measure(
         progress(f"busy cores, {short * period:.0f} s")
         with busy_cores():
             under_load = summarised(paced_latencies(calls(), period, short, warm_up), period)
-    if options.strain:
+    if options.stress:
         progress("speech, silence, speech")
         quiet = silence(player, features, frames, constants)
     used = None
@@ -236,7 +236,7 @@ def _measure(
 
 def _in_another_process(path: Path, options: BenchOptions) -> BenchReport:
     asked = dataclasses.asdict(dataclasses.replace(options, processes=1))
-    command = [sys.executable, "-m", "runtime.measuring.bench.whole", str(path), json.dumps(asked)]
+    command = [sys.executable, "-m", "runtime.measuring.bench.bundle", str(path), json.dumps(asked)]
     return TypeAdapter(BenchReport).validate_json(output_of(command, "a bench process"))
 
 
