@@ -222,7 +222,7 @@ def _judge(asked: argparse.Namespace, tracking: TrackingOptions, options: Compar
         for gate in missed:
             print(f"gate missed: {gate}")
         if judgement.comparison is not None:
-            print("\n".join([judgement.comparison.headline, judgement.comparison.first_difference]).strip())
+            print("\n".join([judgement.comparison.headline, judgement.comparison.first_divergence]).strip())
             for finding in judgement.comparison.findings:
                 print(f"  {finding.subject:<9} {finding.verdict:<8} {finding.text}")
     return ExitCode.MISSED if missed or judgement.verdict in ("regressed", "noisy") else ExitCode.DONE

@@ -181,8 +181,8 @@ def markdown(result: SuiteResult) -> str:
     for row in result.worst_first:
         if row.comparison is not None and row.comparison.headline:
             lines.append(f"- **{plain(row.name)}**: {plain(row.comparison.headline)}")
-            if row.comparison.first_difference:
-                lines.append(f"  - {plain(row.comparison.first_difference)}")
+            if row.comparison.first_divergence:
+                lines.append(f"  - {plain(row.comparison.first_divergence)}")
     if result.drift:
         lines += [f"- Not as in the constraints file: {plain(_drift(result.drift))}"]
     if lines[-1]:

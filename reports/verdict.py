@@ -23,7 +23,7 @@ from runtime.errors import ArtefactError
 from runtime.machine.child import output_of
 from runtime.machine.versions import changed_versions
 from runtime.measuring.bench.paired import Pair, Timer, in_fresh_process, time_pairs
-from runtime.measuring.compare import changed_ops, first_difference, same_programs
+from runtime.measuring.compare import changed_ops, first_divergence, same_programs
 from runtime.measuring.mac_check import placement
 from runtime.measuring.measure import Measurement, read_measurement
 from runtime.measuring.options import MeasureOptions
@@ -45,7 +45,7 @@ class Finding:
 @dataclass(frozen=True)
 class Comparison:
     """`champion`: its version; `findings`: what is worse first; `latency`: the paired tests by engine and what was
-    called; `first_difference`: the first op that gives another result, in words."""
+    called; `first_divergence`: the first op that gives another result, in words."""
 
     champion: str
     champion_bundle: str
@@ -53,7 +53,7 @@ class Comparison:
     headline: str
     findings: tuple[Finding, ...]
     latency: dict[str, RatioTest] = field(default_factory=dict)
-    first_difference: str = ""
+    first_divergence: str = ""
 
     @property
     def verdict(self) -> str:
@@ -91,7 +91,7 @@ def compare(
         quality_findings = _quality(champion, candidate, measurements, options, progress)
         findings += quality_findings
         if any(finding.verdict == "worse" for finding in quality_findings) or not quality_findings:
-            parted = _first_difference(champion, candidate)
+            parted = _first_divergence(champion, candidate)
     findings += [_size(champion, candidate), _ops(champion, candidate), *_placement(champion, candidate, measurements)]
     baseline = latency_champion or champion
     if baseline.manifest.key == candidate.manifest.key or (is_same and baseline is champion):
@@ -109,7 +109,7 @@ def compare(
         headline=_headline(champion, candidate, tools, findings),
         findings=tuple(findings),
         latency=tests,
-        first_difference=parted,
+        first_divergence=parted,
     )
 
 
@@ -131,9 +131,9 @@ def _listed(changes: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {change}" for name, change in changes.items())
 
 
-def _first_difference(champion: Bundle, candidate: Bundle) -> str:
+def _first_divergence(champion: Bundle, candidate: Bundle) -> str:
     try:
-        return first_difference(champion, candidate)
+        return first_divergence(champion, candidate)
     except ArtefactError as error:
         return f"not found: {error}"
 

@@ -44,7 +44,7 @@ class OpDifference:
         )
 
 
-def first_difference(champion: Bundle, candidate: Bundle) -> OpDifference | None:
+def first_divergence(champion: Bundle, candidate: Bundle) -> OpDifference | None:
     """Finds the first divergence in the first component, in the manifest's order, in which the programs differ on a
     golden input of the candidate; None where they give the same everywhere.
 
