@@ -1,1 +1,1 @@
-"""Measurements that back the figures in the README. Run by command, never by the tests."""
+"""Measurements behind the numbers in the README. Run by command, never by the tests."""

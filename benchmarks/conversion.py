@@ -58,10 +58,10 @@ def main() -> None:
     embedder = SpeakerEmbedder(options.encoder, execution)
     like = np.mean([embedder.embed_file(path).vector for path in options.like], axis=0)
     readers = {name: Recogniser(fetch(find(name))) for name in READERS}
-    said = {name: [reader.read(read_audio(path, 16000), 16000) for path in options.sources]
+    references = {name: [reader.read(read_audio(path, 16000), 16000) for path in options.sources]
             for name, reader in readers.items()}  # fmt: skip
-    own = [cosine(embedder.embed_file(path).vector, like) for path in options.sources]
-    rows = {"source": {"to_target": float(np.mean(own)), "lowest": float(min(own))}}
+    cosines = [cosine(embedder.embed_file(path).vector, like) for path in options.sources]
+    rows = {"source": {"to_target": float(np.mean(cosines)), "lowest": float(min(cosines))}}
     conversion = conversion_of(bundle)
     run = runner(bundle, conversion, execution)
     for name in options.contexts:
@@ -77,14 +77,14 @@ def main() -> None:
         read: dict[str, list[str]] = {reader: [] for reader in READERS}
         scores, elapsed, seconds = [], 0.0, 0.0
         for path in options.sources:
-            rate, made = rate_of(path), options.out / f"{name.replace('/', '_')}-{path.stem}.wav"
+            rate, output = rate_of(path), options.out / f"{name.replace('/', '_')}-{path.stem}.wav"
             started = time.perf_counter()
             frontend = Frontend(chain, run, target, rate, "live" if name == "live" else "offline", 0.0, "VHQ")
             audio = np.concatenate([*converted(frontend, player, audio_blocks(path, rate), target.constants)])
             elapsed, seconds = elapsed + time.perf_counter() - started, seconds + len(audio) / player.time.sample_rate
-            with wav_file(made, player.time.sample_rate) as write:
+            with wav_file(output, player.time.sample_rate) as write:
                 write(audio)
-            vector = embedder.embed_file(made).vector
+            vector = embedder.embed_file(output).vector
             resampler = Resampler(player.time.sample_rate, 16000, "VHQ")
             at_16k = np.concatenate([resampler.push(audio), resampler.flush()])
             source = read_audio(path, 16000)
@@ -94,8 +94,8 @@ def main() -> None:
                 read[reader].append(recogniser.read(at_16k, 16000))
         to_target, to_source, pitch = np.array(scores).T
         rows[name] = {
-            **{f"wer_{reader}": word_error_rate(said[reader], read[reader]) for reader in READERS},
-            "cer": character_error_rate(said[READERS[0]], read[READERS[0]]),
+            **{f"wer_{reader}": word_error_rate(references[reader], read[reader]) for reader in READERS},
+            "cer": character_error_rate(references[READERS[0]], read[READERS[0]]),
             "to_target": float(to_target.mean()), "lowest": float(to_target.min()),
             "to_source": float(to_source.mean()), "pitch": float(np.nanmean(pitch)), "rtf": elapsed / seconds,
         }  # fmt: skip

@@ -45,8 +45,8 @@ def bare(_: Job, component: Component, folder: Path) -> list[float]:
         example = one.example()
         started = time.perf_counter()
         with torch.no_grad():
-            given = [example[spec.name] for spec in one.inputs]
-            traced = torch.jit.trace(one.module, given, check_trace=False)
+            arguments = [example[spec.name] for spec in one.inputs]
+            traced = torch.jit.trace(one.module, arguments, check_trace=False)
         model = ct.convert(
             traced,
             inputs=_tensor_types(ct, one.inputs),
@@ -74,12 +74,12 @@ def serve(kind: str, model: str, asked: Connection) -> None:
     """Answers a number with the seconds of that component's conversion, or with why it fails; at the beginning says how
     many components there are, at the end (None) how many GB this process held at most."""
     job = composed([f"model={model}", *MODELS[model]])
-    own = locate(job.checkpoint, job.model.family, job.model.default_checkpoint, print)
+    checkpoint = locate(job.checkpoint, job.model.family, job.model.default_checkpoint, print)
     parts = {
         name: locate(part.checkpoint, part.family, part.default_checkpoint, print)
         for name, part in job.model.chosen_parts().items()
     }
-    components = load_original(job, own, parts).components
+    components = load_original(job, checkpoint, parts).components
     asked.send(len(components))
     while (number := asked.recv()) is not None:
         with tempfile.TemporaryDirectory() as folder:
@@ -113,11 +113,11 @@ def row(model: str) -> str:
     total = {"once": 0.0, "bare": 0.0, "job": 0.0}
     failed = ""
     for number in range(counts["job"]):
-        found: dict[str, list[float] | str] = {}
+        answers: dict[str, list[float] | str] = {}
         for kind in [*CONVERTERS, *CONVERTERS]:
             asking[kind].send(number)
-            found[kind] = asking[kind].recv()
-        bare_seconds, seconds = found["bare"], found["job"]
+            answers[kind] = asking[kind].recv()
+        bare_seconds, seconds = answers["bare"], answers["job"]
         if isinstance(bare_seconds, str) or isinstance(seconds, str):
             failed = f" ({number} fails: {bare_seconds if isinstance(bare_seconds, str) else seconds})"
             continue

@@ -102,11 +102,11 @@ def main(rounds: int = 5) -> None:
 
 
 def compare(module: nn.Module, shape: tuple[int, ...], folder: Path, rounds: int) -> str:
-    package, own = folder / "model.mlpackage", folder / "own.onnx"
+    package, exported = folder / "model.mlpackage", folder / "own.onnx"
     example = torch.randn(shape)
     with torch.inference_mode():
         traced = torch.jit.trace(module, example)
-        torch.onnx.export(module, (example,), str(own), dynamo=True, verbose=False, input_names=["x"])
+        torch.onnx.export(module, (example,), str(exported), dynamo=True, verbose=False, input_names=["x"])
     ct = coremltools()
     ct.convert(
         traced,
@@ -115,7 +115,7 @@ def compare(module: nn.Module, shape: tuple[int, ...], folder: Path, rounds: int
         minimum_deployment_target=ct.target.macOS14,
     ).save(str(package))
     seconds = [_seconds(lambda: OnnxEngine(package)) for _ in range(2)]
-    engine, session = OnnxEngine(package), onnxruntime.InferenceSession(str(own))
+    engine, session = OnnxEngine(package), onnxruntime.InferenceSession(str(exported))
     feeds = {"x": example.numpy()}
     calls = {"lowered": lambda: engine.run(feeds), "own": lambda: session.run(None, feeds)}
     difference = np.abs(next(iter(calls["lowered"]().values())) - calls["own"]()[0]).max()

@@ -93,12 +93,12 @@ def convert(overrides: list[str], output: Path, limit: int) -> Done:
     result = subprocess.run([sys.executable, "-c", program, *command], capture_output=True, text=True, check=False)
     if result.returncode == 124:
         return Done(None, f"not finished in {limit // 60} minutes")
-    found = re.search(r"^bundle: (.+)$", result.stdout, re.MULTILINE)
+    bundle = re.search(r"^bundle: (.+)$", result.stdout, re.MULTILINE)
     memory = re.search(r"^memory: (\d+)$", result.stdout, re.MULTILINE)
-    if found and memory:
-        return Done(Path(found[1]), "", int(memory[1]) / 1e6)
-    said = " ".join(result.stderr.split())
-    reason = re.split(r"[;:] (?:it knows|use|take|convert) ", said.rpartition("error ")[2])[0]
+    if bundle and memory:
+        return Done(Path(bundle[1]), "", int(memory[1]) / 1e6)
+    stderr = " ".join(result.stderr.split())
+    reason = re.split(r"[;:] (?:it knows|use|take|convert) ", stderr.rpartition("error ")[2])[0]
     return Done(None, reason[:160] or f"ended with {result.returncode}")
 
 
@@ -130,9 +130,9 @@ def _snr(judged: Measurement) -> str:
         components[one.component].append(one.snr_db)
     if not judged.clips:
         return f"{min(min(values) for values in components.values()):.1f}"
-    whole = f"{judged.worst.agreement.snr_db:.1f}"
+    worst = f"{judged.worst.agreement.snr_db:.1f}"
     parts = ", ".join(f"{name} {min(values):.0f}" for name, values in components.items())
-    return f"{whole} ({parts})" if parts else whole
+    return f"{worst} ({parts})" if parts else worst
 
 
 def main() -> None:
@@ -143,18 +143,18 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=600, metavar="SECONDS", help="for a job [%(default)s]")
     options = parser.parse_args()
 
-    def made(model: str, form: str, job: list[str]) -> str:
+    def table_row(model: str, form: str, job: list[str]) -> str:
         return row(model, form, convert(job, options.output, options.limit))
 
     rows = Rows(options.page, options.output / "rows")
-    wanted = [(model, form, job) for model in options.models for form, job in jobs(model)]
-    for model, form, job in wanted:
+    entries = [(model, form, job) for model in options.models for form, job in jobs(model)]
+    for model, form, job in entries:
         if "coreai" not in form:
-            rows.keep(model, form, partial(made, model, form, job))
+            rows.keep(model, form, partial(table_row, model, form, job))
     for model in options.models:
         rows.keep(model, COST, partial(conversion_overhead.row, model))
-    for model, form, job in wanted:  # its engine is the slowest, so it comes last
-        rows.keep(model, form, partial(made, model, form, job))
+    for model, form, job in entries:  # its engine is the slowest, so it comes last
+        rows.keep(model, form, partial(table_row, model, form, job))
     rows.write()
 
 
@@ -178,17 +178,17 @@ class Rows:
 
     def write(self) -> None:
         """The page with the rows that there are, and which there are not."""
-        wanted = [(model, form) for model in MODELS for form, _ in jobs(model)]
+        entries = [(model, form) for model in MODELS for form, _ in jobs(model)]
         lines = [HEAD.format(machine=f"{cpu_name()}, {platform.system()} {platform.machine()}").rstrip()]
-        lines += self._known(wanted)
-        missing = [f"{model} {form}" for model, form in wanted if not self._file(model, form).is_file()]
+        lines += self._known(entries)
+        missing = [f"{model} {form}" for model, form in entries if not self._file(model, form).is_file()]
         if missing:
             lines += ["", f"Not run yet (`make models` goes on with these): {', '.join(missing)}."]
         lines += ["", COSTS.strip(), "", conversion_overhead.HEAD, *self._known([(model, COST) for model in MODELS])]
         write_text(self.page, "\n".join(lines) + "\n")
 
-    def _known(self, wanted: Sequence[tuple[str, str]]) -> list[str]:
-        files = (self._file(model, form) for model, form in wanted)
+    def _known(self, entries: Sequence[tuple[str, str]]) -> list[str]:
+        files = (self._file(model, form) for model, form in entries)
         return [file.read_text() for file in files if file.is_file()]
 
     def _file(self, model: str, form: str) -> Path:

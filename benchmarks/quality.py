@@ -19,17 +19,17 @@ OPTIONS = ["checkpoint.source=bundled", "tracking=off", "measure.bench_seconds=0
 
 def rows(bundle: Bundle) -> list[str]:
     conversion = bundle.manifest.options
-    found = []
+    lines = []
     for path in sorted(bundle.measured.glob("*-overlap*.json")):
         measurement = read_measurement(path)
         clips = [clip.agreement for clip in measurement.clips]
-        found.append(
+        lines.append(
             f"| {conversion.precision} | {conversion.upsampler} | {measurement.engine} "
             f"| {min(c.snr_db for c in clips):.1f}…{max(c.snr_db for c in clips):.1f} "
             f"| {min(c.worst_window_db for c in clips):.1f} | {max(c.log_mel_l1 for c in clips):.5f} "
             f"| {min(c.stoi for c in clips):.4f} |"
         )
-    return found
+    return lines
 
 
 def main() -> None:

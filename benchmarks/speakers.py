@@ -32,21 +32,21 @@ def equal_error_rate(same: np.ndarray, different: np.ndarray) -> tuple[float, fl
 
 def embeddings(embedder: SpeakerEmbedder, folder: Path) -> dict[tuple[str, str], np.ndarray]:
     """(speaker, recording) -> vector. Recordings without speech are left out, and said."""
-    found = {}
+    vectors = {}
     for speaker in sorted(part for part in folder.iterdir() if part.is_dir()):
         for path in sorted(part for part in speaker.rglob("*") if part.suffix.lower() in SOUNDS):
             try:
-                found[speaker.name, path.name] = embedder.embed_file(path).vector
+                vectors[speaker.name, path.name] = embedder.embed_file(path).vector
             except AudioError as error:
                 print(f"left out: {path.name}: {error}")
-    return found
+    return vectors
 
 
-def scores(found: dict[tuple[str, str], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def scores(vectors: dict[tuple[str, str], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Cosines of the pairs of one speaker, and of two."""
     same: list[float] = []
     different: list[float] = []
-    for (one, a), (other, b) in itertools.combinations(found.items(), 2):
+    for (one, a), (other, b) in itertools.combinations(vectors.items(), 2):
         (same if one[0] == other[0] else different).append(cosine(a, b))
     return np.array(same), np.array(different)
 
@@ -61,13 +61,13 @@ def main() -> None:
     print("| engine | speakers | recordings | pairs same / different | EER | threshold | least cosine to PyTorch |")
     print("|---|---|---|---|---|---|---|")
     for engine in ("torch", options.engine):
-        found = results[engine] = embeddings(SpeakerEmbedder(options.bundle, Execution(engine)), options.folder)
-        same, different = scores(found)
+        vectors = results[engine] = embeddings(SpeakerEmbedder(options.bundle, Execution(engine)), options.folder)
+        same, different = scores(vectors)
         rate, threshold = equal_error_rate(same, different)
-        least = min(cosine(found[key], results["torch"][key]) for key in found)
-        speakers = len({speaker for speaker, _ in found})
+        least = min(cosine(vectors[key], results["torch"][key]) for key in vectors)
+        speakers = len({speaker for speaker, _ in vectors})
         print(
-            f"| {engine} | {speakers} | {len(found)} | {len(same)} / {len(different)} | {100 * rate:.2f} % "
+            f"| {engine} | {speakers} | {len(vectors)} | {len(same)} / {len(different)} | {100 * rate:.2f} % "
             f"| {threshold:.3f} | {least:.6f} |"
         )
 

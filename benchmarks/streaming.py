@@ -49,35 +49,35 @@ def main() -> None:
     parser.add_argument("chunks", nargs="*", type=int, default=[4, 8, 16])
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    whole = component(options.version)
+    vocoder = component(options.version)
     print(f"HiFi-GAN {options.version}, onnxruntime {onnxruntime.__version__}, {options.threads} threads of "
           f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.2f}")  # fmt: skip
     print("chunk | bare ms | stateful | window (multiply-adds) | overlap (multiply-adds) | RTF stateful, window")
     for chunk in options.chunks:
-        row(whole, chunk, options.threads)
+        row(vocoder, chunk, options.threads)
 
 
-def row(whole: Component, chunk: int, threads: int) -> None:
-    assert whole.time is not None
+def row(vocoder: Component, chunk: int, threads: int) -> None:
+    assert vocoder.time is not None
     mel = np.random.default_rng(0).normal(-4, 2, (1, 80, 200)).astype(np.float32)
     with tempfile.TemporaryDirectory() as folder:
         calls: dict[str, Iterator[Callable[[], object]]] = {}
         costs: dict[str, dict[int, float]] = {}
         for mode in ("stateful", "window"):
-            made = streaming_component(whole, StreamOptions(mode, chunk), "polyphase", True)
-            costs = made.form.costs
-            engine = converted(made.functions["steady"], Path(folder, mode), threads)
-            edge = converted(made.functions["edge"], Path(folder, mode + "-edge"), threads)
-            calls[mode] = iter(Streaming(StreamingArtefact(made.form, edge, engine), whole.time).feed(mel))
-        for name, frames in (("bare", chunk), ("overlap", chunk + whole.time.left + whole.time.right)):
-            offline = converted(sized(whole, frames), Path(folder, name), threads)
-            given = {"mel": np.ascontiguousarray(mel[..., :frames])}
-            calls[name] = repeated(offline, given)
+            streaming = streaming_component(vocoder, StreamOptions(mode, chunk), "polyphase", True)
+            costs = streaming.form.costs
+            engine = converted(streaming.functions["steady"], Path(folder, mode), threads)
+            edge = converted(streaming.functions["edge"], Path(folder, mode + "-edge"), threads)
+            calls[mode] = iter(Streaming(StreamingArtefact(streaming.form, edge, engine), vocoder.time).feed(mel))
+        for name, frames in (("bare", chunk), ("overlap", chunk + vocoder.time.left + vocoder.time.right)):
+            offline = converted(sized(vocoder, frames), Path(folder, name), threads)
+            inputs = {"mel": np.ascontiguousarray(mel[..., :frames])}
+            calls[name] = repeated(offline, inputs)
         medians = interleaved(calls)
     bare = medians["bare"]
     ratios = {name: value / bare for name, value in medians.items()}
     adds = {mode: costs[mode][chunk] / costs["stateful"][chunk] for mode in ("window", "overlap")}
-    audio_ms = chunk * whole.time.samples_per_frame / whole.time.sample_rate * 1e3
+    audio_ms = chunk * vocoder.time.samples_per_frame / vocoder.time.sample_rate * 1e3
     print(f"{chunk:5} | {bare:7.2f} | {ratios['stateful']:8.2f} | {ratios['window']:6.2f} ({adds['window']:.2f}) | "
           f"{ratios['overlap']:6.2f} ({adds['overlap']:.2f}) | "
           f"{medians['stateful'] / audio_ms:.3f}, {medians['window'] / audio_ms:.3f}")  # fmt: skip
@@ -106,12 +106,12 @@ class Mel(torch.nn.Module):
         return self.generator(mel)
 
 
-def sized(whole: Component, frames: int) -> Component:
+def sized(vocoder: Component, frames: int) -> Component:
     """The offline component for so many frames."""
-    inputs = tuple(dataclasses.replace(spec, shape=(*spec.default_shape[:-1], frames)) for spec in whole.inputs)
-    module = rewrite_upsampling(whole.module, "polyphase")
+    inputs = tuple(dataclasses.replace(spec, shape=(*spec.default_shape[:-1], frames)) for spec in vocoder.inputs)
+    module = rewrite_upsampling(vocoder.module, "polyphase")
     example = {spec.name: torch.randn(spec.default_shape) for spec in inputs}
-    return dataclasses.replace(whole, module=module, inputs=inputs, example=lambda: example)
+    return dataclasses.replace(vocoder, module=module, inputs=inputs, example=lambda: example)
 
 
 def converted(part: Component, folder: Path, threads: int) -> Engine:
@@ -120,22 +120,22 @@ def converted(part: Component, folder: Path, threads: int) -> Engine:
     return open_engine(artefact, Execution("onnx", threads))
 
 
-def repeated(engine: Engine, given: dict[str, np.ndarray]) -> Iterator[Callable[[], object]]:
+def repeated(engine: Engine, inputs: dict[str, np.ndarray]) -> Iterator[Callable[[], object]]:
     while True:
-        yield lambda: engine.run(given)
+        yield lambda: engine.run(inputs)
 
 
 def interleaved(calls: dict[str, Iterator[Callable[[], object]]]) -> dict[str, float]:
     """Name -> median ms of a call."""
     samples: dict[str, list[float]] = {name: [] for name in calls}
-    for given in calls.values():
+    for turns in calls.values():
         for _ in range(10):
-            next(given)()
+            next(turns)()
     for _ in range(ROUNDS):
-        for name, given in calls.items():
+        for name, turns in calls.items():
             began = time.perf_counter()
             while time.perf_counter() - began < SECONDS / ROUNDS:
-                call = next(given)
+                call = next(turns)
                 started = time.perf_counter()
                 call()
                 samples[name].append((time.perf_counter() - started) * 1e3)

@@ -37,10 +37,12 @@ def main(bundle: Path | None, minutes: float) -> None:
     print(f"{len(noise)} recorded pairs, standard deviation {100 * noise.std(ddof=1):.1f} %\n")
     print("| candidate slower by | slower | unchanged | noisy | faster | pairs, median |\n|---|---|---|---|---|---|")
     for slower in (0.0, 0.03, 0.05, 0.10, 0.25):
-        found = [decided(np.roll(noise, -start)[:MOST_PAIRS] + math.log1p(slower)) for start in range(len(noise))]
-        counts = collections.Counter(one.verdict for one in found)
-        shares = " | ".join(f"{100 * counts[v] / len(found):.0f} %" for v in ("slower", "unchanged", "noisy", "faster"))
-        print(f"| {100 * slower:.0f} % | {shares} | {np.median([one.pairs for one in found]):.0f} |")
+        decisions = [decided(np.roll(noise, -start)[:MOST_PAIRS] + math.log1p(slower)) for start in range(len(noise))]
+        counts = collections.Counter(one.verdict for one in decisions)
+        shares = " | ".join(
+            f"{100 * counts[v] / len(decisions):.0f} %" for v in ("slower", "unchanged", "noisy", "faster")
+        )
+        print(f"| {100 * slower:.0f} % | {shares} | {np.median([one.pairs for one in decisions]):.0f} |")
     if bundle is not None:
         real_processes(open_bundle(bundle), CompareOptions(minutes=minutes))
 
@@ -91,8 +93,8 @@ def slow_medians(path: Path, asked: dict[str, Any]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    given = sys.argv[1:]
-    if len(given) == 2 and given[1].startswith("{"):
-        print(json.dumps(slow_medians(Path(given[0]), json.loads(given[1]))))
+    arguments = sys.argv[1:]
+    if len(arguments) == 2 and arguments[1].startswith("{"):
+        print(json.dumps(slow_medians(Path(arguments[0]), json.loads(arguments[1]))))
     else:
-        main(Path(given[0]) if given else None, float(given[1]) if len(given) > 1 else 5.0)
+        main(Path(arguments[0]) if arguments else None, float(arguments[1]) if len(arguments) > 1 else 5.0)

@@ -48,22 +48,22 @@ def main() -> None:
         durations = reference.utterance(request).durations
         for _ in range(2):  # the first is a warm-up
             started = time.perf_counter()
-            wanted = session.run(None, inputs)[0].ravel()
+            expected = session.run(None, inputs)[0].ravel()
             middle = time.perf_counter()
-            own = voice.utterance(request)
+            utterance = voice.utterance(request)
             pieces, first = [], 0.0
-            for piece in voice.pieces(own):
+            for piece in voice.pieces(utterance):
                 first = first or time.perf_counter() - middle
                 pieces.append(piece)
             ended = time.perf_counter()
         seconds = sum(map(len, pieces)) / voice.record.sample_rate
         got = voice.audio(voice.utterance(dataclasses.replace(request, durations=durations)))
-        frames, theirs = int(durations.sum()), len(wanted) // voice.record.samples_per_frame
+        frames, theirs = int(durations.sum()), len(expected) // voice.record.samples_per_frame
         quality = "      – |          –"
         if frames == theirs:
-            distance = log_mel_l1(wanted, got, sound.mel)
-            quality = f"{snr_db(wanted, got):6.1f} | {distance:10.5f}"
-        off = int((own.durations != durations).sum())
+            distance = log_mel_l1(expected, got, sound.mel)
+            quality = f"{snr_db(expected, got):6.1f} | {distance:10.5f}"
+        off = int((utterance.durations != durations).sum())
         print(
             f"{name} | {len(ids):7} | {off:3} | {frames:6} | {theirs:6} | {quality} | {1e3 * first:14.0f} | "
             f"{(ended - middle) / seconds:.3f} | {(middle - started) / seconds:.3f}"

@@ -76,9 +76,9 @@ def _fetch(entries: list[Entry]) -> int:
 def _verify(entries: list[Entry]) -> int:
     problems = []
     for entry in entries or [entry for entry in catalogue().values() if cached(entry)]:
-        found = verify(entry)
-        problems += found
-        print(f"{entry.name}: {'as it should be' if not found else 'NOT as it should be'}")
+        mismatches = verify(entry)
+        problems += mismatches
+        print(f"{entry.name}: {'as it should be' if not mismatches else 'NOT as it should be'}")
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
     return ExitCode.USAGE if problems else ExitCode.DONE

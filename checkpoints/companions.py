@@ -25,15 +25,15 @@ def read_companions(folder: Path) -> dict[str, Any]:
     """`speaker_ids` (name -> row), `speaker_vectors` (name -> embedding, the mean of its recordings'), `language_ids`,
     `symbol_ids` (Mimic 3's phonemes.txt). Only what is there. Raises CheckpointError for a file that cannot be read.
     """
-    found: dict[str, Any] = {}
+    companions: dict[str, Any] = {}
     present = [name for name in NAMES if (folder / name).is_file()]
     for name in present:
         try:
-            found.update(_read(folder / name))
+            companions.update(_read(folder / name))
         except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError,
                 csv.Error) as error:  # fmt: skip
             raise CheckpointError(f"{folder / name} cannot be read: {error}") from error
-    return found
+    return companions
 
 
 def _read(path: Path) -> dict[str, Any]:

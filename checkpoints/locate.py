@@ -79,7 +79,7 @@ def locate(
                 raise Unavailable(f"{str(error).rstrip('.')}. For parity alone: checkpoint.source=random") from error
             raise
         warn(
-            f"{error}. The bundled {stand_in} stands in for the default {entry.name}: figures of this run are of "
+            f"{error}. The bundled {stand_in} stands in for the default {entry.name}: metrics of this run are of "
             f"{stand_in}. Name a checkpoint, or pass checkpoint.source=required, to rule that out."
         )
         return _locate_entry(find(stand_in), family, is_fallback=True)

@@ -146,10 +146,10 @@ class _Load:
 
     def _storage(self, key: Any, read: Callable[[Any], Any]) -> Any:
         if type(key) is int:  # the tar format: what is read has been measured by its file
-            found = read(key)
-            if isinstance(found, Tensor):
-                self._values.account(found.numel() * found.element_size(), found.untyped_storage().nbytes())
-            return found
+            storage = read(key)
+            if isinstance(storage, Tensor):
+                self._values.account(storage.numel() * storage.element_size(), storage.untyped_storage().nbytes())
+            return storage
         if type(key) is not tuple or not 5 <= len(key) <= 6 or key[0] != "storage":
             raise Unreadable("its pickle asks for something else than a storage")
         _, kind, name, location, count, *view = key

@@ -59,10 +59,10 @@ class _Bounded:
     def read_floats(self) -> bytes:
         """Reads the BINFLOATs that follow in a row: a table of embeddings has millions."""
         position = self._file.tell()
-        found = _FLOATS.match(self._file.read(9 << 9))
-        assert found is not None
-        self._file.seek(position + found.end())
-        return found[0]
+        match = _FLOATS.match(self._file.read(9 << 9))
+        assert match is not None
+        self._file.seek(position + match.end())
+        return match[0]
 
 
 def rewrite(file: BinaryIO, native: Iterable[str]) -> bytes:

@@ -75,19 +75,19 @@ def run_job(job: Job, expressions: Expressions = MappingProxyType({})) -> Outcom
         }
     key = bundle_key(job, located, parts)
     name = bundle_name(job, located, key)
-    places = _places(output)
+    folders = _folders(output)
     sweep(output)
     existing = None if job.force else _existing(output, name, key)
     if existing is not None:
         known = _known_measurements(job, existing)
         if known is not None:
-            with full_disk_named(*places):
+            with full_disk_named(*folders):
                 return _reuse(job, expressions, existing, known, output, stages)
     with (
         ReportWorker(job.tracking) as worker,
         staging(output, name) as scratch,
         Lowering() as lowering,
-        full_disk_named(*places),  # innermost: while the disk is full still
+        full_disk_named(*folders),  # innermost: while the disk is full still
     ):
         bundle = existing or _convert(job, located, parts, scratch / name, key, stages, lowering)
         measurements = _measure(job, bundle, stages, worker, lowering)
@@ -104,12 +104,12 @@ def run_job(job: Job, expressions: Expressions = MappingProxyType({})) -> Outcom
     return Outcome(bundle, tuple(measurements), tuple(gates), False, stages.seconds)
 
 
-def _places(output: Path) -> list[Path]:
+def _folders(output: Path) -> list[Path]:
     """Lists where a job writes. One of their disks is meant when a library says only that a disk is full."""
-    places = [output, Path(tempfile.gettempdir())]
+    folders = [output, Path(tempfile.gettempdir())]
     with suppress(NoHome):
-        places.append(cache_folder())
-    return places
+        folders.append(cache_folder())
+    return folders
 
 
 def _reuse(
@@ -231,7 +231,7 @@ def _convert(
     if job.stream.mode == "lowlat":
         with stages.stage("what the bounded lookahead costs"):
             pairs = zip(original.components, artefacts)
-            artefacts = [steps.measure_truncation(job, component, made, folder) for component, made in pairs]
+            artefacts = [steps.measure_truncation(job, component, converted, folder) for component, converted in pairs]
     return steps.finish_bundle(job, located, parts, original, artefacts, folder, key)
 
 

@@ -70,8 +70,8 @@ def _check_limit(key: str, precisions: Iterable[str]) -> None:
     limits = [field.name for field in dataclasses.fields(GateLimits)]
     known = [f"gates.limits.{name}.{limit}" for name in series for limit in limits]
     stem, of_component, component = key.partition(".components.")  # which there are is the family's to say
-    wanted = f"{stem}.components" if of_component and component.isidentifier() else key
-    if wanted not in (*known, *(f"gates.limits.{name}" for name in series)):
+    setting = f"{stem}.components" if of_component and component.isidentifier() else key
+    if setting not in (*known, *(f"gates.limits.{name}" for name in series)):
         raise OverrideError(f"there is no setting {key!r}{_nearest(key, known)}")
 
 

@@ -27,7 +27,7 @@ def expressions_of(config: DictConfig) -> Expressions:
         read.append(names[0])
         return oc.env(*names)
 
-    found: dict[tuple[str | int, ...], str] = {}
+    expressions: dict[tuple[str | int, ...], str] = {}
     OmegaConf.register_new_resolver(_RESOLVER, env, replace=True)
     try:
         for place, expression, node, key in _interpolations(config, ()):
@@ -36,10 +36,10 @@ def expressions_of(config: DictConfig) -> Expressions:
             if OmegaConf.is_config(value):
                 OmegaConf.to_container(value, resolve=True)
             if read:
-                found[place] = expression
+                expressions[place] = expression
     finally:
         OmegaConf.register_new_resolver(_RESOLVER, oc.env, replace=True)
-    return found
+    return expressions
 
 
 def _interpolations(

@@ -140,8 +140,8 @@ def _rows_table(table: Table, outcome: Outcome) -> Table:
     for size in sorted({call.rows for m in measurements for call in m.calls}):
         cells = []
         for m in measurements:
-            found = [f"{call.p50_ms:.1f} / {call.p95_ms:.1f} ms" for call in m.calls if call.rows == size]
-            cells.append(found[0] if found else "–")
+            times = [f"{call.p50_ms:.1f} / {call.p95_ms:.1f} ms" for call in m.calls if call.rows == size]
+            cells.append(times[0] if times else "–")
         table.add_row(f"p50 / p95 of {size} at once", *cells)
     table.caption = f"measured on {measurements[0].device}, {measurements[0].system}"
     return table

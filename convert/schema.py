@@ -96,10 +96,14 @@ class RunnerOptions:
 
     def __post_init__(self) -> None:
         for name in ("offers", "convert", "measure"):
-            given = getattr(self, name)
-            is_right = isinstance(given, dict) and all(isinstance(value, int | float) for value in given.values())
-            if given is not None and not is_right:
-                raise ConversionError(f"runner.{name} is {given!r}: it takes resources such as {{apple_silicon: 1}}")
+            resources = getattr(self, name)
+            is_right = isinstance(resources, dict) and all(
+                isinstance(value, int | float) for value in resources.values()
+            )
+            if resources is not None and not is_right:
+                raise ConversionError(
+                    f"runner.{name} is {resources!r}: it takes resources such as {{apple_silicon: 1}}"
+                )
 
 
 @dataclass

@@ -66,9 +66,9 @@ def load_original(job: Job, located: LocatedCheckpoint, others: Mapping[str, Loc
     if converting is not None:
         joined: dict[str, Component] = {}
         for name, part in others.items():
-            network, own, _ = _components(job, part)
-            joined[name] = own[0]
-            components, parameters = (*components, *own), parameters + _parameters(network)
+            network, part_components, _ = _components(job, part)
+            joined[name] = part_components[0]
+            components, parameters = (*components, *part_components), parameters + _parameters(network)
         _require_time(job, components)
         return Original(components, parameters, conversion=converting.conversion(module, joined))
     speaking = voice_family(job.model.family)
@@ -80,9 +80,9 @@ def load_original(job: Job, located: LocatedCheckpoint, others: Mapping[str, Loc
         tables = {name: table.numpy() for name, table in speaking.tables(module).items()}
         voice = speaking.voice(module)
     for name, part in others.items():
-        module, own, _ = _components(job, part)
-        voice, own = join(name, voice, own)
-        components, parameters = (*components, *own), parameters + _parameters(module)
+        module, part_components, _ = _components(job, part)
+        voice, part_components = join(name, voice, part_components)
+        components, parameters = (*components, *part_components), parameters + _parameters(module)
     if not voice.last:
         raise ConversionError(
             f"family {job.model.family} makes a mel: choose what plays it with model.parts.vocoder.family"
@@ -254,8 +254,11 @@ def finish_bundle(
 ) -> Bundle:
     """Writes the manifest over everything in `folder`."""
     notes = []
-    wanted = {part: options.default_checkpoint for part, options in job.model.chosen_parts().items()}
-    for default, used in [(job.model.default_checkpoint, located), *((wanted[part], others[part]) for part in others)]:
+    defaults = {part: options.default_checkpoint for part, options in job.model.chosen_parts().items()}
+    for default, used in [
+        (job.model.default_checkpoint, located),
+        *((defaults[part], others[part]) for part in others),
+    ]:
         if used.is_fallback:
             notes.append(f"the bundled weights stood in for {default}, which could not be fetched")
         if used.is_random:
@@ -267,12 +270,14 @@ def finish_bundle(
             notes.append(f"approximate: looks {form.lookahead} frames ahead, see the manifest's truncation_db")
     notes += format_(job.format.name).notes(folder)
     for component, converted in zip(original.components, artefacts):
-        made = converted.artefact
-        for function, mixed in made.mixed.items():
-            notes.append(f"{component.name} {function if len(made.mixed) > 1 else ''}".strip() + f": {mixed}")
-        if made.spared:
-            dearest = f"{', '.join(made.spared[:5])}{' and others' if len(made.spared) > 5 else ''}"
-            notes.append(f"{component.name}: {len(made.spared)} tensors stay in {job.precision.compute}: {dearest}")
+        artefact = converted.artefact
+        for function, mixed in artefact.mixed.items():
+            notes.append(f"{component.name} {function if len(artefact.mixed) > 1 else ''}".strip() + f": {mixed}")
+        if artefact.excluded:
+            dearest = f"{', '.join(artefact.excluded[:5])}{' and others' if len(artefact.excluded) > 5 else ''}"
+            notes.append(
+                f"{component.name}: {len(artefact.excluded)} tensors stay in {job.precision.compute}: {dearest}"
+            )
     manifest = Manifest(
         name=bundle_name(job, located, key),
         key=key,
@@ -332,7 +337,7 @@ def _record(component: Component, converted: Converted, folder: Path) -> Compone
         reference_size=reference_size(component),
         sampler=component.sampler,
         mixed=converted.artefact.mixed,
-        spared=converted.artefact.spared,
+        excluded=converted.artefact.excluded,
         targets=dict(component.targets),
         validated_by=twin.relative_to(folder).as_posix() if twin.exists() else None,
     )

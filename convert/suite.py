@@ -29,7 +29,7 @@ from convert.task import JobSpec, TaskResult
 from converters.options import ConversionError, Impossible, check_pair
 from reports.options import TrackingOptions
 from reports.record import read_job
-from reports.suite import VERDICTS, SuiteResult, SuiteRow, facts_of, tell_github, write_suite
+from reports.suite import VERDICTS, SuiteResult, SuiteRow, facts_of, write_github_summary, write_suite
 from reports.tracked import is_tracked, mark_untracked, sync_hint
 from reports.worker import ReportWorker, WorkerError
 from runtime.bundle.store import open_bundle
@@ -80,11 +80,11 @@ def run_suite(job: Job, extra: Sequence[str]) -> int:
     if drifted:
         listed = ", ".join(f"{package} {change}" for package, change in drifted.items())
         console.warn(f"not as in constraints.txt: {listed}")
-    own = [text for text in extra if re.split(r"[.=@]", text.lstrip("+~"))[0] not in _OWN]
+    overrides = [text for text in extra if re.split(r"[.=@]", text.lstrip("+~"))[0] not in _OWN]
     tracking = dataclasses.replace(
         job.tracking, tags={**job.tracking.tags, "suite": job.suite.name, "night": f"{started:%Y-%m-%d}"}
     )
-    night = _Night(job, jobs, own, tracking, output, folder)
+    night = _Night(job, jobs, overrides, tracking, output, folder)
     code = None
     with ReportWorker(tracking) as worker:  # from the start: it warms up while jobs run
         try:
@@ -112,7 +112,7 @@ def run_suite(job: Job, extra: Sequence[str]) -> int:
     if code is not None:
         console.error("interrupted: what was finished stays, the same command goes on from here")
         return code
-    tell_github(result)
+    write_github_summary(result)
     console.result_console.print(f"suite: {folder}", soft_wrap=True, markup=False)
     return result.code
 
@@ -158,8 +158,8 @@ class _Night:
                         waiting[machines.submit(self._measured(number, row))] = number
                         row = self.done[number] = dataclasses.replace(row, verdict="running")
                     elif live is None:
-                        said = f"{row.verdict:<9} {row.name} {row.seconds:.1f} s"
-                        console.progress_console.print(escape(said), soft_wrap=True)
+                        line = f"{row.verdict:<9} {row.name} {row.seconds:.1f} s"
+                        console.progress_console.print(escape(line), soft_wrap=True)
                 machines.running()
                 if live is not None:
                     live.update(_table(self.rows(), self.job.suite.name))
@@ -175,18 +175,18 @@ class _Night:
     def rows(self) -> list[SuiteRow]:
         """Returns what is known of each job, in order."""
         running = self.machines.running() if self.machines is not None else {}
-        found = []
+        rows = []
         for number, overrides in enumerate(self.jobs):
             name = self.names[number]
             if number in self.done:
-                found.append(self.done[number])
+                rows.append(self.done[number])
                 continue
             if name in running:
                 self.since.setdefault(number, time.monotonic())
             seconds = time.monotonic() - self.since[number] if number in self.since else 0.0
             verdict = "running" if name in running else "waiting"
-            found.append(SuiteRow(name, overrides, verdict, seconds, worker=running.get(name, "")))
-        return found
+            rows.append(SuiteRow(name, overrides, verdict, seconds, worker=running.get(name, "")))
+        return rows
 
     def finish(self, result: SuiteResult, worker: ReportWorker) -> SuiteResult:
         """Logs, compares with champions and draws the page; the result with what came of it."""
@@ -261,9 +261,9 @@ class _Night:
     def _row(self, number: int, result: TaskResult) -> SuiteRow:
         name, before = self.names[number], self.done.get(number)
         log = ""
-        if result.said:
+        if result.stderr:
             path = self.folder / "logs" / f"{number:03d}{'-measure' if before else ''}.txt"
-            write_text(path, result.said)
+            write_text(path, result.stderr)
             log = str(path)
         row = SuiteRow(
             name=name,

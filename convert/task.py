@@ -34,7 +34,7 @@ _LOOK_SECONDS = 1.0  # between two looks at the memory
 _GRACE_SECONDS = 20.0  # between being told to stop and being killed
 _URI = "VOXPORT_TRACKING_URI"  # in the environment of a job: an address that has a secret
 _SHORTEST_SECRET = 8  # a forwarded variable as short as "1" or "true" is in every text
-_SAID = 20_000  # characters of a job's output that travel
+_STDERR_CHARACTERS = 20_000  # the end of it that travels
 
 
 @dataclass(frozen=True)
@@ -87,14 +87,14 @@ class JobSpec:
 @dataclass(frozen=True)
 class TaskResult:
     """`verdict`: `passed`, `rejected`, `regressed`, `noisy`, `failed`, `hung` or, of a job that was broken off,
-    `waiting`. `exit_code`: of the job's process, and where it crashed or was ended that of a machine's failure. `said`:
-    the end of what it printed on stderr."""
+    `waiting`. `exit_code`: of the job's process, and where it crashed or was ended that of a machine's failure.
+    `stderr`: the end of what it printed there."""
 
     verdict: str
     seconds: float
     bundle: str | None = None
     reason: str = ""
-    said: str = ""
+    stderr: str = ""
     is_reused: bool = False
     facts: JobFacts | None = None
     judgement: Judgement | None = None
@@ -131,15 +131,15 @@ def execute(spec: JobSpec, is_stopped: Callable[[], bool] = lambda: False, slot:
             _keep_to_its_cores(process.pid, slot, spec.threads)
             problem = _watched(process, spec, started, is_stopped)
         seconds = time.monotonic() - started
-        said = _without_secrets(spec, err.read_text(errors="replace"))
+        text = _without_secrets(spec, err.read_text(errors="replace"))
         try:
-            result = _result(spec, read_answer(answered), process.returncode, said)
+            result = _result(spec, read_answer(answered), process.returncode, text)
         except (BundleError, MachineError) as error:
             result = TaskResult("failed", 0.0, reason=str(error), exit_code=error.exit_code)
     if problem is not None:
         result = TaskResult(problem[0], 0.0, reason=problem[1])
     reason = _without_secrets(spec, result.reason)
-    return dataclasses.replace(result, seconds=seconds, reason=reason, said=said[-_SAID:])
+    return dataclasses.replace(result, seconds=seconds, reason=reason, stderr=text[-_STDERR_CHARACTERS:])
 
 
 def _without_secrets(spec: JobSpec, text: str) -> str:
@@ -173,12 +173,12 @@ def _quoted(text: str) -> str:
 
 
 def _environment(spec: JobSpec) -> dict[str, str]:
-    own = {TETHER: "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    variables = {TETHER: "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     if spec.threads:
-        own["OMP_NUM_THREADS"] = str(spec.threads)
+        variables["OMP_NUM_THREADS"] = str(spec.threads)
     if spec.tracking.enabled and spec.tracking.address.has_secret:
-        own[_URI] = spec.tracking.address.revealed()
-    return {**os.environ, **own, **spec.environment}
+        variables[_URI] = spec.tracking.address.revealed()
+    return {**os.environ, **variables, **spec.environment}
 
 
 def _keep_to_its_cores(pid: int, slot: int | None, threads: int) -> None:
@@ -243,14 +243,14 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _result(spec: JobSpec, answer: Answer, returncode: int, said: str) -> TaskResult:
+def _result(spec: JobSpec, answer: Answer, returncode: int, stderr: str) -> TaskResult:
     """Builds the result of a job that ended; a part of its answer counts where it was killed after giving it.
 
     Raises BundleError where the bundle cannot be read.
     """
     code = ExitCode.MACHINE if answer.exit_code is None else answer.exit_code
-    reasons = answer.reasons if answer.exit_code is not None else (*answer.reasons, _ended(returncode, said))
-    failed = TaskResult("failed", 0.0, reason="; ".join(reasons) or _ended(returncode, said), exit_code=code)
+    reasons = answer.reasons if answer.exit_code is not None else (*answer.reasons, _ended(returncode, stderr))
+    failed = TaskResult("failed", 0.0, reason="; ".join(reasons) or _ended(returncode, stderr), exit_code=code)
     if spec.kind == "judge":
         return _judged(answer, code, failed)
     if answer.bundle is None:
@@ -271,11 +271,11 @@ def _judged(answer: Answer, code: int, failed: TaskResult) -> TaskResult:
     return TaskResult(verdict, 0.0, reason=reason, facts=facts, judgement=judgement, exit_code=code)
 
 
-def _ended(returncode: int, said: str) -> str:
+def _ended(returncode: int, stderr: str) -> str:
     """Says how a process ended that could not say why itself."""
     if returncode < 0:
         return f"ended by signal {-returncode} ({signal.Signals(-returncode).name})"
-    _, is_traceback, last = said.rpartition("Traceback (most recent call last):")
+    _, is_traceback, last = stderr.rpartition("Traceback (most recent call last):")
     if is_traceback:
         exception = next((line for line in last.splitlines()[1:] if line and not line[0].isspace()), "")
         return f"crashed: {exception}"

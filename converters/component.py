@@ -64,9 +64,9 @@ class Component:
             )
 
         def example() -> dict[str, Tensor]:
-            return {spec.name: _resized(given[spec.name], spec, size) for spec in self.inputs}
+            return {spec.name: _resized(tensors[spec.name], spec, size) for spec in self.inputs}
 
-        given = self.example()
+        tensors = self.example()
         return replace(self, inputs=fixed(self.inputs), outputs=fixed(self.outputs), example=example, sizes=())
 
     def dynamic_axes(self, spec: TensorSpec) -> dict[int, torch.export.Dim]:
@@ -111,12 +111,12 @@ class ConvertingFamily(Family, Protocol):
 
 @dataclass(frozen=True)
 class Artefact:
-    """The output of a format, and what it chose by itself. `mixed`: by function; `spared`: tensors that a compressed
+    """The output of a format, and what it chose by itself. `mixed`: by function; `excluded`: tensors that a compressed
     precision left as they were, None where it had no choice."""
 
     path: Path
     mixed: dict[str, MixedRecord] = field(default_factory=dict)
-    spared: tuple[str, ...] | None = None
+    excluded: tuple[str, ...] | None = None
 
 
 class Format(Protocol):

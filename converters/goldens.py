@@ -31,17 +31,17 @@ class Recorder:
     calls: dict[str, int] = field(default_factory=dict)
 
     def __call__(self, component: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        own = taken(self.components[component].inputs, inputs)
-        outputs = run_original(self.components[component], own)
+        arrays = taken(self.components[component].inputs, inputs)
+        outputs = run_original(self.components[component], arrays)
         call = self.calls.get(component, 0)
         self.calls[component] = call + 1
         if call & (call - 1) == 0:  # of the steps of a loop 0, 1, 2, 4, 8, …
             name = self.case if call == 0 else f"{self.case}_step{call}"
-            self.cases[component].append(GoldenCase(name, own, outputs, None))
+            self.cases[component].append(GoldenCase(name, arrays, outputs, None))
         return outputs
 
 
-def heard(run: Recorder, last: Component, constants: Mapping[str, np.ndarray], frames: np.ndarray) -> np.ndarray:
+def rendered(run: Recorder, last: Component, constants: Mapping[str, np.ndarray], frames: np.ndarray) -> np.ndarray:
     """Returns the audio that the last component of a chain makes of frames along its time. Where that is sampled, so is
     its golden case."""
     time, how = last.time, last.sampler
@@ -49,7 +49,7 @@ def heard(run: Recorder, last: Component, constants: Mapping[str, np.ndarray], f
     inputs = {time.input: frames, **constants}
     if how is None:
         return run(last.name, inputs)[time.output]
-    sampling = Sampling(lambda given: run(how.component, given), how)
+    sampling = Sampling(lambda feeds: run(how.component, feeds), how)
     conditioning = run_original(last, inputs)[how.input]
     audio = np.concatenate([sampling.push(conditioning), sampling.flush()], axis=2)
     run.cases[last.name].append(GoldenCase(run.case, inputs, {time.output: audio}, None))
@@ -75,9 +75,9 @@ def clip_goldens(
             cases[main.name].append(GoldenCase(path.stem, inputs, run_original(main, inputs), recording))
             continue
         frames = np.ascontiguousarray(inputs[main.time.input][..., :sampled_frames])
-        audio = heard(Recorder(known, path.stem, cases), main, {}, frames)
-        own = None if recording is None else recording[: audio.size]
-        cases[main.name][-1] = replace(cases[main.name][-1], recording=own)
+        audio = rendered(Recorder(known, path.stem, cases), main, {}, frames)
+        excerpt = None if recording is None else recording[: audio.size]
+        cases[main.name][-1] = replace(cases[main.name][-1], recording=excerpt)
     return cases
 
 
@@ -100,23 +100,23 @@ def conversion_goldens(
         frontend = Frontend(conversion, _one_to_one(recorder), target, rate)
         frames = [*map(frontend.push, audio_blocks(source, rate)), frontend.flush()]
         last = known[conversion.components[-1]]
-        heard(recorder, last, target.constants or {}, np.concatenate(frames, axis=2))
+        rendered(recorder, last, target.constants or {}, np.concatenate(frames, axis=2))
     return cases
 
 
 def _one_to_one(run: Recorder) -> Run:
     def call(name: str, frames: np.ndarray) -> np.ndarray:
-        (given,), (made,) = run.components[name].inputs, run.components[name].outputs
-        return run(name, {given.name: frames})[made.name]
+        (source,), (output,) = run.components[name].inputs, run.components[name].outputs
+        return run(name, {source.name: frames})[output.name]
 
     return call
 
 
 def _embedded(run: Recorder, encoder: str, target: Path) -> np.ndarray:
     component = run.components[encoder]
-    (given,), (made,) = component.inputs, component.outputs
+    (source,), (output,) = component.inputs, component.outputs
     return target_embedding(
-        target, component.features, given.default_shape[2], lambda rows: run(encoder, {given.name: rows})[made.name]
+        target, component.features, source.default_shape[2], lambda rows: run(encoder, {source.name: rows})[output.name]
     )
 
 

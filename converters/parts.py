@@ -91,14 +91,14 @@ def embedding(name: str, channels: int) -> tuple[TensorSpec, ...]:
     return (TensorSpec(name, (1, channels, 1), "float32", "embedding"),) if channels else ()
 
 
-def known_settings(kind: type[Settings], given: Mapping[str, Any]) -> Settings:
+def known_settings(kind: type[Settings], config: Mapping[str, Any]) -> Settings:
     """A family's dataclass of settings from a config that holds more; what is not set there keeps its default.
 
     Raises SettingsError for a value of another type than the dataclass states, or one that is negative, not finite or
     beyond all sense.
     """
     known = {item.name for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    values = {name: value for name, value in given.items() if name in known and value is not None}
+    values = {name: value for name, value in config.items() if name in known and value is not None}
     for name, value in values.items():
         check_number("the checkpoint's config", name, value)
     try:

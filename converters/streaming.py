@@ -44,8 +44,8 @@ def streaming_component(
     Raises ConversionError where the component is not local in time (naming the layer) or the chunk does not fit it.
     """
     network = _network(component, upsampler)
-    made = emit(component, network, options, with_steady)
-    return replace(made, form=replace(made.form, costs=costs(component, network)))
+    streaming = emit(component, network, options, with_steady)
+    return replace(streaming, form=replace(streaming.form, costs=costs(component, network)))
 
 
 def emit(component: Component, network: Network, options: StreamOptions, with_steady: bool) -> StreamingComponent:
@@ -168,9 +168,9 @@ class _Kept(nn.Module):
         for state in form.states:
             self.register_buffer(state.name, state.initial.clone())
 
-    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         states = [self.get_buffer(name) for name in self.names]
-        results = self.form(*given, *states)
+        results = self.form(*inputs, *states)
         count = len(results) - len(states)
         for state, value in zip(states, results[count:]):
             state[:] = value
@@ -186,7 +186,7 @@ def costs(component: Component, network: Network) -> dict[str, dict[int, float]]
     table: dict[str, dict[int, float]] = {}
     time = component.time
     assert time is not None
-    whole = copy.deepcopy(component.module).to("meta")
+    module = copy.deepcopy(component.module).to("meta")
     for chunk in COSTED_CHUNKS:
         for mode, form in (("stateful", stateful), ("window", window)):
             try:
@@ -206,7 +206,7 @@ def costs(component: Component, network: Network) -> dict[str, dict[int, float]]
             else spec.default_shape
             for spec in component.inputs
         ]
-        table.setdefault("overlap", {})[chunk] = _multiply_adds(whole, sizes) / chunk
+        table.setdefault("overlap", {})[chunk] = _multiply_adds(module, sizes) / chunk
     return table
 
 
@@ -245,23 +245,23 @@ def truncation_db(
 
 def _snr(form: Streamed, clips: Sequence[Tensor], offline: Sequence[Tensor], known: int | None) -> float:
     """`known`: the utterance pretends to end so many frames after the chunk's first."""
-    (given,), (taken,) = form.inputs, form.outputs
-    wanted, got = [], []
-    for clip, whole in zip(clips, offline):
-        frames = clip.shape[given.axis]
+    (source,), (output,) = form.inputs, form.outputs
+    reference, got = [], []
+    for clip, audio in zip(clips, offline):
+        frames = clip.shape[source.axis]
         last = (frames - form.chunk) // form.chunk
         for index in np.linspace(0, last, _CHUNKS_PER_CLIP).astype(int):
             start = int(index) * form.chunk
             after = frames - start if known is None else min(known, frames - start)
-            lo, hi = start + given.span.lo, start + given.span.hi
-            part = clip.narrow(given.axis, max(lo, 0), min(hi, start + after) - max(lo, 0))
+            lo, hi = start + source.span.lo, start + source.span.hi
+            part = clip.narrow(source.axis, max(lo, 0), min(hi, start + after) - max(lo, 0))
             shape = list(part.shape)
-            shape[given.axis] = max(-lo, 0)
+            shape[source.axis] = max(-lo, 0)
             head = part.new_zeros(shape)
-            shape[given.axis] = max(hi - start - after, 0)
-            piece = torch.cat([head, part, part.new_zeros(shape)], given.axis)
+            shape[source.axis] = max(hi - start - after, 0)
+            piece = torch.cat([head, part, part.new_zeros(shape)], source.axis)
             ends = [torch.tensor([min(end, form.horizon)], dtype=torch.int32) for end in (start, after)]
             got.append(form(piece, *ends)[0].flatten().numpy())
-            first = start * taken.rate
-            wanted.append(whole.narrow(taken.axis, first, len(taken.span)).flatten().numpy())
-    return snr_db(np.concatenate(wanted), np.concatenate(got))
+            first = start * output.rate
+            reference.append(audio.narrow(output.axis, first, len(output.span)).flatten().numpy())
+    return snr_db(np.concatenate(reference), np.concatenate(got))

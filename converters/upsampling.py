@@ -14,14 +14,14 @@ from ops.metal.layout import UpsampleShape
 
 def upsampling_stages(component: Component) -> tuple[UpsampleShape, ...]:
     """Lists its `nn.ConvTranspose1d` layers in the order of their run, at the default shape; groups are left out."""
-    found: list[UpsampleShape] = []
+    stages: list[UpsampleShape] = []
 
     def note(layer: nn.ConvTranspose1d, inputs: tuple[Any, ...], _: Any) -> None:
         if layer.groups == 1 and layer.dilation == (1,):
             sizes = (layer.in_channels, layer.out_channels, layer.kernel_size[0], layer.stride[0])
             padding = layer.padding[0]
             assert isinstance(padding, int)
-            found.append(UpsampleShape(*sizes, padding, inputs[0].shape[-1], layer.output_padding[0]))
+            stages.append(UpsampleShape(*sizes, padding, inputs[0].shape[-1], layer.output_padding[0]))
 
     example = component.example()
     module = copy.deepcopy(component.module).to("meta")
@@ -30,4 +30,4 @@ def upsampling_stages(component: Component) -> tuple[UpsampleShape, ...]:
             layer.register_forward_hook(note)
     with torch.inference_mode():
         module(*(example[spec.name].to("meta") for spec in component.inputs))
-    return tuple(found)
+    return tuple(stages)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from converters.component import Component
-from converters.goldens import Recorder, clip_goldens, heard
+from converters.goldens import Recorder, clip_goldens, rendered
 from converters.options import PARTS, ConversionError
 from runtime.bundle.store import VOICE_GOLDENS, GoldenCase
 from runtime.bundle.voice import VoiceRecord
@@ -59,9 +59,9 @@ def _with_vocoder(record: VoiceRecord, components: tuple[Component, ...]) -> Joi
 def _with_speaker_encoder(record: VoiceRecord, components: tuple[Component, ...]) -> Joined:
     """Adds the encoder that embeds whom a voice that clones is to speak as."""
     (encoder,) = components
-    size, wanted = encoder.outputs[0].shape[-1], record.embedding_channels
-    if size != wanted:
-        takes = f"the voice takes {wanted}" if wanted else "the voice has speakers of its own"
+    size, channels = encoder.outputs[0].shape[-1], record.embedding_channels
+    if size != channels:
+        takes = f"the voice takes {channels}" if channels else "the voice has speakers of its own"
         raise ConversionError(f"the speaker encoder's embeddings have {size} values: {takes}")
     return replace(record, speaker_encoder=SPEAKER_ENCODER), (replace(encoder, name=SPEAKER_ENCODER),)
 
@@ -96,7 +96,7 @@ def voice_goldens(
         run = Recorder(known, name, cases)
         utterance = utter(record, run, request)
         frames = utterance.frames[..., :sampled_frames] if last.sampler else utterance.frames
-        audio = heard(run, last, utterance.constants, np.ascontiguousarray(frames))
+        audio = rendered(run, last, utterance.constants, np.ascontiguousarray(frames))
         inputs = {"ids": ids, "seed": np.array(number), **conditions}
         outputs = {"audio": audio, "durations": utterance.durations}
         cases[VOICE_GOLDENS].append(GoldenCase(name, inputs, outputs, None))
@@ -105,25 +105,25 @@ def voice_goldens(
 
 def golden_ids(record: VoiceRecord, count: int = GOLDEN_SENTENCES) -> list[tuple[str, np.ndarray]]:
     """(name, ids (T,)) of the sentences that ship with voxport, as the voice reads them."""
-    found = []
+    sentences = []
     for name, letters, phonemes in golden_sentences()[:count]:
         symbols = phonemes if record.text.phonemizer else letters.lower()
         try:
-            found.append((name, np.array(read_symbols(symbols, record.text).ids)))
+            sentences.append((name, np.array(read_symbols(symbols, record.text).ids)))
         except TextError:
-            drawn = np.random.default_rng(len(found)).choice(sorted(record.text.symbols), len(letters))
-            found.append((name, np.array(read_symbols("".join(drawn), record.text).ids)))
-    return found
+            drawn = np.random.default_rng(len(sentences)).choice(sorted(record.text.symbols), len(letters))
+            sentences.append((name, np.array(read_symbols("".join(drawn), record.text).ids)))
+    return sentences
 
 
 def _conditions(record: VoiceRecord, tables: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The first speaker and language; a drawn embedding of length 1 where a voice takes any and comes with none."""
-    found = {}
+    conditions = {}
     if "speakers" in tables:
-        found["speaker"] = tables["speakers"][0]
+        conditions["speaker"] = tables["speakers"][0]
     elif record.embedding_channels:
         drawn = np.random.default_rng(0).standard_normal(record.embedding_channels).astype(np.float32)
-        found["speaker"] = drawn / np.linalg.norm(drawn)
+        conditions["speaker"] = drawn / np.linalg.norm(drawn)
     if "languages" in tables:
-        found["language"] = tables["languages"][0]
-    return found
+        conditions["language"] = tables["languages"][0]
+    return conditions

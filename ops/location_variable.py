@@ -20,5 +20,5 @@ def location_variable_conv(x: Tensor, kernels: Tensor, bias: Tensor, hop: int) -
         rows.append(shifted(x, taps // 2 - tap).reshape(channels, -1, hop))
     seen = torch.cat(rows).transpose(0, 1)  # (L, K * C, hop)
     matrices = kernels.permute(3, 1, 2, 0).flatten(2)  # (L, D, K * C)
-    made = matrices @ seen + bias.transpose(0, 1).unsqueeze(2)
-    return made.transpose(0, 1).reshape(1, out, -1)
+    output = matrices @ seen + bias.transpose(0, 1).unsqueeze(2)
+    return output.transpose(0, 1).reshape(1, out, -1)

@@ -86,8 +86,8 @@ UPSAMPLERS = ("native", "polyphase", "metal")
 def by_output(weight: Tensor, groups: int) -> Tensor:
     """A transposed convolution's weight (C_in, C_out / groups, K) -> (C_out, C_in / groups, K)."""
     inwards, outwards, kernel = weight.shape
-    own = weight.reshape(groups, inwards // groups, outwards, kernel)
-    return own.transpose(1, 2).reshape(groups * outwards, inwards // groups, kernel)
+    by_group = weight.reshape(groups, inwards // groups, outwards, kernel)
+    return by_group.transpose(1, 2).reshape(groups * outwards, inwards // groups, kernel)
 
 
 def rewrite_upsampling(module: nn.Module, upsampler: str, example: Sequence[Tensor] = ()) -> nn.Module:

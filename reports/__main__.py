@@ -143,7 +143,7 @@ def _upsampling(bundles: list[Path], mac_check: Path | None, out: Path) -> int:
 def _bench(file: Path, tracking: TrackingOptions) -> int:
     from reports import plots
     from runtime.machine.files import write_bytes
-    from runtime.measuring.bench.whole import read_bench
+    from runtime.measuring.bench.bundle import read_bench
 
     report = read_bench(file)
     if report.problem:
@@ -210,22 +210,22 @@ def _judge(asked: argparse.Namespace, tracking: TrackingOptions, options: Compar
     from runtime.machine.files import as_json
 
     bundle = measured_here(asked.bundle, tracking, asked.output) if asked.measure else open_bundle(Path(asked.bundle))
-    found = judge(bundle.path, tracking, options, asked.output, lambda text: print(text, file=sys.stderr))
+    judgement = judge(bundle.path, tracking, options, asked.output, lambda text: print(text, file=sys.stderr))
     missed = gates_missed(bundle)
     facts = dataclasses.asdict(facts_of(bundle.path, tracking))
-    row = {"judgement": dataclasses.asdict(found), "facts": facts, "gates_missed": missed}
+    row = {"judgement": dataclasses.asdict(judgement), "facts": facts, "gates_missed": missed}
     answer(bundle=str(bundle.path), **row)
     if asked.json:
         print(json.dumps(as_json(row), indent=1))
     else:
-        print(f"{found.verdict}; champion of its series: {found.champion}")
+        print(f"{judgement.verdict}; champion of its series: {judgement.champion}")
         for gate in missed:
             print(f"gate missed: {gate}")
-        if found.comparison is not None:
-            print("\n".join([found.comparison.headline, found.comparison.first_difference]).strip())
-            for finding in found.comparison.findings:
+        if judgement.comparison is not None:
+            print("\n".join([judgement.comparison.headline, judgement.comparison.first_divergence]).strip())
+            for finding in judgement.comparison.findings:
                 print(f"  {finding.subject:<9} {finding.verdict:<8} {finding.text}")
-    return ExitCode.MISSED if missed or found.verdict in ("regressed", "noisy") else ExitCode.DONE
+    return ExitCode.MISSED if missed or judgement.verdict in ("regressed", "noisy") else ExitCode.DONE
 
 
 def _sync(output: Path, uri: str) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 from reports.options import TrackingOptions
 from reports.runs import digest_of, log_once
 from reports.store import prepared
-from runtime.measuring.bench.whole import BenchReport
+from runtime.measuring.bench.bundle import BenchReport
 from runtime.measuring.mac_check import MacCheck
 
 
@@ -41,8 +41,8 @@ def track_mac_check(check: MacCheck, files: Sequence[Path], options: TrackingOpt
                     metrics |= {f"planned_{device}": share for device, share in unit.placement.cost.items()}
                 tags = {"compute_unit": unit.compute_unit, "fallback": bundle.fallback, "best": str(bundle.best)}
                 name = f"mac-check {unit.compute_unit} {bundle.bundle}"
-                own = {**tags, **options.tags}
-                runs.append(_log_bench(client, experiment, unit.bench, "mac-check", name, own, metrics, files))
+                run_tags = {**tags, **options.tags}
+                runs.append(_log_bench(client, experiment, unit.bench, "mac-check", name, run_tags, metrics, files))
     return runs
 
 
@@ -56,9 +56,9 @@ def _log_bench(
     metrics: Mapping[str, float],
     files: Sequence[Path],
 ) -> str:
-    own = {"kind": kind, "device": report.device, "system": report.system}
-    own |= {"bundle": report.bundle, "bundle_key": report.bundle_key}
-    own |= {f"target.{target.name}": target.verdict for target in report.targets}
+    run_tags = {"kind": kind, "device": report.device, "system": report.system}
+    run_tags |= {"bundle": report.bundle, "bundle_key": report.bundle_key}
+    run_tags |= {f"target.{target.name}": target.verdict for target in report.targets}
     params: dict[str, object] = {"engine": report.engine, "processes": len(report.processes)}
     values = {name: row.median for name, row in report.spread.items()} | dict(metrics)
     last = report.processes[-1]
@@ -72,4 +72,4 @@ def _log_bench(
             shutil.copy(file, folder)
 
     key = f"{name} {digest_of(files[0])}"
-    return log_once(client, experiment, key, name, {**own, **tags}, params, values, fill)
+    return log_once(client, experiment, key, name, {**run_tags, **tags}, params, values, fill)

@@ -59,15 +59,15 @@ def promote(
             name, key = manifest.series, manifest.key
         else:
             name, key = _of_run(client, target)
-        found = [one for one in versions_of(client, name) if one.tags.get("bundle_key") == key]
-        if not found:
+        versions = [one for one in versions_of(client, name) if one.tags.get("bundle_key") == key]
+        if not versions:
             raise TrackingError(
                 f"{target} is no version of {name} in MLflow at {options.uri}: a bundle becomes one when it passes all "
                 "gates and is logged (python -m reports sync)"
             )
         alias = _alias(device)
         before = _champion(client, name, alias)
-        version = str(max(int(one.version) for one in found))
+        version = str(max(int(one.version) for one in versions))
         client.set_registered_model_alias(name, alias, version)
         for tag, value in {f"{alias}.reason": reason, f"{alias}.by": user_name()}.items():
             client.set_model_version_tag(name, version, tag, value)
@@ -133,10 +133,10 @@ def version_of_run(run: str, options: TrackingOptions) -> tuple[str, str, str]:
     """(series, version, key) of the bundle that a run is of. Raises TrackingError where it has no version."""
     with client_of(options) as client:
         name, key = _of_run(client, run)
-        found = [one for one in versions_of(client, name) if one.tags.get("bundle_key") == key]
-    if not found:
+        versions = [one for one in versions_of(client, name) if one.tags.get("bundle_key") == key]
+    if not versions:
         raise TrackingError(f"the bundle of run {run} is no version of {name}: it did not pass its gates")
-    return name, str(max(int(one.version) for one in found)), key
+    return name, str(max(int(one.version) for one in versions)), key
 
 
 def _of_run(client: Any, run_id: str) -> tuple[str, str]:

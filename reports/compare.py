@@ -27,15 +27,17 @@ class Compared:
 def compare_runs(runs: Sequence[str], options: TrackingOptions) -> Compared:
     """runs: ids, or the beginnings of ids. Raises TrackingError where one is not there, or not one alone."""
     with client_of(options) as client:
-        found = [_run(client, run, options) for run in runs]
-    params = _rows([run.data.params for run in found])
-    metrics = _rows([{name: f"{value:.5g}" for name, value in run.data.metrics.items()} for run in found])
-    tags = _rows([{name: run.data.tags.get(name, "") for name in ("verdict", "device", "git_commit")} for run in found])
-    versions = _rows([_versions(run.data.tags) for run in found])
+        records = [_run(client, run, options) for run in runs]
+    params = _rows([run.data.params for run in records])
+    metrics = _rows([{name: f"{value:.5g}" for name, value in run.data.metrics.items()} for run in records])
+    tags = _rows(
+        [{name: run.data.tags.get(name, "") for name in ("verdict", "device", "git_commit")} for run in records]
+    )
+    versions = _rows([_versions(run.data.tags) for run in records])
     rows = [row for row in [*params, *tags, *versions] if len(set(row[1])) > 1] + metrics
-    experiment = str(found[0].info.experiment_id)
-    address = compare_address(options.uri, experiment, [run.info.run_id for run in found])
-    return Compared(tuple(run.info.run_name for run in found), tuple(rows), address)
+    experiment = str(records[0].info.experiment_id)
+    address = compare_address(options.uri, experiment, [run.info.run_id for run in records])
+    return Compared(tuple(run.info.run_name for run in records), tuple(rows), address)
 
 
 def table(compared: Compared) -> Table:
@@ -48,18 +50,18 @@ def table(compared: Compared) -> Table:
     return shown
 
 
-def _run(client: Any, wanted: str, options: TrackingOptions) -> Any:
-    if len(wanted) == 32:
-        return client.get_run(wanted)
+def _run(client: Any, prefix: str, options: TrackingOptions) -> Any:
+    if len(prefix) == 32:
+        return client.get_run(prefix)
     experiment = client.get_experiment_by_name(options.experiment)
     if experiment is None:
         raise TrackingError(f"MLflow at {options.uri} has no experiment {options.experiment}")
     known = client.search_runs([experiment.experiment_id], max_results=5000)
-    found = [run for run in known if run.info.run_id.startswith(wanted)]
-    if len(found) != 1:
-        many = f"{len(found)} runs begin" if found else "no run begins"
-        raise TrackingError(f"{many} with {wanted!r} in experiment {options.experiment} of MLflow at {options.uri}")
-    return found[0]
+    matches = [run for run in known if run.info.run_id.startswith(prefix)]
+    if len(matches) != 1:
+        many = f"{len(matches)} runs begin" if matches else "no run begins"
+        raise TrackingError(f"{many} with {prefix!r} in experiment {options.experiment} of MLflow at {options.uri}")
+    return matches[0]
 
 
 def _rows(columns: Sequence[dict[str, str]]) -> list[tuple[str, tuple[str, ...]]]:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from reports import figures
 from reports.html import FILE as REPORT
+from reports.metrics import timing
 from reports.record import FILE as RECORD
 from reports.record import JobRecord
 from reports.runs import NOTE, discard_model, log_once
@@ -55,7 +55,7 @@ class BundleRuns:
         bundle, latency = self.bundle, measurement.latency
         scores = quality(measurement)
         metrics = {"size_mb": bundle.artefact_bytes / 1e6, "load_s": measurement.load_s, **scores}
-        metrics |= {**against_recording(measurement), **figures.timing(measurement)}
+        metrics |= {**against_recording(measurement), **timing(measurement)}
         params = {
             **axes(bundle.manifest),
             "engine": measurement.engine,
@@ -105,8 +105,10 @@ class BundleRuns:
     def _versions(self) -> list[Any]:
         """Returns the versions of this bundle, the first first."""
         manifest = self.bundle.manifest
-        found = [one for one in versions_of(self.client, manifest.series) if one.tags.get("bundle_key") == manifest.key]
-        return sorted(found, key=lambda one: int(one.version))
+        versions = [
+            one for one in versions_of(self.client, manifest.series) if one.tags.get("bundle_key") == manifest.key
+        ]
+        return sorted(versions, key=lambda one: int(one.version))
 
     def _models(self, run: str) -> list[Any]:
         """Returns the models of this bundle logged with that run; other machines may upload with runs of their own."""
@@ -168,7 +170,7 @@ def _conversion_note(bundle: Bundle, record: JobRecord) -> str:
     lines += [f"- {len(record.gates)} gates judged, {bundle.artefact_bytes / 1e6:.2f} MB"]
     lines += [f"- {note}" for note in manifest.notes]
     lines += [f"- checkpoint {manifest.checkpoint.name}: {manifest.checkpoint.source} ({manifest.checkpoint.licence})"]
-    return "\n".join([*lines, "", "report.html among the artifacts: spectrograms, players, figures."])
+    return "\n".join([*lines, "", "report.html among the artifacts: spectrograms, players, metrics."])
 
 
 def _measurement_note(measurement: Measurement, metrics: Mapping[str, float]) -> str:

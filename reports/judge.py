@@ -39,7 +39,7 @@ def judge(
     tracking: TrackingOptions,
     options: CompareOptions,
     output: Path | None = None,
-    tell: Callable[[str], None] = lambda _: None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Judgement:
     """output: the folder of bundles, where a champion that is fetched is kept. What was compared before, to a clear
     verdict, is not compared again.
@@ -49,29 +49,29 @@ def judge(
     from reports.champions import champion_of, fetch
 
     bundle, _, measurements = read_job(path)
-    found = champion_of(bundle.manifest, tracking)
-    if found is None:
+    incumbent = champion_of(bundle.manifest, tracking)
+    if incumbent is None:
         return Judgement("none yet")
     device = measurements[0].device
     fastest = champion_of(bundle.manifest, tracking, device)
-    if found.bundle_key == bundle.manifest.key and fastest is None:
+    if incumbent.bundle_key == bundle.manifest.key and fastest is None:
         return Judgement("this one")
-    of = _keys(found.bundle_key, fastest.bundle_key if fastest else "", bundle, measurements, options)
+    of = _keys(incumbent.bundle_key, fastest.bundle_key if fastest else "", bundle, measurements, options)
     known = read_judgement(bundle)
     if known is not None and known.of == of and known.verdict != "noisy":
         return known
     output = output or bundle.path.parent
-    champion = fetch(found, tracking, output)
+    champion = fetch(incumbent, tracking, output)
     comparison = compare(
         champion,
-        found.version,
+        incumbent.version,
         bundle,
         measurements,
         options,
         latency_champion=fetch(fastest, tracking, output) if fastest else None,
-        tell=tell,
+        progress=progress,
     )
-    judgement = Judgement(f"version {found.version}", comparison, of)
+    judgement = Judgement(f"version {incumbent.version}", comparison, of)
     write_json(bundle.measured / FILE, dataclasses.asdict(judgement))
     return judgement
 

@@ -1,6 +1,6 @@
 """Nights: each run of a suite as one run in MLflow, what the nights before gave, and the page of the last one.
 
-The night's run (kind=suite) has every figure of every job, so that a trend is read from the last nights' runs alone,
+The night's run (kind=suite) has every metric of every job, so that a trend is read from the last nights' runs alone,
 and a night in which nothing changed adds no other run. Nights have an experiment of their own, `<experiment>-nights`:
 their hundreds of metrics would bury the charts of the others.
 """
@@ -36,10 +36,10 @@ NIGHTS = 30
 NIGHTS_SUFFIX = "-nights"
 ABOUT = """Nights of voxport: one run per run of a suite.
 
-Metrics are `<series>/<engine>/<figure>`, of time `<series>/<engine>/<device>/<figure>`. The artifact nightly.html has
+Metrics are `<series>/<engine>/<metric>`, of time `<series>/<engine>/<device>/<metric>`. The artifact nightly.html has
 verdicts and trends.
 """
-# What the page draws, in this order: (figure, its title).
+# What the page draws, in this order: (metric, its title).
 TRENDS = (
     *((metric.name, metric.heading) for metric in SHOWN),
     ("rtf", "RTF"),
@@ -51,11 +51,11 @@ TRENDS = (
 
 @dataclass(frozen=True)
 class Night:
-    """`figures`: by `night_figures`' names."""
+    """`metrics`: by `night_metrics`' names."""
 
     started: str
     run: str
-    figures: dict[str, float]
+    metrics: dict[str, float]
 
 
 def track_night(folder: Path, options: TrackingOptions) -> dict[str, str]:
@@ -83,34 +83,34 @@ def _log_night(
     params = {"suite": result.suite, "jobs": len(result.rows), "device": result.machines or "none"}
     counts = {f"jobs_{verdict}": float(count) for verdict, count in result.counts.items()}
     name = f"{result.suite} {result.started[:16]} {result.verdict}"
-    metrics = {**night_figures(result), **counts}
+    metrics = {**night_metrics(result), **counts}
     return log_once(client, nights, _key(result), name, tags, params, metrics, lambda target: _copy(folder, target))
 
 
 def nights_of(client: Any, experiment: str, suite: str, count: int = NIGHTS - 1) -> list[Night]:
     """The last nights of a suite, oldest first."""
-    wanted = f"tags.kind = 'suite' and tags.suite = '{suite}' and attributes.status = 'FINISHED'"
-    runs = client.search_runs([experiment], wanted, max_results=count, order_by=["attributes.start_time DESC"])
+    query = f"tags.kind = 'suite' and tags.suite = '{suite}' and attributes.status = 'FINISHED'"
+    runs = client.search_runs([experiment], query, max_results=count, order_by=["attributes.start_time DESC"])
     nights = [Night(run.data.tags.get("started", ""), run.info.run_id, dict(run.data.metrics)) for run in runs]
     return sorted(nights, key=lambda night: night.started)
 
 
-def night_figures(result: SuiteResult) -> dict[str, float]:
-    """`<series>/<engine>/<figure>`, of time `<series>/<engine>/<device>/<figure>`, `<series>/size_mb`."""
-    found: dict[str, float] = {}
+def night_metrics(result: SuiteResult) -> dict[str, float]:
+    """`<series>/<engine>/<metric>`, of time `<series>/<engine>/<device>/<metric>`, `<series>/size_mb`."""
+    values: dict[str, float] = {}
     for row in result.rows:
         if row.facts is None:
             continue
-        found |= {name: value for group in _groups(row.facts) for name, value in group.names.values()}
+        values |= {name: value for group in _groups(row.facts) for name, value in group.names.values()}
         if row.comparison is not None:
             for what, test in row.comparison.latency.items():
-                found[f"{row.facts.series}/{what.replace(' ', '/')}/latency_ratio"] = test.ratio
-    return {name: value for name, value in found.items() if np.isfinite(value)}
+                values[f"{row.facts.series}/{what.replace(' ', '/')}/latency_ratio"] = test.ratio
+    return {name: value for name, value in values.items() if np.isfinite(value)}
 
 
 @dataclass(frozen=True)
 class _Group:
-    """One engine of one job: figure -> (name in the night's run, value)."""
+    """One engine of one job: metric -> (name in the night's run, value)."""
 
     engine: str
     device: str
@@ -121,12 +121,12 @@ def _groups(facts: JobFacts) -> list[_Group]:
     groups = []
     for engine, device in facts.devices.items():
         names = {"size_mb": (f"{facts.series}/size_mb", facts.size_mb)}
-        stems = {"figures": f"{facts.series}/{engine}", "timed": f"{facts.series}/{engine}/{device_slug(device)}"}
+        stems = {"metrics": f"{facts.series}/{engine}", "timed": f"{facts.series}/{engine}/{device_slug(device)}"}
         for kind, stem in stems.items():
             for key, value in getattr(facts, kind).items():
-                owner, _, figure = key.partition("/")
+                owner, _, metric = key.partition("/")
                 if owner == engine:
-                    names[figure] = (f"{stem}/{figure}", value)
+                    names[metric] = (f"{stem}/{metric}", value)
         groups.append(_Group(engine, device, names))
     return groups
 
@@ -151,17 +151,17 @@ def write_night(
 
 
 def _trends(result: SuiteResult, before: Sequence[Night]) -> list[dict[str, Any]]:
-    """A row per engine of a job, a cell per figure: the last value, its line, and where it stepped."""
+    """A row per engine of a job, a cell per metric: the last value, its line, and where it stepped."""
     rows = []
     for row in result.rows:
         for group in _groups(row.facts) if row.facts else ():
             cells: list[dict[str, Any] | None] = []
-            for figure, _ in TRENDS:
-                if figure not in group.names:
+            for metric, _ in TRENDS:
+                if metric not in group.names:
                     cells.append(None)
                     continue
-                name, value = group.names[figure]
-                past = [(night.started, night.figures[name]) for night in before if name in night.figures]
+                name, value = group.names[metric]
+                past = [(night.started, night.metrics[name]) for night in before if name in night.metrics]
                 days, series = [day for day, _ in past] + [result.started], [v for _, v in past] + [value]
                 steps = change_points(series)
                 texts = [f"{days[step.index][:10]}: {step.before:.4g} → {step.after:.4g}" for step in steps]

@@ -16,13 +16,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.figures import pareto
+from reports.metrics import pareto
 from reports.tradeoff import Point
 from runtime.bundle.form import StreamForm
 from runtime.bundle.spec import TimeAxis
 from runtime.measuring.bench.budget import Budget
+from runtime.measuring.bench.bundle import BenchReport
 from runtime.measuring.bench.closed import Latency
-from runtime.measuring.bench.whole import BenchReport
 from runtime.rounding.record import OpAudit, ProgramAudit
 from runtime.speech.features import LocalFeatures
 from runtime.speech.mel import Mel

@@ -34,11 +34,11 @@ def measured_here(target: str, tracking: TrackingOptions, output: Path) -> Bundl
     engines = engines_for(MeasureOptions(), bundle)
     if any(_known(bundle, engine) is None for engine in engines):
         _measure(bundle)
-    found = [one for engine in engines if (one := _known(bundle, engine)) is not None]
+    measurements = [one for engine in engines if (one := _known(bundle, engine)) is not None]
     limits = {name: GateLimits(**row) for name, row in record.config["gates"]["limits"].items()}
     kind = record.config["precision"].get("kind", "")
-    names = tuple(measurement_path(bundle, one.engine, one.chunk_frames).name for one in found)
-    judged = dataclasses.replace(record, gates=tuple(judge(bundle, found, limits, kind)), measurements=names)
+    names = tuple(measurement_path(bundle, one.engine, one.chunk_frames).name for one in measurements)
+    judged = dataclasses.replace(record, gates=tuple(judge(bundle, measurements, limits, kind)), measurements=names)
     write_record(bundle.measured, judged)
     write_report(bundle.path)
     if tracking.enabled:
@@ -71,10 +71,10 @@ def _fetched(run: str, tracking: TrackingOptions, output: Path) -> Bundle:
 def _known(bundle: Bundle, engine: str) -> Measurement | None:
     """Returns what was measured here by the code that is here, or None."""
     try:
-        found = read_measurement(measurement_path(bundle, engine, None))
+        measurement = read_measurement(measurement_path(bundle, engine, None))
     except BundleError:
         return None
-    return found if found.key == measurement_key(bundle, engine, MeasureOptions()) else None
+    return measurement if measurement.key == measurement_key(bundle, engine, MeasureOptions()) else None
 
 
 def _measure(bundle: Bundle) -> None:

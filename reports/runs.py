@@ -54,8 +54,8 @@ def _log_run(
     from mlflow.entities import Metric, Param
 
     now = int(1000 * time.time())
-    own = {"mlflow.source.name": "voxport", "mlflow.user": user_name()}
-    run = client.create_run(experiment, tags={**own, **tags}, run_name=name, start_time=now)
+    origin = {"mlflow.source.name": "voxport", "mlflow.user": user_name()}
+    run = client.create_run(experiment, tags={**origin, **tags}, run_name=name, start_time=now)
     finite = {key: float(value) for key, value in metrics.items() if np.isfinite(value)}
     client.log_batch(
         run.info.run_id,

@@ -24,7 +24,7 @@ _QUIET_SECONDS = 3.0  # a half-made store that somebody is still making changes 
 _COMPANIONS = ("", "-journal", "-wal", "-shm")
 _FIRST_TABLES = {"experiments", "runs", "metrics", "params", "tags"}  # before any migration
 # Files that were looked at by this process: a store that is whole stays whole.
-_whole: set[tuple[str, int]] = set()
+_complete: set[tuple[str, int]] = set()
 
 
 class StoreError(RuntimeError):
@@ -84,12 +84,12 @@ def ensure(file: Path, seconds: float) -> None:
         if not file.exists():
             _make(file)
         _require_version(file)
-        _whole.add((str(file), file.stat().st_ino))
+        _complete.add((str(file), file.stat().st_ino))
 
 
 def _is_known(file: Path) -> bool:
     with suppress(OSError):
-        return (str(file), file.stat().st_ino) in _whole
+        return (str(file), file.stat().st_ino) in _complete
     return False
 
 
@@ -97,14 +97,14 @@ def _make(file: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}.making-") as folder:
-        made = Path(folder, file.name)
-        SqlAlchemyStore(f"sqlite:///{made}", artifacts_of(file).as_uri()).engine.dispose()
+        database = Path(folder, file.name)
+        SqlAlchemyStore(f"sqlite:///{database}", artifacts_of(file).as_uri()).engine.dispose()
         try:
-            os.link(made, file)  # unlike a rename it replaces nothing that came meanwhile
+            os.link(database, file)  # unlike a rename it replaces nothing that came meanwhile
         except FileExistsError:
             return
         except OSError:  # a file system without links
-            made.rename(file)
+            database.rename(file)
 
 
 def _is_half_made(file: Path) -> bool:

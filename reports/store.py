@@ -130,9 +130,9 @@ def _is_refused(error: Exception) -> bool:
 
 
 def _sentence(options: TrackingOptions, error: Exception) -> str:
-    said = (options.address.scrubbed(str(error)).splitlines() or [type(error).__name__])[0]
-    if "Max retries exceeded" in said:  # its own sentence goes on for lines
-        said = "it does not answer"
+    reason = (options.address.scrubbed(str(error)).splitlines() or [type(error).__name__])[0]
+    if "Max retries exceeded" in reason:  # its own sentence goes on for lines
+        reason = "it does not answer"
     elif _is_refused(error):
-        said = "it refuses this user or password (MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD)"
-    return f"MLflow at {options.uri}: {said}"
+        reason = "it refuses this user or password (MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD)"
+    return f"MLflow at {options.uri}: {reason}"

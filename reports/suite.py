@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from reports import figures
+from reports.metrics import timing
 from reports.options import TrackingOptions
 from reports.record import read_job
 from reports.tracked import conversion_key, tracked_runs
@@ -40,8 +40,8 @@ VERDICTS = {
 
 @dataclass(frozen=True)
 class JobFacts:
-    """The facts that a suite keeps of a bundle. `figures`: `<engine>/<figure>` -> value; `devices`: engine -> device;
-    `timed`: figures that are a device's own; `runs`: what -> run in MLflow."""
+    """The facts that a suite keeps of a bundle. `metrics`: `<engine>/<metric>` -> value; `devices`: engine -> device;
+    `timed`: metrics that are a device's own; `runs`: what -> run in MLflow."""
 
     series: str
     bundle: str
@@ -49,7 +49,7 @@ class JobFacts:
     size_mb: float
     versions: dict[str, str]
     git_commit: str | None
-    figures: dict[str, float]
+    metrics: dict[str, float]
     timed: dict[str, float]
     devices: dict[str, str]
     runs: dict[str, str] = field(default_factory=dict)
@@ -109,8 +109,8 @@ class SuiteResult:
 
     @property
     def counts(self) -> dict[str, int]:
-        found = {verdict: sum(row.verdict == verdict for row in self.rows) for verdict in VERDICTS}
-        return {verdict: count for verdict, count in found.items() if count}
+        counts = {verdict: sum(row.verdict == verdict for row in self.rows) for verdict in VERDICTS}
+        return {verdict: count for verdict, count in counts.items() if count}
 
     @property
     def worst_first(self) -> list[SuiteRow]:
@@ -136,12 +136,12 @@ def facts_of(path: Path, tracking: TrackingOptions) -> JobFacts:
         size_mb=bundle.artefact_bytes / 1e6,
         versions=manifest.versions,
         git_commit=manifest.git_commit,
-        figures={
+        metrics={
             f"{one.engine}/{name}": value
             for one in measurements
             for name, value in {**quality(one), **against_recording(one)}.items()
         },
-        timed={f"{one.engine}/{name}": value for one in measurements for name, value in figures.timing(one).items()},
+        timed={f"{one.engine}/{name}": value for one in measurements for name, value in timing(one).items()},
         devices={one.engine: one.device for one in measurements},
         runs={what: run for what, run in named.items() if run},
     )
@@ -155,7 +155,7 @@ def write_suite(result: SuiteResult, folder: Path) -> None:
     write_text(folder / "junit.xml", junit(result))
 
 
-def tell_github(result: SuiteResult) -> None:
+def write_github_summary(result: SuiteResult) -> None:
     """Appends the Markdown to the file that GitHub Actions names for its summary, if it does."""
     if os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(os.environ["GITHUB_STEP_SUMMARY"]).open("a", encoding="utf-8") as file:
@@ -176,13 +176,13 @@ def read_suite(path: Path) -> SuiteResult:
 
 def markdown(result: SuiteResult) -> str:
     """Writes the result as Markdown, with what went wrong first."""
-    said = ", ".join(f"{count} {verdict}" for verdict, count in result.counts.items())
-    lines = [f"## Suite {plain(result.suite)}, {plain(result.started)}", "", f"{said or 'no jobs'}.", ""]
+    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in result.counts.items())
+    lines = [f"## Suite {plain(result.suite)}, {plain(result.started)}", "", f"{verdicts or 'no jobs'}.", ""]
     for row in result.worst_first:
         if row.comparison is not None and row.comparison.headline:
             lines.append(f"- **{plain(row.name)}**: {plain(row.comparison.headline)}")
-            if row.comparison.first_difference:
-                lines.append(f"  - {plain(row.comparison.first_difference)}")
+            if row.comparison.first_divergence:
+                lines.append(f"  - {plain(row.comparison.first_divergence)}")
     if result.drift:
         lines += [f"- Not as in the constraints file: {plain(_drift(result.drift))}"]
     if lines[-1]:
@@ -190,12 +190,12 @@ def markdown(result: SuiteResult) -> str:
     lines += ["| job | verdict | seconds | champion | |", "|---|---|---|---|---|"]
     for row in result.worst_first:
         verdict = f"{row.verdict}{', unchanged' if row.is_reused else ''}"
-        texts = [plain(row.name), verdict, f"{row.seconds:.1f}", plain(row.champion), plain(said_of(row))]
+        texts = [plain(row.name), verdict, f"{row.seconds:.1f}", plain(row.champion), plain(reason_of(row))]
         lines.append(f"| {' | '.join(texts)} |")
     return "\n".join(lines) + "\n"
 
 
-def said_of(row: SuiteRow) -> str:
+def reason_of(row: SuiteRow) -> str:
     """Why a job has its verdict, and on which machines it was tried."""
     compared = row.comparison.headline if row.comparison else ""
     lost = f"tried again: {', '.join(row.lost)} went away" if row.lost else ""
@@ -242,7 +242,7 @@ def junit(result: SuiteResult) -> str:
         element, _ = VERDICTS[row.verdict]
         if element:
             text = "\n".join([*_findings(row), row.log])
-            ElementTree.SubElement(case, element, message=said_of(row) or row.verdict).text = text.strip()
+            ElementTree.SubElement(case, element, message=reason_of(row) or row.verdict).text = text.strip()
     ElementTree.indent(suite)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + _visible(ElementTree.tostring(suite, encoding="unicode")) + "\n"
 

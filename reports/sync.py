@@ -59,8 +59,8 @@ def _end_strays(options: TrackingOptions) -> None:
 
 def _markers(output: Path) -> list[Path]:
     """Not those of a job that is running: its folder is hidden until it is published."""
-    found = sorted(output.rglob(UNTRACKED))
-    return [path for path in found if not any(part.startswith(".") for part in path.relative_to(output).parts)]
+    markers = sorted(output.rglob(UNTRACKED))
+    return [path for path in markers if not any(part.startswith(".") for part in path.relative_to(output).parts)]
 
 
 def _options(path: Path, uri: str) -> TrackingOptions:

@@ -94,11 +94,11 @@ def write_tracked(bundle: Bundle, options: TrackingOptions, runs: dict[str, str]
 
 def stores_of(output: Path) -> list[TrackingOptions]:
     """The stores that bundles below `output` were logged to, each once."""
-    found: dict[tuple[str, str], TrackingOptions] = {}
+    stores: dict[tuple[str, str], TrackingOptions] = {}
     for path in sorted(output.rglob(TRACKED)):
         try:
             stored = TypeAdapter(_Tracked).validate_json(path.read_bytes())
         except (OSError, ValidationError):
             continue
-        found[stored.uri, stored.experiment] = TrackingOptions(uri=stored.uri, experiment=stored.experiment)
-    return list(found.values())
+        stores[stored.uri, stored.experiment] = TrackingOptions(uri=stored.uri, experiment=stored.experiment)
+    return list(stores.values())

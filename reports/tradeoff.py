@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from reports import figures
+from reports.metrics import pareto, timing
 from reports.record import read_job
 from runtime.measuring.quality import quality
 
@@ -60,7 +60,7 @@ def _point(path: Path) -> Point:
     bundle, record, measurements = read_job(path)
     engine = record.gates[0].engine if record.gates else measurements[0].engine
     judged = next(one for one in measurements if one.engine == engine)
-    on_a_mac = [_milliseconds(figures.timing(one)) for one in measurements if one.engine == "coreml"]
+    on_a_mac = [_milliseconds(timing(one)) for one in measurements if one.engine == "coreml"]
     mixed = [str(one) for part in bundle.manifest.components for one in part.mixed.values()]
     return Point(
         precision=bundle.manifest.options.precision,
@@ -76,11 +76,11 @@ def _point(path: Path) -> Point:
     )
 
 
-def _milliseconds(timing: dict[str, float]) -> float | None:
-    return next((value for name, value in timing.items() if name.startswith("latency_p50_ms")), None)
+def _milliseconds(times: dict[str, float]) -> float | None:
+    return next((value for name, value in times.items() if name.startswith("latency_p50_ms")), None)
 
 
 def _marked(points: Sequence[Point]) -> list[Point]:
     """The Pareto set of size and SNR, of what was not rejected."""
-    best = figures.pareto([(point.size_mb, point.snr_db) for point in points if point.passed])
+    best = pareto([(point.size_mb, point.snr_db) for point in points if point.passed])
     return [replace(point, is_best=point.passed and (point.size_mb, point.snr_db) in best) for point in points]

@@ -109,7 +109,7 @@ def _measured(measurements: Sequence[Measurement]) -> list[Latency]:
 
 
 def _checked(bundle: Bundle, check: MacCheck | None) -> list[Latency]:
-    found = []
+    latencies = []
     for part in check.bundles if check else ():
         if part.bundle_key != bundle.manifest.key:
             continue
@@ -120,9 +120,9 @@ def _checked(bundle: Bundle, check: MacCheck | None) -> list[Latency]:
             ops = unit.placement.ops if unit.placement else {}
             placement = ", ".join(f"{device} {count}" for device, count in sorted(ops.items()))
             assert check is not None
-            found.append(
+            latencies.append(
                 Latency(
                     check.machine.chip, unit.compute_unit, closed.p50_ms, closed.p99_ms, closed.chunk_frames, placement
                 )
             )
-    return found
+    return latencies

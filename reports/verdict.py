@@ -1,7 +1,7 @@
 """A bundle against the champion of its series: quality, latency, size, ops, placement, tools.
 
 Quality is deterministic on one machine: the same program on the same inputs needs no comparison, another one is
-compared figure by figure with the champion, executed here by the same tools. Latency is noisy: regression.py.
+compared metric by metric with the champion, executed here by the same tools. Latency is noisy: regression.py.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from runtime.errors import ArtefactError
 from runtime.machine.child import output_of
 from runtime.machine.versions import changed_versions
 from runtime.measuring.bench.paired import Pair, Timer, in_fresh_process, time_pairs
-from runtime.measuring.compare import changed_ops, first_difference, same_programs
+from runtime.measuring.compare import changed_ops, first_divergence, same_programs
 from runtime.measuring.mac_check import placement
 from runtime.measuring.measure import Measurement, read_measurement
 from runtime.measuring.options import MeasureOptions
 from runtime.measuring.quality import metric_of, quality
 
-REPEATS = 3  # of the champion: how far its own figures scatter
+REPEATS = 3  # of the champion: how far its own metrics scatter
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Finding:
 @dataclass(frozen=True)
 class Comparison:
     """`champion`: its version; `findings`: what is worse first; `latency`: the paired tests by engine and what was
-    called; `first_difference`: the first op that gives another result, in words."""
+    called; `first_divergence`: the first op that gives another result, in words."""
 
     champion: str
     champion_bundle: str
@@ -53,13 +53,13 @@ class Comparison:
     headline: str
     findings: tuple[Finding, ...]
     latency: dict[str, RatioTest] = field(default_factory=dict)
-    first_difference: str = ""
+    first_divergence: str = ""
 
     @property
     def verdict(self) -> str:
         """`regressed`, `noisy` or `passed`."""
-        found = {finding.verdict for finding in self.findings}
-        return "regressed" if "worse" in found else "noisy" if "noisy" in found else "passed"
+        verdicts = {finding.verdict for finding in self.findings}
+        return "regressed" if "worse" in verdicts else "noisy" if "noisy" in verdicts else "passed"
 
 
 def compare(
@@ -70,7 +70,7 @@ def compare(
     options: CompareOptions,
     latency_champion: Bundle | None = None,
     timer: Callable[[MeasureOptions], Timer] = in_fresh_process,
-    tell: Callable[[str], None] = lambda _: None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Comparison:
     """measurements: of the candidate, by the tools that are installed. `latency_champion`: this device's own, where it
     has one.
@@ -88,17 +88,17 @@ def compare(
     if is_same and same_goldens:
         findings.append(Finding("quality", "same", "the same program, weights and inputs"))
     else:
-        found = _quality(champion, candidate, measurements, options, tell)
-        findings += found
-        if any(finding.verdict == "worse" for finding in found) or not found:
-            parted = _first_difference(champion, candidate)
+        quality_findings = _quality(champion, candidate, measurements, options, progress)
+        findings += quality_findings
+        if any(finding.verdict == "worse" for finding in quality_findings) or not quality_findings:
+            parted = _first_divergence(champion, candidate)
     findings += [_size(champion, candidate), _ops(champion, candidate), *_placement(champion, candidate, measurements)]
     baseline = latency_champion or champion
     if baseline.manifest.key == candidate.manifest.key or (is_same and baseline is champion):
         tests: dict[str, RatioTest] = {}
         findings.append(Finding("latency", "same", "the same program: not timed"))
     else:
-        tests, timed = _latency(baseline, candidate, measurements, options, timer, tell)
+        tests, timed = _latency(baseline, candidate, measurements, options, timer, progress)
         findings += timed
     order = ("worse", "noisy", "changed", "better", "unknown", "same")
     findings.sort(key=lambda finding: order.index(finding.verdict))
@@ -109,7 +109,7 @@ def compare(
         headline=_headline(champion, candidate, tools, findings),
         findings=tuple(findings),
         latency=tests,
-        first_difference=parted,
+        first_divergence=parted,
     )
 
 
@@ -131,9 +131,9 @@ def _listed(changes: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {change}" for name, change in changes.items())
 
 
-def _first_difference(champion: Bundle, candidate: Bundle) -> str:
+def _first_divergence(champion: Bundle, candidate: Bundle) -> str:
     try:
-        return first_difference(champion, candidate)
+        return first_divergence(champion, candidate)
     except ArtefactError as error:
         return f"not found: {error}"
 
@@ -143,12 +143,12 @@ def _quality(
     candidate: Bundle,
     measurements: Sequence[Measurement],
     options: CompareOptions,
-    tell: Callable[[str], None],
+    progress: Callable[[str], None],
 ) -> list[Finding]:
-    """A finding per figure that moved, by engine; one that says `same` where none did."""
+    """A finding per metric that moved, by engine; one that says `same` where none did."""
     findings = []
     for measurement in measurements:
-        tell(f"champion in {measurement.engine}")
+        progress(f"champion in {measurement.engine}")
         repeats = [quality(one) for one in _measured(champion, measurement, options)]
         ours = quality(measurement)
         moved = [
@@ -244,7 +244,7 @@ def _latency(
     measurements: Sequence[Measurement],
     options: CompareOptions,
     timer: Callable[[MeasureOptions], Timer],
-    tell: Callable[[str], None],
+    progress: Callable[[str], None],
 ) -> tuple[dict[str, RatioTest], list[Finding]]:
     """The paired test for each engine that is timed."""
     timed = [measurement for measurement in measurements if ENGINES[measurement.engine].is_timed]
@@ -262,9 +262,9 @@ def _latency(
             bench_min_chunks=30,
             compute_unit=measurement.compute_unit if ENGINES[measurement.engine].has_compute_units else None,
         )
-        found = paired_tests(champion, candidate, options, timer(asked), timer(asked), tell)
-        tests |= {f"{measurement.engine} {unit}": test for unit, test in found.items()}
-        for unit, test in found.items():
+        by_unit = paired_tests(champion, candidate, options, timer(asked), timer(asked), progress)
+        tests |= {f"{measurement.engine} {unit}": test for unit, test in by_unit.items()}
+        for unit, test in by_unit.items():
             verdict = {"slower": "worse", "faster": "better", "unchanged": "same"}.get(test.verdict, test.verdict)
             what = f"{measurement.engine}'s {unit} on {measurement.device}"
             findings.append(Finding("latency", verdict, f"{what} {test}"))
@@ -277,14 +277,14 @@ def paired_tests(
     options: CompareOptions,
     time_champion: Timer,
     time_candidate: Timer,
-    tell: Callable[[str], None] = lambda _: None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, RatioTest]:
     """Tests each unit that was called. Several have a share of alpha each: the night's false alarms stay as rare."""
     ends = time.monotonic() + 60 * options.minutes
     alpha = 0.01
 
     def is_enough(pairs: Sequence[Pair]) -> bool:
-        tell(f"latency, pair {len(pairs) + 1}")
+        progress(f"latency, pair {len(pairs) + 1}")
         if len(pairs) < 2:
             return False
         ratios = _ratios(pairs)

@@ -75,8 +75,8 @@ class ReportWorker:
         self._refuse_without_store()
         from reports.judge import Judgement
 
-        given = self._checked("judge", str(bundle), dataclasses.asdict(options))
-        return TypeAdapter(Judgement).validate_python(given)
+        reply = self._checked("judge", str(bundle), dataclasses.asdict(options))
+        return TypeAdapter(Judgement).validate_python(reply)
 
     def track_night(self, folder: Path) -> None:
         """Draws a suite's page with the nights before it, and logs both. Raises WorkerError."""

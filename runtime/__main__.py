@@ -164,7 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     diff = bare("diff", "compare:diff", "what differs between two bundles, down to the first op whose result does")
     diff.add_argument("before", type=Path, metavar="BUNDLE")
     diff.add_argument("after", type=Path, metavar="OTHER")
-    bench = executing("bench", "bench:bench", "correctness, then throughput, latency, delay, memory and strain")
+    bench = executing("bench", "bench:bench", "correctness, then throughput, latency, delay, memory and a stress test")
     bench.add_argument("--seconds", type=float, help="throughput is timed at least that long [5]")
     bench.add_argument("--min-chunks", type=int, help="and at least that many chunks [100]")
     bench.add_argument("--paced-seconds", type=float, help="of latency on a schedule, 0 for none [10]")

@@ -46,8 +46,8 @@ def no_artefact(path: Path) -> Iterator[None]:
     except VoxportError:
         raise
     except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        said = str(error).strip().splitlines() or [""]
-        raise ArtefactError(f"{path} cannot be executed: {type(error).__name__}: {said[0]}") from error
+        lines = str(error).strip().splitlines() or [""]
+        raise ArtefactError(f"{path} cannot be executed: {type(error).__name__}: {lines[0]}") from error
 
 
 class EngineError(VoxportError, RuntimeError):

@@ -93,9 +93,9 @@ class _Loop:
         while waiting or running:
             while waiting and len(running) < self.jobs:
                 mutant = waiting.pop(0)
-                own = [case.name for case in self.cases if set(case.ops) & set(mutant.ops)]
-                child = _start(mutant, [items[name] for name in own if name in items])
-                running[child] = (mutant, len(own), time.monotonic())
+                names = [case.name for case in self.cases if set(case.ops) & set(mutant.ops)]
+                child = _start(mutant, [items[name] for name in names if name in items])
+                running[child] = (mutant, len(names), time.monotonic())
             time.sleep(0.02)
             for child, (mutant, count, started) in list(running.items()):
                 if time.monotonic() - started > _SECONDS:

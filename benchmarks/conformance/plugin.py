@@ -41,7 +41,7 @@ class Orders:
         return {_VARIABLE: json.dumps(asdict(self))}
 
     @classmethod
-    def given(cls) -> Orders:
+    def from_environment(cls) -> Orders:
         return cls(**json.loads(os.environ[_VARIABLE]))
 
 
@@ -68,7 +68,7 @@ def pytest_configure(config: Any) -> None:
 
     provide_torchvision()  # coremltools looks for it when it is imported
     note_used_ops()
-    enable_predict(Orders.given().engine)
+    enable_predict(Orders.from_environment().engine)
     logging.getLogger("coremltools").setLevel(logging.NOTSET)  # some cases look for a warning
     import coremltools as ct
     import coremltools.converters.mil.frontend.torch.test.testing_utils as torch_testing
@@ -101,7 +101,7 @@ def pytest_make_parametrize_id(config: Any, val: Any, argname: str) -> str:
 
 def pytest_collection_modifyitems(config: Any, items: list[Any]) -> None:
     """Keeps the ML programs, of those the ordered ones, and of those what has no outcome yet."""
-    orders = Orders.given()
+    orders = Orders.from_environment()
     groups: dict[str, list[Any]] = {}
     for item in items:
         if "neuralnetwork" not in item.name:
@@ -118,9 +118,9 @@ def pytest_collection_modifyitems(config: Any, items: list[Any]) -> None:
     done = set(Path(orders.done).read_text().splitlines())
     if os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0":
         Path(orders.drawn).write_text("\n".join(sorted(drawn)))
-    wanted = drawn - done
-    config.hook.pytest_deselected(items=[item for item in items if case_name(item) not in wanted])
-    items[:] = [item for item in items if case_name(item) in wanted]
+    remaining = drawn - done
+    config.hook.pytest_deselected(items=[item for item in items if case_name(item) not in remaining])
+    items[:] = [item for item in items if case_name(item) in remaining]
 
 
 def pytest_runtest_setup(item: Any) -> None:
@@ -148,7 +148,7 @@ def pytest_runtest_logreport(report: Any) -> None:
         return
     if report.when == "setup" and report.outcome == "passed":
         return
-    orders, properties = Orders.given(), dict(report.user_properties)
+    orders, properties = Orders.from_environment(), dict(report.user_properties)
     ops = tuple(properties.get("ops", ()))
     crash = getattr(report.longrepr, "reprcrash", None)
     message = (crash.message if crash else str(report.longrepr or "")) if report.outcome == "failed" else ""

@@ -40,9 +40,9 @@ def _suites(cases: Sequence[Case]) -> Iterable[str]:
     yield "| suite | cases | executed | passed | rate | mean over classes | worst class |"
     yield "|---|---|---|---|---|---|---|"
     for suite in SUITES:
-        found = [case for case in cases if suite_of(case) == suite]
-        if found:
-            yield _suite_row(suite, summary(found))
+        suite_cases = [case for case in cases if suite_of(case) == suite]
+        if suite_cases:
+            yield _suite_row(suite, summary(suite_cases))
     yield _suite_row("**all**", summary(cases))
 
 

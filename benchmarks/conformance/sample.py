@@ -53,9 +53,9 @@ def choose(cases: Iterable[Case], per_op: int) -> list[Case]:
     functions: set[tuple[str, str]] = set()
     for distinct in (True, False):  # first one case of an op from each test function, then any
         for case in sorted(passing, key=lambda case: len(case.ops)) if not distinct else passing:
-            wanted = [op for op in case.ops if uses[op] < per_op]
-            new = [op for op in wanted if (op, case.function) not in functions]
-            if case.name not in chosen and (new if distinct else wanted):
+            uncovered = [op for op in case.ops if uses[op] < per_op]
+            new = [op for op in uncovered if (op, case.function) not in functions]
+            if case.name not in chosen and (new if distinct else uncovered):
                 chosen[case.name] = case
                 uses.update(case.ops)
                 functions.update((op, case.function) for op in case.ops)

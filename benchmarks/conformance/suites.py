@@ -123,8 +123,8 @@ def _pytest(
         while child.poll() is None:
             time.sleep(0.5)
             if Path(orders.drawn).is_file():
-                wanted = set(Path(orders.drawn).read_text().splitlines())
-                total = len(wanted - set(Path(orders.done).read_text().splitlines()))
+                names = set(Path(orders.drawn).read_text().splitlines())
+                total = len(names - set(Path(orders.done).read_text().splitlines()))
                 progress(_count(results) - before, total)
     return child.returncode, log.read_text()
 

@@ -70,11 +70,11 @@ def read_speech(folder: Path, most_frames: int, device: str) -> Speech:
     rows: list[dict[str, np.ndarray]] = []
     with np.load(folder / "pitch.npz") as pitches, np.load(folder / "durations.npz") as durations:
         for name, samples in clips_of(folder):
-            whole = torch.from_numpy(samples[: len(samples) // HOP * HOP]).float() / 32768
-            if len(whole) // HOP <= most_frames:
+            waveform = torch.from_numpy(samples[: len(samples) // HOP * HOP]).float() / 32768
+            if len(waveform) // HOP <= most_frames:
                 rows.append({
                     "ids": np.array(texts[name]["ids"]), "durations": durations[name],
-                    "pitch": pitches[name].astype(np.float32), "mel": spectrum(whole[None])[0].numpy(),
+                    "pitch": pitches[name].astype(np.float32), "mel": spectrum(waveform[None])[0].numpy(),
                     "is_held": np.array(name in held),
                 })  # fmt: skip
     voiced = np.log(np.concatenate([row["pitch"][row["pitch"] > 0] for row in rows]))
@@ -135,12 +135,12 @@ class Training:
 
     def step(self, is_judged: bool) -> None:
         speech = self.speech.of(self._picked())
-        loss, parts, made = self._losses(self.network, speech)
-        where = torch.rand(len(made), device=self.device)
+        loss, parts, mel = self._losses(self.network, speech)
+        where = torch.rand(len(mel), device=self.device)
         judging = fooling = loss.new_zeros(())
         if is_judged:
             with self._half():
-                scores = self.judges(made, speech.frames, where)
+                scores = self.judges(mel, speech.frames, where)
             fooling = torch.stack([(1 - score.float()).square().mean() for score in scores]).mean()
         self.optimiser.zero_grad(set_to_none=True)
         (loss + JUDGED * fooling).backward()
@@ -150,9 +150,9 @@ class Training:
             self.judges_optimiser.zero_grad(set_to_none=True)
             with self._half():
                 of_real = self.judges(speech.mel, speech.frames, where)
-                of_made = self.judges(made.detach(), speech.frames, where)
+                of_render = self.judges(mel.detach(), speech.frames, where)
             judging = torch.stack(
-                [(1 - yes.float()).square().mean() + no.float().square().mean() for yes, no in zip(of_real, of_made)]
+                [(1 - yes.float()).square().mean() + no.float().square().mean() for yes, no in zip(of_real, of_render)]
             ).mean()
             judging.backward()
             self.judges_optimiser.step()
@@ -167,10 +167,10 @@ class Training:
             )
         mel = mel.float()
         off = ((mel - speech.mel).abs().mean(1) * frame_mask).sum() / frame_mask.sum()
-        wanted = (torch.log(1 + speech.durations)[:, None], speech.pitch, speech.energy)
+        targets = (torch.log(1 + speech.durations)[:, None], speech.pitch, speech.energy)
         others = [
-            ((given.float() - value).square()[:, 0] * text_mask).sum() / text_mask.sum()
-            for given, value in zip((log_durations, pitch, energy), wanted)
+            ((prediction.float() - value).square()[:, 0] * text_mask).sum() / text_mask.sum()
+            for prediction, value in zip((log_durations, pitch, energy), targets)
         ]
         parts = [off, *others]
         return off + PREDICTIONS * torch.stack(others).sum(), [part.detach() for part in parts], mel
@@ -238,7 +238,7 @@ def train(options: argparse.Namespace) -> None:
           f"{len(training.rows)} clips on {device}", flush=True)  # fmt: skip
     start, before = time.time(), training.spent
     is_judged, run = False, None
-    told, since, saved = time.time(), training.steps, time.time()
+    reported, since, saved = time.time(), training.steps, time.time()
     while time.time() - begun < options.minutes * 60 and training.steps < options.steps:
         training.spent = before + time.time() - start
         wants = training.spent >= options.alone * 60
@@ -249,13 +249,13 @@ def train(options: argparse.Namespace) -> None:
             optimisers = (training.optimiser, training.judges_optimiser)
             run = captured(step, training.after_step, optimisers, device)
             training.losses.zero_()
-            told, since = time.time(), training.steps
+            reported, since = time.time(), training.steps
         rate = training.set_rate()
         run()
         training.after_step()
         if training.is_cuda and training.steps % 20 == 0:
             torch.cuda.synchronize()  # replays queue up otherwise
-        if time.time() - told > options.tell or training.steps == options.steps:
+        if time.time() - reported > options.progress or training.steps == options.steps:
             steps = max(1, training.steps - since)
             losses = (training.losses / steps).tolist()
             training.losses.zero_()
@@ -265,8 +265,8 @@ def train(options: argparse.Namespace) -> None:
             parts = "  ".join(f"{name} {value:.4f}" for name, value in zip(names, losses))
             held = "  ".join(f"{value:.4f}" for value in training.held())
             print(f"{training.spent / 60:6.2f} min  step {training.steps}  {parts}  held {held}  rate {rate:.1e}  "
-                  f"{steps / (time.time() - told):.1f} steps/s", flush=True)  # fmt: skip
-            told, since = time.time(), training.steps
+                  f"{steps / (time.time() - reported):.1f} steps/s", flush=True)  # fmt: skip
+            reported, since = time.time(), training.steps
         if time.time() - saved > SAVE_SECONDS:
             training.save()
             saved = time.time()
@@ -288,7 +288,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2e-4, help="learning rate [%(default)s]")
     parser.add_argument("--warm-up", type=int, default=1000, help="steps until that rate [%(default)s]")
     parser.add_argument("--seed", type=int, default=0, help="[%(default)s]")
-    parser.add_argument("--tell", type=float, default=30.0, help="seconds between lines [%(default)s]")
+    parser.add_argument("--progress", type=float, default=30.0, help="seconds between lines [%(default)s]")
     train(parser.parse_args())
 
 

@@ -56,16 +56,16 @@ class Sounds:
         owners: list[int] = []
         for place, symbol in enumerate(ids):
             if symbol in self._silent:
-                own = [_SILENCE]
+                symbol_states = [_SILENCE]
             elif symbol in self._stress:
                 after = next((other for other in ids[place + 1 :] if other not in self._stress), ids[-1])
-                own = [_SILENCE if after in self._silent else 1 + 2 * after]
+                symbol_states = [_SILENCE if after in self._silent else 1 + 2 * after]
             elif symbol == self._length:
-                own = [states[-1]]
+                symbol_states = [states[-1]]
             else:
-                own = [1 + 2 * symbol, 2 + 2 * symbol]
-            states += own
-            owners += [place] * len(own)
+                symbol_states = [1 + 2 * symbol, 2 + 2 * symbol]
+            states += symbol_states
+            owners += [place] * len(symbol_states)
         return states, owners
 
 
@@ -77,7 +77,7 @@ def features(mel: Tensor) -> np.ndarray:
 
 
 def aligned(
-    ids: Sequence[Sequence[int]], mels: Sequence[Tensor], sounds: Sounds, tell: Callable[[str], None] = print
+    ids: Sequence[Sequence[int]], mels: Sequence[Tensor], sounds: Sounds, progress: Callable[[str], None] = print
 ) -> list[np.ndarray]:
     """Symbols and log-mels (n_mels, F) of clips -> how many frames each symbol lasts, one at least.
 
@@ -93,18 +93,18 @@ def aligned(
     frames = np.concatenate([features(mel) for mel in mels])
     frames = ((frames - frames.mean(0)) / frames.std(0)).astype(np.float32)
     states = pad_sequence([torch.tensor(path) for path, _ in paths], batch_first=True)
-    found = [_evenly(int(count), int(length)) for count, length in zip(counts, lengths)]
+    alignments = [_evenly(int(count), int(length)) for count, length in zip(counts, lengths)]
     scores = np.zeros((len(frames), sounds.count), np.float32)
     for turn, gaussians in enumerate(GAUSSIANS, start=1):
-        given = np.concatenate([np.repeat(path, durations) for (path, _), durations in zip(paths, found)])
-        for state in np.unique(given):
-            scores[:, state] = _fitted(frames[given == state], gaussians).score_samples(frames)
-        likelihood = float(scores[np.arange(len(frames)), given].mean())
-        found = _best(torch.from_numpy(scores), states, counts, lengths)
-        tell(f"turn {turn} of {len(GAUSSIANS)}: log likelihood of a frame {likelihood:.3f}")
+        labels = np.concatenate([np.repeat(path, durations) for (path, _), durations in zip(paths, alignments)])
+        for state in np.unique(labels):
+            scores[:, state] = _fitted(frames[labels == state], gaussians).score_samples(frames)
+        likelihood = float(scores[np.arange(len(frames)), labels].mean())
+        alignments = _best(torch.from_numpy(scores), states, counts, lengths)
+        progress(f"turn {turn} of {len(GAUSSIANS)}: log likelihood of a frame {likelihood:.3f}")
     return [
         np.bincount(owners, durations, len(one)).astype(np.int64)
-        for (_, owners), durations, one in zip(paths, found, ids)
+        for (_, owners), durations, one in zip(paths, alignments, ids)
     ]
 
 
@@ -128,13 +128,13 @@ def _fitted(frames: np.ndarray, gaussians: int) -> GaussianMixture:
 def _best(scores: Tensor, states: Tensor, counts: Tensor, lengths: Tensor, batch: int = 128) -> list[np.ndarray]:
     """scores (sum of F, classes), states (N, S) -> frames of each state on each clip's best path."""
     clips = scores.split(lengths.tolist())
-    found: list[np.ndarray] = []
+    alignments: list[np.ndarray] = []
     for rows in torch.arange(len(lengths)).split(batch):
-        own = [clips[row][:, states[row]] for row in rows.tolist()]
-        padded = pad_sequence(own, batch_first=True)
+        clip_scores = [clips[row][:, states[row]] for row in rows.tolist()]
+        padded = pad_sequence(clip_scores, batch_first=True)
         durations = best_durations(padded, counts[rows], lengths[rows])
-        found += [one[: int(counts[row])].numpy() for one, row in zip(durations, rows.tolist())]
-    return found
+        alignments += [one[: int(counts[row])].numpy() for one, row in zip(durations, rows.tolist())]
+    return alignments
 
 
 def best_durations(scores: Tensor, symbols: Tensor, frames: Tensor) -> Tensor:
@@ -167,11 +167,11 @@ def main() -> None:
     mels = [spectrum(samples[None].float() / 32768)[0] for samples in clips.values()]
     symbols = {symbol: ids[0] for symbol, ids in settings.symbols.items()}
     sounds = Sounds(symbols, (*settings.begin, *settings.end))
-    found = aligned([texts[name]["ids"] for name in clips], mels, sounds)
+    durations = aligned([texts[name]["ids"] for name in clips], mels, sounds)
     aside = options.data / ".durations.partial.npz"
-    np.savez_compressed(aside, **dict(zip(clips, found)))  # type: ignore[arg-type]  # its stub takes options
+    np.savez_compressed(aside, **dict(zip(clips, durations)))  # type: ignore[arg-type]  # its stub takes options
     os.replace(aside, options.data / "durations.npz")
-    print(f"{len(found)} clips: a symbol lasts {np.concatenate(found).mean():.1f} frames in the mean")
+    print(f"{len(durations)} clips: a symbol lasts {np.concatenate(durations).mean():.1f} frames in the mean")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How good a vocoder's copies of recordings are, beside Griffin-Lim's: mel L1, STOI, PESQ, DistillMOS.
 
-    python -m checkpoints.training.evaluate CHECKPOINT CLIP... [--out figures.json]
+    python -m checkpoints.training.evaluate CHECKPOINT CLIP... [--out metrics.json]
 
 CHECKPOINT is a folder that checkpoints.training.export wrote; the clips must be ones that it was not trained on. Wants
 `pip install 'voxport[training]'`.
@@ -58,25 +58,25 @@ def griffin_lim(samples: np.ndarray) -> np.ndarray:
     filters = mel_filters(SAMPLE_RATE, N_FFT, len(amplitude), 8000.0).numpy()
     spectrum = librosa.util.nnls(filters, amplitude)
     # the mel's windows lie half a hop away from those of a centred transform
-    made = librosa.griffinlim(
+    audio = librosa.griffinlim(
         spectrum, n_iter=GRIFFIN_LIM_ROUNDS, hop_length=HOP, n_fft=N_FFT, random_state=0, center=True
     )
-    padded = np.pad(made, (HOP // 2, len(samples)))
+    padded = np.pad(audio, (HOP // 2, len(samples)))
     return padded[: len(samples)].astype(np.float32)
 
 
-def figures(samples: np.ndarray, made: np.ndarray, opinion: Callable[[np.ndarray], float]) -> dict[str, float]:
-    """samples, made (N,): mel L1 (natural log, 0-8 kHz), STOI, PESQ (wide band), DistillMOS (1 to 5)."""
+def metrics(samples: np.ndarray, render: np.ndarray, opinion: Callable[[np.ndarray], float]) -> dict[str, float]:
+    """samples, render (N,): mel L1 (natural log, 0-8 kHz), STOI, PESQ (wide band), DistillMOS (1 to 5)."""
     import pesq
     import pystoi
 
-    mel = LogMel()
-    wanted, given = (mel(torch.from_numpy(part)[None]) for part in (samples, made))
+    log_mel = LogMel()
+    reference, rendered = (log_mel(torch.from_numpy(part)[None]) for part in (samples, render))
     return {
-        "mel_l1": float((wanted - given).abs().mean()),
-        "stoi": float(pystoi.stoi(samples, made, SAMPLE_RATE)),
-        "pesq": float(pesq.pesq(16000, at_16k(samples), at_16k(made), "wb")),
-        "distillmos": opinion(made),
+        "mel_l1": float((reference - rendered).abs().mean()),
+        "stoi": float(pystoi.stoi(samples, render, SAMPLE_RATE)),
+        "pesq": float(pesq.pesq(16000, at_16k(samples), at_16k(render), "wb")),
+        "distillmos": opinion(render),
     }
 
 
@@ -113,7 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="checkpoints.training.evaluate", description=__doc__)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("clips", type=Path, nargs="+", metavar="CLIP")
-    parser.add_argument("--out", type=Path, metavar="FILE.json", help="the figures of every clip")
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="the metrics of every clip")
     options = parser.parse_args()
     copy, opinion = copies(options.checkpoint), distillmos()
     rows: dict[str, list[dict[str, float]]] = {"recording": [], "vocoder": [], "griffin_lim": []}
@@ -122,10 +122,13 @@ def main() -> None:
         if rate != SAMPLE_RATE:
             raise SystemExit(f"{path} has {rate} Hz, the vocoder {SAMPLE_RATE}")
         samples = samples[: len(samples) // HOP * HOP]
-        for kind, made in (("recording", samples), ("vocoder", copy(samples)), ("griffin_lim", griffin_lim(samples))):
-            rows[kind].append(figures(samples, made, opinion))
+        for kind, render in (("recording", samples), ("vocoder", copy(samples)), ("griffin_lim", griffin_lim(samples))):
+            rows[kind].append(metrics(samples, render, opinion))
         print(f"{path.stem}: mel L1 {rows['vocoder'][-1]['mel_l1']:.3f}", file=sys.stderr)
-    means = {kind: {name: float(np.mean([row[name] for row in own])) for name in own[0]} for kind, own in rows.items()}
+    means = {
+        kind: {name: float(np.mean([row[name] for row in scores])) for name in scores[0]}
+        for kind, scores in rows.items()
+    }
     print(f"{len(options.clips)} clips      " + "".join(f"{name:>12}" for name in means["recording"]))
     for kind, values in means.items():
         print(f"{kind:14}" + "".join(f"{value:12.3f}" for value in values.values()))

@@ -45,8 +45,8 @@ class Attention(nn.Module):
         scores = query @ key.transpose(2, 3) + to_absolute(query @ self.emb_rel_k.transpose(1, 2), NEAR)
         weights = self.dropout(F.softmax((scores / size**0.5).masked_fill(both == 0, -1e4), dim=-1))
         heads = weights @ value + to_relative(weights, NEAR) @ self.emb_rel_v
-        made: Tensor = self.conv_o(heads.transpose(2, 3).flatten(1, 2))
-        return made
+        output: Tensor = self.conv_o(heads.transpose(2, 3).flatten(1, 2))
+        return output
 
 
 class FeedForward(nn.Module):
@@ -92,8 +92,8 @@ class ConvNorm(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """x (B, H, T), mask (B, 1, T) -> (B, H, T)."""
         inside = F.pad(mask, (2, 0))[..., : mask.shape[2]] * F.pad(mask, (0, 2))[..., 2:]
-        made: Tensor = self.norm(F.relu(self.conv1d(F.pad(x, (2, 2))) * inside))
-        return made
+        output: Tensor = self.norm(F.relu(self.conv1d(F.pad(x, (2, 2))) * inside))
+        return output
 
 
 class ConvNorms(nn.Module):
@@ -104,8 +104,8 @@ class ConvNorms(nn.Module):
         self.conv_bn_blocks = nn.ModuleList([ConvNorm()])
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        made: Tensor = self.conv_bn_blocks[0](x, mask)
-        return made
+        output: Tensor = self.conv_bn_blocks[0](x, mask)
+        return output
 
 
 class Prenet(nn.Module):
@@ -127,8 +127,8 @@ class Encoder(nn.Module):
         self.prenet, self.rel_pos_transformer = Prenet(), Transformer()
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        made: Tensor = self.rel_pos_transformer(self.prenet(x * mask, mask), mask)
-        return made
+        output: Tensor = self.rel_pos_transformer(self.prenet(x * mask, mask), mask)
+        return output
 
 
 class WaveNet(nn.Module):
@@ -138,11 +138,11 @@ class WaveNet(nn.Module):
         super().__init__()
         self.in_layers, self.res_skip_layers = nn.ModuleList(), nn.ModuleList()
         for index in range(WAVE_LAYERS):
-            dilation, made = 2**index, HIDDEN * (1 if index == WAVE_LAYERS - 1 else 2)
+            dilation, channels = 2**index, HIDDEN * (1 if index == WAVE_LAYERS - 1 else 2)
             self.in_layers.append(
                 weight_norm(nn.Conv1d(HIDDEN, 2 * HIDDEN, 5, dilation=dilation, padding=2 * dilation))
             )
-            self.res_skip_layers.append(weight_norm(nn.Conv1d(HIDDEN, made, 1)))
+            self.res_skip_layers.append(weight_norm(nn.Conv1d(HIDDEN, channels, 1)))
         self.dropout = nn.Dropout(WAVE_DROPOUT)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
@@ -150,10 +150,10 @@ class WaveNet(nn.Module):
         skipped: Tensor | None = None
         for inner, outer in zip(self.in_layers, self.res_skip_layers):
             gates = inner(x)
-            made = outer(self.dropout(torch.tanh(gates[:, :HIDDEN]) * torch.sigmoid(gates[:, HIDDEN:])))
-            if made.shape[1] > HIDDEN:
-                x, made = (x + made[:, :HIDDEN]) * mask, made[:, HIDDEN:]
-            skipped = made if skipped is None else skipped + made
+            output = outer(self.dropout(torch.tanh(gates[:, :HIDDEN]) * torch.sigmoid(gates[:, HIDDEN:])))
+            if output.shape[1] > HIDDEN:
+                x, output = (x + output[:, :HIDDEN]) * mask, output[:, HIDDEN:]
+            skipped = output if skipped is None else skipped + output
         assert skipped is not None
         return skipped * mask
 

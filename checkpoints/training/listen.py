@@ -28,12 +28,12 @@ def words(text: str) -> list[str]:
     return re.sub(r"[^a-z' ]", " ", text.lower()).split()
 
 
-def misheard(said: Sequence[str], heard: Sequence[str]) -> int:
+def misheard(reference: Sequence[str], transcript: Sequence[str]) -> int:
     """The fewest words replaced, left out and put in (Levenshtein)."""
-    row = list(range(len(heard) + 1))
-    for place, word in enumerate(said, start=1):
+    row = list(range(len(transcript) + 1))
+    for place, word in enumerate(reference, start=1):
         before, row[0] = row[0], place
-        for other, guess in enumerate(heard, start=1):
+        for other, guess in enumerate(transcript, start=1):
             before, row[other] = row[other], min(row[other] + 1, row[other - 1] + 1, before + (word != guess))
     return row[-1]
 
@@ -79,17 +79,19 @@ def main() -> None:
     parser.add_argument(
         "--sentences", type=Path, metavar="FILE", help="more sentences, a line each, for the voice alone"
     )
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="keeps what the voice said")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="keeps the renders of the voice")
     options = parser.parse_args()
     say = speaker(options.voice, vocoder(options.vocoder))
     hear, opinion, copy = recogniser(), distillmos(), copies(options.vocoder)
     rows: dict[str, list[tuple[int, int, float, float]]] = {}
 
     def judge(kind: str, text: str, samples: np.ndarray) -> None:
-        said = words(text)
-        heard = hear(samples)
-        rows.setdefault(kind, []).append((misheard(said, heard), len(said), opinion(samples), len(samples)))
-        print(f"{kind:10} {rows[kind][-1][0]:3} of {len(said):2}: {' '.join(heard)}", file=sys.stderr)
+        reference = words(text)
+        transcript = hear(samples)
+        rows.setdefault(kind, []).append(
+            (misheard(reference, transcript), len(reference), opinion(samples), len(samples))
+        )
+        print(f"{kind:10} {rows[kind][-1][0]:3} of {len(reference):2}: {' '.join(transcript)}", file=sys.stderr)
 
     for path in options.clips:
         text = path.with_suffix(".txt").read_text().strip()
@@ -99,17 +101,17 @@ def main() -> None:
         samples = samples[: len(samples) // HOP * HOP]
         spoken = say(text)
         print(text, file=sys.stderr)
-        for kind, made in (("recording", samples), ("copy", copy(samples)), ("voice", spoken)):
-            judge(kind, text, made)
+        for kind, audio in (("recording", samples), ("copy", copy(samples)), ("voice", spoken)):
+            judge(kind, text, audio)
         if options.out:
             options.out.mkdir(parents=True, exist_ok=True)
             soundfile.write(options.out / f"{path.stem}.wav", spoken, SAMPLE_RATE)
     for text in options.sentences.read_text().splitlines() if options.sentences else ():
         judge("sentences", text, say(text))
     print(f"{'':10} {'misheard':>10} {'words':>6} {'WER':>6} {'DistillMOS':>10} {'seconds':>8}")
-    for kind, found in rows.items():
-        wrong, count, opinions, lengths = (sum(column) for column in zip(*found))
-        print(f"{kind:10} {wrong:10} {count:6} {wrong / count:6.3f} {opinions / len(found):10.2f} "
+    for kind, scores in rows.items():
+        wrong, count, opinions, lengths = (sum(column) for column in zip(*scores))
+        print(f"{kind:10} {wrong:10} {count:6} {wrong / count:6.3f} {opinions / len(scores):10.2f} "
               f"{lengths / SAMPLE_RATE:8.1f}")  # fmt: skip
 
 

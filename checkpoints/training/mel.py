@@ -59,11 +59,11 @@ class MelLoss(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.own = LogMel()
+        self.mel = LogMel()
         self.scales = nn.ModuleList(LogMel(size, size // 4, bands, SAMPLE_RATE / 2) for size, bands in self.SIZES)
 
-    def forward(self, made: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-        """made, real (B, N) -> the loss, and the L1 of the vocoder's own mel."""
-        own = F.l1_loss(self.own(made), self.own(real))
-        others = torch.stack([F.l1_loss(scale(made), scale(real)) for scale in self.scales]).mean()
-        return 0.5 * own + 0.5 * others, own
+    def forward(self, render: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+        """render, real (B, N) -> the loss, and the L1 of the vocoder's own mel."""
+        l1 = F.l1_loss(self.mel(render), self.mel(real))
+        others = torch.stack([F.l1_loss(scale(render), scale(real)) for scale in self.scales]).mean()
+        return 0.5 * l1 + 0.5 * others, l1

@@ -38,10 +38,10 @@ def pack(clips: Sequence[Path], held: Sequence[Path], folder: Path, seconds: flo
     for number, part in enumerate(_parts([(clip.stem, trimmed(_read(clip))) for clip in clips], seconds)):
         soundfile.write(folder / f"train-{number}.flac", np.concatenate([one for _, one in part]), SAMPLE_RATE)
         lengths[f"train-{number}"] = {name: len(one) for name, one in part}
-    whole = [(clip.stem, _read(clip)) for clip in held]
-    if whole:
-        soundfile.write(folder / "held.flac", np.concatenate([one for _, one in whole]), SAMPLE_RATE)
-        lengths["held"] = {name: len(one) for name, one in whole}
+    untrimmed = [(clip.stem, _read(clip)) for clip in held]
+    if untrimmed:
+        soundfile.write(folder / "held.flac", np.concatenate([one for _, one in untrimmed]), SAMPLE_RATE)
+        lengths["held"] = {name: len(one) for name, one in untrimmed}
     (folder / "clips.json").write_text(json.dumps(lengths, indent=1))
 
 

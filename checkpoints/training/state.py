@@ -35,8 +35,8 @@ def load_state(folder: Path, device: str) -> dict[str, Any] | None:
     content = b"".join(part.read_bytes() for part in sorted(folder.glob("state.*")))
     if len(content) != int((folder / "bytes").read_text()):
         raise ValueError(f"{folder}: the state is not whole: delete it to begin anew")
-    found: dict[str, Any] = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
-    return found
+    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+    return state
 
 
 def packed_optimiser(optimiser: torch.optim.Optimizer) -> dict[str, Any]:

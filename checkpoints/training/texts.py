@@ -28,14 +28,14 @@ LOWEST, HIGHEST = 65.0, 500.0  # hertz
 
 def transcripts(paths: Sequence[Path]) -> dict[str, str]:
     """Clip -> text."""
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for path in paths:
         if path.suffix == ".csv":
             lines = path.read_text().splitlines()
-            found |= {name: text for name, _, text in (line.partition("|") for line in lines)}
+            texts |= {name: text for name, _, text in (line.partition("|") for line in lines)}
         else:
-            found[path.stem] = path.read_text().strip()
-    return found
+            texts[path.stem] = path.read_text().strip()
+    return texts
 
 
 def pitch(samples: np.ndarray, detector: Any) -> np.ndarray:
@@ -55,13 +55,13 @@ def main() -> None:
     parser.add_argument("data", type=Path, metavar="DATA")
     parser.add_argument("transcripts", type=Path, nargs="+", metavar="TRANSCRIPT")
     options = parser.parse_args()
-    said, settings, detector = transcripts(options.transcripts), coqui_text(TEXT), SwiftF0()
+    sentences, settings, detector = transcripts(options.transcripts), coqui_text(TEXT), SwiftF0()
     texts: dict[str, dict[str, Any]] = {}
     pitches = {}
     for name, samples in clips_of(options.data):
-        if name not in said:
+        if name not in sentences:
             sys.exit(f"there is no transcript of {name}")
-        texts[name] = {"text": said[name], "ids": read(said[name], settings).ids}
+        texts[name] = {"text": sentences[name], "ids": read(sentences[name], settings).ids}
         pitches[name] = pitch(samples.astype(np.float32) / 32768, detector).astype(np.float16)
     (options.data / "texts.json").write_text(json.dumps(texts, indent=1))
     np.savez_compressed(options.data / "pitch.npz", **pitches)  # type: ignore[arg-type]  # its stub takes options

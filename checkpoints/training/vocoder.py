@@ -91,46 +91,46 @@ class Training:
         samples = samples * 10 ** (decibels / 20)
         return samples / (samples.abs().amax(1, keepdim=True) / 0.98).clamp(min=1.0)
 
-    def made(self, real: Tensor) -> Tensor:
+    def render(self, real: Tensor) -> Tensor:
         with self._half(self.options.half_generator):
-            made: Tensor = self.generator(self.mel(real))
-        return made
+            audio: Tensor = self.generator(self.mel(real))
+        return audio
 
     def mel_step(self) -> None:
         """The generator alone."""
         real = self.pieces()
-        loss, own = self.mel_loss(self.made(real).squeeze(1), real)
+        loss, mel_l1 = self.mel_loss(self.render(real).squeeze(1), real)
         self.generator_optimiser.zero_grad(set_to_none=True)
         (MEL_WEIGHT * loss).backward()
         self._update(self.generator, self.generator_optimiser)
-        self.losses.add_(torch.stack([own.detach(), *self.losses.new_zeros(3)]))
+        self.losses.add_(torch.stack([mel_l1.detach(), *self.losses.new_zeros(3)]))
 
     def adversarial_step(self) -> None:
         """Both networks from the same point: one pass of each waveform through the discriminators serves both."""
         real = self.pieces()
-        made = self.made(real)
-        judged = made.detach().requires_grad_(True)
+        render = self.render(real)
+        judged = render.detach().requires_grad_(True)
         with self._half(True):
-            of_real, of_made = self.discriminators(real.unsqueeze(1)), self.discriminators(judged)
+            of_real, of_render = self.discriminators(real.unsqueeze(1)), self.discriminators(judged)
         discriminating = sum(
             ((1 - yes.float()).square().mean() + no.float().square().mean())
-            for (yes, _), (no, _) in zip(of_real, of_made)
+            for (yes, _), (no, _) in zip(of_real, of_render)
         )
-        fooling = sum((1 - score.float()).square().mean() for score, _ in of_made)
+        fooling = sum((1 - score.float()).square().mean() for score, _ in of_render)
         matching = sum(
             (ours - theirs.detach()).abs().mean(dtype=torch.float32)
-            for (_, wanted), (_, given) in zip(of_real, of_made)
-            for theirs, ours in zip(wanted, given)
+            for (_, real_features), (_, features) in zip(of_real, of_render)
+            for theirs, ours in zip(real_features, features)
         )
         (slope,) = torch.autograd.grad(fooling + FEATURE_WEIGHT * matching, judged, retain_graph=True)
         self.discriminator_optimiser.zero_grad(set_to_none=True)
         discriminating.backward(inputs=list(self.discriminators.parameters()))
-        loss, own = self.mel_loss(made.squeeze(1), real)
+        loss, mel_l1 = self.mel_loss(render.squeeze(1), real)
         self.generator_optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward((made, MEL_WEIGHT * loss), (slope, None))
+        torch.autograd.backward((render, MEL_WEIGHT * loss), (slope, None))
         self._update(self.discriminators, self.discriminator_optimiser)
         self._update(self.generator, self.generator_optimiser)
-        self.losses.add_(torch.stack([value.detach() for value in (own, matching, fooling, discriminating)]))
+        self.losses.add_(torch.stack([value.detach() for value in (mel_l1, matching, fooling, discriminating)]))
 
     def _update(self, network: nn.Module, optimiser: torch.optim.Optimizer) -> None:
         nn.utils.clip_grad_norm_(network.parameters(), 100.0)
@@ -178,13 +178,13 @@ def train(options: argparse.Namespace) -> None:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     training = Training(options, joined(options.data), device)
     clips = held_clips(options.data)
-    said = "resumed" if training.resume() else "begun"
-    print(f"{said} at step {training.steps}, {training.spent / 60:.2f} min; {len(training.audio) / 22050 / 60:.1f} min "
+    verb = "resumed" if training.resume() else "begun"
+    print(f"{verb} at step {training.steps}, {training.spent / 60:.2f} min; {len(training.audio) / 22050 / 60:.1f} min "
           f"of audio on {device}", flush=True)  # fmt: skip
     start, before = time.time(), training.spent
     spent_before_adversaries = options.alone * 60
     is_adversarial, run = False, None
-    told, since, saved = time.time(), training.steps, time.time()
+    reported, since, saved = time.time(), training.steps, time.time()
     while time.time() - start < options.minutes * 60 and training.steps < options.steps:
         training.spent = before + time.time() - start
         wants = training.spent >= spent_before_adversaries
@@ -195,15 +195,15 @@ def train(options: argparse.Namespace) -> None:
             optimisers = (training.generator_optimiser, training.discriminator_optimiser)
             run = captured(step, training.after_step, optimisers, device)
             training.losses.zero_()
-            told, since = time.time(), training.steps
+            reported, since = time.time(), training.steps
         rate = training.set_rate(training.spent)
         run()
         training.after_step()
         if training.is_cuda and training.steps % 20 == 0:
             torch.cuda.synchronize()  # replays queue up otherwise
-        if time.time() - told > options.tell or training.steps == options.steps:
-            _tell(training, clips, rate, since, told)
-            told, since = time.time(), training.steps
+        if time.time() - reported > options.progress or training.steps == options.steps:
+            _report_progress(training, clips, rate, since, reported)
+            reported, since = time.time(), training.steps
         if time.time() - saved > SAVE_SECONDS:
             training.save()
             saved = time.time()
@@ -214,16 +214,16 @@ def train(options: argparse.Namespace) -> None:
     )
 
 
-def _tell(training: Training, clips: list[Tensor], rate: float, since: int, told: float) -> None:
+def _report_progress(training: Training, clips: list[Tensor], rate: float, since: int, reported: float) -> None:
     steps = max(1, training.steps - since)
-    own, matching, fooling, discriminating = (training.losses / steps).tolist()
-    speed = steps / (time.time() - told)
+    mel_l1, matching, fooling, discriminating = (training.losses / steps).tolist()
+    speed = steps / (time.time() - reported)
     training.losses.zero_()
-    if not math.isfinite(own + matching + fooling + discriminating):
+    if not math.isfinite(mel_l1 + matching + fooling + discriminating):
         raise SystemExit("the losses are not finite: the last saved state stands")
     memory = f", {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if training.is_cuda else ""
     print(
-        f"{training.spent / 60:6.2f} min  step {training.steps}  mel {own:.4f}  held {training.held_l1(clips):.4f}  "
+        f"{training.spent / 60:6.2f} min  step {training.steps}  mel {mel_l1:.4f}  held {training.held_l1(clips):.4f}  "
         f"features {matching:.3f}  fooling {fooling:.3f}  discriminating {discriminating:.3f}  rate {rate:.1e}  "
         f"{speed:.1f} steps/s{memory}",
         flush=True,
@@ -244,7 +244,7 @@ def main() -> None:
     parser.add_argument("--segment", type=int, default=16384, help="samples of a piece [%(default)s]")
     parser.add_argument("--rate", type=float, default=4e-4, help="learning rate [%(default)s]")
     parser.add_argument("--seed", type=int, default=0, help="[%(default)s]")
-    parser.add_argument("--tell", type=float, default=30.0, help="seconds between lines [%(default)s]")
+    parser.add_argument("--progress", type=float, default=30.0, help="seconds between lines [%(default)s]")
     parser.add_argument("--half-generator", action="store_true", help="the generator in bfloat16, but for its end")
     train(parser.parse_args())
 

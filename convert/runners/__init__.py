@@ -54,5 +54,5 @@ def runner(options: RunnerOptions) -> Runner:
     if options.kind not in RUNNERS:
         raise ConversionError(f"there is no runner {options.kind!r}; there is: {', '.join(sorted(RUNNERS))}")
     module, _, name = RUNNERS[options.kind].partition(":")
-    made: Runner = getattr(importlib.import_module(module), name)(options)
-    return made
+    instance: Runner = getattr(importlib.import_module(module), name)(options)
+    return instance

@@ -95,11 +95,11 @@ class DaskRunner:
             raise
 
     def submit(self, spec: JobSpec) -> Future[TaskResult]:
-        wanted = self._placement(spec.kind)
-        threads = int(wanted.get("cores", 0)) or (self.options.cores if self.shares_disk else 0)
+        resources = self._placement(spec.kind)
+        threads = int(resources.get("cores", 0)) or (self.options.cores if self.shares_disk else 0)
         forwarded = {name: os.environ[name] for name in self.options.environment if name in os.environ}
         spec = dataclasses.replace(spec, threads=threads, environment=forwarded, is_pinned=self.shares_disk)
-        job = _Job(spec, wanted)
+        job = _Job(spec, resources)
         with self._lock:
             self._jobs[f"{spec.kind} {spec.name}"] = job
         self._send(job)
@@ -110,7 +110,13 @@ class DaskRunner:
             self._finish(job, self._without_scheduler())
             return
         job.remote = self._client.submit(
-            run_remote, job.spec.to_json(), job.spec.secrets(), self._topic, resources=job.wanted, pure=False, retries=0
+            run_remote,
+            job.spec.to_json(),
+            job.spec.secrets(),
+            self._topic,
+            resources=job.resources,
+            pure=False,
+            retries=0,
         )
         job.remote.add_done_callback(lambda remote: self._done(job, remote))
 
@@ -121,16 +127,16 @@ class DaskRunner:
 
     def lost(self, name: str) -> tuple[str, ...]:
         with self._lock:
-            own = [job for job in self._jobs.values() if job.spec.name == name]
-            return tuple(worker for job in own for worker in job.lost)
+            jobs = [job for job in self._jobs.values() if job.spec.name == name]
+            return tuple(worker for job in jobs for worker in job.lost)
 
     def _refuse_impossible(self, kind: str) -> None:
         """A job that no worker can take would wait for ever, and nobody would say so."""
-        wanted = self._placement(kind)
-        if not any(_fits(wanted, offered) for offered in self._offers.values()):
+        resources = self._placement(kind)
+        if not any(_fits(resources, offered) for offered in self._offers.values()):
             offers = "; ".join(f"{name} offers {_listed(offered)}" for name, offered in self._offers.items())
             what = {"convert": "convert", "judge": "measure"}[kind]
-            raise RunnerError(f"no worker can ever {what}: that takes {_listed(wanted)}, and {offers}")
+            raise RunnerError(f"no worker can ever {what}: that takes {_listed(resources)}, and {offers}")
 
     def _placement(self, kind: str) -> dict[str, float]:
         asked = self.options.convert if kind == "convert" else self.options.measure
@@ -180,10 +186,10 @@ class DaskRunner:
         if type(error).__name__ == "KilledWorker" and len(job.workers) < _ATTEMPTS:
             self._send(job)
             return
-        told = "".join(traceback.format_exception(error)) if error else "no reason given"
+        trace = "".join(traceback.format_exception(error)) if error else "no reason given"
         if type(error).__name__ == "KilledWorker":
             error = RunnerError(f"{' and '.join(job.workers)} went away while it ran: not tried again")
-        self._finish(job, TaskResult("failed", 0.0, reason=f"{type(error).__name__}: {error}", said=told))
+        self._finish(job, TaskResult("failed", 0.0, reason=f"{type(error).__name__}: {error}", stderr=trace))
 
     def _without_scheduler(self) -> TaskResult:
         return TaskResult("failed", 0.0, reason=f"the scheduler at {self._address} went away")
@@ -209,12 +215,12 @@ class DaskRunner:
         except (OSError, TimeoutError, RuntimeError):  # a scheduler that is going away: `_done` is told
             return
         for job in waiting:
-            if any(_fits(job.wanted, offered) for offered in offers.values()):
+            if any(_fits(job.resources, offered) for offered in offers.values()):
                 job.orphaned_at = None
             elif job.orphaned_at is None:
                 job.orphaned_at = now
             elif now - job.orphaned_at > _ORPHANED_SECONDS:
-                reason = f"no worker is left that could run it: it wants {_listed(job.wanted)}"
+                reason = f"no worker is left that could run it: it wants {_listed(job.resources)}"
                 self._finish(job, TaskResult("failed", 0.0, reason=reason))
                 self._client.cancel(job.remote, force=True)
 
@@ -245,7 +251,7 @@ class _Job:
     """`workers`: those that took it up, in order; all but the last went away with it."""
 
     spec: JobSpec
-    wanted: dict[str, float]
+    resources: dict[str, float]
     outcome: Future[TaskResult] = dataclasses.field(default_factory=Future)
     workers: list[str] = dataclasses.field(default_factory=list)
     remote: Any = None
@@ -296,19 +302,19 @@ def _alike() -> dict[str, str]:
 
 def _skew(here: Mapping[str, str], there: Mapping[str, Mapping[str, str]]) -> list[str]:
     """A sentence per package that a machine has in another version, by name."""
-    found: dict[tuple[str, str], list[str]] = {}
+    machines: dict[tuple[str, str], list[str]] = {}
     for address, theirs in there.items():
         for name in sorted({*here, *theirs}):
             if here.get(name) != theirs.get(name):
-                found.setdefault((name, theirs.get(name, "absent")), []).append(address)
+                machines.setdefault((name, theirs.get(name, "absent")), []).append(address)
     return [
         f"{name} is {here.get(name, 'absent')} here and {version} on {', '.join(addresses)}"
-        for (name, version), addresses in found.items()
+        for (name, version), addresses in machines.items()
     ]
 
 
-def _fits(wanted: Mapping[str, float], offered: Mapping[str, float]) -> bool:
-    return all(offered.get(name, 0.0) >= amount for name, amount in wanted.items())
+def _fits(resources: Mapping[str, float], offered: Mapping[str, float]) -> bool:
+    return all(offered.get(name, 0.0) >= amount for name, amount in resources.items())
 
 
 def _listed(resources: Mapping[str, float]) -> str:

@@ -156,7 +156,7 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
     text_mask = TensorSpec("text_mask", (1, 1, ids), "float32", "1 where there is text")
     kinds, unit = settings.prosody, "standard deviations"
     shift = (TensorSpec("shift", (1, len(kinds), 1), "float32", f"{unit} of {', '.join(kinds)}"),) if kinds else ()
-    found = [TensorSpec(kind, (1, 1, ids), "float32", unit) for kind in kinds]
+    prosody = [TensorSpec(kind, (1, 1, ids), "float32", unit) for kind in kinds]
     conditions = embedding("speaker", settings.speaker_channels)
     text_sizes, frame_sizes = ((), ()) if shape.flexible else (TEXT_SIZES, FRAME_SIZES)
     return [
@@ -167,7 +167,7 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
             (
                 TensorSpec("hidden", (1, hidden, ids), "float32", ""),
                 TensorSpec("log_durations", (1, 1, ids), "float32", "natural log of 1 + frames"),
-                *found,
+                *prosody,
             ),
             "ForwardTTS.inference of coqui-tts up to the length regulator",
             text_sizes,
@@ -239,13 +239,13 @@ class Encoder(nn.Module):
             projected = speaker if self.projection is None else self.projection(speaker.squeeze(2)).unsqueeze(2)
             hidden = hidden + projected
         log_durations = self.duration_predictor(hidden, text_mask)
-        found = []
+        prosody = []
         for row, (predictor, embed) in enumerate(zip(self.predictors, self.embeddings)):
             assert shift is not None
             value = (predictor(hidden, text_mask) + shift[:, row : row + 1]) * text_mask
             hidden = hidden + embed(value)
-            found.append(value)
-        return hidden, log_durations, *found
+            prosody.append(value)
+        return hidden, log_durations, *prosody
 
     def _encoded(self, x: Tensor, mask: Tensor) -> Tensor:
         encoder: Any = self.encoder

@@ -31,13 +31,13 @@ from runtime.speech.mel import Mel
 
 @dataclass(frozen=True)
 class _Kind:
-    """`fixed`: what coqui-tts's setup_generator gives, whatever the config says; `given`: what it takes from it."""
+    """`fixed`: what coqui-tts's setup_generator gives, whatever the config says; `parameters`: of the config."""
 
     family: str
     class_name: str
     wrap: Callable[[Any], nn.Module]
     fixed: Mapping[str, Any]
-    given: tuple[str, ...]
+    parameters: tuple[str, ...]
 
 
 class Melgan(nn.Module):
@@ -138,8 +138,8 @@ def load(checkpoint: LoadedCheckpoint) -> nn.Module:
     """
     kind, settings = _kind(checkpoint), dict(checkpoint.config.get("generator_model_params") or {})
     n_mels = mel_settings(checkpoint.audio, checkpoint.stats).n_mels
-    if kind.given:
-        settings = {name: settings[name] for name in kind.given if name in settings} | dict(kind.fixed)
+    if kind.parameters:
+        settings = {name: settings[name] for name in kind.parameters if name in settings} | dict(kind.fixed)
         settings["aux_channels" if kind.wrap is ParallelWavegan else "in_channels"] = n_mels
     else:
         settings["cond_channels"] = n_mels

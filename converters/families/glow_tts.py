@@ -191,8 +191,8 @@ def voice(module: nn.Module) -> VoiceRecord:
 def tables(module: nn.Module) -> dict[str, Tensor]:
     """The rows that a speaker's number stands for: `speakers` (N, D), of length 1 as upstream makes them."""
     assert isinstance(module, GlowTTS)
-    found = speaker_table(module.config, module.settings.use_d_vector_file, getattr(module, "emb_g", None))
-    return {name: F.normalize(rows) for name, rows in found.items()}
+    embeddings = speaker_table(module.config, module.settings.use_d_vector_file, getattr(module, "emb_g", None))
+    return {name: F.normalize(rows) for name, rows in embeddings.items()}
 
 
 # ---------------------------------------------------------------------------------------------------- components
@@ -240,8 +240,8 @@ class Decoder(nn.Module):
         steps = list(zip(self.norms, self.mixing, self.couplings))
         for norm, mixing, coupling in reversed(steps):
             kept, moved = x[:, : self.kept_channels], x[:, self.kept_channels :]
-            made = coupling.end(wavenet(coupling.wn, coupling.start(kept) * frame_mask, frame_mask, speaker))
-            shift, log_scale = made[:, : self.kept_channels], made[:, self.kept_channels :]
+            output = coupling.end(wavenet(coupling.wn, coupling.start(kept) * frame_mask, frame_mask, speaker))
+            shift, log_scale = output[:, : self.kept_channels], output[:, self.kept_channels :]
             if self.sigmoid_scale:
                 log_scale = torch.log(1e-6 + torch.sigmoid(log_scale + 2))
             x = torch.cat([kept, (moved - shift) * torch.exp(-log_scale) * frame_mask], 1)

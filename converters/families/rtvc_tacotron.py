@@ -132,10 +132,10 @@ class CBHG(nn.Module):
 
 
 class BatchNormConv(nn.Module):
-    def __init__(self, channels: int, made: int, width: int) -> None:
+    def __init__(self, channels: int, out_channels: int, width: int) -> None:
         super().__init__()
-        self.conv = nn.Conv1d(channels, made, width, padding=width // 2, bias=False)
-        self.bnorm = nn.BatchNorm1d(made)
+        self.conv = nn.Conv1d(channels, out_channels, width, padding=width // 2, bias=False)
+        self.bnorm = nn.BatchNorm1d(out_channels)
 
 
 class Highway(nn.Module):
@@ -279,14 +279,14 @@ class MaskedCBHG(nn.Module):
         bank = torch.cat([layer.bnorm(F.relu(layer.conv(x)[..., :length])) for layer in self.bank], 1)
         # the maximum with the position before; upstream pads with the least there is
         before = torch.cat([bank[..., :1], bank[..., :-1]], 2)
-        made = torch.maximum(bank, before) * mask
-        made = self.first.bnorm(F.relu(self.first.conv(made))) * mask
-        made = (self.second.bnorm(self.second.conv(made)) + x).transpose(1, 2)
+        output = torch.maximum(bank, before) * mask
+        output = self.first.bnorm(F.relu(self.first.conv(output))) * mask
+        output = (self.second.bnorm(self.second.conv(output)) + x).transpose(1, 2)
         if self.widen is not None:
-            made = self.widen(made)
+            output = self.widen(output)
         for layer in self.highways:
-            made = layer(made)
-        return both_ways(self.ahead, self.back, made, backward)
+            output = layer(output)
+        return both_ways(self.ahead, self.back, output, backward)
 
 
 class Encoder(nn.Module):
@@ -322,8 +322,11 @@ class DecoderStep(nn.Module):
         encoded, keys = memory[..., : self.encoded], memory[..., self.encoded :]
         x = torch.cat([context, parts["prenet"](frame, dropout)], 1)
         cell = parts["attn_rnn"]
-        given, held = F.linear(x, cell.weight_ih, cell.bias_ih), F.linear(query, cell.weight_hh, cell.bias_hh)
-        query = gru_cell(given, held, query)
+        from_input, from_hidden = (
+            F.linear(x, cell.weight_ih, cell.bias_ih),
+            F.linear(query, cell.weight_hh, cell.bias_hh),
+        )
+        query = gru_cell(from_input, from_hidden, query)
         weights = parts["attn_net"](keys, query, alignment[:, 1:], text_mask.squeeze(1))
         context = (weights.unsqueeze(1) @ encoded).squeeze(1)
         x = parts["rnn_input"](torch.cat([context, query], 1))

@@ -136,8 +136,8 @@ def load(checkpoint: LoadedCheckpoint) -> nn.Module:
             f"checkpoint {checkpoint.name}: attention_win together with use_forward_attn is not known"
         )
     try:
-        made = checkpoint.weights.get("decoder.linear_projection.linear_layer.weight")
-        most = settings.r if made is None else len(made) // settings.out_channels
+        projection = checkpoint.weights.get("decoder.linear_projection.linear_layer.weight")
+        most = settings.r if projection is None else len(projection) // settings.out_channels
         module = Tacotron2(settings, most, table_rows(checkpoint, "speaker_embedding"))
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"checkpoint {checkpoint.name}: its config does not fit: {error}") from error
@@ -302,9 +302,9 @@ class DecoderStep(nn.Module):
         if settings.use_forward_attn and settings.transition_agent:
             transition = [torch.sigmoid(decoder.attention.ta(torch.cat([context, query], 1)))]
         hidden, cell = lstm_cell(decoder.decoder_rnn, torch.cat([query, context], 1), hidden, cell)
-        made = decoder.linear_projection(torch.cat([hidden, context], 1))
-        stop = decoder.stopnet(torch.cat([hidden, made], 1))
-        frames = made[:, : settings.r * settings.out_channels].unflatten(1, (settings.r, settings.out_channels))
+        output = decoder.linear_projection(torch.cat([hidden, context], 1))
+        stop = decoder.stopnet(torch.cat([hidden, output], 1))
+        frames = output[:, : settings.r * settings.out_channels].unflatten(1, (settings.r, settings.out_channels))
         kept = torch.cat([query, query_cell, hidden, cell, context, *transition], 1)
         return frames, stop, kept, torch.stack(rows, 1)
 

@@ -250,8 +250,8 @@ def voice(module: nn.Module) -> VoiceRecord:
 def tables(module: nn.Module) -> dict[str, Tensor]:
     """The rows that a speaker's or language's number stands for: `speakers` (N, D), `languages` (M, L)."""
     assert isinstance(module, Vits)
-    found = {"speakers": getattr(module, "emb_g", None), "languages": getattr(module, "emb_l", None)}
-    rows = {name: table.weight for name, table in found.items() if table is not None}
+    embeddings = {"speakers": getattr(module, "emb_g", None), "languages": getattr(module, "emb_l", None)}
+    rows = {name: table.weight for name, table in embeddings.items() if table is not None}
     vectors = module.config.get("speaker_vectors")
     if module.settings.use_d_vector_file and vectors:
         rows["speakers"] = F.normalize(torch.tensor(list(vectors.values())))  # as upstream does with each
@@ -307,7 +307,7 @@ def _conditioned(predictor: Any, x: Tensor, *conditions: Tensor | None) -> Tenso
     """Adds the conditions that the predictor has layers for: speaker, then language; they come in that order, without
     gaps where arguments have no names."""
     layers = [getattr(predictor, name) for name in ("cond", "cond_lang") if hasattr(predictor, name)]
-    for layer, condition in zip(layers, [given for given in conditions if given is not None], strict=True):
+    for layer, condition in zip(layers, [value for value in conditions if value is not None], strict=True):
         x = x + layer(condition)
     return x
 

@@ -137,8 +137,8 @@ def load(checkpoint: LoadedCheckpoint) -> nn.Module:
 
     Raises CheckpointError where config and weights do not fit together, or for what is not converted.
     """
-    given = checkpoint.config.get("model_args") or checkpoint.config.get("model_params")
-    settings = known_settings(WavernnSettings, given) if given else RTVC
+    model_args = checkpoint.config.get("model_args") or checkpoint.config.get("model_params")
+    settings = known_settings(WavernnSettings, model_args) if model_args else RTVC
     features = mel_settings(checkpoint.audio, checkpoint.stats)
     name = f"checkpoint {checkpoint.name}"
     if not isinstance(settings.mode, int) and settings.mode not in LEAST_LOG_SCALE:
@@ -154,7 +154,7 @@ def load(checkpoint: LoadedCheckpoint) -> nn.Module:
         raise CheckpointError(
             f"{name}: feat_dims is {settings.feat_dims}, its audio config has {features.n_mels} bands"
         )
-    module = Wavernn(settings, 0.0 if given else features.preemphasis)
+    module = Wavernn(settings, 0.0 if model_args else features.preemphasis)
     module.load_state_dict(checkpoint.weights_for(module, ("",)))
     return module.eval().requires_grad_(False)
 
@@ -175,19 +175,19 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
     )
     assert upsample.time is not None
     (audio,) = upsample.outputs
-    made = TensorSpec("conditioning", (1, block.channels, audio.shape[2]), "float32", conditioning)
+    spec = TensorSpec("conditioning", (1, block.channels, audio.shape[2]), "float32", conditioning)
     carried = TensorSpec("carried", (rows, block.carried), "float32", "last sample, GRUs, last output")
     return [
         replace(
             upsample,
             name="upsample",
-            outputs=(made,),
-            sampler=Sampler("block", made.name, length, block.carried, max(BATCHES)),
+            outputs=(spec,),
+            sampler=Sampler("block", spec.name, length, block.carried, max(BATCHES)),
         ),
         Component(
             name="block",
             module=block.eval(),
-            inputs=(replace(made, shape=(rows, block.channels, length)), carried),
+            inputs=(replace(spec, shape=(rows, block.channels, length)), carried),
             outputs=(
                 TensorSpec("samples", (rows, length), "float32", "amplitude, full scale 1.0"),
                 replace(carried, name="next_carried"),
@@ -229,8 +229,8 @@ class Upsample(nn.Module):
         if self.resnet is not None:
             parts.append(F.interpolate(self.resnet(bands), scale_factor=float(self.hop), mode="nearest"))
         for draw in range(self.draws):
-            own = mel[:, self.bands + draw * self.hop : self.bands + (draw + 1) * self.hop]
-            parts.append(own.transpose(1, 2).reshape(1, 1, -1))
+            noise = mel[:, self.bands + draw * self.hop : self.bands + (draw + 1) * self.hop]
+            parts.append(noise.transpose(1, 2).reshape(1, 1, -1))
         return torch.cat(parts, 1)
 
 
@@ -242,9 +242,9 @@ def _impulse_response(layers: Sequence[nn.Module], factors: Sequence[int]) -> tu
     for factor, layer in zip(factors, layers[1::2]):
         assert isinstance(layer, nn.Conv2d)
         x = F.conv1d(x.repeat_interleave(factor, 2), layer.weight.detach().double().squeeze(2), padding=factor)
-    found = torch.nonzero(x.ravel()).ravel()
+    support = torch.nonzero(x.ravel()).ravel()
     start = frames // 2 * hop
-    before, after = start - int(found[0]), int(found[-1]) + 1 - start - hop
+    before, after = start - int(support[0]), int(support[-1]) + 1 - start - hop
     # as a transposed convolution wants it: as much is cut off at both ends, or a little more at the first
     before = max(before, after)
     return x[0, 0, start - before : start + hop + after].float(), before
@@ -286,23 +286,23 @@ class Block(nn.Module):
         rows, count = conditioning.transpose(1, 2), conditioning.shape[2]
         noise = rows[..., bands + 4 * aux :]
         from_mel = self.from_mel(rows[..., : bands + aux])
-        given = [
+        auxiliary = [
             None if layer is None else layer(rows[..., bands + index * aux : bands + (index + 1) * aux])
             for index, layer in enumerate((self.aux2, self.aux3, self.aux4), start=1)
         ]
         sample, last = carried[:, :1], carried[:, -1:]
         hidden1, hidden2 = carried[:, 1 : 1 + width], carried[:, 1 + width : 1 + 2 * width]
-        made = []
+        samples = []
         for t in range(count):
             x = self.from_sample(sample) + from_mel[:, t]
             hidden1 = gru_cell(self.input1(x), self.hidden1(hidden1), hidden1)
             x = x + hidden1
-            hidden2 = gru_cell(_plus(self.input2(x), given[0], t), self.hidden2(hidden2), hidden2)
-            x = F.relu(_plus(self.inner1(x + hidden2), given[1], t))
-            x = F.relu(_plus(self.inner2(x), given[2], t))
+            hidden2 = gru_cell(_plus(self.input2(x), auxiliary[0], t), self.hidden2(hidden2), hidden2)
+            x = F.relu(_plus(self.inner1(x + hidden2), auxiliary[1], t))
+            x = F.relu(_plus(self.inner2(x), auxiliary[2], t))
             sample = self.drawn(self.last(x), noise[:, t])
-            made.append(sample)
-        audio = self.audible(torch.cat(made, 1), last)
+            samples.append(sample)
+        audio = self.audible(torch.cat(samples, 1), last)
         return audio, torch.cat([sample, hidden1, hidden2, audio[:, -1:]], 1)
 
     def drawn(self, parameters: Tensor, noise: Tensor) -> Tensor:
@@ -343,12 +343,12 @@ def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
     return layer.requires_grad_(False)
 
 
-def _split(weight: Tensor, bias: Tensor, own: int) -> tuple[nn.Linear, nn.Linear | None]:
+def _split(weight: Tensor, bias: Tensor, channels: int) -> tuple[nn.Linear, nn.Linear | None]:
     """A layer of (x, auxiliary) as the sum of two, the bias with the second; without auxiliary channels as it is."""
-    if weight.shape[1] == own:
+    if weight.shape[1] == channels:
         return _linear(weight, bias), None
-    return _linear(weight[:, :own], None), _linear(weight[:, own:], bias)
+    return _linear(weight[:, :channels], None), _linear(weight[:, channels:], bias)
 
 
-def _plus(x: Tensor, given: Tensor | None, t: int) -> Tensor:
-    return x if given is None else x + given[:, t]
+def _plus(x: Tensor, auxiliary: Tensor | None, t: int) -> Tensor:
+    return x if auxiliary is None else x + auxiliary[:, t]

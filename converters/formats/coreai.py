@@ -26,7 +26,7 @@ from torch import Tensor, fx, nn
 from converters.component import Artefact, Component
 from converters.options import TWIN_FOLDER, ConversionError, FormatOptions, PrecisionOptions
 from converters.precision.cast import DTYPES, InPrecision
-from converters.precision.coreai import compressed, spared
+from converters.precision.coreai import compressed, excluded_layers
 from ops.metal.fused import OPERATOR, read_graph, stage_of, stages
 from ops.metal.layout import COREAI, UpsampleShape, packed_bias, packed_weights, text
 from runtime.bundle.formats import FORMATS
@@ -103,20 +103,22 @@ def _written(
     from coreai.runtime import AIModelAssetMetadata
 
     first = next(iter(functions.values()))
-    made: dict[nn.Module, nn.Module] = {}  # what several functions share is made once, and so stored once
-    left: set[str] = set()
+    modules: dict[nn.Module, nn.Module] = {}  # what several functions share is made once, and so stored once
+    excluded: set[str] = set()
     for component in functions.values():
-        if component.module not in made:
-            made[component.module], own = _in_precision(component, precision)
-            left.update(own)
+        if component.module not in modules:
+            modules[component.module], names = _in_precision(component, precision)
+            excluded.update(names)
     # coreai-torch writes its progress to stdout
     with torch.inference_mode(), warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         converter = coreai_torch.TorchConverter()
-        kernels = [kernel_of(part.shape) for one in made.values() for part in one.modules() if isinstance(part, Kernel)]
+        kernels = [
+            kernel_of(part.shape) for one in modules.values() for part in one.modules() if isinstance(part, Kernel)
+        ]
         converter.register_custom_kernels(list(dict.fromkeys(kernels)))
         for name, component in functions.items():
-            exported = torch.export.export(made[component.module].eval(), _arguments(component), strict=False)
+            exported = torch.export.export(modules[component.module].eval(), _arguments(component), strict=False)
             converter.add_exported_program(
                 exported.run_decompositions(coreai_torch.get_decomp_table()),
                 input_names=[spec.name for spec in component.inputs],
@@ -129,27 +131,27 @@ def _written(
         for spec in (*first.inputs, *first.outputs):
             metadata.set_custom(f"voxport.unit.{spec.name}", spec.unit)
         converter.to_coreai().save_asset(path, metadata)
-    return Artefact(path, spared=tuple(sorted(left)) if precision.weights else None)
+    return Artefact(path, excluded=tuple(sorted(excluded)) if precision.weights else None)
 
 
 def _in_precision(component: Component, precision: PrecisionOptions) -> tuple[nn.Module, list[str]]:
-    """The module in its precision, and the tensors that compression spares."""
+    """The module in its precision, and the tensors that compression excludes."""
     module, arguments = component.module, _arguments(component)
-    left: list[str] = []
+    excluded: list[str] = []
     if precision.weights:
-        left = spared(module.eval(), precision, _cases(component, arguments))
+        excluded = excluded_layers(module.eval(), precision, _cases(component, arguments))
     if precision.compute != "fp32":
         module = InPrecision(module, DTYPES[precision.compute])
-        within = [f"module.{name}" for name in left]
+        within = [f"module.{name}" for name in excluded]
     else:
-        within = left
+        within = excluded
     if precision.weights:
         module = compressed(module.eval(), precision, arguments, within)
-    return module, left
+    return module, excluded
 
 
 def _cases(component: Component, arguments: tuple[Tensor, ...]) -> list[tuple[Tensor, ...]]:
-    """Real inputs, by which layers are spared, or the example's."""
+    """Real inputs, by which layers are excluded, or the example's."""
     fitted = [fitted_inputs(component.inputs, case) for case in component.cases]
     return [tuple(torch.from_numpy(case[spec.name]) for spec in component.inputs) for case in fitted] or [arguments]
 
@@ -207,9 +209,9 @@ class Kernel(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
         shape = self.shape
-        given = self.get_buffer("unconditioned") if condition is None else condition
+        conditioning = self.get_buffer("unconditioned") if condition is None else condition
         return kernel_of(shape)(
-            *(x, given, self.weights, self.bias),
+            *(x, conditioning, self.weights, self.bias),
             threads_per_grid=(shape.samples, -(-shape.channels_out // 4), 1),
             threads_per_thread_group=_THREADS_PER_GROUP,
             result_shapes=[[1, shape.channels_out, shape.samples]],

@@ -15,10 +15,10 @@ import torch
 
 from converters.component import Artefact, Component
 from converters.options import COMPUTE, ConversionError, FormatOptions, PrecisionOptions
-from converters.precision.compression import check_compression, compressed, spared
+from converters.precision.compression import check_compression, compressed, excluded_tensors
 from converters.precision.mixed import Kept, mil_name, search
 from runtime.bundle.spec import Dim, TensorSpec
-from runtime.bundle.store import PLACES, MixedRecord
+from runtime.bundle.store import MODULES, MixedRecord
 from runtime.engines.inspect import custom_layers
 from runtime.machine.coreml_tools import coremltools, validated_once
 from runtime.rounding.cases import real_inputs
@@ -27,10 +27,10 @@ from runtime.rounding.cases import real_inputs
 @validated_once()
 def convert(component: Component, precision: PrecisionOptions, options: FormatOptions, folder: Path) -> Artefact:
     """Writes `folder/<component>.mlpackage`. Inputs and outputs stay float32."""
-    found = _Findings()
-    path = _converted(component, "main", precision, options, folder, found)
+    findings = _Findings()
+    path = _converted(component, "main", precision, options, folder, findings)
     refuse_custom_layers(path)
-    return found.artefact(path)
+    return findings.artefact(path)
 
 
 def refuse_custom_layers(path: Path) -> None:
@@ -57,17 +57,17 @@ def notes(folder: Path) -> list[str]:
 @dataclass
 class _Findings:
     """The functions of an artefact share these. What was chosen for one, others over the same weights take over, or
-    these would be stored twice. `kept`: of mixed, by its first function; `spared`: digest -> name."""
+    these would be stored twice. `kept`: of mixed, by its first function; `excluded`: digest -> name."""
 
     kept: Kept | None = None
-    spared: dict[str, str] | None = None
+    excluded: dict[str, str] | None = None
     mixed: dict[str, MixedRecord] = field(default_factory=dict)
-    places: dict[str, dict[str, str]] = field(default_factory=dict)
+    modules: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def artefact(self, path: Path) -> Artefact:
         """Writes where each op comes from beside it, for audits."""
-        (path.parent / f"{path.stem}{PLACES}").write_text(json.dumps(self.places, indent=0))
-        return Artefact(path, self.mixed, None if self.spared is None else tuple(sorted(self.spared.values())))
+        (path.parent / f"{path.stem}{MODULES}").write_text(json.dumps(self.modules, indent=0))
+        return Artefact(path, self.mixed, None if self.excluded is None else tuple(sorted(self.excluded.values())))
 
 
 def _converted(
@@ -76,7 +76,7 @@ def _converted(
     precision: PrecisionOptions,
     options: FormatOptions,
     folder: Path,
-    found: _Findings,
+    findings: _Findings,
 ) -> Path:
     ct = coremltools()
     if component.states and (precision.compute != "fp16" or not holds_functions(options)):
@@ -90,20 +90,20 @@ def _converted(
     example = component.example()
     traced = _traced(component, example)
     cases = _cases(component, example) if precision.needs_cases else []
-    places = found.places[function] = _places(traced, component)
+    modules = findings.modules[function] = _modules(traced, component)
     if precision.compute == "mixed":
         program, record, kept = search(
-            lambda selection: _program(traced, component, selection, options), cases, precision, found.kept
+            lambda selection: _program(traced, component, selection, options), cases, precision, findings.kept
         )
-        found.kept = found.kept or kept
-        named = {output: places.get(output, "") for output in record.kept}
-        found.mixed[function] = record.model_copy(update={"kept": named})
+        findings.kept = findings.kept or kept
+        named = {output: modules.get(output, "") for output in record.kept}
+        findings.mixed[function] = record.model_copy(update={"kept": named})
     else:
         types = {"fp32": ct.precision.FLOAT32, "fp16": ct.precision.FLOAT16}
         program = _program(traced, component, types[precision.compute], options)
-    if precision.weights and precision.least_db is not None and found.spared is None:
-        found.spared = spared(program, precision, cases)
-    program = compressed(program, precision, found.spared or ())
+    if precision.weights and precision.least_db is not None and findings.excluded is None:
+        findings.excluded = excluded_tensors(program, precision, cases)
+    program = compressed(program, precision, findings.excluded or ())
     path = folder / f"{component.name}.mlpackage"
     program.save(str(path))
     return path
@@ -152,17 +152,17 @@ def _program(traced: Any, component: Component, precision: Any, options: FormatO
     return program
 
 
-def _places(traced: Any, component: Component) -> dict[str, str]:
+def _modules(traced: Any, component: Component) -> dict[str, str]:
     """Maps values to TorchScript's scopes. coremltools keeps their names, but for characters that MIL does not take."""
-    places = {}
+    modules = {}
     last = [output.debugName() for output in traced.inlined_graph.outputs()]
     renamed = dict(zip(last, (spec.name for spec in component.outputs))) if len(last) == len(component.outputs) else {}
     for node in traced.inlined_graph.nodes():
         scope = node.scopeName().rpartition("/")[2].removeprefix("__module.")
         for output in node.outputs() if scope and scope != "__module" else ():
             name = output.debugName()
-            places[renamed.get(name) or mil_name(name)] = scope
-    return places
+            modules[renamed.get(name) or mil_name(name)] = scope
+    return modules
 
 
 def holds_functions(options: FormatOptions) -> bool:
@@ -182,18 +182,18 @@ def convert_functions(
     path = folder / f"{name}.mlpackage"
     with tempfile.TemporaryDirectory(dir=folder, prefix=".functions-") as scratch:
         descriptor = ct.utils.MultiFunctionDescriptor()
-        found = _Findings()
+        findings = _Findings()
         for function, component in functions.items():
-            own = Path(scratch, function)
-            own.mkdir()
-            part = _converted(component, function, precision, options, own, found)
+            subfolder = Path(scratch, function)
+            subfolder.mkdir()
+            part = _converted(component, function, precision, options, subfolder, findings)
             descriptor.add_function(str(part), src_function_name="main", target_function_name=function)
         descriptor.default_function_name = next(iter(functions))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             ct.utils.save_multifunction(descriptor, str(path))
     refuse_custom_layers(path)
-    return found.artefact(path)
+    return findings.artefact(path)
 
 
 def _state_type(ct: Any, spec: TensorSpec) -> Any:

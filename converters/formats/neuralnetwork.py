@@ -83,9 +83,9 @@ def convert(component: Component, precision: PrecisionOptions, options: FormatOp
     share_weights(spec)
     if precision.name == "fp16":
         halve_weights(spec)
-    found = problems(spec)
-    if found:
-        raise ConversionError(f"coremltools wrote a network that Core ML would not take: {'; '.join(found)}")
+    faults = problems(spec)
+    if faults:
+        raise ConversionError(f"coremltools wrote a network that Core ML would not take: {'; '.join(faults)}")
     path = folder / f"{component.name}.mlmodel"
     ct.utils.save_spec(spec, str(path))
     if fused:
@@ -135,16 +135,16 @@ def share_weights(spec: Any) -> None:
         if layer.name not in shared:
             network.layers.append(layer)
             continue
-        first, own = shared[layer.name], layer.innerProduct
+        first, dense = shared[layer.name], layer.innerProduct
         if layer.name == first.name:
-            _load(network, f"{first.name}_weights", own.weights, (own.outputChannels, own.inputChannels))
-            if own.hasBias:
-                _load(network, f"{first.name}_bias", own.bias, (own.outputChannels,))
+            _load(network, f"{first.name}_weights", dense.weights, (dense.outputChannels, dense.inputChannels))
+            if dense.hasBias:
+                _load(network, f"{first.name}_bias", dense.bias, (dense.outputChannels,))
         product = network.layers.add(
             name=layer.name, input=[*layer.input, f"{first.name}_weights"], output=layer.output
         )
         product.batchedMatmul.transposeB = True
-        if own.hasBias:
+        if dense.hasBias:
             product.name = product.output[0] = f"{layer.name}_product"
             inputs = [product.name, f"{first.name}_bias"]
             network.layers.add(name=layer.name, input=inputs, output=layer.output).addBroadcastable.SetInParent()
@@ -190,7 +190,7 @@ def _register_custom_op() -> None:
     from coremltools.converters.mil.mil.input_type import InputSpec, TensorInputType
     from coremltools.converters.mil.mil.ops.defs._op_reqs import register_op
 
-    whole, number = types.int32, types.fp32
+    integer, number = types.int32, types.fp32
 
     class voxport_upsample(Operation):
         input_spec = InputSpec(
@@ -198,7 +198,7 @@ def _register_custom_op() -> None:
             condition=TensorInputType(optional=True, type_domain="T"),
             weight=TensorInputType(const=True, type_domain="T"),
             bias=TensorInputType(const=True, type_domain="T"),
-            **{name: TensorInputType(const=True, type_domain=whole) for name in CUSTOM_PARAMETERS if name != "slope"},
+            **{name: TensorInputType(const=True, type_domain=integer) for name in CUSTOM_PARAMETERS if name != "slope"},
             slope=TensorInputType(const=True, type_domain=number),
         )
         type_domains = {"T": (types.fp16, types.fp32)}  # noqa: RUF012

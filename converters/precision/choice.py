@@ -36,28 +36,28 @@ class Value:
 
 
 def fewest_ops(
-    values: Sequence[Value], selectable: set[fx.Node], most: float, given: Iterable[fx.Node] = ()
+    values: Sequence[Value], selectable: set[fx.Node], most: float, kept: Iterable[fx.Node] = ()
 ) -> set[fx.Node]:
-    """Ops to keep, beside those given, until the energy left is at most `most`, by the values that, made exact, remove
+    """Ops to keep, beside `kept`, until the energy left is at most `most`, by the values that, made exact, remove
     most per op."""
     touching: dict[fx.Node, list[Value]] = {}
-    made: dict[fx.Node, Value] = {}
+    products: dict[fx.Node, Value] = {}
     for value in values:
         for op in value.around:
             touching.setdefault(op, []).append(value)
         if value.producer is not None:
-            made[value.producer] = value
+            products[value.producer] = value
 
     def needed(value: Value) -> frozenset[fx.Node]:
         """Returns the ops that make it exact: its maker and its readers. Where these only pass it on (a reshape, a
         sign), theirs too: a cast behind them would cost what the one before them did."""
-        found, ahead = set(value.around), list(value.readers)
+        ops, ahead = set(value.around), list(value.readers)
         while ahead:
-            passed = made.get(ahead.pop())
+            passed = products.get(ahead.pop())
             if passed is not None and passed.added < passed.cast / 2 and passed.readers:
-                ahead += passed.readers - found
-                found |= passed.readers
-        return frozenset(found)
+                ahead += passed.readers - ops
+                ops |= passed.readers
+        return frozenset(ops)
 
     # in the program's order throughout: of equals the first is taken, and a search can be repeated
     moves = [move for move in dict.fromkeys(map(needed, values)) if move and move <= selectable]
@@ -67,7 +67,7 @@ def fewest_ops(
     for move, values_near in near.items():
         for value in values_near:
             concerned.setdefault(value, []).append(move)
-    chosen = set(given)
+    chosen = set(kept)
 
     def removed(move: frozenset[fx.Node]) -> float:
         """Energy, per op that is added."""

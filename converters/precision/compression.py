@@ -38,23 +38,23 @@ def check_compression(precision: PrecisionOptions, target: str) -> None:
         raise ConversionError(f"{what} needs format.target=macOS15 or later, not {target}")
 
 
-def compressed(model: Any, precision: PrecisionOptions, spared: Container[str] = ()) -> Any:
-    """model: an `MLModel` of an ML program; spared: `digest` of tensors that stay as they are.
+def compressed(model: Any, precision: PrecisionOptions, excluded: Container[str] = ()) -> Any:
+    """model: an `MLModel` of an ML program; excluded: `digest` of tensors that stay as they are.
 
     Raises ConversionError where coremltools cannot, with its words.
     """
     if not precision.weights and not precision.sparsity:
         return model
     optimize, least = optimizer(), precision.min_elements
-    left = [
+    names = [
         op.name
         for function in model._mil_program.functions.values()
         for op in function.operations
-        if op.op_type == "const" and isinstance(op.val.val, np.ndarray) and digest(op.val.val) in spared
+        if op.op_type == "const" and isinstance(op.val.val, np.ndarray) and digest(op.val.val) in excluded
     ]
 
     def config(chosen: Any) -> Any:
-        return optimize.OptimizationConfig(global_config=chosen, op_name_configs=dict.fromkeys(left))
+        return optimize.OptimizationConfig(global_config=chosen, op_name_configs=dict.fromkeys(names))
 
     try:
         with warnings.catch_warnings():
@@ -92,7 +92,9 @@ def digest(tensor: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(tensor, np.float32).tobytes()).hexdigest()
 
 
-def spared(model: Any, precision: PrecisionOptions, cases: Sequence[Mapping[str, np.ndarray]]) -> dict[str, str]:
+def excluded_tensors(
+    model: Any, precision: PrecisionOptions, cases: Sequence[Mapping[str, np.ndarray]]
+) -> dict[str, str]:
     """Tensors to leave as they are, name by `digest`: the fewest of those that cost most per element with which the
     outputs are within `least_db` of those of the model, executed with the changed weights in place."""
     with tempfile.TemporaryDirectory(prefix="voxport-weights-") as folder:
@@ -104,8 +106,8 @@ def spared(model: Any, precision: PrecisionOptions, cases: Sequence[Mapping[str,
     energies = dict.fromkeys(changed, 0.0)
     for case in cases:
         exact = run_exact(before.graph, before.tensors(case, before.new_state()))
-        (found,) = effects(exact, {node: [change] for node, change in changed.items()})
-        for node, energy in found.items():
+        (case_energies,) = effects(exact, {node: [change] for node, change in changed.items()})
+        for node, energy in case_energies.items():
             energies[node] += energy
     order = sorted(changed, key=lambda node: energies[node] / changed[node].numel(), reverse=True)
     stored = {node: before.graph.get_buffer(str(node.target)) for node in order}
@@ -134,7 +136,7 @@ def _changes(before: fx.GraphModule, after: fx.GraphModule) -> dict[fx.Node, Ten
         for name, value in node.kwargs.items()
         if _is_constant(value)
     }
-    found: dict[fx.Node, Tensor] = {}
+    changes: dict[fx.Node, Tensor] = {}
     for node in before.graph.nodes:
         if node.op != "call_function" or "mil" not in node.meta:
             continue
@@ -144,8 +146,8 @@ def _changes(before: fx.GraphModule, after: fx.GraphModule) -> dict[fx.Node, Ten
                 continue
             old, new = getattr(before, value.target), getattr(after, other.target)
             if old.is_floating_point() and old.shape == new.shape and not torch.equal(old, new):
-                found[value] = new - old
-    return found
+                changes[value] = new - old
+    return changes
 
 
 def _is_constant(value: Any) -> bool:

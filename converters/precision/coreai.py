@@ -24,7 +24,7 @@ from runtime.rounding.effects import DIRECTIONS, agreement_db, floats, random_pr
 _KINDS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.Linear)
 
 
-def spared(module: nn.Module, precision: PrecisionOptions, cases: Sequence[tuple[Tensor, ...]]) -> list[str]:
+def excluded_layers(module: nn.Module, precision: PrecisionOptions, cases: Sequence[tuple[Tensor, ...]]) -> list[str]:
     """Layers of a float32 module to leave as they are: the fewest of those that cost most per element with which the
     outputs are within `least_db` of the module's. Raises as `compressed`."""
     if precision.least_db is None or not any(_is_stored(layer, precision) for layer in module.modules()):
@@ -53,13 +53,13 @@ def spared(module: nn.Module, precision: PrecisionOptions, cases: Sequence[tuple
 
 
 def compressed(
-    module: nn.Module, precision: PrecisionOptions, arguments: tuple[Tensor, ...], left: Collection[str]
+    module: nn.Module, precision: PrecisionOptions, arguments: tuple[Tensor, ...], excluded: Collection[str]
 ) -> nn.Module:
-    """A copy for export whose weights are compressed, but for the layers `left`.
+    """A copy for export whose weights are compressed, but for the layers `excluded`.
 
     Raises ConversionError for what coreai-opt has not, or where it is not installed.
     """
-    return _stored(module, precision, arguments, left, "CoreAI")
+    return _stored(module, precision, arguments, excluded, "CoreAI")
 
 
 def _is_stored(layer: nn.Module, precision: PrecisionOptions) -> bool:
@@ -67,7 +67,11 @@ def _is_stored(layer: nn.Module, precision: PrecisionOptions) -> bool:
 
 
 def _stored(
-    module: nn.Module, precision: PrecisionOptions, arguments: tuple[Tensor, ...], left: Collection[str], backend: str
+    module: nn.Module,
+    precision: PrecisionOptions,
+    arguments: tuple[Tensor, ...],
+    excluded: Collection[str],
+    backend: str,
 ) -> nn.Module:
     """Compresses the weights by coreai-opt; `backend` Torch has the compressed weights as dense ones."""
     if precision.sparsity or precision.table_int8 or precision.granularity == "per_block":
@@ -76,14 +80,14 @@ def _stored(
     small = [
         name for name, layer in module.named_modules() if isinstance(layer, _KINDS) and not _is_stored(layer, precision)
     ]
-    left = [*left, *small]
+    excluded = [*excluded, *small]
     copied = copy.deepcopy(module).eval()
     with _without_messages():
         if precision.weights == "palette":
             spec = opt.palettization.PalettizationSpec(n_bits=precision.bits, granularity=_palette_groups(precision))
             part: Any = opt.palettization.ModuleKMeansPalettizerConfig(op_state_spec={"weight": spec})
             config = opt.palettization.KMeansPalettizerConfig(
-                global_config=part, module_name_configs=dict.fromkeys(left)
+                global_config=part, module_name_configs=dict.fromkeys(excluded)
             )
             compressor: Any = opt.palettization.KMeansPalettizer(copied, config)
         else:
@@ -99,7 +103,7 @@ def _stored(
             )
             config = opt.quantization.QuantizerConfig(
                 global_config=part,
-                module_name_configs=dict.fromkeys(left),
+                module_name_configs=dict.fromkeys(excluded),
                 execution_mode=opt.quantization.config.ExecutionMode.EAGER,
             )
             compressor = opt.quantization.Quantizer(copied, config)

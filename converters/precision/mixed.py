@@ -135,7 +135,7 @@ class _Trial:
         shared: Kept,
     ) -> None:
         engine = MilEngine(path)
-        self.graph, self.given = engine.graph, cases
+        self.graph, self.inputs = engine.graph, cases
         self.cases = [engine.tensors(case, engine.new_state()) for case in cases]
         self.castable = _castable(engine, path)
         named = {node: node.meta["mil"].outputs[0] for node in self.castable}
@@ -145,12 +145,12 @@ class _Trial:
         self.memory = _Memory(fingerprint(path), cases)
         self.simulations = 0
         self.weights = {node: self._weights(node) for node in self.ops}
-        self.given_ops: set[fx.Node] = set()  # that stay in fp32 in another function over the same weights
+        self.shared_ops: set[fx.Node] = set()  # that stay in fp32 in another function over the same weights
         self.closed: set[fx.Node] = set()  # that do not
         self.shared = shared
         if shared.ops:
-            self.given_ops = {node for node, weights in self.weights.items() if weights & shared.weights}
-            self.closed = {node for node, weights in self.weights.items() if weights} - self.given_ops
+            self.shared_ops = {node for node, weights in self.weights.items() if weights & shared.weights}
+            self.closed = {node for node, weights in self.weights.items() if weights} - self.shared_ops
         self._values: list[Value] = []
 
     def snr_db(self, kept: frozenset[str]) -> float:
@@ -161,14 +161,14 @@ class _Trial:
         self.simulations += 1
         simulation = _Simulation(self.graph, self._cast_but(kept))
         with torch.inference_mode():
-            found = agreement_db(self.references, [_outputs(simulation, tensors) for tensors in self.cases])
-        self.memory.put(kept, found)
-        return found
+            snr = agreement_db(self.references, [_outputs(simulation, tensors) for tensors in self.cases])
+        self.memory.put(kept, snr)
+        return snr
 
     def measured_db(self, path: Path) -> float:
         """The same of an artefact."""
         engine = MilEngine(path)
-        results = [floats(map(torch.from_numpy, engine.run(case).values())) for case in self.given]
+        results = [floats(map(torch.from_numpy, engine.run(case).values())) for case in self.inputs]
         return agreement_db(self.references, results)
 
     def weights_of(self, kept: Container[str]) -> frozenset[str]:
@@ -193,7 +193,7 @@ class _Trial:
         values, model_db = self._valued(), wanted_db
         kept: frozenset[str] = frozenset()
         for _ in range(_TIGHTENINGS):
-            chosen = fewest_ops(values, selectable, 10 ** (-model_db / 10), self.given_ops)
+            chosen = fewest_ops(values, selectable, 10 ** (-model_db / 10), self.shared_ops)
             kept = frozenset(self.ops[node] for node in chosen)
             reached = self.snr_db(kept)
             if reached >= wanted_db or len(chosen) == len(selectable):
@@ -206,7 +206,7 @@ class _Trial:
         values = self._valued()
         nodes = {name: node for node, name in self.ops.items()}
         chosen = {nodes[name] for name in kept}
-        free = [name for name in kept if nodes[name] not in self.given_ops]
+        free = [name for name in kept if nodes[name] not in self.shared_ops]
         loss = {name: sum(value.energy(chosen - {nodes[name]}) for value in values) for name in free}
         order = sorted(free, key=lambda name: (loss[name], name))
         size, left = max(1, len(order) // 2), _PUT_BACK
@@ -230,9 +230,9 @@ class _Trial:
             return self._values
         energies: dict[fx.Node, tuple[float, float]] = {}
         for tensors in self.cases:
-            for node, found in self._energies(tensors).items():
+            for node, energy in self._energies(tensors).items():
                 before = energies.get(node, (0.0, 0.0))
-                energies[node] = (before[0] + found[0] / len(self.cases), before[1] + found[1] / len(self.cases))
+                energies[node] = (before[0] + energy[0] / len(self.cases), before[1] + energy[1] / len(self.cases))
         for node, (added, cast) in energies.items():
             producer = node if node in self.castable else None
             readers = frozenset(one for one in _readers(node) if one in self.castable)
@@ -250,17 +250,17 @@ class _Trial:
         cast: dict[fx.Node, list[Tensor]] = {}
         overflows = set()
         for node, items in exact.values.items():
-            whole = [item.detach() for item in items]
-            lost = [_half(item) - item for item in whole]
-            if any(bool((item.isfinite() & ~error.isfinite()).any()) for item, error in zip(whole, lost)):
+            originals = [item.detach() for item in items]
+            lost = [_half(item) - item for item in originals]
+            if any(bool((item.isfinite() & ~error.isfinite()).any()) for item, error in zip(originals, lost)):
                 overflows.add(node)
             cast[node] = [error.nan_to_num(0.0, 0.0, 0.0) for error in lost]
             if node in self.castable:  # where its inputs overflowed, the rounding of the exact value stands in
-                own = zip(simulation.errors[node], cast[node])
-                added[node] = [torch.where(one.isfinite(), one, other) for one, other in own]
+                pairs = zip(simulation.errors[node], cast[node])
+                added[node] = [torch.where(one.isfinite(), one, other) for one, other in pairs]
         by_op, by_cast = effects(exact, added, cast)
-        found = {node: (by_op.get(node, 0.0), energy) for node, energy in by_cast.items()}
-        return found | dict.fromkeys(overflows, (math.inf, math.inf))
+        energies = {node: (by_op.get(node, 0.0), energy) for node, energy in by_cast.items()}
+        return energies | dict.fromkeys(overflows, (math.inf, math.inf))
 
 
 class _Simulation(fx.Interpreter):
@@ -274,12 +274,12 @@ class _Simulation(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         if n not in self.cast:
             return super().run_node(n)
-        given: Any = fx.node.map_aggregate(self.map_nodes_to_values(n.kwargs, n), _rounded)
-        value = n.target(**given)  # type: ignore[operator]  # of a call_function
-        made = tuple(map(_rounded, value)) if isinstance(value, tuple) else _rounded(value)
-        pairs = zip(value, made) if isinstance(value, tuple) else ((value, made),)
+        arguments: Any = fx.node.map_aggregate(self.map_nodes_to_values(n.kwargs, n), _rounded)
+        value = n.target(**arguments)  # type: ignore[operator]  # of a call_function
+        output = tuple(map(_rounded, value)) if isinstance(value, tuple) else _rounded(value)
+        pairs = zip(value, output) if isinstance(value, tuple) else ((value, output),)
         self.errors[n] = [after - before for before, after in pairs if is_float(before)]
-        return made
+        return output
 
 
 def _castable(engine: MilEngine, path: Path) -> set[fx.Node]:
@@ -296,10 +296,10 @@ def _castable(engine: MilEngine, path: Path) -> set[fx.Node]:
 
 
 def _readers(node: fx.Node) -> list[fx.Node]:
-    found = []
+    readers = []
     for user in node.users:
-        found += [user] if "mil" in user.meta else _readers(user) if user.op == "call_function" else []
-    return found
+        readers += [user] if "mil" in user.meta else _readers(user) if user.op == "call_function" else []
+    return readers
 
 
 def _rounded(value: Any) -> Any:

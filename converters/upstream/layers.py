@@ -21,10 +21,10 @@ def transformer(encoder: Any, x: Tensor, mask: Tensor) -> Tensor:
     for index, (attention, norm_1, feed_forward, norm_2) in enumerate(layers):
         x = x * mask
         x = norm_1(x + _relative_attention(attention, x, both))
-        made = feed_forward(x, mask)
+        output = feed_forward(x, mask)
         if index + 1 == encoder.num_layers and hasattr(encoder, "proj"):
             x = encoder.proj(x)
-        x = norm_2(x + made)
+        x = norm_2(x + output)
     return x * mask
 
 
@@ -55,10 +55,10 @@ def wavenet(layers: Any, x: Tensor, mask: Tensor, condition: Tensor | None = Non
         gates = inner(x)
         if conditions is not None:
             gates = gates + conditions[index]
-        made = outer(torch.tanh(gates[:, :channels]) * torch.sigmoid(gates[:, channels:]))
-        skip = made
+        output = outer(torch.tanh(gates[:, :channels]) * torch.sigmoid(gates[:, channels:]))
+        skip = output
         if index < last:
-            x, skip = (x + made[:, :channels]) * mask, made[:, channels:]
+            x, skip = (x + output[:, :channels]) * mask, output[:, channels:]
         skipped = skip if skipped is None else skipped + skip
     assert skipped is not None
     return skipped * mask
@@ -72,8 +72,8 @@ def feed_forward_transformer(block: Any, x: Tensor, mask: Tensor) -> Tensor:
     for layer in block.fft_layers:
         attended = _self_attention(layer.self_attn, x, mask)
         x = layer.norm1((x + 2 * attended).transpose(1, 2)).transpose(1, 2) * mask
-        made = layer.conv2(F.relu(layer.conv1(x)) * mask)
-        x = layer.norm2((x + made).transpose(1, 2)).transpose(1, 2)
+        output = layer.conv2(F.relu(layer.conv1(x)) * mask)
+        x = layer.norm2((x + output).transpose(1, 2)).transpose(1, 2)
     return x
 
 
@@ -108,8 +108,8 @@ def convolution_norm(layer: Any, x: Tensor, mask: Tensor) -> Tensor:
     Here the input is padded, and where a window reaches over either end of the mask zeros are put: any length will do.
     """
     left, right = layer.pad.padding[:2]
-    made = layer.conv1d(F.pad(x, (left, right))) * shifted(mask, left) * shifted(mask, -right)
-    return layer.norm(F.relu(made))
+    output = layer.conv1d(F.pad(x, (left, right))) * shifted(mask, left) * shifted(mask, -right)
+    return layer.norm(F.relu(output))
 
 
 def remove_weight_norm(module: nn.Module) -> None:

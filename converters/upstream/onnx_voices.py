@@ -128,12 +128,12 @@ def _numbers(checkpoint: LoadedCheckpoint, pattern: str) -> list[int]:
 
 
 def _ups(checkpoint: LoadedCheckpoint, attribute: str) -> list[int]:
-    found = [
+    values = [
         int(checkpoint.layers[f"dec.ups.{stage}"][attribute][0]) for stage in _numbers(checkpoint, r"dec\.ups\.(\d+)$")
     ]
-    if not found:
+    if not values:
         raise CheckpointError(f"checkpoint {checkpoint.name}: the ONNX file is no VITS voice: nothing upsamples")
-    return found
+    return values
 
 
 def _dilations(checkpoint: LoadedCheckpoint, block: int, part: str) -> list[int]:

@@ -36,9 +36,9 @@ def lstm_cell(cell: nn.LSTMCell, x: Tensor, hidden: Tensor, memory: Tensor) -> t
     return torch.sigmoid(give) * torch.tanh(memory), memory
 
 
-def gru_cell(given: Tensor, held: Tensor, hidden: Tensor) -> Tensor:
-    """nn.GRUCell behind its two linear layers: given (N, 3 H) of the input, held (N, 3 H) of hidden (N, H)."""
+def gru_cell(from_input: Tensor, from_hidden: Tensor, hidden: Tensor) -> Tensor:
+    """nn.GRUCell behind its two linear layers: from_input, from_hidden (N, 3 H) of its input and of hidden (N, H)."""
     width = hidden.shape[1]
-    gates = torch.sigmoid(given[:, : 2 * width] + held[:, : 2 * width])
-    new = torch.tanh(given[:, 2 * width :] + gates[:, :width] * held[:, 2 * width :])
+    gates = torch.sigmoid(from_input[:, : 2 * width] + from_hidden[:, : 2 * width])
+    new = torch.tanh(from_input[:, 2 * width :] + gates[:, :width] * from_hidden[:, 2 * width :])
     return new + gates[:, width:] * (hidden - new)

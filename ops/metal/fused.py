@@ -111,10 +111,10 @@ def stage_of(node: fx.Node) -> UpsampleShape:
 
 def _arguments(node: fx.Node) -> tuple[Any, ...]:
     """x, weight, bias, stride, padding, output_padding, groups, dilation: numbers, not lists."""
-    given = [*node.args, *[None] * (8 - len(node.args))]
-    numbers = [value[0] if isinstance(value, Sequence) else value for value in given[3:]]
+    arguments = [*node.args, *[None] * (8 - len(node.args))]
+    numbers = [value[0] if isinstance(value, Sequence) else value for value in arguments[3:]]
     defaults = (1, 0, 0, 1, 1)
-    return (*given[:3], *(default if value is None else value for value, default in zip(numbers, defaults)))
+    return (*arguments[:3], *(default if value is None else value for value, default in zip(numbers, defaults)))
 
 
 def _adds_conditioning(node: fx.Node) -> bool:

@@ -24,22 +24,22 @@ _CONSTANT = re.compile(r"^(?:static\s+)?(?:const|constexpr)\s+\w+\s+\w+\s*=", re
 def problems(text: str) -> list[str]:
     """Sentences; none for a good text. Comments are not looked at."""
     code = re.sub(r"//[^\n]*|/\*.*?\*/", "", text, flags=re.DOTALL)
-    found = [sentence for pattern, sentence in _FORBIDDEN.items() if re.search(pattern, code)]
+    sentences = [sentence for pattern, sentence in _FORBIDDEN.items() if re.search(pattern, code)]
     if _LOCAL_ARRAY.search(code):
-        found.append(
+        sentences.append(
             "threadgroup memory in a body: the host's threads would each have their own; pass it as an argument"
         )
     if _CONSTANT.search(code):
-        found.append("a constant of the file is not in address space `constant`")
-    return found + [f"{name} calls itself, through {way}" for name, way in _recursions(code)]
+        sentences.append("a constant of the file is not in address space `constant`")
+    return sentences + [f"{name} calls itself, through {way}" for name, way in _recursions(code)]
 
 
 def _recursions(code: str) -> list[tuple[str, str]]:
     """(function, the first one that it calls on its way back to itself)."""
-    found = list(_FUNCTION.finditer(code))
-    names = {match.group(1) for match in found}
+    definitions = list(_FUNCTION.finditer(code))
+    names = {match.group(1) for match in definitions}
     bodies = dict.fromkeys(names, "")
-    for match, end in zip(found, [*(later.start() for later in found[1:]), len(code)]):
+    for match, end in zip(definitions, [*(later.start() for later in definitions[1:]), len(code)]):
         bodies[match.group(1)] += code[match.end() : end]
     calls = {name: {n for n in names if re.search(rf"\b{n}\s*(?:<[^>]*>)?\(", body)} for name, body in bodies.items()}
 

@@ -109,8 +109,8 @@ class Streamed(nn.Module):
             ends += [(span.hi - axes[node].extra) / axes[node].rate for node, span in self.plan.filled.items()]
         return max(math.ceil(end) for end in ends)
 
-    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
-        run = _Run(self, given)
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        run = _Run(self, inputs)
         for step in self.network.steps:
             run.step(step)
         outputs = tuple(run.interval(node, self.plan.spans[node]) for node in self.network.outputs)
@@ -248,11 +248,11 @@ def _is_recurrent(step: Step, network: Network) -> bool:
 
 def _needed(network: Network) -> list[Step]:
     """The steps that an output follows from, in order."""
-    wanted, steps = set(network.outputs), []
+    nodes, steps = set(network.outputs), []
     for step in reversed(network.steps):
-        if step.node in wanted:
+        if step.node in nodes:
             steps.append(step)
-            wanted.update(step.sources)
+            nodes.update(step.sources)
     return steps[::-1]
 
 
@@ -299,9 +299,9 @@ def _carry(step: Step) -> Carry:
 class _Run:
     """The values of one call."""
 
-    def __init__(self, module: Streamed, given: tuple[Tensor, ...]) -> None:
+    def __init__(self, module: Streamed, inputs: tuple[Tensor, ...]) -> None:
         self.module, self.network, self.plan = module, module.network, module.plan
-        waiting = list(given)
+        waiting = list(inputs)
         self.values: dict[fx.Node, Any] = {}
         self.spans: dict[fx.Node, Span] = {}  # of the values, their histories included
         self.histories: dict[fx.Node, Tensor] = {}

@@ -19,7 +19,7 @@ from torch import Tensor, fx
 from ops.streaming.span import Axis, Reach
 from ops.upsample import by_output
 
-_WHOLE = "looks at the whole utterance"
+_WHOLE_UTTERANCE = "looks at the whole utterance"
 
 Get = Callable[[Any], Any]  # an argument of a node -> its value
 
@@ -100,11 +100,13 @@ def operation(node: fx.Node) -> str:
 
 def arguments(node: fx.Node) -> dict[str, Any]:
     """Returns the arguments by ATen's own names, defaults included."""
-    given: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for index, parameter in enumerate(node.target._schema.arguments):  # type: ignore[union-attr]
         default = parameter.default_value
-        given[parameter.name] = node.args[index] if index < len(node.args) else node.kwargs.get(parameter.name, default)
-    return given
+        values[parameter.name] = (
+            node.args[index] if index < len(node.args) else node.kwargs.get(parameter.name, default)
+        )
+    return values
 
 
 def where(node: fx.Node) -> str:
@@ -139,9 +141,9 @@ def pointwise(node: fx.Node, facts: Facts) -> Rule:
 def along_an_axis(node: fx.Node, facts: Facts) -> Rule:
     """Operations along one axis, or several, which must not be that of time."""
     source = next(item for item in node.all_input_nodes if facts.axes[item] is not None)
-    given = arguments(node).get("dim")
+    argument = arguments(node).get("dim")
     rank = len(facts.shapes[source])
-    dims = range(rank) if given is None else given if isinstance(given, (list, tuple)) else [given]
+    dims = range(rank) if argument is None else argument if isinstance(argument, (list, tuple)) else [argument]
     if facts.axis(source).dim in [dim % rank for dim in dims]:
         raise NotLocal(f"{where(node)}: works along time, over the whole utterance")
     return pointwise(node, facts)
@@ -167,7 +169,7 @@ def batch_norm(node: fx.Node, facts: Facts) -> Rule:
 
 def instance_norm(node: fx.Node, facts: Facts) -> Rule:
     if arguments(node)["use_input_stats"]:
-        raise NotLocal(f"{where(node)}: its mean and variance over time: it {_WHOLE}")
+        raise NotLocal(f"{where(node)}: its mean and variance over time: it {_WHOLE_UTTERANCE}")
     return pointwise(node, facts)
 
 
@@ -430,14 +432,14 @@ RULES: dict[str, Callable[[fx.Node, Facts], Rule]] = {
 }
 
 NOT_LOCAL = {
-    "scaled_dot_product_attention": f"attention {_WHOLE}",
+    "scaled_dot_product_attention": f"attention {_WHOLE_UTTERANCE}",
     "_native_batch_norm_legit_functional": "in training mode; call eval() first",
     "native_dropout": "in training mode; call eval() first",
-    "group_norm": f"its mean and variance over time: it {_WHOLE}",
-    "cumsum": f"a running sum {_WHOLE} before its position",
+    "group_norm": f"its mean and variance over time: it {_WHOLE_UTTERANCE}",
+    "cumsum": f"a running sum {_WHOLE_UTTERANCE} before its position",
     "flip": "turns the utterance round",
-    "sort": _WHOLE,
-    "topk": _WHOLE,
+    "sort": _WHOLE_UTTERANCE,
+    "topk": _WHOLE_UTTERANCE,
     "roll": "moves the utterance's end to its start",
     "stft": "its windows are centred on the utterance's own ends",
 }

@@ -51,10 +51,15 @@ def _from_1(manifest: dict[str, Any]) -> None:
 
 
 def _from_2(manifest: dict[str, Any]) -> None:
-    """Schema 3 calls what was asked for `options`: a `conversion` is a chain from audio to audio now."""
+    """Schema 3 calls what was asked for `options`: a `conversion` is a chain from audio to audio now. Tensors that
+    compression left as they were are a component's `excluded`."""
     manifest["schema_version"] = 3
     if "conversion" in manifest:
         manifest["options"] = manifest.pop("conversion")
+    components = manifest.get("components")
+    for component in components if isinstance(components, list) else ():
+        if isinstance(component, dict) and "spared" in component:
+            component["excluded"] = component.pop("spared")
 
 
 def _rename_framing(value: Any) -> None:

@@ -100,20 +100,20 @@ class TimeAxis:
         return Dim(-(-lo // self.positions), hi // self.positions, default // self.positions)
 
 
-def checked_inputs(specs: Sequence[TensorSpec], given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The given arrays in the specified dtypes.
+def checked_inputs(specs: Sequence[TensorSpec], inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The inputs in the specified dtypes.
 
     Raises InputError for a missing, unknown or misshapen array, or a dtype that would lose values.
     """
-    wanted = {spec.name: spec for spec in specs}
-    for name in given:
-        if name not in wanted:
+    known = {spec.name: spec for spec in specs}
+    for name in inputs:
+        if name not in known:
             raise InputError(f"there is no input {name!r}; the inputs are: {', '.join(map(str, specs))}")
     arrays = {}
-    for name, spec in wanted.items():
-        if name not in given:
+    for name, spec in known.items():
+        if name not in inputs:
             raise InputError(f"input {name!r} is missing; the inputs are: {', '.join(map(str, specs))}")
-        array = np.asarray(given[name])
+        array = np.asarray(inputs[name])
         problem = spec.misfit(array.shape)
         if problem:
             raise InputError(f"input {name!r} {problem}: it is {spec}")

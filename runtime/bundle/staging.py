@@ -142,8 +142,8 @@ def sweep(folder: Path) -> None:
 
 def sweep_around(arguments: Iterable[object]) -> None:
     """Sweeps the folders that a command's arguments name or lie in, as far as those are paths or lists of paths."""
-    given = [one for value in arguments for one in (value if isinstance(value, list) else [value])]
-    folders = {folder.absolute() for path in given if isinstance(path, Path) for folder in (path, path.parent)}
+    paths = [one for value in arguments for one in (value if isinstance(value, list) else [value])]
+    folders = {folder.absolute() for path in paths if isinstance(path, Path) for folder in (path, path.parent)}
     for folder in folders | {folder.parent for folder in folders if folder.name == REJECTED}:
         with suppress(OSError):
             sweep(folder)

@@ -34,7 +34,7 @@ from runtime.speech.features import Features, Sound
 
 MANIFEST = "manifest.json"
 GOLDENS = "goldens.npz"
-PLACES = ".places.json"  # behind a component's name: function -> output of an op -> module of the original
+MODULES = ".places.json"  # behind a component's name: function -> output of an op -> module of the original
 USUAL_LENGTHS = ("64", "8..512")  # shape=fixed, shape=flexible
 VOICE_GOLDENS = "voice"  # in the place of a component's name
 
@@ -98,7 +98,7 @@ class ComponentRecord(_Record):
     transposed convolutions in the order in which they run, at the default shape. `sizes`: of the flexible axes, and
     the functions that take them, without any they are free; `padded`: an input goes to the next larger one, else
     its rows are dealt out. `reference_size`: of the reference, where its axes are not free. `mixed`: by function;
-    `spared`: tensors that a compressed precision left as they were. `sampler`: how samples are made of its output.
+    `excluded`: tensors that a compressed precision left as they were. `sampler`: how samples are made of its output.
     `targets`: inputs that say whose voice it is to be, and the components that make them of a recording of that voice.
 
     `inputs` and `outputs` are those of the component; where `stream` is set, the artefact takes a chunk at a time.
@@ -121,7 +121,7 @@ class ComponentRecord(_Record):
     padded: bool = False
     reference_size: int = 0
     mixed: dict[str, MixedRecord] = {}
-    spared: tuple[str, ...] | None = None
+    excluded: tuple[str, ...] | None = None
     sampler: Sampler | None = None
     targets: dict[str, Name] = {}
 
@@ -250,8 +250,8 @@ class Bundle:
         components, conversion = self.manifest.components, self.manifest.conversion
         if conversion is not None:
             return self.component(conversion.components[-1])
-        heard = next((component.name for component in components if component.sampler or component.targets), None)
-        return self.component(self.manifest.voice.last if self.manifest.voice else heard)
+        last = next((component.name for component in components if component.sampler or component.targets), None)
+        return self.component(self.manifest.voice.last if self.manifest.voice else last)
 
     @property
     def sound(self) -> Sound | None:
@@ -298,11 +298,11 @@ class Bundle:
         return sum(size_of(self.artefact(component)) for component in self.manifest.components)
 
 
-def read_goldens(path: Path, wanted: str) -> list[GoldenCase]:
+def read_goldens(path: Path, component: str) -> list[GoldenCase]:
     """The cases of one component, in the order in which they were stored. Raises BundleError for a damaged file."""
     cases: dict[str, dict[str, dict[str, np.ndarray]]] = {}
     try:
-        for key, array in read_arrays(path, f"{wanted}/").items():
+        for key, array in read_arrays(path, f"{component}/").items():
             _, clip, kind, tensor = key.split("/")
             cases.setdefault(checked_name(clip), {}).setdefault(kind, {})[tensor] = array
         return [
@@ -316,8 +316,8 @@ def read_goldens(path: Path, wanted: str) -> list[GoldenCase]:
 def write_goldens(path: Path, cases: Mapping[str, Sequence[GoldenCase]]) -> None:
     """cases: by component, and `VOICE_GOLDENS` of the whole voice."""
     arrays: dict[str, np.ndarray] = {}
-    for owner, own in cases.items():
-        for case in own:
+    for owner, goldens in cases.items():
+        for case in goldens:
             arrays.update({f"{owner}/{case.clip}/in/{name}": value for name, value in case.inputs.items()})
             arrays.update({f"{owner}/{case.clip}/out/{name}": value for name, value in case.outputs.items()})
             if case.recording is not None:
@@ -381,13 +381,15 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def _verify(path: Path, manifest: Manifest) -> None:
-    found = file_hashes(path)
+    hashes = file_hashes(path)
     for name, want in manifest.files.items():
-        if name not in found:
+        if name not in hashes:
             raise BundleError(f"{path}: {name} is missing")
-        if found[name] != want:
-            raise BundleError(f"{path}: {name} is not what was converted (sha256 {found[name][:12]}, want {want[:12]})")
-    surplus = sorted(set(found) - set(manifest.files))
+        if hashes[name] != want:
+            raise BundleError(
+                f"{path}: {name} is not what was converted (sha256 {hashes[name][:12]}, want {want[:12]})"
+            )
+    surplus = sorted(set(hashes) - set(manifest.files))
     if surplus:
         raise BundleError(f"{path}: {surplus[0]} does not belong to the bundle")
 

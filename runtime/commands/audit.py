@@ -19,13 +19,13 @@ def audit(options: argparse.Namespace) -> dict[str, Any]:
     """Audits what rounding costs, op by op, and writes the whole as JSON beside the bundle, or where `--out` says."""
     if options.out is not None:
         check_target(options.out)
-    found, path = _audited(options)
+    report, path = _audited(options)
     if path is not None:
-        write_json(path, dataclasses.asdict(found))
+        write_json(path, dataclasses.asdict(report))
     if options.json:
-        return dataclasses.asdict(found)
-    facts: dict[str, Any] = {"audit of": found.subject}
-    for program in found.programs:
+        return dataclasses.asdict(report)
+    facts: dict[str, Any] = {"audit of": report.subject}
+    for program in report.programs:
         name = f"{program.component} {program.function}".strip()
         facts[name] = f"{program.snr_db:.1f} dB to float32, {len(program.ops)} ops, {program.cases} inputs"
         for rank, row in enumerate(program.ops[: options.top], 1):

@@ -11,9 +11,9 @@ from runtime.bundle.store import BundleError
 from runtime.commands import is_artefact
 from runtime.errors import StreamError
 from runtime.machine.files import check_target
+from runtime.measuring.bench.bundle import BenchOptions, BenchReport, bench_bundle, write_bench
 from runtime.measuring.bench.closed import Latency
 from runtime.measuring.bench.paced import Paced
-from runtime.measuring.bench.whole import BenchOptions, BenchReport, bench_bundle, write_bench
 
 
 def bench(options: argparse.Namespace) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def bench(options: argparse.Namespace) -> dict[str, Any]:
         check_target(options.out)
     preset: dict[str, Any] = {}
     if options.quick:
-        preset = {"seconds": 1.0, "min_chunks": 20, "paced_seconds": 0.0, "growth_chunks": 0, "strain": False}
+        preset = {"seconds": 1.0, "min_chunks": 20, "paced_seconds": 0.0, "growth_chunks": 0, "stress": False}
     if options.full:
         preset = {"seconds": 20.0, "min_chunks": 1000, "paced_seconds": 60.0, "paced_chunks": 1000}
         preset |= {"growth_chunks": 10_000, "processes": 3}

@@ -7,7 +7,7 @@ from typing import Any
 
 from runtime.bundle.store import open_bundle
 from runtime.machine.versions import changed_versions
-from runtime.measuring.compare import changed_ops, first_difference, same_programs
+from runtime.measuring.compare import changed_ops, first_divergence, same_programs
 
 
 def diff(options: argparse.Namespace) -> dict[str, Any]:
@@ -23,5 +23,5 @@ def diff(options: argparse.Namespace) -> dict[str, Any]:
     if same_programs(before, after):
         return facts | {"programs": "the same, weights too"}
     facts["programs"] = "not the same"
-    found = first_difference(before, after)
-    return facts | {"first difference": found or "none on a golden input"}
+    divergence = first_divergence(before, after)
+    return facts | {"first divergence": divergence or "none on a golden input"}

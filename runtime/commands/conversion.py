@@ -83,18 +83,18 @@ def target(options: argparse.Namespace) -> dict[str, Any]:
         raise BundleError(f"a target is kept in a {TARGET_SUFFIX} file, not in {options.output.name}")
     bundle = opened_conversion(options.bundle)
     started = time.perf_counter()
-    made = make_target(bundle, options.recordings, execution_of(options))
-    write_target(options.output, bundle, made)
-    for note in made.notes:
+    record = make_target(bundle, options.recordings, execution_of(options))
+    write_target(options.output, bundle, record)
+    for note in record.notes:
         print(f"note: {note}", file=sys.stderr)
     facts: dict[str, Any] = {"bundle": bundle.manifest.name, "kind": conversion_of(bundle).target}
-    if made.target.pool is not None:
-        pool = made.target.pool
+    if record.target.pool is not None:
+        pool = record.target.pool
         facts |= {
-            "seconds": round(made.seconds, 1),
+            "seconds": round(record.seconds, 1),
             "frames": len(pool.content),
             "median_pitch_hz": round(math.exp(pool.median_log_pitch), 1),
-            "rtf": round((time.perf_counter() - started) / made.seconds, 4),
+            "rtf": round((time.perf_counter() - started) / record.seconds, 4),
         }
     return facts | {"wrote": str(options.output)}
 

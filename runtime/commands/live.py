@@ -114,9 +114,9 @@ def list_devices(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure_loopback(options: argparse.Namespace) -> dict[str, Any]:
-    found = loopback(options.block, options.rate, options.sounds, options.microphone, options.speakers)
-    if not found.found:
-        raise StreamError(f"none of {found.sent} sounds came back: connect output and input, or name other devices")
-    assert found.median_ms is not None
-    verdict = "met" if found.median_ms < LOOPBACK_TARGET_MS else "missed"
-    return dataclasses.asdict(found) | {f"target {LOOPBACK_TARGET_MS:g} ms": f"{verdict} on this machine"}
+    result = loopback(options.block, options.rate, options.sounds, options.microphone, options.speakers)
+    if not result.detected:
+        raise StreamError(f"none of {result.sent} sounds came back: connect output and input, or name other devices")
+    assert result.median_ms is not None
+    verdict = "met" if result.median_ms < LOOPBACK_TARGET_MS else "missed"
+    return dataclasses.asdict(result) | {f"target {LOOPBACK_TARGET_MS:g} ms": f"{verdict} on this machine"}

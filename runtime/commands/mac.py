@@ -7,17 +7,19 @@ import sys
 from typing import Any
 
 from runtime.machine.files import check_target
-from runtime.measuring.bench.whole import BenchOptions
+from runtime.measuring.bench.bundle import BenchOptions
 from runtime.measuring.mac_check import mac_check, write_check
 
 
 def check(options: argparse.Namespace) -> dict[str, Any]:
     check_target(options.out)
-    asked = BenchOptions(seconds=5, paced_seconds=options.paced_seconds, growth_chunks=0, strain=False)
-    found = mac_check(options.artefacts, options.units, asked, options.limit, lambda text: print(text, file=sys.stderr))
-    write_check(options.out, found)
-    facts: dict[str, Any] = {"machine": f"{found.machine.chip}, {found.machine.system}"}
-    for bundle in found.bundles:
+    asked = BenchOptions(seconds=5, paced_seconds=options.paced_seconds, growth_chunks=0, stress=False)
+    report = mac_check(
+        options.artefacts, options.units, asked, options.limit, lambda text: print(text, file=sys.stderr)
+    )
+    write_check(options.out, report)
+    facts: dict[str, Any] = {"machine": f"{report.machine.chip}, {report.machine.system}"}
+    for bundle in report.bundles:
         facts["bundle"] = bundle.bundle
         for unit in bundle.units:
             timed = unit.bench.processes[-1] if unit.bench else None
@@ -31,5 +33,5 @@ def check(options: argparse.Namespace) -> dict[str, Any]:
         facts |= {
             f"{row.name} ({bundle.best})": f"{row.value:.3g} of {row.limit:g}: {row.verdict}" for row in bundle.targets
         }
-    facts |= {f"note {index}": note for index, note in enumerate(found.notes)}
+    facts |= {f"note {index}": note for index, note in enumerate(report.notes)}
     return facts | {"wrote": f"{options.out}; python -m reports mac-check {options.out} makes the page"}

@@ -29,15 +29,15 @@ def measure_bundle(options: argparse.Namespace) -> dict[str, Any]:
     written: dict[str, Any] = {}
     for engine in engines_for(asked, bundle):
         for number in range(options.repeat):
-            found = measure(bundle, engine, asked, keep_audio=None if options.out else folder / "audio")
-            path = folder / _name(bundle, found, number if options.repeat > 1 else None)
-            write_measurement(path, found)
+            measurement = measure(bundle, engine, asked, keep_audio=None if options.out else folder / "audio")
+            path = folder / _name(bundle, measurement, number if options.repeat > 1 else None)
+            write_measurement(path, measurement)
             written[path.stem] = str(path)
     if not written:
         raise EngineError(f"no engine executes format {bundle.manifest.options.format} on this machine")
     return {"bundle": bundle.manifest.name, **written, "versions": tool_versions()}
 
 
-def _name(bundle: Bundle, found: Measurement, number: int | None) -> str:
-    path = measurement_path(bundle, found.engine, found.chunk_frames)
+def _name(bundle: Bundle, measurement: Measurement, number: int | None) -> str:
+    path = measurement_path(bundle, measurement.engine, measurement.chunk_frames)
     return path.name if number is None else f"{path.stem}-{number}.json"

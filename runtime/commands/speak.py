@@ -17,7 +17,7 @@ from runtime.errors import TextError
 from runtime.machine.files import check_target
 from runtime.playing.chains import Request
 from runtime.playing.embed import SpeakerEmbedder
-from runtime.playing.speak import SENTENCE_PAUSE, Voice, newest_voice, said
+from runtime.playing.speak import SENTENCE_PAUSE, Voice, newest_voice, utterances
 from runtime.speech.recordings import wav_file
 
 BUNDLES = Path("bundles")  # where `python -m convert` puts them
@@ -32,7 +32,7 @@ def speak(options: argparse.Namespace) -> dict[str, Any]:
     check_target(options.target)
     options.voice = options.voice or newest_voice(BUNDLES)
     loading = time.perf_counter()
-    _tell(f"loading {options.voice.name}; the first time of a machine takes longer")
+    _print_progress(f"loading {options.voice.name}; the first time of a machine takes longer")
     mode = "fold" if options.fold else None
     voice = Voice(options.voice, execution_of(options), options.vocoder, mode)
     shifts = {kind: getattr(options, kind) for kind in ("pitch", "energy")}
@@ -48,14 +48,14 @@ def speak(options: argparse.Namespace) -> dict[str, Any]:
     sentences, samples, first = 0, 0, None
     started = time.perf_counter()
     with wav_file(options.target, rate) as write:
-        for reading, utterance in said(voice, text, request):
+        for reading, utterance in utterances(voice, text, request):
             for piece in itertools.chain([pause] if sentences else [], voice.pieces(utterance)):
                 if first is None and len(piece):
                     first = time.perf_counter() - started
                 write(piece)
                 samples += len(piece)
             sentences += 1
-            _tell(f"sentence {sentences}: {samples / rate:.1f} s of audio")
+            _print_progress(f"sentence {sentences}: {samples / rate:.1f} s of audio")
             unknown.update(dict.fromkeys(reading.unknown))
         elapsed = time.perf_counter() - started
     seconds = samples / rate
@@ -74,7 +74,7 @@ def speak(options: argparse.Namespace) -> dict[str, Any]:
     return facts
 
 
-def _tell(line: str) -> None:
+def _print_progress(line: str) -> None:
     """Prints progress, on a terminal only."""
     if sys.stderr.isatty():
         print(line, file=sys.stderr)

@@ -18,22 +18,22 @@ def embed(options: argparse.Namespace) -> dict[str, Any]:
     if options.out is not None:
         check_target(options.out)
     embedder = SpeakerEmbedder(options.bundle, execution_of(options))
-    found = {path: embedder.embed_file(path) for path in options.recordings}
+    embeddings = {path: embedder.embed_file(path) for path in options.recordings}
     if options.out is not None:
-        write_array(options.out, np.stack([one.vector for one in found.values()]))
-    first = next(iter(found.values()))
+        write_array(options.out, np.stack([one.vector for one in embeddings.values()]))
+    first = next(iter(embeddings.values()))
     rows: dict[str, Any] = {"engine": f"{embedder.encoder.name} on {embedder.encoder.device}"}
-    for path, one in found.items():
+    for path, one in embeddings.items():
         row: dict[str, Any] = {
             "partials": one.partials,
             "features_ms": round(1e3 * one.features_s, 1),
             "encoder_ms": round(1e3 * one.encoder_s, 1),
         }
-        if len(found) > 1:
+        if len(embeddings) > 1:
             row["cosine_to_first"] = round(cosine(first.vector, one.vector), 4)
         if options.json:
             row["embedding"] = one.vector.tolist()
         rows[str(path)] = row
     if options.out is not None:
-        rows["written"] = f"{options.out}: ({len(found)}, {len(first.vector)}) float32"
+        rows["written"] = f"{options.out}: ({len(embeddings)}, {len(first.vector)}) float32"
     return rows

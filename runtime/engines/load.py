@@ -41,9 +41,9 @@ def open_component(
     opened = _opened(path, execution, function, is_ours=bundle.is_ours)
     if record.stream is not None or record.sizes:
         return opened
-    for said, found in ((record.inputs, opened.inputs), (record.outputs, opened.outputs)):
-        if {spec.name for spec in said} != {spec.name for spec in found}:
-            raise ArtefactError(f"{path} is not what its manifest describes: it has {', '.join(map(str, found))}")
+    for declared, actual in ((record.inputs, opened.inputs), (record.outputs, opened.outputs)):
+        if {spec.name for spec in declared} != {spec.name for spec in actual}:
+            raise ArtefactError(f"{path} is not what its manifest describes: it has {', '.join(map(str, actual))}")
     opened.inputs, opened.outputs = record.inputs, record.outputs  # an ONNX file does not say its bounds
     return opened
 
@@ -59,9 +59,9 @@ def _opened(path: Path, execution: Execution, function: str | None, is_ours: boo
     options: dict[str, Any] = {}
     if function is not None and facts is not None and facts.functions:
         options["function"] = function
-    own = {"trial": False} if is_ours and chosen(path, execution) == "coreai" else {}
+    trial = {"trial": False} if is_ours and chosen(path, execution) == "coreai" else {}
     try:
-        return open_engine(path, execution, **options, **own)
+        return open_engine(path, execution, **options, **trial)
     except NotLowered as error:
         if execution.engine != "auto":
             raise

@@ -99,8 +99,8 @@ def _step(layer: Any, path: Path) -> Step:
 
 def _called(function: Function, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Step:
     def step(held: Scope) -> None:
-        given = function(*(held[name] for name in inputs))
-        held.update(zip(outputs, (given,) if isinstance(given, Tensor) else given))
+        result = function(*(held[name] for name in inputs))
+        held.update(zip(outputs, (result,) if isinstance(result, Tensor) else result))
 
     return step
 

@@ -51,9 +51,9 @@ class OnnxEngine:
         except Exception as error:  # onnxruntime's exception classes are generated at run time
             raise ArtefactError(f"{path} cannot be read as an ONNX model: {error}") from error
         self.device = cpu_name()
-        taken, given = self._session.get_inputs(), self._session.get_outputs()
-        self._dtypes = {node.name: _DTYPES[node.type] for node in taken}
-        self.interface = interface or Interface(tuple(map(_spec, taken)), tuple(map(_spec, given)))
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        self._dtypes = {node.name: _DTYPES[node.type] for node in inputs}
+        self.interface = interface or Interface(tuple(map(_spec, inputs)), tuple(map(_spec, outputs)))
         self.inputs, self.outputs = self.interface.inputs, self.interface.outputs
 
     def new_state(self) -> State:

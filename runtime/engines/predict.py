@@ -35,12 +35,12 @@ def _predict(model: Any, data: Mapping[str, Any] | list[Mapping[str, Any]], stat
         return [_predict(model, item, state) for item in data]
     engine = _engine(model)
     model._verify_input_dict(data)  # coremltools' own refusals: KeyError for a name, TypeError for an image
-    wanted = {spec.name: spec for spec in engine.inputs}
+    specs = {spec.name: spec for spec in engine.inputs}
     colours = engine.interface.colours
     inputs = {}
     for name, value in data.items():
         array = image_to_array(value, colours[name]) if name in colours else np.asarray(value)
-        inputs[name] = array.astype(wanted[name].dtype) if name in wanted else array
+        inputs[name] = array.astype(specs[name].dtype) if name in specs else array
     try:
         outputs = engine.run(inputs, None if state is None else state.values)
     except IndexError as error:  # as Core ML reports what goes wrong inside a prediction

@@ -139,16 +139,16 @@ class _Parts:
     def secrets(self) -> set[str]:
         """Returns the secrets, in every form in which a client may say them again."""
         user, colon, password = self.userinfo.partition(":")
-        found = {password} if colon else {user} if self.is_web else set()
+        secrets = {password} if colon else {user} if self.is_web else set()
         pairs = [pair.partition("=") for pair in self.query.split("&")]
-        found |= {value or name for name, _, value in pairs if self._is_hidden(name)} | {self.fragment}
-        found |= {inner for secret in found for inner in _INNER.findall(unquote(secret))}  # of ODBC
-        found.discard(HIDDEN)
+        secrets |= {value or name for name, _, value in pairs if self._is_hidden(name)} | {self.fragment}
+        secrets |= {inner for secret in secrets for inner in _INNER.findall(unquote(secret))}  # of ODBC
+        secrets.discard(HIDDEN)
         forms: list[Callable[[str], str]] = [str, unquote, quote, partial(quote, safe="")]
-        found = {form(secret) for secret in found for form in forms}
+        secrets = {form(secret) for secret in secrets for form in forms}
         if colon and password != HIDDEN:
-            found.add(base64.b64encode(unquote(self.userinfo).encode()).decode())  # as a header says it
-        return found - {""}
+            secrets.add(base64.b64encode(unquote(self.userinfo).encode()).decode())  # as a header says it
+        return secrets - {""}
 
 
 def _has_userinfo(rest: str, is_address: bool) -> bool:

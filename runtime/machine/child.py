@@ -32,7 +32,7 @@ def output_of(command: Sequence[str], what: str, limit: float | None = None) -> 
     if done.returncode < 0:
         raise EngineFailed(f"{what} crashed (signal {-done.returncode})")
     if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]
+        lines = done.stderr.strip().splitlines() or [f"ended with {done.returncode}"]
         kind = EngineFailed if done.returncode == ExitCode.MACHINE else EngineError
-        raise kind(f"{what} failed: {said[-1].removeprefix('error: ')}")
+        raise kind(f"{what} failed: {lines[-1].removeprefix('error: ')}")
     return done.stdout

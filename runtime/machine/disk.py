@@ -54,9 +54,9 @@ def full_disk(error: BaseException | None) -> int | None:
     while error is not None:
         if isinstance(error, OSError) and error.errno in _PROBLEMS:
             return error.errno
-        said = str(error)
+        text = str(error)
         for words, code in _WORDS.items():
-            if words in said:
+            if words in text:
                 return code
         error = error.__cause__ or error.__context__
     return None

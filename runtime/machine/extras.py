@@ -13,11 +13,11 @@ _EXTRAS = {
 }
 
 
-def missing_extra(error: BaseException, wanted: str = "") -> str | None:
-    """The sentence for an import that failed because an extra is not installed; None for any other error. `wanted`: the
-    extra to install, by default the smallest that has the package."""
+def missing_extra(error: BaseException, preferred: str = "") -> str | None:
+    """The sentence for an import that failed because an extra is not installed; None for any other error. `preferred`:
+    the extra to install, by default the smallest that has the package."""
     package = error.name.partition(".")[0] if isinstance(error, ModuleNotFoundError) and error.name else ""
     extra = next((name for name, packages in _EXTRAS.items() if package in packages), None)
     if extra is None:
         return None
-    return f"this needs {package}, which the light install leaves out: pip install 'voxport[{wanted or extra}]'"
+    return f"this needs {package}, which the light install leaves out: pip install 'voxport[{preferred or extra}]'"

@@ -10,13 +10,13 @@ from pathlib import Path
 
 def installed_versions(packages: Iterable[str]) -> dict[str, str]:
     """Package -> version, `absent` where it is not installed; nothing is imported."""
-    found = {}
+    versions = {}
     for package in packages:
         try:
-            found[package] = importlib.metadata.version(package)
+            versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            found[package] = "absent"
-    return found
+            versions[package] = "absent"
+    return versions
 
 
 def changed_versions(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, str]:
@@ -28,15 +28,15 @@ def changed_versions(before: Mapping[str, str], after: Mapping[str, str]) -> dic
 
 def drift(constraints: Path) -> dict[str, str]:
     """Package -> `wanted -> installed` of each installed package that is not in the version of a constraints file."""
-    found = {}
+    changes = {}
     for line in constraints.read_text().splitlines():
         name, pinned, version = line.partition("#")[0].strip().partition("==")
         if not pinned:
             continue
         (installed,) = installed_versions([name]).values()
         if installed not in ("absent", version) and installed.partition("+")[0] != version:
-            found[name] = f"{version} -> {installed}"
-    return found
+            changes[name] = f"{version} -> {installed}"
+    return changes
 
 
 def tool_versions() -> dict[str, str]:

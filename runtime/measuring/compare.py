@@ -29,7 +29,7 @@ def changed_ops(before: Bundle, after: Bundle) -> dict[str, str]:
     return {name: f"{old} -> {new}" for name, (old, new) in pairs.items() if old != new}
 
 
-def first_difference(before: Bundle, after: Bundle) -> str:
+def first_divergence(before: Bundle, after: Bundle) -> str:
     """Names the first op that gives another result (runtime/rounding/difference.py), or says why none is named.
 
     Empty where they give the same on a golden input. Raises ArtefactError for a damaged artefact."""
@@ -37,4 +37,4 @@ def first_difference(before: Bundle, after: Bundle) -> str:
         return "not looked for: only ML programs are executed op by op"
     from runtime.rounding import difference
 
-    return str(difference.first_difference(before, after) or "")
+    return str(difference.first_divergence(before, after) or "")

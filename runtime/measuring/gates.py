@@ -53,9 +53,9 @@ def judge(
     conversion = bundle.manifest.options
     results = []
     for measurement in measurements:
-        own = limits_for(limits, measurement.engine, conversion.format, limit_names(bundle, kind))
-        if own is not None:
-            results += evaluate(measurement, own)
+        applicable = limits_for(limits, measurement.engine, conversion.format, limit_names(bundle, kind))
+        if applicable is not None:
+            results += evaluate(measurement, applicable)
     return results
 
 

@@ -1,4 +1,4 @@
-"""Whether speech is understood: what a recogniser reads in it, and how far that is from what was said."""
+"""Whether speech is understood: what a recogniser reads in it, and how far that is from the reference."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ def plain_words(text: str) -> str:
     return " ".join(re.sub(r"[^\w' ]+", " ", text.lower()).split())
 
 
-def word_error_rate(said: Sequence[str], read: Sequence[str]) -> float:
-    """Words that were replaced, left out or added, per word that was said, over all sentences."""
+def word_error_rate(reference: Sequence[str], hypothesis: Sequence[str]) -> float:
+    """Words that were replaced, left out or added, per word of the reference, over all sentences."""
     import jiwer
 
-    return float(jiwer.wer(list(said), list(read)))
+    return float(jiwer.wer(list(reference), list(hypothesis)))
 
 
-def character_error_rate(said: Sequence[str], read: Sequence[str]) -> float:
+def character_error_rate(reference: Sequence[str], hypothesis: Sequence[str]) -> float:
     """As `word_error_rate`, of characters."""
     import jiwer
 
-    return float(jiwer.cer(list(said), list(read)))
+    return float(jiwer.cer(list(reference), list(hypothesis)))

@@ -33,7 +33,7 @@ from runtime.machine.child import output_of
 from runtime.machine.coreml_tools import coremltools
 from runtime.machine.files import as_json, write_json
 from runtime.machine.versions import tool_versions
-from runtime.measuring.bench.whole import BenchOptions, BenchReport, Target, bench_bundle
+from runtime.measuring.bench.bundle import BenchOptions, BenchReport, Target, bench_bundle
 
 SCHEMA_VERSION = 1
 LIMIT_SECONDS = 900.0  # per compute unit: a big vocoder compiles for the Neural Engine for minutes
@@ -127,7 +127,7 @@ def mac_check(
     units: Sequence[str] = COMPUTE_UNITS,
     options: BenchOptions | None = None,
     limit: float = LIMIT_SECONDS,
-    tell: Callable[[str], None] = lambda _: None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> MacCheck:
     """Raises EngineError where this is no Mac or a unit is none, BundleError for what is no bundle of an .mlpackage."""
     if platform.system() != "Darwin":
@@ -136,7 +136,7 @@ def mac_check(
         if unit not in COMPUTE_UNITS:
             raise EngineError(f"there is no compute unit {unit!r}; there is: {', '.join(COMPUTE_UNITS)}")
     before = _power_and_heat()
-    checks = [check_bundle(path, units, options or BenchOptions(), limit, tell) for path in paths]
+    checks = [check_bundle(path, units, options or BenchOptions(), limit, progress) for path in paths]
     after = _power_and_heat()
     machine = Machine(cpu_name(), platform.platform(), *zip(before, after))
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -148,7 +148,7 @@ def check_bundle(
     units: Sequence[str],
     options: BenchOptions,
     limit: float = LIMIT_SECONDS,
-    tell: Callable[[str], None] = lambda _: None,
+    progress: Callable[[str], None] = lambda _: None,
     run: Callable[[Sequence[str], str, float], str] = output_of,
 ) -> BundleCheck:
     """`run`: executes a command as `runtime.machine.child.output_of`."""
@@ -158,7 +158,7 @@ def check_bundle(
         raise BundleError(f"{path.name} holds neither an {taken}: Core ML cannot load it")
     checked = []
     for unit in units:
-        tell(f"{path.name}: {unit}")
+        progress(f"{path.name}: {unit}")
         asked = dataclasses.replace(options, engine="coreml", compute_unit=unit, processes=1)
         with tempfile.TemporaryDirectory() as folder:  # where Core ML has never seen it: nothing is compiled yet
             copy = Path(shutil.copytree(path, Path(folder, path.name)))
@@ -259,8 +259,8 @@ def _devices(usage: Any) -> tuple[str | None, tuple[str, ...]]:
 
 def fallback_verdict(units: Sequence[UnitCheck]) -> str:
     """Judges whether `cpu_and_ne` runs on the Neural Engine, from its plan and its speed beside `cpu`."""
-    found = {check.compute_unit: check for check in units}
-    engine, alone = found.get("cpu_and_ne"), found.get("cpu")
+    by_unit = {check.compute_unit: check for check in units}
+    engine, alone = by_unit.get("cpu_and_ne"), by_unit.get("cpu")
     if engine is None or alone is None:
         return "not judged: it takes cpu_and_ne and cpu"
     if engine.problem or alone.problem or engine.bench is None or alone.bench is None:

@@ -281,9 +281,9 @@ def _last_rows(voice: Voice, cases: Sequence[GoldenCase]) -> list[RowsResult]:
     """Measures what makes the audio, on the reference's own frames."""
     results, time_axis = [], voice.last.time
     for case in cases:
-        made = voice.last.play(*case.along(time_axis))
+        output = voice.last.play(*case.along(time_axis))
         results.append(
-            _rows_result(voice.record.last, case.clip, time_axis.output, case.outputs[time_axis.output], made)
+            _rows_result(voice.record.last, case.clip, time_axis.output, case.outputs[time_axis.output], output)
         )
     return results
 
@@ -305,8 +305,12 @@ def _spoken_result(voice: Voice, case: GoldenCase, request: Request, is_timed: b
             if first is None and len(piece):
                 first = time.perf_counter() - started
     elapsed = time.perf_counter() - started
-    wanted = case.outputs["durations"]
-    off = int((utterance.durations != wanted).sum()) if utterance.durations.shape == wanted.shape else len(wanted)
+    durations = case.outputs["durations"]
+    off = (
+        int((utterance.durations != durations).sum())
+        if utterance.durations.shape == durations.shape
+        else len(durations)
+    )
     seconds = int(utterance.durations.sum()) * voice.record.samples_per_frame / voice.record.sample_rate
     return SpokenResult(case.clip, len(request.ids), seconds, off, first, elapsed if is_timed else None)
 
@@ -360,17 +364,19 @@ def engine_names(options: MeasureOptions, artefact_format: str) -> list[str]:
     none of them has any.
     """
     facts = FORMATS[artefact_format]
-    own, core_ml = facts.engines, ("coreml",) if facts.is_core_ml else ()
+    engines, core_ml = facts.engines, ("coreml",) if facts.is_core_ml else ()
     names: list[str] = []
     for name in options.engines:
         if name != "auto" and name not in ENGINES:
             raise EngineError(f"there is no engine {name!r}; there is: auto, {', '.join(sorted(ENGINES))}")
-        if name not in ("auto", *own, *core_ml, "torch"):
-            raise EngineError(f"engine {name} does not execute format {artefact_format}; it takes: {', '.join(own)}")
+        if name not in ("auto", *engines, *core_ml, "torch"):
+            raise EngineError(
+                f"engine {name} does not execute format {artefact_format}; it takes: {', '.join(engines)}"
+            )
         if name != "auto":
             names.append(name)
         else:
-            names += [*own, *(core_ml if platform.system() == "Darwin" else ())]
+            names += [*engines, *(core_ml if platform.system() == "Darwin" else ())]
     if options.compute_unit is not None and not any(ENGINES[name].has_compute_units for name in names):
         raise EngineError(
             f"compute unit {options.compute_unit} is Core ML's, which is not among the engines: {', '.join(names)}"

@@ -62,33 +62,33 @@ def cost(stages: Sequence[UpsampleShape], upsampler: str, precision: str, machin
 
 def _sizes(stage: UpsampleShape) -> tuple[int, int, int]:
     """Numbers in input, output and weights."""
-    given, made = stage.channels_in * stage.frames, stage.channels_out * stage.samples
-    return given, made, stage.channels_in * stage.channels_out * stage.kernel_size
+    inputs, outputs = stage.channels_in * stage.frames, stage.channels_out * stage.samples
+    return inputs, outputs, stage.channels_in * stage.channels_out * stage.kernel_size
 
 
 def _native(stage: UpsampleShape, width: int) -> list[Launch]:
     """Leaky ReLU, then a transposed convolution."""
-    given, made, weights = _sizes(stage)
-    return [Launch(0, 2 * given * width), Launch(weights * stage.frames, (given + made + weights) * width)]
+    inputs, outputs, weights = _sizes(stage)
+    return [Launch(0, 2 * inputs * width), Launch(weights * stage.frames, (inputs + outputs + weights) * width)]
 
 
 def _polyphase(stage: UpsampleShape, width: int) -> list[Launch]:
     """Leaky ReLU, a convolution of all phases over all taps that any of them has, and the pixel shuffle."""
-    given, made, _ = _sizes(stage)
+    inputs, outputs, _ = _sizes(stage)
     taps = stage.taps + (stage.stride - 1 + stage.padding) // stage.stride
     weights = stage.channels_in * stage.channels_out * stage.stride * taps
     positions = -(-stage.samples // stage.stride)
     return [
-        Launch(0, 2 * given * width),
-        Launch(weights * positions, (given + made + weights) * width),
-        Launch(0, 2 * made * width),
+        Launch(0, 2 * inputs * width),
+        Launch(weights * positions, (inputs + outputs + weights) * width),
+        Launch(0, 2 * outputs * width),
     ]
 
 
 def _metal(stage: UpsampleShape, width: int) -> list[Launch]:
     """One kernel."""
-    given, made, weights = _sizes(stage)
-    return [Launch(weights * stage.frames, (given + made + weights) * width)]
+    inputs, outputs, weights = _sizes(stage)
+    return [Launch(weights * stage.frames, (inputs + outputs + weights) * width)]
 
 
 _LAUNCHES = {"native": _native, "polyphase": _polyphase, "metal": _metal}

@@ -213,19 +213,19 @@ def _constant_value(var: Any) -> Any:
         return op.materialized_val_inference()
     # coremltools' materialized_val_inference does not look through every nesting of compressed values: its
     # `decompress` functions do the arithmetic, on inputs that are resolved here.
-    given = {name: _constant_value(value) for name, value in op.inputs.items() if value is not None}
-    wanted = inspect.signature(op.decompress).parameters
-    value = op.decompress(**{name: given.get(name) for name in wanted})
+    operands = {name: _constant_value(value) for name, value in op.inputs.items() if value is not None}
+    parameters = inspect.signature(op.decompress).parameters
+    value = op.decompress(**{name: operands.get(name) for name in parameters})
     return value[op.outputs.index(var)] if isinstance(value, tuple) else value
 
 
 def _free_variables(block: Any) -> Iterator[Any]:
     """Yields what a block reads and does not make itself, constants left out."""
-    made = {var.name for var in block.inputs}
+    defined = {var.name for var in block.inputs}
     seen: set[str] = set()
 
     def outside(var: Any) -> bool:
-        return var.name not in made and var.name not in seen and _constant_value(var) is None
+        return var.name not in defined and var.name not in seen and _constant_value(var) is None
 
     for op in block.operations:
         inputs = [*op.inputs.values()]
@@ -236,7 +236,7 @@ def _free_variables(block: Any) -> Iterator[Any]:
                 if var is not None and hasattr(var, "name") and outside(var):
                     seen.add(var.name)
                     yield var
-        made |= {var.name for var in op.outputs}
+        defined |= {var.name for var in op.outputs}
     for var in block.outputs:
         if outside(var):
             seen.add(var.name)

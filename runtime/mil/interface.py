@@ -32,11 +32,11 @@ class Interface:
     colours: dict[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
 
-    def with_defaults(self, given: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def with_defaults(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The inputs, optional ones that are missing filled in."""
         specs = {spec.name: spec for spec in self.inputs}
-        missing = [(specs[name], value) for name, value in self.defaults.items() if name not in given]
-        return {**given, **{spec.name: np.full(spec.default_shape, value, spec.dtype) for spec, value in missing}}
+        missing = [(specs[name], value) for name, value in self.defaults.items() if name not in arrays]
+        return {**arrays, **{spec.name: np.full(spec.default_shape, value, spec.dtype) for spec, value in missing}}
 
     def new_state(self) -> dict[str, np.ndarray]:
         """Zeros, as Core ML starts a state."""
@@ -61,15 +61,15 @@ def interface_of(spec: Any, program: Any, function: str, path: Path) -> Interfac
         for features in (description.input, description.output, description.state)
     )
     taken = [_feature(inputs, name, path) for name in source.inputs if name not in states]
-    given = [(_feature(outputs, var.name, path), var.shape) for var in source.outputs]
+    results = [(_feature(outputs, var.name, path), var.shape) for var in source.outputs]
     labels = ("stringType", "int64Type", "dictionaryType")
     return Interface(
         inputs=tuple(_tensor_spec(feature) for feature in taken),
-        outputs=tuple(_tensor_spec(feature, shape) for feature, shape in given if _kind(feature) not in labels),
+        outputs=tuple(_tensor_spec(feature, shape) for feature, shape in results if _kind(feature) not in labels),
         states=tuple(_state_spec(states[name], path) for name in source.inputs if name in states),
         defaults={feature.name: _default(feature) for feature in taken if feature.type.isOptional},
-        colours={f.name: _colour(f) for f in [*taken, *(f for f, _ in given)] if _kind(f) == "imageType"},
-        labels=tuple(feature.name for feature, _ in given if _kind(feature) in labels),
+        colours={f.name: _colour(f) for f in [*taken, *(f for f, _ in results)] if _kind(f) == "imageType"},
+        labels=tuple(feature.name for feature, _ in results if _kind(feature) in labels),
     )
 
 

@@ -46,9 +46,9 @@ def read_network(path: Path) -> Any:
         raise ArtefactError(f"{path} is damaged: it is no Core ML specification ({error})") from error
     if spec.WhichOneof("Type") != "neuralNetwork":
         raise ArtefactError(f"{path} holds a {spec.WhichOneof('Type')}, not a neuralNetwork")
-    found = problems(spec)
-    if found:
-        raise ArtefactError(f"{path}: {'; '.join(found)}")
+    faults = problems(spec)
+    if faults:
+        raise ArtefactError(f"{path}: {'; '.join(faults)}")
     return spec
 
 
@@ -59,14 +59,14 @@ def problems(spec: Any) -> list[str]:
     layers.
     """
     known = {tensor.name for tensor in spec.description.input}
-    found = list(_wrong(spec.neuralNetwork.layers, known))
-    found += [
+    faults = list(_wrong(spec.neuralNetwork.layers, known))
+    faults += [
         f"output {tensor.name!r} is given by no layer" for tensor in spec.description.output if tensor.name not in known
     ]
     halves = (held.float16Value for layer in every_layer(spec.neuralNetwork.layers) for _, held, _ in weights_of(layer))
     if spec.specificationVersion < FP16_VERSION and any(halves):
-        found.append(f"half-precision weights need specification version {FP16_VERSION}")
-    return found
+        faults.append(f"half-precision weights need specification version {FP16_VERSION}")
+    return faults
 
 
 def _wrong(layers: Iterable[Any], known: set[str], within: frozenset[str] = frozenset()) -> Iterator[str]:
@@ -99,8 +99,8 @@ def _wrong(layers: Iterable[Any], known: set[str], within: frozenset[str] = froz
         elif kind == "custom":
             yield from (f"custom layer {layer.name!r}: {problem}" for problem in _custom(layer))
         else:
-            for name, held, wanted in weights_of(layer):
-                yield from (f"{kind} {layer.name!r}: {problem}" for problem in _sized(name, held, wanted))
+            for name, held, size in weights_of(layer):
+                yield from (f"{kind} {layer.name!r}: {problem}" for problem in _sized(name, held, size))
 
 
 def every_layer(layers: Iterable[Any]) -> Iterator[Any]:
@@ -118,40 +118,44 @@ def weights_of(layer: Any) -> Iterator[tuple[str, Any, int]]:
     kind = layer.WhichOneof("layer")
     if kind is None:
         return
-    own = getattr(layer, kind)
+    parameters = getattr(layer, kind)
     if kind == "custom":
-        for number, held in enumerate(own.weights):
+        for number, held in enumerate(parameters.weights):
             yield f"weights {number}", held, 0
     elif kind == "convolution":
-        groups, area = max(own.nGroups, 1), int(np.prod(own.kernelSize))
-        channels = own.outputChannels // groups if own.isDeconvolution else own.outputChannels
-        yield "weights", own.weights, own.kernelChannels * channels * area
-        yield from _bias(own, own.outputChannels)
+        groups, area = max(parameters.nGroups, 1), int(np.prod(parameters.kernelSize))
+        channels = parameters.outputChannels // groups if parameters.isDeconvolution else parameters.outputChannels
+        yield "weights", parameters.weights, parameters.kernelChannels * channels * area
+        yield from _bias(parameters, parameters.outputChannels)
     elif kind == "innerProduct":
-        yield "weights", own.weights, own.outputChannels * own.inputChannels
-        yield from _bias(own, own.outputChannels)
-    elif kind == "batchedMatmul" and own.weightMatrixFirstDimension:
-        yield "weights", own.weights, own.weightMatrixFirstDimension * own.weightMatrixSecondDimension
-        yield from _bias(own, own.weightMatrixSecondDimension)
+        yield "weights", parameters.weights, parameters.outputChannels * parameters.inputChannels
+        yield from _bias(parameters, parameters.outputChannels)
+    elif kind == "batchedMatmul" and parameters.weightMatrixFirstDimension:
+        yield (
+            "weights",
+            parameters.weights,
+            parameters.weightMatrixFirstDimension * parameters.weightMatrixSecondDimension,
+        )
+        yield from _bias(parameters, parameters.weightMatrixSecondDimension)
     elif kind == "embeddingND":
-        yield "weights", own.weights, own.vocabSize * own.embeddingSize
-        yield from _bias(own, own.embeddingSize)
+        yield "weights", parameters.weights, parameters.vocabSize * parameters.embeddingSize
+        yield from _bias(parameters, parameters.embeddingSize)
     elif kind == "batchnorm":
         for name in ("gamma", "beta", "mean", "variance"):
-            yield name, getattr(own, name), own.channels
+            yield name, getattr(parameters, name), parameters.channels
     elif kind == "scale":
-        yield "scale", own.scale, int(np.prod(own.shapeScale))
-        yield from _bias(own, int(np.prod(own.shapeBias)))
+        yield "scale", parameters.scale, int(np.prod(parameters.shapeScale))
+        yield from _bias(parameters, int(np.prod(parameters.shapeBias)))
     elif kind == "loadConstantND":
-        yield "data", own.data, int(np.prod(own.shape))
+        yield "data", parameters.data, int(np.prod(parameters.shape))
     elif kind == "uniDirectionalLSTM":
-        size = own.outputVectorSize
-        wanted = {"WeightMatrix": size * own.inputVectorSize, "RecursionMatrix": size * size}
-        if own.params.hasBiasVectors:
-            wanted["BiasVector"] = size
+        size = parameters.outputVectorSize
+        sizes = {"WeightMatrix": size * parameters.inputVectorSize, "RecursionMatrix": size * size}
+        if parameters.params.hasBiasVectors:
+            sizes["BiasVector"] = size
         for gate in LSTM_GATES:
-            for name, numbers in wanted.items():
-                yield gate + name, getattr(own.weightParams, gate + name), numbers
+            for name, numbers in sizes.items():
+                yield gate + name, getattr(parameters.weightParams, gate + name), numbers
 
 
 def _bias(layer: Any, channels: int) -> Iterator[tuple[str, Any, int]]:
@@ -185,14 +189,14 @@ def _custom(layer: Any) -> Iterator[str]:
     yield from _sized("bias", custom.weights[1], sizes["channels_out"])
 
 
-def _sized(name: str, held: Any, wanted: int) -> Iterator[str]:
+def _sized(name: str, held: Any, size: int) -> Iterator[str]:
     filled = [encoding for encoding in _ENCODINGS if len(getattr(held, encoding))]
     if len(filled) != 1 or filled[0] not in ("floatValue", "float16Value"):
         yield f"{name} must be stored once, as floatValue or float16Value; they are in {', '.join(filled) or 'none'}"
         return
     count = len(held.floatValue) or len(held.float16Value) / 2
-    if count != wanted:
-        yield f"{name} hold {count:g} numbers, not {wanted}"
+    if count != size:
+        yield f"{name} hold {count:g} numbers, not {size}"
 
 
 def has_custom_layers(spec: Any) -> bool:

@@ -42,14 +42,14 @@ def _convolution(layer: Any) -> Function:
     bias = _bias(layer, layer.outputChannels)
     stride, dilation = tuple(layer.stride) or (1, 1), tuple(layer.dilationFactor) or (1, 1)
     (top, bottom), (left, right) = _borders(layer.valid.paddingAmounts)
-    wanted = tuple(layer.outputShape)
+    output_shape = tuple(layer.outputShape)
 
     def convolved(x: Tensor) -> Tensor:
         return F.conv2d(F.pad(x, (left, right, top, bottom)), weight, bias, stride, 0, dilation, groups)
 
     def transposed(x: Tensor) -> Tensor:
         y = F.conv_transpose2d(x, weight, bias, stride, 0, 0, groups, dilation)
-        height, width = wanted or (y.shape[2] - top - bottom, y.shape[3] - left - right)
+        height, width = output_shape or (y.shape[2] - top - bottom, y.shape[3] - left - right)
         missing = top + height - y.shape[2], left + width - y.shape[3]  # output_padding reads beyond the full output
         y = F.pad(y, (0, max(missing[1], 0), 0, max(missing[0], 0)))
         return y[:, :, top : top + height, left : left + width]
@@ -128,8 +128,8 @@ def _embedding(layer: Any) -> Function:
     bias = _bias(layer, layer.embeddingSize)
 
     def rows(index: Tensor) -> Tensor:
-        found = table[index[..., 0].long()]
-        return found if bias is None else found + bias
+        vectors = table[index[..., 0].long()]
+        return vectors if bias is None else vectors + bias
 
     return rows
 
@@ -152,11 +152,11 @@ def _lstm(layer: Any) -> Function:
     bias = stacked("BiasVector", size) if options.hasBiasVectors else None
 
     def run(x: Tensor, h: Tensor | None = None, c: Tensor | None = None) -> tuple[Tensor, ...]:
-        given = F.linear(x[..., 0, 0], into, bias)
+        from_input = F.linear(x[..., 0, 0], into, bias)
         zeros = x.new_zeros(x.shape[1], size)
         hidden, held = (zeros if state is None else state[0, ..., 0, 0] for state in (h, c))
         outputs = []
-        for step in given:
+        for step in from_input:
             i, f, z, o = F.linear(hidden, back).add_(step).chunk(4, -1)
             held = (inner(f) * held + inner(i) * cell(z)).clamp(-clip, clip)
             hidden = inner(o) * output(held)
@@ -283,8 +283,8 @@ def _gather(layer: Any) -> Function:
 
     def gathered(x: Tensor, index: Tensor) -> Tensor:
         axis = layer.axis % x.dim()
-        found = x.index_select(axis, index.long().reshape(-1))
-        return found.reshape(*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
+        slices = x.index_select(axis, index.long().reshape(-1))
+        return slices.reshape(*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
 
     return gathered
 

@@ -74,9 +74,9 @@ class ConversionChain:
         self._stream = player.stream(constants)
         self._outwards = Resampler(player.time.sample_rate, rate_out or frontend.sample_rate)
         self._frame_seconds = player.time.samples_per_frame / player.time.sample_rate
-        own = self._stream.form.chunk * self._frame_seconds
+        chunk_seconds = self._stream.form.chunk * self._frame_seconds
         shared = 0.0 if frontend.block_seconds <= self._frame_seconds else frontend.block_seconds
-        self.chunk = math.ceil((own + shared) * frontend.sample_rate - 1e-6)
+        self.chunk = math.ceil((chunk_seconds + shared) * frontend.sample_rate - 1e-6)
 
     def push(self, samples: np.ndarray) -> np.ndarray:
         return self._outwards.push(self._played(self._frontend.push(samples)))
@@ -95,8 +95,8 @@ class ConversionChain:
         """Milliseconds by part that no speed can remove."""
         form, parts = self._stream.form, self._frontend.latency
         parts["resampling"] += 1e3 * self._outwards.delay()
-        own = {"chunk": form.chunk, "lookahead": form.lookahead}
-        return parts | {name: 1e3 * frames * self._frame_seconds for name, frames in own.items()}
+        delays = {"chunk": form.chunk, "lookahead": form.lookahead}
+        return parts | {name: 1e3 * frames * self._frame_seconds for name, frames in delays.items()}
 
     def _played(self, frames: np.ndarray) -> np.ndarray:
         return self._stream.push({self._time.input: frames})[self._time.output].reshape(-1)
@@ -128,8 +128,8 @@ def runner(bundle: Bundle, conversion: Conversion, execution: Execution) -> Run:
 
     def run(name: str, frames: np.ndarray) -> np.ndarray:
         record = bundle.component(name)
-        (given,), (made,) = record.inputs, record.outputs
-        return opened[name].run({given.name: frames})[made.name]
+        (source,), (output,) = record.inputs, record.outputs
+        return opened[name].run({source.name: frames})[output.name]
 
     return run
 

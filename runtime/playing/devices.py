@@ -45,10 +45,10 @@ def devices() -> list[Device]:
     sd = _sounddevice()
     hosts = [host["name"] for host in sd.query_hostapis()]
     default_input, default_output = sd.default.device
-    found = []
+    entries = []
     for index, row in enumerate(sd.query_devices()):
         uses = [name for name, at in (("input", default_input), ("output", default_output)) if at == index]
-        found.append(
+        entries.append(
             Device(
                 index,
                 row["name"],
@@ -61,7 +61,7 @@ def devices() -> list[Device]:
                 " and ".join(uses),
             )
         )
-    return found
+    return entries
 
 
 SILENT_SECONDS = 1.0  # without a block: the device went away
@@ -192,21 +192,21 @@ class SoundCard:
         write(out[: self._recorded.read(out)])
         return is_lost
 
-    def _both(self, given: np.ndarray, wanted: np.ndarray, frames: int, clock: Any, status: Any) -> None:
+    def _both(self, indata: np.ndarray, outdata: np.ndarray, frames: int, clock: Any, status: Any) -> None:
         self._count(status)
-        self.session.exchange(given[:, 0], wanted[:, 0])
+        self.session.exchange(indata[:, 0], outdata[:, 0])
 
-    def _listen(self, given: np.ndarray, frames: int, clock: Any, status: Any) -> None:
+    def _listen(self, indata: np.ndarray, frames: int, clock: Any, status: Any) -> None:
         self._count(status)
-        self.session.exchange(given[:, 0], self._scratch)
+        self.session.exchange(indata[:, 0], self._scratch)
         self._recorded.write(self._scratch)
 
-    def _speak(self, wanted: np.ndarray, frames: int, clock: Any, status: Any) -> None:
+    def _speak(self, outdata: np.ndarray, frames: int, clock: Any, status: Any) -> None:
         self._count(status)
         is_read = self._is_read  # before the ring is: what the other thread adds last is still taken
         count = self._waiting.read(self._given[:frames])
         self._given[count:] = 0
-        self.session.exchange(self._given[:frames], wanted[:, 0])
+        self.session.exchange(self._given[:frames], outdata[:, 0])
         if is_read:
             self._silent += frames - count
             if self._silent >= self.tail * self.session.chain.sample_rate:
@@ -228,7 +228,7 @@ class SoundCard:
 
 @dataclass(frozen=True)
 class Loopback:
-    """Times from playing a sample to recording it, in milliseconds; `found` of `sent` sounds were recognised.
+    """Times from playing a sample to recording it, in milliseconds; `detected` of `sent` sounds came back.
 
     `reported_ms` is what PortAudio itself says of input and output together.
     """
@@ -236,7 +236,7 @@ class Loopback:
     block: int
     sample_rate: int
     sent: int
-    found: int
+    detected: int
     median_ms: float | None
     least_ms: float | None
     most_ms: float | None
@@ -258,16 +258,16 @@ def loopback(
     """
     sd = _sounddevice()
     played, starts = probe(sounds, sample_rate)
-    heard = np.zeros_like(played)
+    recorded = np.zeros_like(played)
     position, xruns, done = 0, 0, threading.Event()
 
-    def exchange(given: np.ndarray, wanted: np.ndarray, frames: int, clock: Any, status: Any) -> None:
+    def exchange(indata: np.ndarray, outdata: np.ndarray, frames: int, clock: Any, status: Any) -> None:
         nonlocal position, xruns
         xruns += bool(status)
         count = min(frames, len(played) - position)
-        heard[position : position + count] = given[:count, 0]
-        wanted[:count, 0] = played[position : position + count]
-        wanted[count:] = 0
+        recorded[position : position + count] = indata[:count, 0]
+        outdata[:count, 0] = played[position : position + count]
+        outdata[count:] = 0
         position += count
         if position >= len(played):
             done.set()
@@ -287,7 +287,7 @@ def loopback(
     with stream:
         done.wait(len(played) / sample_rate + 10)
         reported = 1e3 * sum(stream.latency)
-    delays = [1e3 * delay / sample_rate for delay in probe_delays(played, heard, starts)]
+    delays = [1e3 * delay / sample_rate for delay in probe_delays(played, recorded, starts)]
     if not delays:
         return Loopback(block, sample_rate, sounds, 0, None, None, None, reported, xruns)
     median = float(np.median(delays))
@@ -308,12 +308,12 @@ def probe(sounds: int, sample_rate: int) -> tuple[np.ndarray, list[int]]:
     return signal, starts
 
 
-def probe_delays(played: np.ndarray, heard: np.ndarray, starts: list[int]) -> list[int]:
+def probe_delays(played: np.ndarray, recorded: np.ndarray, starts: list[int]) -> list[int]:
     """Samples by which each recognised sound came later: where the normalised correlation is at least 0.5."""
     size, delays = len(played) // (len(starts) + 1), []
     for start in starts:
         length = np.flatnonzero(played[start : start + size])[-1] + 1
-        burst, window = played[start : start + length], heard[start : start + size // 2 + length]
+        burst, window = played[start : start + length], recorded[start : start + size // 2 + length]
         if len(window) <= length:
             continue
         dots = np.correlate(window, burst, "valid")

@@ -100,21 +100,21 @@ class Session:
         self._lost = 0  # input samples that found no room
         self._faded_in = len(self._ramp)
 
-    def exchange(self, given: np.ndarray, wanted: np.ndarray) -> None:
+    def exchange(self, indata: np.ndarray, outdata: np.ndarray) -> None:
         """The device's callback: takes a block of input, fills a block of output. Copies and counts, no more."""
         counters = self.counters
         counters.blocks += 1
-        kept = self._input.write(given)
-        if kept < len(given):
+        kept = self._input.write(indata)
+        if kept < len(indata):
             counters.input_overruns += 1
-            self._lost += len(given) - kept
-        count = self._output.read(wanted)
-        if count < len(wanted):
-            wanted[count:] = 0
-            self._silent += len(wanted) - count
+            self._lost += len(indata) - kept
+        count = self._output.read(outdata)
+        if count < len(outdata):
+            outdata[count:] = 0
+            self._silent += len(outdata) - count
             if self.delay is not None:
                 counters.underruns += 1
-                counters.missing_samples += len(wanted) - count
+                counters.missing_samples += len(outdata) - count
 
     @property
     def waiting(self) -> bool:
@@ -182,14 +182,14 @@ class VirtualDevice:
         (session.block,) at a time."""
         block = session.block
         free_at, pending = 0, None  # when the worker is done with what is pending; times count samples
-        for index, given in enumerate(_with_tail(blocks, block, math.ceil(tail * session.chain.sample_rate))):
+        for index, indata in enumerate(_with_tail(blocks, block, math.ceil(tail * session.chain.sample_rate))):
             now = index * block
             while pending is not None and free_at <= now:
                 session.publish(pending)
                 pending, free_at = self._next(session, free_at)
-            wanted = np.zeros(block, np.float32)
-            session.exchange(given, wanted)
-            yield wanted
+            outdata = np.zeros(block, np.float32)
+            session.exchange(indata, outdata)
+            yield outdata
             if pending is None:
                 pending, free_at = self._next(session, now)
 

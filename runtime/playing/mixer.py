@@ -40,8 +40,8 @@ class Gate:
     def push(self, samples: np.ndarray) -> None:
         """Takes the input's next samples (n,)."""
         samples = np.concatenate([self._rest, samples])
-        whole = len(samples) // self.hop * self.hop
-        for level in levels_db(samples[:whole], self.hop):
+        complete = len(samples) // self.hop * self.hop
+        for level in levels_db(samples[:complete], self.hop):
             if level >= self._open_db:
                 self.is_open, self._held = True, HOLD_HOPS
             elif level >= self._open_db - HYSTERESIS_DB and self.is_open:
@@ -50,7 +50,7 @@ class Gate:
                 self._held -= 1
                 self.is_open = self._held > 0
             self._states.append(np.array([self.is_open]))
-        self._rest = samples[whole:]
+        self._rest = samples[complete:]
 
     def gains(self, start: int, stop: int) -> np.ndarray:
         """The gains (n,) of the samples [start, stop), 0 to 1; those before `start` are forgotten."""
@@ -116,15 +116,15 @@ class Mixer:
             return converted
         if self._gate is not None:
             converted = converted * self._gate.gains(start, stop)
-        wanted = float(self.passes_through)
-        if self._share or wanted:
+        target_share = float(self.passes_through)
+        if self._share or target_share:
             ramp = np.arange(1, len(converted) + 1, dtype=np.float32) / self._hop
-            shares = np.clip(self._share + (ramp if wanted else -ramp), 0, 1)
+            shares = np.clip(self._share + (ramp if target_share else -ramp), 0, 1)
             known = min(stop, self._input.end)
-            own = np.zeros(len(converted), np.float32)
+            dry = np.zeros(len(converted), np.float32)
             if known > start:
-                own[: known - start] = self._input.taken(start, known)
-            converted = converted + shares * (own - converted)
+                dry[: known - start] = self._input.taken(start, known)
+            converted = converted + shares * (dry - converted)
             self._share = float(shares[-1])
         self._input.forget(min(stop, self._input.end))
         self._given = stop

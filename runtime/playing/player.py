@@ -122,7 +122,7 @@ class _Windowed(Player):
 
     def _calls(self, frames: np.ndarray, spans: Iterable[tuple[int, int]], constants: Constants) -> Iterator[Call]:
         inputs = [{self.time.input: self.time.cut(frames, *span), **(constants or {})} for span in spans]
-        return itertools.cycle([functools.partial(self.engine.run, given) for given in inputs])
+        return itertools.cycle([functools.partial(self.engine.run, feeds) for feeds in inputs])
 
 
 class Offline(_Windowed):
@@ -131,8 +131,8 @@ class Offline(_Windowed):
     mode = "offline"
 
     def pieces(self, frames: Frames, constants: Constants = None) -> Iterator[np.ndarray]:
-        given = {self.time.input: self._at_once(_blocks(frames)), **(constants or {})}
-        yield self.engine.run(given)[self.time.output]
+        inputs = {self.time.input: self._at_once(_blocks(frames)), **(constants or {})}
+        yield self.engine.run(inputs)[self.time.output]
 
     def feed(self, frames: np.ndarray, constants: Constants = None) -> Feed:
         """Calls of the artefact's default length."""

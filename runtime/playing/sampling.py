@@ -36,10 +36,10 @@ class Sampling:
         size = self._how.samples
         if self._waiting is not None:
             conditioning = np.concatenate([self._waiting, conditioning], axis=2)
-        whole = conditioning.shape[2] // size * size
-        made = [self._called(conditioning[..., at : at + size]) for at in range(0, whole, size)]
-        self._waiting = conditioning[..., whole:]
-        return np.concatenate([np.zeros((1, 0), np.float32), *made], axis=1)[None]
+        complete = conditioning.shape[2] // size * size
+        blocks = [self._called(conditioning[..., at : at + size]) for at in range(0, complete, size)]
+        self._waiting = conditioning[..., complete:]
+        return np.concatenate([np.zeros((1, 0), np.float32), *blocks], axis=1)[None]
 
     def flush(self) -> np.ndarray:
         """The samples that are left, (1, 1, m): the last block is filled up with zeros."""
@@ -68,14 +68,14 @@ def folded(block: Block, how: Sampler, conditioning: np.ndarray, fold: int, seam
     padded = np.pad(conditioning[0], ((0, 0), (0, max(starts[-1] + calls * how.samples - total, 0))))
     rows = np.stack([padded[:, start : start + calls * how.samples] for start in starts])
     carried = np.zeros((len(rows), how.carried), np.float32)
-    made = []
+    blocks = []
     for part in np.split(rows, calls, axis=2):
         results = block({how.input: np.ascontiguousarray(part), "carried": carried})
         carried = results["next_carried"]
-        made.append(results["samples"])
+        blocks.append(results["samples"])
     audio = np.zeros(starts[-1] + length, np.float32)
     rising = (np.arange(seam, dtype=np.float32) + 0.5) / max(seam, 1)
-    for number, (start, row) in enumerate(zip(starts, np.concatenate(made, axis=1))):
+    for number, (start, row) in enumerate(zip(starts, np.concatenate(blocks, axis=1))):
         gain = np.ones(length, np.float32)
         if number:
             gain[:seam] = rising
@@ -90,5 +90,5 @@ def fold_spans(total: int, fold: int, seam: int, rows: int) -> tuple[list[int], 
     hardly longer than their seams."""
     count = -(-max(total - seam, 1) // (fold + seam))
     count = min(-(-count // rows) * rows, max(total // (4 * seam), 1) if seam else total)
-    own = -(-max(total - seam, 1) // count)
-    return [index * own for index in range(count)], own + seam
+    stride = -(-max(total - seam, 1) // count)
+    return [index * stride for index in range(count)], stride + seam

@@ -24,7 +24,7 @@ class Sized(Protocol):
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]: ...
 
-    def size_for(self, wanted: int) -> int: ...
+    def size_for(self, length: int) -> int: ...
 
 
 class _Functions:
@@ -52,9 +52,9 @@ class Batched(_Functions):
             done += taken
         return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
 
-    def size_for(self, wanted: int) -> int:
+    def size_for(self, length: int) -> int:
         """The largest size that the rows fill, or else the smallest."""
-        return max((size for size in self.engines if size <= wanted), default=min(self.engines))
+        return max((size for size in self.engines if size <= length), default=min(self.engines))
 
 
 class Padded(_Functions):
@@ -78,16 +78,16 @@ class Padded(_Functions):
             return self.one.run(inputs)
         (length,) = lengths
         size = self.size_for(length)
-        given = {name: _padded(array, self._inputs.get(name, ()), size) for name, array in inputs.items()}
-        made = self.engines[size].run(given)
-        return {name: _cut(array, self._outputs.get(name, ()), length) for name, array in made.items()}
+        feeds = {name: _padded(array, self._inputs.get(name, ()), size) for name, array in inputs.items()}
+        outputs = self.engines[size].run(feeds)
+        return {name: _cut(array, self._outputs.get(name, ()), length) for name, array in outputs.items()}
 
-    def size_for(self, wanted: int) -> int:
+    def size_for(self, length: int) -> int:
         if 0 in self.engines:
-            return wanted
-        fitting = [size for size in self.engines if size >= wanted]
+            return length
+        fitting = [size for size in self.engines if size >= length]
         if not fitting:
-            raise InputError(f"{self._component} takes at most {max(self.engines)} at once, there are {wanted}")
+            raise InputError(f"{self._component} takes at most {max(self.engines)} at once, there are {length}")
         return min(fitting)
 
     @property

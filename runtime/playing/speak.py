@@ -30,17 +30,17 @@ def newest_voice(folder: Path) -> Path:
 
     Raises BundleError where none speaks.
     """
-    found: list[tuple[str, Path]] = []
+    voices: list[tuple[str, Path]] = []
     for path in folder.glob(f"*/{MANIFEST}"):
         with suppress(BundleError):
             manifest = read_manifest(path.parent)
             if manifest.voice is not None:
-                found.append((manifest.created, path.parent))
-    if not found:
+                voices.append((manifest.created, path.parent))
+    if not voices:
         raise BundleError(
             f"{folder}/ holds no voice: `python -m convert model=fastspeech2` makes one, --voice names one"
         )
-    return max(found)[1]
+    return max(voices)[1]
 
 
 class Voice:
@@ -152,7 +152,7 @@ def sampled_by(bundle: Bundle) -> str | None:
     return bundle.main.sampler.component if bundle.main.sampler else None
 
 
-def said(voice: Voice, text: str, request: Request) -> Iterator[tuple[Reading, Utterance]]:
+def utterances(voice: Voice, text: str, request: Request) -> Iterator[tuple[Reading, Utterance]]:
     """Sentence by sentence, one that is too long for the artefact in halves; `request.ids` are filled in.
 
     The noise of each sentence has a seed of its own, counted from `request.seed`.
@@ -165,9 +165,9 @@ def said(voice: Voice, text: str, request: Request) -> Iterator[tuple[Reading, U
     while waiting:
         sentence = waiting.pop()
         reading = read(sentence, voice.record.text)
-        own = replace(request, ids=np.array(reading.ids), seed=request.seed + number)
+        sentence_request = replace(request, ids=np.array(reading.ids), seed=request.seed + number)
         try:
-            utterance = voice.utterance(own)
+            utterance = voice.utterance(sentence_request)
         except InputError as error:
             parts = halves(sentence)
             if parts is None:

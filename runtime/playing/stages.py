@@ -69,11 +69,11 @@ class _Running:
         for track in self.tracks.values():
             track.reset()
 
-    def forget(self, last: _Track, given: int) -> None:
-        """Drops the frames that no stage needs any more, of the last one those that were given."""
+    def forget(self, last: _Track, end: int) -> None:
+        """Drops the frames that no stage needs any more, of the last one those before `end`."""
         for track in self.tracks.values():
             takers = [taker for taker in self.tracks.values() if track in taker.sources]
-            track.frames.forget(min([taker.needs(track) for taker in takers] + [given] * (track is last)))
+            track.frames.forget(min([taker.needs(track) for taker in takers] + [end] * (track is last)))
 
     def _advance(self, audio: Mapping[int, np.ndarray]) -> None:
         for features in self.features:
@@ -148,8 +148,8 @@ class Frontend:
         return max(track.block_seconds for track in self._running.tracks.values())
 
     def _new_frames(self) -> np.ndarray:
-        given, self.frames = self.frames, self._last.frames.end
-        fresh = self._last.frames.taken(given, self.frames) if self.frames > given else self._last.none()
+        start, self.frames = self.frames, self._last.frames.end
+        fresh = self._last.frames.taken(start, self.frames) if self.frames > start else self._last.none()
         self._running.forget(self._last, self.frames)
         return fresh[None]
 
@@ -176,8 +176,8 @@ def pool_of(conversion: Conversion, run: Run, recordings: Iterable[Iterable[np.n
         mel, pitch, content = (tracks[name].frames for name in ("", matching.pitch, matching.content))
         count = min(mel.end, pitch.end) if content.end else 0
         if count:
-            places = _places(tracks[matching.content].clock, tracks[""].clock, 0, count)
-            rows = interpolated(content.taken(0, content.end).T, *places)
+            positions = _positions(tracks[matching.content].clock, tracks[""].clock, 0, count)
+            rows = interpolated(content.taken(0, content.end).T, *positions)
             parts.append((rows, mel.taken(0, count).T, pitch.taken(0, count)[0]))
     if not parts:
         raise AudioError("the target's recordings hold no whole frame")
@@ -286,9 +286,9 @@ class _Windowed(_Track):
         window[:, here - first : end - first] = source.frames.taken(here, end)
         output = self._run(self._stage.component, window[None])
         count = min(context.chunk, source.frames.end - self._start)
-        made = output[0, :, context.past // per : context.past // per + -(-count // per)]
-        self.channels = len(made)
-        return made
+        frames = output[0, :, context.past // per : context.past // per + -(-count // per)]
+        self.channels = len(frames)
+        return frames
 
     @property
     def latency(self) -> dict[str, float]:
@@ -334,10 +334,10 @@ class _Matched(_Track):
     def advance(self) -> None:
         content, pitch = self.sources
         while True:
-            whole = (self._blocks + 1) * self._block
-            start, stop = self._centred.end, min(whole, content.frames.end)
-            is_last = content.has_ended and stop < whole
-            if stop < whole and not is_last:
+            block_end = (self._blocks + 1) * self._block
+            start, stop = self._centred.end, min(block_end, content.frames.end)
+            is_last = content.has_ended and stop < block_end
+            if stop < block_end and not is_last:
                 return
             last = self._frames_until(stop, is_last)
             if pitch.frames.end < last or (is_last and not pitch.has_ended):
@@ -347,7 +347,7 @@ class _Matched(_Track):
                 self._centred.append(block - self._mean.push(block))
             if self.frames.end < last:
                 self.frames.append(self._matched(self.frames.end, last))
-                (needed,), _ = _places(content.clock, self.clock, last, last + 1)
+                (needed,), _ = _positions(content.clock, self.clock, last, last + 1)
                 self._centred.forget(min(int(needed), self._centred.end - 1))
             self._blocks += 1
             if is_last:
@@ -364,7 +364,7 @@ class _Matched(_Track):
 
     def _matched(self, start: int, stop: int) -> np.ndarray:
         stage, pitch = self._stage, self.sources[1].frames.taken(start, stop)[0]
-        before, share = _places(self.sources[0].clock, self.clock, start, stop)
+        before, share = _positions(self.sources[0].clock, self.clock, start, stop)
         first = min(int(before[0]), self._centred.end - 1)
         content = interpolated(self._centred.taken(first, self._centred.end), before - first, share)
         chosen = nearest(
@@ -384,12 +384,12 @@ def interpolated(rows: np.ndarray, before: np.ndarray, share: np.ndarray) -> np.
     return rows[before] * (1 - share[:, None]) + rows[after] * share[:, None]
 
 
-def _places(of: Clock, onto: Clock, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+def _positions(of: Clock, onto: Clock, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
     """Where the frames [start, stop) of one clock lie among another's: after which of them, and how far."""
     seconds = (np.arange(start, stop) * onto.hop_length + onto.offset) / onto.sample_rate
-    places = np.maximum((seconds * of.sample_rate - of.offset) / of.hop_length, 0.0)
-    before = np.floor(places).astype(np.int64)
-    return before, (places - before).astype(np.float32)
+    positions = np.maximum((seconds * of.sample_rate - of.offset) / of.hop_length, 0.0)
+    before = np.floor(positions).astype(np.int64)
+    return before, (positions - before).astype(np.float32)
 
 
 def _track(

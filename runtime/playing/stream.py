@@ -78,9 +78,9 @@ class Stream:
     def __init__(self, artefact: StreamingArtefact, constants: Mapping[str, np.ndarray] | None = None) -> None:
         self.form = artefact.form
         self._artefact, self._constants = artefact, dict(constants or {})
-        given, wanted = set(self._constants), set(self.form.constants)
-        if given != wanted:
-            raise StreamError(f"the inputs that are constant in time are {sorted(wanted)}, got {sorted(given)}")
+        names, expected = set(self._constants), set(self.form.constants)
+        if names != expected:
+            raise StreamError(f"the inputs that are constant in time are {sorted(expected)}, got {sorted(names)}")
         specs = {spec.name: spec for spec in artefact.edge.inputs}
         self._queues = {port.name: FrameQueue(specs[port.name], port) for port in self.form.inputs}
         self._ends = {name: np.zeros(1, np.int32) for name in ("before", "after")}
@@ -212,9 +212,9 @@ class FrameQueue:
 
     def check(self, array: np.ndarray) -> None:
         """Raises StreamError unless the array continues this input."""
-        wanted = list(self._spec.default_shape)
-        fits = array.ndim == len(wanted) and all(
-            axis == self.port.axis or size == array.shape[axis] for axis, size in enumerate(wanted)
+        shape = list(self._spec.default_shape)
+        fits = array.ndim == len(shape) and all(
+            axis == self.port.axis or size == array.shape[axis] for axis, size in enumerate(shape)
         )
         if not fits:
             raise StreamError(f"input {self._spec.name!r} has shape {array.shape}, wants {self._spec} of any length")

@@ -71,13 +71,13 @@ def make_target(bundle: Bundle, recordings: Sequence[Path], execution: Execution
     return MadeTarget(Target(constants=constants), 0.0)
 
 
-def write_target(path: Path, bundle: Bundle, made: MadeTarget) -> None:
+def write_target(path: Path, bundle: Bundle, record: MadeTarget) -> None:
     """Keeps a target, with what it was made by, in `path`."""
-    arrays = {"made_by": np.array(_made_by(bundle)), "seconds": np.array(made.seconds)}
-    if made.target.pool is not None:
-        pool = made.target.pool
+    arrays = {"made_by": np.array(_made_by(bundle)), "seconds": np.array(record.seconds)}
+    if record.target.pool is not None:
+        pool = record.target.pool
         arrays |= {"content": pool.content.astype(np.float16), "mel": pool.mel, "pitch": pool.pitch}
-    arrays |= {f"constant/{name}": array for name, array in (made.target.constants or {}).items()}
+    arrays |= {f"constant/{name}": array for name, array in (record.target.constants or {}).items()}
     write_arrays(path, arrays)
 
 
@@ -132,12 +132,12 @@ class _Counted:
 
 def _embedded(bundle: Bundle, component: str, recording: Path, execution: Execution) -> np.ndarray:
     record, encoder = bundle.component(component), open_sized(bundle, execution, component)
-    (given,), (made,) = record.inputs, record.outputs
+    (source,), (output,) = record.inputs, record.outputs
     return target_embedding(
         recording,
         record.features,
-        given.default_shape[2],
-        lambda windows: encoder.run({given.name: windows})[made.name],
+        source.default_shape[2],
+        lambda windows: encoder.run({source.name: windows})[output.name],
     )
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from runtime.bundle.store import PLACES, Bundle, ComponentRecord
+from runtime.bundle.store import MODULES, Bundle, ComponentRecord
 from runtime.engines.mil import MilEngine
 from runtime.mil.faithful import Faithful
 from runtime.mil.graph import MilOp
@@ -37,8 +37,8 @@ def audit_bundle(bundle: Bundle) -> Audit:
         function = function_of(record)
         engine = MilEngine(bundle.artefact(record), function=function)
         cases = [_tensors(engine, case.inputs, record) for case in bundle.goldens(record)[:MOST_CASES]]
-        places = _places(bundle, record, function or "main")
-        programs.append(_audited(engine, record.name, function or "", cases, places))
+        modules = _modules(bundle, record, function or "main")
+        programs.append(_audited(engine, record.name, function or "", cases, modules))
     return Audit(SCHEMA_VERSION, bundle.manifest.name, bundle.manifest.key, tuple(programs))
 
 
@@ -52,14 +52,14 @@ def audit_package(path: Path, inputs: Mapping[str, np.ndarray], function: str | 
 def _tensors(engine: MilEngine, golden: Mapping[str, np.ndarray], record: ComponentRecord) -> list[Tensor]:
     """A golden's inputs in the function's shapes; of a stream, amid the audio."""
     state = engine.new_state()
-    given = real_inputs(
+    feeds = real_inputs(
         engine.inputs,
         golden,
         lambda inputs: engine.run(inputs, state),
         horizon=horizon_of(record),
         has_state=bool(state),
     )
-    return engine.tensors(given, state)
+    return engine.tensors(feeds, state)
 
 
 def _audited(
@@ -67,7 +67,7 @@ def _audited(
     component: str,
     function: str,
     cases: Sequence[Sequence[Tensor]],
-    places: Mapping[str, str],
+    modules: Mapping[str, str],
 ) -> ProgramAudit:
     tallies: dict[fx.Node, _Tally] = {}
     references: list[list[Tensor]] = []
@@ -83,7 +83,7 @@ def _audited(
         for node, local in rounding.local.items():
             tally = tallies.setdefault(node, _Tally(node.meta["mil"].dtypes))
             tally.add(exact.values[node], local, rounding.accumulated[node], effect.get(node, 0.0) / len(cases))
-    where = _Places(engine.graph, places)
+    where = _Modules(engine.graph, modules)
     numbered = enumerate(tallies.items(), 1)
     rows = [tally.row(position, node.meta["mil"], where.of(node)) for position, (node, tally) in numbered]
     rows.sort(key=lambda row: (row.overflowed == 0, row.effect_db))
@@ -105,22 +105,22 @@ class _Rounding(Faithful):
         self.accumulated: dict[fx.Node, float] = {}
 
     def declared(self, n: fx.Node, value: Any) -> Any:
-        made = super().declared(n, value)
+        output = super().declared(n, value)
         if n.op == "call_function" and n in self.exact.values:
             computed = self._without_rounding(n) if any(map(_is_block, n.all_input_nodes)) else value
-            pairs = list(zip(_items(computed), _items(made)))
+            pairs = list(zip(_items(computed), _items(output)))
             self.local[n] = [(rounded - item).nan_to_num(0.0, 0.0, 0.0) for item, rounded in pairs]
             exact = [item.detach() for item in self.exact.values[n]]
-            self.accumulated[n] = sum(energy_between(reference, item) for reference, item in zip(exact, _items(made)))
-        return made
+            self.accumulated[n] = sum(energy_between(reference, item) for reference, item in zip(exact, _items(output)))
+        return output
 
     def _without_rounding(self, n: fx.Node) -> Any:
         """Computes an op with blocks, which round inside themselves, without that rounding."""
-        given = dict(self.map_nodes_to_values(n.kwargs, n))  # type: ignore[arg-type]  # its stub says any argument
+        arguments = dict(self.map_nodes_to_values(n.kwargs, n))  # type: ignore[arg-type]  # its stub says any argument
         for name, node in n.kwargs.items():
             if isinstance(node, fx.Node) and _is_block(node):
-                given[name] = self.fetch_attr(str(node.target))
-        return n.target(**given)  # type: ignore[operator]  # of a call_function
+                arguments[name] = self.fetch_attr(str(node.target))
+        return n.target(**arguments)  # type: ignore[operator]  # of a call_function
 
 
 def _is_block(node: fx.Node) -> bool:
@@ -152,12 +152,12 @@ class _Tally:
         self.accumulated += accumulated
         self.effect += effect
 
-    def row(self, position: int, made: MilOp, place: str) -> OpAudit:
+    def row(self, position: int, op: MilOp, place: str) -> OpAudit:
         kind = self.dtypes[0]
         return OpAudit(
             position=position,
-            op=made.op_type,
-            output=made.outputs[0],
+            op=op.op_type,
+            output=op.outputs[0],
             place=place,
             dtype=str(kind).removeprefix("torch."),
             values=self.values,
@@ -172,22 +172,22 @@ class _Tally:
         )
 
 
-class _Places:
+class _Modules:
     """The module of the original that an op comes from: as the conversion noted it, else by the name of its weights,
     else that of the op that feeds it."""
 
     def __init__(self, graph: fx.GraphModule, noted: Mapping[str, str]) -> None:
-        self.found: dict[fx.Node, str] = {}
+        self.modules: dict[fx.Node, str] = {}
         for node in graph.graph.nodes:
             if node.op == "call_function":
-                self.found[node] = self._place(node, noted)
+                self.modules[node] = self._module(node, noted)
 
     def of(self, node: fx.Node) -> str:
-        return self.found.get(node, "")
+        return self.modules.get(node, "")
 
-    def _place(self, node: fx.Node, noted: Mapping[str, str]) -> str:
-        made = node.meta.get("mil")
-        for output in made.outputs if made else ():
+    def _module(self, node: fx.Node, noted: Mapping[str, str]) -> str:
+        op = node.meta.get("mil")
+        for output in op.outputs if op else ():
             for name in (output, plain_name(output)):
                 if name in noted:
                     return noted[name]
@@ -196,7 +196,7 @@ class _Places:
             name = plain_name(source.meta["mil"].outputs[0])
             if name.endswith(("_weight", "_bias")):
                 return name.rpartition("_")[0]
-        return next((self.found[source] for source in node.all_input_nodes if self.found.get(source)), "")
+        return next((self.modules[source] for source in node.all_input_nodes if self.modules.get(source)), "")
 
 
 def plain_name(output: str) -> str:
@@ -204,8 +204,8 @@ def plain_name(output: str) -> str:
     return re.sub(r"(_cast|_to)_fp(16|32)$", "", output)
 
 
-def _places(bundle: Bundle, record: ComponentRecord, function: str) -> dict[str, str]:
+def _modules(bundle: Bundle, record: ComponentRecord, function: str) -> dict[str, str]:
     try:
-        return dict(json.loads((bundle.path / f"{record.name}{PLACES}").read_text()).get(function, {}))
+        return dict(json.loads((bundle.path / f"{record.name}{MODULES}").read_text()).get(function, {}))
     except (OSError, ValueError):
         return {}

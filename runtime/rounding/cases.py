@@ -27,16 +27,16 @@ def function_of(record: ComponentRecord) -> str | None:
 
 
 def fitted_inputs(
-    specs: Sequence[TensorSpec], given: Mapping[str, np.ndarray], horizon: int = 0
+    specs: Sequence[TensorSpec], arrays: Mapping[str, np.ndarray], horizon: int = 0
 ) -> dict[str, np.ndarray]:
-    """The middle of each array, zeros after it where it is too short. What is not given: a state begins with zeros, and
-    a stream's edges are as far away as they matter, its `horizon`."""
-    return {spec.name: _fitted(given.get(spec.name), spec, horizon) for spec in specs}
+    """The middle of each array, zeros after it where it is too short. What is not among them: a state begins with
+    zeros, and a stream's edges are as far away as they matter, its `horizon`."""
+    return {spec.name: _fitted(arrays.get(spec.name), spec, horizon) for spec in specs}
 
 
 def real_inputs(
     specs: Sequence[TensorSpec],
-    given: Mapping[str, np.ndarray],
+    arrays: Mapping[str, np.ndarray],
     run: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]],
     horizon: int = 0,
     has_state: bool = False,
@@ -46,12 +46,12 @@ def real_inputs(
 
     run: the function on inputs by name. has_state: it keeps states of its own beside those.
     """
-    inputs = fitted_inputs(specs, given, horizon)
-    states = {spec.name for spec in specs if spec.name not in given and spec.dtype.startswith("float")}
+    inputs = fitted_inputs(specs, arrays, horizon)
+    states = {spec.name for spec in specs if spec.name not in arrays and spec.dtype.startswith("float")}
     if not (states or has_state):
         return inputs
     for step in range(PLAYED_CHUNKS):
-        inputs |= {spec.name: _chunk(given[spec.name], spec, step) for spec in specs if spec.name in given}
+        inputs |= {spec.name: _chunk(arrays[spec.name], spec, step) for spec in specs if spec.name in arrays}
         if step < PLAYED_CHUNKS - 1:
             results = run(inputs)
             inputs |= {state: results[f"next_{state}"] for state in states if f"next_{state}" in results}

@@ -44,7 +44,7 @@ class OpDifference:
         )
 
 
-def first_difference(champion: Bundle, candidate: Bundle) -> OpDifference | None:
+def first_divergence(champion: Bundle, candidate: Bundle) -> OpDifference | None:
     """Finds the first divergence in the first component, in the manifest's order, in which the programs differ on a
     golden input of the candidate; None where they give the same everywhere.
 
@@ -55,23 +55,23 @@ def first_difference(champion: Bundle, candidate: Bundle) -> OpDifference | None
         if record.name not in known:
             continue
         cases = candidate.goldens(record)
-        found = compare_programs(
+        divergence = compare_programs(
             champion.executable(known[record.name]),
             candidate.executable(record),
             cases[0].inputs if cases else {},
             record,
         )
-        if found is not None:
-            return found
+        if divergence is not None:
+            return divergence
     return None
 
 
 def compare_programs(
-    champion: Path, candidate: Path, given: Mapping[str, np.ndarray], record: ComponentRecord
+    champion: Path, candidate: Path, inputs: Mapping[str, np.ndarray], record: ComponentRecord
 ) -> OpDifference | None:
-    """given: real inputs in the shapes of the component; they are cut from their middle to what the programs take."""
+    """inputs: real ones in the shapes of the component; they are cut from their middle to what the programs take."""
     function = function_of(record)
-    theirs, ours = _run(champion, function, given, record), _run(candidate, function, given, record)
+    theirs, ours = _run(champion, function, inputs, record), _run(candidate, function, inputs, record)
     matcher = _matched(theirs, ours)
     structure = next((_words(tag, theirs[i:j], ours[k:m]) for tag, i, j, k, m in matcher if tag != "equal"), "")
     end = _snr(theirs[-1], ours[-1])
@@ -111,20 +111,20 @@ class _Recorder(Faithful):
 
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
-        made = n.meta.get("mil")
-        if n.op == "call_function" and made is not None:
+        op = n.meta.get("mil")
+        if n.op == "call_function" and op is not None:
             values = value if isinstance(value, tuple) else (value,)
-            for name, item, dtype in zip(made.outputs, values, made.dtypes):
+            for name, item, dtype in zip(op.outputs, values, op.dtypes):
                 if isinstance(item, Tensor) and dtype is not None:
-                    self.steps.append(_Step(made.op_type, name, item.to(dtype) if dtype.is_floating_point else item))
+                    self.steps.append(_Step(op.op_type, name, item.to(dtype) if dtype.is_floating_point else item))
         return value
 
 
-def _run(path: Path, function: str | None, given: Mapping[str, np.ndarray], record: ComponentRecord) -> list[_Step]:
+def _run(path: Path, function: str | None, inputs: Mapping[str, np.ndarray], record: ComponentRecord) -> list[_Step]:
     engine = MilEngine(path, function=function)
     recorder = _Recorder(engine.graph)
     engine.interpreter = recorder
-    engine.run(fitted_inputs(engine.inputs, given, horizon_of(record)))
+    engine.run(fitted_inputs(engine.inputs, inputs, horizon_of(record)))
     return recorder.steps
 
 

@@ -48,20 +48,20 @@ def effects(
     """Returns for each set of errors: value -> energy that its error has in the outputs, as a share of theirs. A share
     of 0.01 is an SNR of 20 dB were it the only one; several outputs count alike. errors: of a value's tensors, in their
     shapes."""
-    nodes = list(dict.fromkeys(node for given in errors for node in given))
+    nodes = list(dict.fromkeys(node for error_set in errors for node in error_set))
     flat = [item for node in nodes for item in exact.values[node]]
-    found: tuple[dict[fx.Node, float], ...] = tuple(dict.fromkeys(given, 0.0) for given in errors)
+    energies: tuple[dict[fx.Node, float], ...] = tuple(dict.fromkeys(error_set, 0.0) for error_set in errors)
     generator = torch.Generator().manual_seed(seed)
     reached = [output for output in exact.outputs if output.requires_grad]
     for _ in range(directions if reached else 0):
         total = random_projection(reached, generator)
         gradients = iter(torch.autograd.grad(total, flat, retain_graph=True, allow_unused=True))
         for node in nodes:
-            own = [next(gradients) for _ in exact.values[node]]
-            for given, sums in zip(errors, found):
-                if node in given:
-                    sums[node] += _moved(own, given[node]) ** 2 / directions
-    return found
+            node_gradients = [next(gradients) for _ in exact.values[node]]
+            for error_set, sums in zip(errors, energies):
+                if node in error_set:
+                    sums[node] += _moved(node_gradients, error_set[node]) ** 2 / directions
+    return energies
 
 
 def random_projection(outputs: Sequence[Tensor], generator: torch.Generator) -> Tensor:

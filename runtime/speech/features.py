@@ -66,8 +66,8 @@ class StreamingSamples:
         samples = np.concatenate([self._waiting, one_channel(samples)])
         frames = len(samples) // self._hop
         self.frames += frames
-        whole, self._waiting = np.split(samples, [frames * self._hop])
-        return whole[None]
+        complete, self._waiting = np.split(samples, [frames * self._hop])
+        return complete[None]
 
     def flush(self) -> np.ndarray:
         self._ended = True

@@ -98,9 +98,9 @@ def in_blocks(blocks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
     held = np.zeros(0, np.float32)
     for block in blocks:
         held = np.concatenate([held, block])
-        whole = len(held) // size * size
-        yield from held[:whole].reshape(-1, size)
-        held = held[whole:]
+        complete = len(held) // size * size
+        yield from held[:complete].reshape(-1, size)
+        held = held[complete:]
     if len(held):
         yield held
 

@@ -23,12 +23,12 @@ class Resampler:
 
     def delay(self, block: int = 256) -> float:
         """Seconds that output lags behind input at most, fed in blocks: found by trying."""
-        trial, lag, given = Resampler(self.rate_in, self.rate_out, self.quality), 0.0, 0
+        trial, lag, samples_in = Resampler(self.rate_in, self.rate_out, self.quality), 0.0, 0
         silence, got = np.zeros(block, np.float32), 0
-        while given < 2 * self.rate_in and self.rate_in != self.rate_out:
-            given += block
+        while samples_in < 2 * self.rate_in and self.rate_in != self.rate_out:
+            samples_in += block
             got += len(trial.push(silence))
-            lag = max(lag, given / self.rate_in - got / self.rate_out)
+            lag = max(lag, samples_in / self.rate_in - got / self.rate_out)
         return lag
 
     def push(self, samples: np.ndarray, last: bool = False) -> np.ndarray:

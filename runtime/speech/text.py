@@ -51,7 +51,7 @@ def read_symbols(symbols: str, settings: TextSettings) -> Reading:
 
 
 def _reading(text: str, symbols: str, settings: TextSettings) -> Reading:
-    found: list[str] = []
+    known: list[str] = []
     unknown: list[str] = []
     # combining marks may be symbols of their own or parts of composed ones
     symbols = symbols if all(char in settings.symbols for char in symbols) else unicodedata.normalize("NFD", symbols)
@@ -60,25 +60,25 @@ def _reading(text: str, symbols: str, settings: TextSettings) -> Reading:
     while position < len(symbols):
         for length in range(min(longest, len(symbols) - position), 0, -1):
             if symbols[position : position + length] in settings.symbols:
-                found.append(symbols[position : position + length])
+                known.append(symbols[position : position + length])
                 position += length
                 break
         else:
             unknown.append(symbols[position])
             position += 1
-    if not any(letter.isalnum() for symbol in found for letter in symbol):
+    if not any(letter.isalnum() for symbol in known for letter in symbol):
         raise TextError(f"the voice knows none of the symbols of {text.strip()!r}: {' '.join(dict.fromkeys(unknown))}")
     ids = [*settings.begin]
-    for symbol in found:
+    for symbol in known:
         ids += [*settings.symbols[symbol], *settings.between]
-    return Reading(text, "".join(found), (*ids, *settings.end), tuple(dict.fromkeys(unknown)))
+    return Reading(text, "".join(known), (*ids, *settings.end), tuple(dict.fromkeys(unknown)))
 
 
 def sentences(text: str) -> list[str]:
     """Cut after full stops, question and exclamation marks, and at line breaks; no empty ones."""
     marked = _SENTENCE_END.sub(lambda match: f"{match.group(1) or ''}\n", text)
-    found = [part.strip() for part in marked.split("\n")]
-    return [part for part in found if any(letter.isalnum() for letter in part)]
+    parts = [part.strip() for part in marked.split("\n")]
+    return [part for part in parts if any(letter.isalnum() for letter in part)]
 
 
 def halves(sentence: str) -> tuple[str, str] | None:

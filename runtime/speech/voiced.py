@@ -34,10 +34,10 @@ def voiced_blocks(blocks: Iterable[np.ndarray], sample_rate: int) -> Iterator[np
         return rows[:count][kept].reshape(-1)
 
     for block in in_blocks(blocks, _VAD_ROWS * window):
-        whole = block[: len(block) // window * window].reshape(-1, window)
-        pcm = np.round(np.clip(whole, -1, 1) * 32767).astype("<i2")
+        windows = block[: len(block) // window * window].reshape(-1, window)
+        pcm = np.round(np.clip(windows, -1, 1) * 32767).astype("<i2")
         flags = np.concatenate([flags, [float(detector.is_speech(row.tobytes(), sample_rate)) for row in pcm]])
-        rows = np.concatenate([rows, whole])
+        rows = np.concatenate([rows, windows])
         count = max(len(rows) - ahead, 0)
         yield decided(count)
         rows = rows[count:]

@@ -44,7 +44,7 @@ def test_a_crash_keeps_its_traceback(program):
     program("raise ZeroDivisionError('of all things')")
     result = execute(spec())
     assert (result.verdict, result.reason) == ("failed", "crashed: ZeroDivisionError: of all things")
-    assert "Traceback" in result.said and result.exit_code == 3
+    assert "Traceback" in result.stderr and result.exit_code == 3
 
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV", "SIGABRT"])
@@ -55,7 +55,7 @@ def test_a_killed_job_s_reason_is_the_signal_and_not_the_last_line_that_it_print
     result = execute(spec())
     number = getattr(signal, name).value
     assert (result.verdict, result.reason) == ("failed", f"ended by signal {number} ({name})")
-    assert result.exit_code == 3 and "✓ convert" in result.said
+    assert result.exit_code == 3 and "✓ convert" in result.stderr
 
 
 def test_what_a_job_prints_is_never_taken_for_its_answer(program):
@@ -119,9 +119,9 @@ def test_a_stop_ends_a_job_at_once(program):
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system holds no process to cores")
 def test_jobs_keep_to_cores_of_their_own(program):
     program("import os, sys, time; time.sleep(0.3); sys.exit(str(sorted(os.sched_getaffinity(0))))")
-    assert execute(spec(threads=1), slot=0).said.strip() == "[0]"
-    assert execute(spec(threads=1)).said.strip() == str(sorted(os.sched_getaffinity(0)))
-    assert execute(spec(threads=1), slot=4096).said.strip() == str(sorted(os.sched_getaffinity(0)))
+    assert execute(spec(threads=1), slot=0).stderr.strip() == "[0]"
+    assert execute(spec(threads=1)).stderr.strip() == str(sorted(os.sched_getaffinity(0)))
+    assert execute(spec(threads=1), slot=4096).stderr.strip() == str(sorted(os.sched_getaffinity(0)))
 
 
 @pytest.mark.parametrize("handler", ["SIG_DFL", "SIG_IGN"])

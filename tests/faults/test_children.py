@@ -78,7 +78,7 @@ def test_a_tethered_command_keeps_its_id_its_code_and_its_signal():
 WORKS = """
 import os, sys, time, types
 from pathlib import Path
-import runtime.machine.child, runtime.measuring.bench.strain, reports.worker
+import runtime.machine.child, runtime.measuring.bench.stress, reports.worker
 from convert import lowering
 from reports.options import TrackingOptions
 slow = types.SimpleNamespace(executable=sys.argv[1], path=sys.path)
@@ -90,7 +90,7 @@ time.sleep(60)
 @pytest.mark.parametrize(
     "body",
     [
-        "with runtime.measuring.bench.strain.busy_cores(1): print('begun', flush=True); time.sleep(60)",
+        "with runtime.measuring.bench.stress.busy_cores(1): print('begun', flush=True); time.sleep(60)",
         "reports.worker.sys = slow; one = reports.worker.ReportWorker(TrackingOptions()); print('begun', flush=True)",
         "lowering.sys = slow; one = lowering.Lowering(); one.start([Path('a')]); print('begun', flush=True)",
         "print('begun', flush=True); runtime.machine.child.output_of([slow.executable], 'sleeping')",

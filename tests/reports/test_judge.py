@@ -49,7 +49,7 @@ def test_a_worse_bundle_is_compared_with_the_champion_that_mlflow_gives_back(acc
     assert found.verdict == "regressed" and found.champion == "version 1"
     kept = output / FOLDER / fp16.bundle.path.name
     assert file_hashes(kept) == fp16.bundle.manifest.files
-    again = judge(worse.path, store, OPTIONS, tell=lambda _: pytest.fail("compared again"))
+    again = judge(worse.path, store, OPTIONS, progress=lambda _: pytest.fail("compared again"))
     assert again == found
     capsys.readouterr()
     assert main(["judge", str(worse.path), "--uri", store.uri, "--minutes", "0"]) == 1
@@ -90,7 +90,7 @@ def test_a_bundle_converted_elsewhere_is_fetched_measured_gated_and_logged_here(
     assert main([*command, "--tag", "suite=own"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["judgement"]["champion"] == "none yet" and said["gates_missed"] == []
-    assert said["facts"]["figures"]["mil/snr_db"] > 40
+    assert said["facts"]["metrics"]["mil/snr_db"] > 40
     after = mlflow.search_runs(search_all_experiments=True, output_format="list")
     fresh = [one for one in after if one.info.run_id not in {old.info.run_id for old in runs}]
     assert [one.data.tags["kind"] for one in fresh] == ["measure", "measure"]

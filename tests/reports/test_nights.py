@@ -32,8 +32,8 @@ def facts(fp16, store, tmp_path):
 
 
 def night(facts, day, snr_db, **row):
-    figures = facts.figures | {"mil/snr_db": snr_db}
-    row = {"verdict": "passed", "facts": dataclasses.replace(facts, figures=figures), **row}
+    metrics = facts.metrics | {"mil/snr_db": snr_db}
+    row = {"verdict": "passed", "facts": dataclasses.replace(facts, metrics=metrics), **row}
     return SuiteResult(
         "own", f"2026-11-{day:02d}T02:17:00+00:00", (SuiteRow("fp16 job", ("precision=fp16",), seconds=1.0, **row),)
     )
@@ -83,7 +83,7 @@ def test_the_page_says_first_what_went_wrong(facts, store, tmp_path):
     comparison = Comparison(
         "4", "b", "cpu", "coremltools 9.0 -> 9.1 made generator 1.3 dB worse (46.3 -> 45.0 dB in mil)",
         (Finding("quality", "worse", "generator 1.3 dB worse"), Finding("size", "same", "2 bytes")),
-        first_difference="generator: op 7 of 9 <conv>",
+        first_divergence="generator: op 7 of 9 <conv>",
     )  # fmt: skip
     result = night(facts, 1, 45.0, verdict="regressed", comparison=comparison, champion="version 4")
     result = dataclasses.replace(result, drift={"numpy": "2.3.5 -> 2.4.0"})

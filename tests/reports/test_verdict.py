@@ -10,7 +10,7 @@ import pytest
 from reports import verdict
 from reports.options import CompareOptions
 from reports.verdict import compare
-from runtime.rounding.difference import first_difference
+from runtime.rounding.difference import first_divergence
 from tests.reports.worsened import measured, worsened
 
 OPTIONS = CompareOptions(minutes=0)
@@ -40,9 +40,9 @@ def test_a_worse_weight_is_a_regression_that_names_cause_amount_and_op(fp16, tmp
     assert found.verdict == "regressed"
     assert found.headline.startswith("coremltools 9.0 -> 9.1 made generator ")
     assert "dB worse" in found.headline and "in mil" in found.headline
-    assert "is the first that differs" in found.first_difference
+    assert "is the first that differs" in found.first_divergence
     assert findings(found, "size").keys() == {"same"} and findings(found, "ops").keys() == {"same"}
-    difference = first_difference(fp16.bundle, worse)
+    difference = first_divergence(fp16.bundle, worse)
     assert difference.op == "conv" and 1 < difference.position < difference.ops and not difference.structure
 
 
@@ -52,7 +52,7 @@ def test_a_lower_precision_is_a_regression_and_smaller(fp32, fp16):
     assert "better" in findings(found, "size")
     assert "cast" in findings(found, "ops")["changed"]
     assert "the same tools and source made generator" in found.headline
-    assert first_difference(fp32.bundle, fp16.bundle).structure
+    assert first_divergence(fp32.bundle, fp16.bundle).structure
 
 
 def test_what_became_better_is_no_regression(fp16, fp32):
@@ -148,7 +148,7 @@ def test_diff_says_what_differs(fp16, fp32, tmp_path, capsys):
 
     assert main(["diff", str(fp32.bundle.path), str(fp16.bundle.path), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert said["programs"] == "not the same" and "cast" in said["first difference"]
+    assert said["programs"] == "not the same" and "cast" in said["first divergence"]
     copy = shutil.copytree(fp16.bundle.path, tmp_path / "copy")
     assert main(["diff", str(fp16.bundle.path), str(copy), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["programs"] == "the same, weights too"

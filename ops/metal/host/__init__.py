@@ -35,9 +35,9 @@ class NoCompiler(RuntimeError):
 def compiler() -> list[str]:
     """The command of a clang++: the system's, or that of the Python package ziglang. Raises NoCompiler."""
     for version in ("", *(f"-{number}" for number in range(22, 15, -1))):
-        found = shutil.which(f"clang++{version}")
-        if found:
-            return [found]
+        path = shutil.which(f"clang++{version}")
+        if path:
+            return [path]
     try:
         import ziglang  # type: ignore[import-untyped]  # noqa: F401
     except ImportError as error:
@@ -93,8 +93,14 @@ def upsample(
         return _texture(kernels, shape, x, weight, bias, condition)
     out = np.full((shape.channels_out, shape.samples), np.nan, dtype)
     suffix = {"float16": "half", "float32": "float"}[dtype.name]
-    given = np.zeros(shape.channels_in, dtype) if condition is None else condition.astype(dtype)
-    arrays = [np.ascontiguousarray(x), given, out, packed_weights(weight, dtype.name), packed_bias(bias, len(out))]
+    conditioning = np.zeros(shape.channels_in, dtype) if condition is None else condition.astype(dtype)
+    arrays = [
+        np.ascontiguousarray(x),
+        conditioning,
+        out,
+        packed_weights(weight, dtype.name),
+        packed_bias(bias, len(out)),
+    ]
     if name == "coreai":
         arrays[4] = arrays[4].astype(dtype)
     arrays = [prepared(array) for array in arrays]
@@ -123,8 +129,8 @@ def _texture(
 ) -> np.ndarray:
     quads = -(-shape.channels_out // 4)
     out = np.full((quads, shape.samples, 4), np.nan, np.float16)
-    given = np.zeros((shape.channels_in, 1)) if condition is None else condition[:, None]
-    arrays = [texels(x), texels(given), out, packed_weights(weight), packed_bias(bias, shape.channels_out)]
+    conditioning = np.zeros((shape.channels_in, 1)) if condition is None else condition[:, None]
+    arrays = [texels(x), texels(conditioning), out, packed_weights(weight), packed_bias(bias, shape.channels_out)]
     arrays = [prepared(array) for array in arrays]
     out = arrays[2]
     pointers = [array.ctypes.data_as(ctypes.c_void_p) for array in arrays]

@@ -1,1 +1,1 @@
-"""How fast an artefact is, and what it is worth: see `whole.py` for what is measured, in which order."""
+"""How fast an artefact is, and what it is worth: see `bundle.py` for what is measured, in which order."""

@@ -51,7 +51,7 @@ def correctness(player: Player, sound: Sound, cases: list[GoldenCase], precision
         frames, constants = case.along(time_axis)
         reference = case.outputs[time_axis.output].reshape(-1)
         if isinstance(player, Offline):
-            frames, known = _whole_call(player, frames)
+            frames, known = _single_call(player, frames)
             reference = reference[:known]
             output = player.play(frames, constants).reshape(-1)[:known]
         else:
@@ -64,8 +64,8 @@ def correctness(player: Player, sound: Sound, cases: list[GoldenCase], precision
             continue
         seams = _seams(player, len(output))
         at_seam, between, step = seam_agreement(reference, output, seams, time_axis.sample_rate)
-        found = (agreed.snr_db, agreed.head_db, agreed.tail_db, at_seam, between)
-        worst = {name: min(value, new) for (name, value), new in zip(worst.items(), found)}
+        values = (agreed.snr_db, agreed.head_db, agreed.tail_db, at_seam, between)
+        worst = {name: min(value, new) for (name, value), new in zip(worst.items(), values)}
         jump = max(jump, step)
     repeatable = None
     if form is not None:
@@ -103,8 +103,8 @@ def seam_agreement(
     for seam in seams:
         near[max(seam - reach, 0) : seam + reach] = True
     if not near.any() or near.all():
-        whole = snr_db(reference, output)
-        at_seam = between = whole
+        snr = snr_db(reference, output)
+        at_seam = between = snr
     else:
         at_seam, between = snr_db(reference[near], output[near]), snr_db(reference[~near], output[~near])
     level = float(np.sqrt((reference.astype(np.float64) ** 2).mean()))
@@ -125,7 +125,7 @@ def _seams(player: Player, length: int) -> np.ndarray:
     return seams[seams > 0]
 
 
-def _whole_call(player: Offline, frames: np.ndarray) -> tuple[np.ndarray, int]:
+def _single_call(player: Offline, frames: np.ndarray) -> tuple[np.ndarray, int]:
     """The frames of one call, and how many of its samples depend on no later frame."""
     time = player.time
     total = time.frames(frames.shape)
@@ -141,16 +141,16 @@ def _is_repeatable(player: Player, chunk: int, frames: np.ndarray, constants: Co
     frames = time.cut(frames, 0, total)
     first, second = player.stream(constants), player.stream(constants)
 
-    def whole() -> np.ndarray:
+    def one_push() -> np.ndarray:
         pieces = [first.push({time.input: frames})[time.output], first.flush()[time.output]]
         return np.concatenate(pieces, time.output_axis)
 
-    once = whole()
+    once = one_push()
     first.reset()
     cuts = np.cumsum(np.random.default_rng(0).integers(0, 2 * chunk, total))
     parts = np.split(frames, cuts[cuts < total] * time.positions, time.input_axis)
     ragged = [second.push({time.input: part})[time.output] for part in parts[: len(parts) // 2]]
-    again = whole()
+    again = one_push()
     ragged += [second.push({time.input: part})[time.output] for part in parts[len(parts) // 2 :]]
     ragged.append(second.flush()[time.output])
     return np.array_equal(once, again) and np.array_equal(once, np.concatenate(ragged, time.output_axis))

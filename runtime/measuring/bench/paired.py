@@ -45,17 +45,17 @@ def time_pairs(
     is_enough: Callable[[Sequence[Pair]], bool],
 ) -> list[Pair]:
     """Pairs until `is_enough` of them. Raises what the timers raise."""
-    found: list[Pair] = []
-    while not is_enough(found):
-        champion_first = len(found) % 2 == 0
+    pairs: list[Pair] = []
+    while not is_enough(pairs):
+        champion_first = len(pairs) % 2 == 0
         if champion_first:
             theirs = time_champion(champion)
             ours = time_candidate(candidate)
         else:
             ours = time_candidate(candidate)
             theirs = time_champion(champion)
-        found.append(Pair(champion_first, theirs, ours))
-    return found
+        pairs.append(Pair(champion_first, theirs, ours))
+    return pairs
 
 
 def in_fresh_process(
@@ -65,8 +65,8 @@ def in_fresh_process(
 
     def timed(path: Path) -> dict[str, float]:
         command = [sys.executable, "-m", module, str(path), json.dumps(dataclasses.asdict(options))]
-        said = output_of(command, f"timing {path.name}", limit)
-        return {str(unit): float(value) for unit, value in json.loads(said).items()}
+        output = output_of(command, f"timing {path.name}", limit)
+        return {str(unit): float(value) for unit, value in json.loads(output).items()}
 
     return timed
 

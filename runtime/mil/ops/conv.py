@@ -54,19 +54,19 @@ def conv_transpose(
     for axis in range(spatial):
         length = full.shape[2 + axis]
         if pad_type == "custom" and pad is not None:
-            before, wanted = pad[2 * axis], length - pad[2 * axis] - pad[2 * axis + 1]
+            before, size = pad[2 * axis], length - pad[2 * axis] - pad[2 * axis + 1]
         elif pad_type.startswith("same"):
-            wanted = x.shape[2 + axis] * strides[axis]
-            surplus = max(length - wanted, 0)
+            size = x.shape[2 + axis] * strides[axis]
+            surplus = max(length - size, 0)
             before = (surplus + 1) // 2 if pad_type == "same_lower" else surplus // 2
         else:
-            before, wanted = 0, length
+            before, size = 0, length
         if output_shape is not None:
-            wanted = output_shape[2 + axis]
-        missing = before + wanted - length
+            size = output_shape[2 + axis]
+        missing = before + size - length
         if missing > 0:
             full = F.pad(full, [0, 0] * (spatial - 1 - axis) + [0, missing])
-        full = full.narrow(2 + axis, before, wanted)
+        full = full.narrow(2 + axis, before, size)
     return full
 
 

@@ -24,8 +24,8 @@ def resize_nearest_neighbor(x: Tensor, target_size_height: int, target_size_widt
     return x.index_select(-2, rows).index_select(-1, columns)
 
 
-def _nearest_indices(length: int, wanted: int) -> Tensor:
-    return torch.arange(wanted) * length // wanted
+def _nearest_indices(length: int, size: int) -> Tensor:
+    return torch.arange(size) * length // size
 
 
 def upsample_bilinear(
@@ -59,8 +59,8 @@ def resize(
     """The last `resized_dims` axes take the last sizes of `shape`; 0 keeps a size."""
     for i in range(resized_dims):
         axis = x.dim() - resized_dims + i
-        wanted = shape[len(shape) - resized_dims + i] or x.shape[axis]
-        points = grid_points(x.shape[axis], wanted, sampling_mode)
+        size = shape[len(shape) - resized_dims + i] or x.shape[axis]
+        points = grid_points(x.shape[axis], size, sampling_mode)
         if interpolation_mode == "NEAREST_NEIGHBOR":
             x = x.index_select(axis, torch.clamp((points + 0.5).floor().long(), 0, x.shape[axis] - 1))
         else:
@@ -68,20 +68,20 @@ def resize(
     return x
 
 
-def grid_points(length: int, wanted: int, mode: str) -> Tensor:
-    """Returns where `wanted` samples lie on [0, length - 1] (coremltools' notes on resize_bilinear)."""
-    index = torch.arange(wanted, dtype=torch.float32)
+def grid_points(length: int, count: int, mode: str) -> Tensor:
+    """Returns where `count` samples lie on [0, length - 1] (coremltools' notes on resize_bilinear)."""
+    index = torch.arange(count, dtype=torch.float32)
     if mode in ("STRICT_ALIGN_CORNERS", "ALIGN_CORNERS"):
-        if wanted == 1:
+        if count == 1:
             return torch.full((1,), (length - 1) / 2 if mode == "ALIGN_CORNERS" else 0.0)
-        points = index * ((length - 1) / (wanted - 1))
+        points = index * ((length - 1) / (count - 1))
     elif mode == "DEFAULT":
-        points = index * (length / wanted)
+        points = index * (length / count)
     elif mode == "OFFSET_CORNERS":
-        delta = max(1, length - 1) / wanted
+        delta = max(1, length - 1) / count
         points = 0.5 * delta + index * delta
     else:  # UNALIGN_CORNERS
-        spacing = length / wanted
+        spacing = length / count
         points = index * spacing + 0.5 * spacing - 0.5
     return torch.clamp(points, 0, length - 1)
 

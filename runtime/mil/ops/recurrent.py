@@ -73,9 +73,9 @@ def _plain_lstm(x: Tensor, h: Tensor, c: Tensor, directions: Sequence[Weights]) 
 
 def _torch_parameters(weights: Sequence[Tensor | None], order: Sequence[int]) -> list[Tensor]:
     """Input weights, recurrent weights and both biases (MIL has one), their gates in PyTorch's order."""
-    given = [weight for weight in weights if weight is not None]
-    size = len(given[0]) // len(order)
-    reordered = [torch.cat([weight[gate * size : (gate + 1) * size] for gate in order]) for weight in given]
+    tensors = [weight for weight in weights if weight is not None]
+    size = len(tensors[0]) // len(order)
+    reordered = [torch.cat([weight[gate * size : (gate + 1) * size] for gate in order]) for weight in tensors]
     return [*reordered, torch.zeros_like(reordered[2])] if len(reordered) == 3 else reordered
 
 

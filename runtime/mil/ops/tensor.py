@@ -40,12 +40,12 @@ def band_part(x: Tensor, lower: int = -1, upper: int = -1) -> Tensor:
 
 def cast(x: Tensor, dtype: str) -> Tensor:
     """Floating point to integer cuts towards zero."""
-    wanted = DTYPES[dtype]
-    if wanted == torch.bool:
+    target = DTYPES[dtype]
+    if target == torch.bool:
         return x != 0
-    if x.is_floating_point() and not wanted.is_floating_point:
-        return torch.trunc(x).to(torch.int64).to(wanted)
-    return x.to(wanted)
+    if x.is_floating_point() and not target.is_floating_point:
+        return torch.trunc(x).to(torch.int64).to(target)
+    return x.to(target)
 
 
 def classify(probabilities: Tensor, classes: list[Any]) -> tuple[Any, dict[Any, float]]:
@@ -151,8 +151,8 @@ def one_hot(
     on = torch.tensor(1) if on_value is None else on_value
     off = torch.tensor(0) if off_value is None else off_value
     axis = axis % (indices.dim() + 1)
-    places = torch.arange(one_hot_vector_size).reshape([-1 if i == axis else 1 for i in range(indices.dim() + 1)])
-    return torch.where(indices.unsqueeze(axis) == places, on, off)
+    classes = torch.arange(one_hot_vector_size).reshape([-1 if i == axis else 1 for i in range(indices.dim() + 1)])
+    return torch.where(indices.unsqueeze(axis) == classes, on, off)
 
 
 def pad(x: Tensor, pad: list[int], mode: str = "constant", constant_val: float = 0.0) -> Tensor:

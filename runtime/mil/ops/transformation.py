@@ -51,10 +51,10 @@ def reshape(x: Tensor, shape: list[int]) -> Tensor:
 def reshape_like(
     x: Tensor, ref_tensors: list[Tensor], begins: list[int], ends: list[int], end_masks: list[bool]
 ) -> Tensor:
-    wanted: list[int] = []
+    shape: list[int] = []
     for reference, begin, end, masked in zip(ref_tensors, begins, ends, end_masks):
-        wanted += reference.shape[begin:] if masked else reference.shape[begin:end]
-    return x.reshape(wanted)
+        shape += reference.shape[begin:] if masked else reference.shape[begin:end]
+    return x.reshape(shape)
 
 
 def reverse(x: Tensor, axes: list[int] | None = None) -> Tensor:
@@ -119,8 +119,8 @@ def slice_update(
     squeeze_mask: list[bool] | None = None,
 ) -> Tensor:
     """x with the slice that slice_by_index would take replaced by `update`."""
-    places = torch.arange(x.numel()).reshape(x.shape)
-    picked = slice_by_index(places, begin, end, stride, begin_mask, end_mask, squeeze_mask).reshape(-1)
+    positions = torch.arange(x.numel()).reshape(x.shape)
+    picked = slice_by_index(positions, begin, end, stride, begin_mask, end_mask, squeeze_mask).reshape(-1)
     return x.reshape(-1).scatter(0, picked, update.reshape(-1).to(x.dtype)).reshape(x.shape)
 
 

@@ -33,27 +33,27 @@ def speak(record: VoiceRecord, run: Run, request: Request) -> Utterance:
     def dropped(*shape: int) -> np.ndarray:
         return 2.0 * random.integers(0, 2, (1, 2, *shape)).astype(np.float32)
 
-    given = {"ids": ids, "text_mask": text_mask, "backward": from_the_end(length), **speaker}
+    inputs = {"ids": ids, "text_mask": text_mask, "backward": from_the_end(length), **speaker}
     if how.text_dropout:
-        given["dropout"] = dropped(length, how.text_dropout)
-    memory = run("encoder", given)["memory"]
-    wanted = None if request.durations is None else -(-int(request.durations.sum()) // how.frames_per_step)
+        inputs["dropout"] = dropped(length, how.text_dropout)
+    memory = run("encoder", inputs)["memory"]
+    step_count = None if request.durations is None else -(-int(request.durations.sum()) // how.frames_per_step)
     frame, (state, alignment) = np.zeros((1, record.channels), np.float32), begin(how, length)
-    made: list[np.ndarray] = []
+    blocks: list[np.ndarray] = []
     durations = np.zeros(length, np.int64)
-    while not made or len(made) < (how.most_steps if wanted is None else wanted):
+    while not blocks or len(blocks) < (how.most_steps if step_count is None else step_count):
         offered = {"frame": frame, "memory": memory, "carried": state, "alignment": alignment}
         offered["text_mask"] = window(how, alignment) if how.window else text_mask
         offered["dropout"] = dropped(max(how.dropout, 1))
         results = run("decoder_step", offered)
         state, alignment = results["next_carried"], results["next_alignment"]
-        made.append(results["frames"])
+        blocks.append(results["frames"])
         frame = results["frames"][:, -1]
         durations[np.argmax(alignment[0, how.row])] += how.frames_per_step
         stops = 1 / (1 + np.exp(-float(results["stop"].item()))) > how.stop_threshold
-        if wanted is None and stops and len(made) >= how.least_steps:
+        if step_count is None and stops and len(blocks) >= how.least_steps:
             break
-    frames = np.ascontiguousarray(np.concatenate(made, axis=1).transpose(0, 2, 1))
+    frames = np.ascontiguousarray(np.concatenate(blocks, axis=1).transpose(0, 2, 1))
     count = frames.shape[2]
     offered = {"frames": frames, "frame_mask": np.ones((1, 1, count), np.float32), "backward": from_the_end(count)}
     mel = run("postnet", offered)["mel"]

@@ -179,7 +179,7 @@ def packed(tmp_path, monkeypatch):
 
 
 def run(packed, out, monkeypatch, *options):
-    arguments = ["--batch", "2", "--tell", "0", *options]
+    arguments = ["--batch", "2", "--progress", "0", *options]
     monkeypatch.setattr(sys, "argv", ["acoustic", str(packed), str(out), *arguments])
     acoustic.main()
 

@@ -97,7 +97,7 @@ def test_a_job_that_crashes_keeps_what_it_said_and_the_environment_that_was_name
         wrong = machines.submit(JobSpec("wrong", (*QUICK, "checkpoint.source=no/such/folder"), tracking=off))
         result = wrong.result(timeout=120)
     assert (result.verdict, result.worker) == ("failed", "linux")
-    assert "no/such/folder" in result.reason and "no/such/folder" in " ".join(result.said.split())
+    assert "no/such/folder" in result.reason and "no/such/folder" in " ".join(result.stderr.split())
     assert machines._jobs["convert wrong"].spec.environment == {"VOXPORT_TEST_VARIABLE": "travels"}
 
 

@@ -1,4 +1,4 @@
-"""Weights in fewer bits: what is stored, what is spared, and what a target refuses."""
+"""Weights in fewer bits: what is stored, what is excluded, and what a target refuses."""
 
 import dataclasses
 
@@ -76,12 +76,12 @@ def test_every_form_is_stored_smaller_and_executes(name, tmp_path):
     assert 4 < reached < 60
 
 
-def test_the_layer_that_would_cost_most_is_spared_and_no_other(two, tmp_path):
+def test_the_layer_that_would_cost_most_is_excluded_and_no_other(two, tmp_path):
     whole = FORMS["int8"]
     _, without = converted(two, whole, tmp_path)
     artefact, reached = converted(two, dataclasses.replace(whole, least_db=38.0), tmp_path)
     assert without < 30 < 37.5 < reached
-    assert artefact.spared == ("spread_weight",)
+    assert artefact.excluded == ("spread_weight",)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_a_vocoder_passes_its_gate_in_int8(int8, fp16, width):
     assert int8.passed and {gate.gate for gate in int8.gates} >= {"snr_db", "log_mel_l1"}
     assert int8.bundle.artefact_bytes < {"small": 0.8, "full": 0.75}[width] * fp16.bundle.artefact_bytes
     if width == "full":
-        assert int8.bundle.main.spared and "stay in fp16" in " ".join(int8.bundle.manifest.notes)
+        assert int8.bundle.main.excluded and "stay in fp16" in " ".join(int8.bundle.manifest.notes)
 
 
 def test_a_rejected_precision_keeps_its_report_and_its_point(int8, fp16, convert_job, width, tmp_path):
@@ -174,19 +174,19 @@ def test_a_comparison_is_one_run_with_its_picture(int8, fp16, tmp_path, store_ur
 
 
 def test_pareto_keeps_what_nothing_beats():
-    from reports.figures import pareto
+    from reports.metrics import pareto
 
     points = [(1.0, 10.0), (2.0, 9.0), (2.0, 30.0), (3.0, 30.0), (4.0, 50.0)]
     assert pareto(points) == {(1.0, 10.0), (2.0, 30.0), (4.0, 50.0)}
     assert np.isfinite([x for x, _ in pareto(points)]).all()
 
 
-def test_core_ai_stores_the_same_forms_and_spares_the_same_layer(two, tmp_path):
+def test_core_ai_stores_the_same_forms_and_excludes_the_same_layer(two, tmp_path):
     pytest.importorskip("coreai_opt")
     from converters.formats import coreai
     from runtime.engines.coreai import CoreAIEngine
 
-    reached, spared = {}, {}
+    reached, excluded = {}, {}
     given = two.example()["x"]
     with torch.inference_mode():
         reference = two.module(given).numpy().reshape(-1)
@@ -196,9 +196,9 @@ def test_core_ai_stores_the_same_forms_and_spares_the_same_layer(two, tmp_path):
     }.items():
         (tmp_path / name).mkdir()
         artefact = coreai.convert(two, precision, FormatOptions("coreai"), tmp_path / name)
-        spared[name] = artefact.spared
+        excluded[name] = artefact.excluded
         reached[name] = snr_db(reference, CoreAIEngine(artefact.path).run({"x": given.numpy()})["y"].reshape(-1))
-    assert spared["int8"] == ("spread",)
+    assert excluded["int8"] == ("spread",)
     assert reached["int8"] > 35 > reached["palette6"]
     with pytest.raises(ConversionError, match="it has int8, palette4 and palette6"):
         coreai.convert(two, FORMS["palette_int8"], FormatOptions("coreai"), tmp_path)
@@ -217,18 +217,20 @@ class Forked(nn.Module):
         return self.first(x), self.second(torch.tanh(x))
 
 
-def test_core_ai_spares_by_all_of_several_outputs():
+def test_core_ai_excludes_by_all_of_several_outputs():
     pytest.importorskip("coreai_opt")
-    from converters.precision.coreai import spared
+    from converters.precision.coreai import excluded_layers
 
     torch.manual_seed(0)
     given = (torch.randn(1, 64, 20),)
     coarse = PrecisionOptions("palette4", "fp16", weights="palette", bits=4)
     module = Forked().eval()
-    assert spared(module, dataclasses.replace(coarse, least_db=0.0), [given]) == []
-    assert len(spared(module, dataclasses.replace(coarse, least_db=25.0), [given])) == 1, "half of the error goes"
-    assert sorted(spared(module, dataclasses.replace(coarse, least_db=90.0), [given])) == ["first", "second"]
-    assert spared(nn.Tanh(), dataclasses.replace(coarse, least_db=90.0), [given]) == [], "nothing to compress"
+    assert excluded_layers(module, dataclasses.replace(coarse, least_db=0.0), [given]) == []
+    assert len(excluded_layers(module, dataclasses.replace(coarse, least_db=25.0), [given])) == 1, (
+        "half of the error goes"
+    )
+    assert sorted(excluded_layers(module, dataclasses.replace(coarse, least_db=90.0), [given])) == ["first", "second"]
+    assert excluded_layers(nn.Tanh(), dataclasses.replace(coarse, least_db=90.0), [given]) == [], "nothing to compress"
 
 
 def test_latency_is_drawn_beside_size_where_a_mac_measured():

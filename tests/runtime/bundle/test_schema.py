@@ -64,6 +64,17 @@ def test_schema_2_called_what_was_asked_for_a_conversion(tmp_path):
     assert opened_one.options.model_dump() == manifest["options"] and opened_one.conversion is None
 
 
+def test_schema_2_called_excluded_tensors_spared(tmp_path):
+    manifest = upgraded(old("streaming_vocoder"))
+    second = {**manifest, "schema_version": 2, "conversion": manifest["options"]}
+    del second["options"]
+    component = {name: value for name, value in manifest["components"][0].items() if name != "excluded"}
+    second["components"] = [{**component, "spared": ["conv_post_weight"]}]
+    assert opened(tmp_path, second).main.excluded == ("conv_post_weight",)
+    assert "spared" not in upgraded(second)["components"][0]
+    assert upgraded(old("streaming_vocoder"))["components"][0]["excluded"] is None, "of schema 1 too"
+
+
 def test_what_this_voxport_writes_is_read_as_it_is(tmp_path):
     manifest = Manifest(**upgraded(old("streaming_vocoder"))).model_dump(mode="json")
     assert manifest["schema_version"] == SCHEMA_VERSION

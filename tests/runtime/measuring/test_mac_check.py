@@ -15,9 +15,9 @@ from runtime.__main__ import main
 from runtime.errors import EngineError
 from runtime.machine.coreml_tools import coremltools
 from runtime.machine.files import as_json
-from runtime.measuring.bench.whole import BenchOptions
+from runtime.measuring.bench.bundle import BenchOptions
 
-QUICK = BenchOptions(seconds=0, min_chunks=5, paced_seconds=0.3, growth_chunks=0, strain=False, threads=None)
+QUICK = BenchOptions(seconds=0, min_chunks=5, paced_seconds=0.3, growth_chunks=0, stress=False, threads=None)
 
 
 def test_names_of_coremltools_are_as_the_check_uses_them():

@@ -188,7 +188,7 @@ def test_a_device_that_stays_away_ends_with_the_time(portaudio, monkeypatch):
 
 def test_loopback_finds_the_delay_of_the_way(portaudio):
     found = loopback(80, RATE, sounds=2)
-    assert (found.sent, found.found) == (2, 2)
+    assert (found.sent, found.detected) == (2, 2)
     assert found.median_ms == pytest.approx(1e3 * FakeStream.delay / RATE)
     assert found.reported_ms == pytest.approx(30)
 
@@ -255,7 +255,7 @@ def test_a_sound_goes_out_to_pulseaudio_and_comes_back(pulse):
     assert "default input and output" in listed.stdout
     found = run("loopback", "--sounds", "3", "--block", "512", "--json")
     assert found.returncode == 0, found.stderr
-    assert '"found": 0' not in found.stdout
+    assert '"detected": 0' not in found.stdout
 
 
 def test_live_plays_to_pulseaudio_in_real_time_and_ends_at_ctrl_c(pulse, stateful, tmp_path):

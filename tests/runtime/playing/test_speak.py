@@ -18,7 +18,7 @@ from runtime.engines import Execution
 from runtime.errors import AudioError, TextError
 from runtime.playing.chains import Request
 from runtime.playing.chains.flow_prior import whole_frames
-from runtime.playing.speak import Voice, said
+from runtime.playing.speak import Voice, utterances
 from tests.converters.voices import coqui_forward, coqui_vits, write_coqui
 
 # How many layers a voice has is nothing to who speaks with it.
@@ -89,12 +89,14 @@ def test_a_voice_is_opened_and_hashed_once(plain, monkeypatch, tmp_path, capsys)
 def test_long_text_is_spoken_in_sentences_and_a_long_sentence_in_halves(plain):
     voice = Voice(plain, Execution("onnx"))
     request = Request(np.zeros(0, np.int64))
-    readings = [reading.text for reading, _ in said(voice, "One. Two!  Three? " + "word, " * 150 + "end", request)]
+    readings = [
+        reading.text for reading, _ in utterances(voice, "One. Two!  Three? " + "word, " * 150 + "end", request)
+    ]
     assert readings[:3] == ["One.", "Two!", "Three?"]
     assert len(readings) > 5
     assert "".join(readings[3:]).replace(" ", "") == ("word, " * 150 + "end").replace(" ", "")
     with pytest.raises(TextError, match="too long to be spoken at once"):
-        list(said(voice, "a" * 2000, request))
+        list(utterances(voice, "a" * 2000, request))
 
 
 @pytest.mark.parametrize(

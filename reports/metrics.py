@@ -18,15 +18,15 @@ def pareto(points: Sequence[tuple[float, float]]) -> set[tuple[float, float]]:
 
 def timing(measurement: Measurement) -> dict[str, float]:
     """Returns the timings on this device; nothing where the engine is not timed."""
-    found = {f"latency_p50_ms_{call.rows}": call.p50_ms for call in measurement.calls if not measurement.clips}
+    values = {f"latency_p50_ms_{call.rows}": call.p50_ms for call in measurement.calls if not measurement.clips}
     elapsed = [one.elapsed_s for one in measurement.spoken if one.elapsed_s is not None]
     first = [one.first_audio_s for one in measurement.spoken if one.first_audio_s is not None]
     if elapsed and first:
         seconds = sum(one.seconds for one in measurement.spoken)
-        found |= {"rtf_sentences": sum(elapsed) / seconds, "first_audio_s": max(first)}
+        values |= {"rtf_sentences": sum(elapsed) / seconds, "first_audio_s": max(first)}
     latency = measurement.latency
     if latency is not None:
-        found |= {f"latency_{name}": getattr(latency, name) for name in ("p50_ms", "p95_ms", "p99_ms", "max_ms")}
-        found |= {"rtf": latency.rtf, "first_call_ms": latency.first_call_ms}
-        found["deadline_misses"] = latency.deadline_misses
-    return found
+        values |= {f"latency_{name}": getattr(latency, name) for name in ("p50_ms", "p95_ms", "p99_ms", "max_ms")}
+        values |= {"rtf": latency.rtf, "first_call_ms": latency.first_call_ms}
+        values["deadline_misses"] = latency.deadline_misses
+    return values

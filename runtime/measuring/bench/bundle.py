@@ -30,7 +30,7 @@ from runtime.measuring.bench.budget import Budget, budget
 from runtime.measuring.bench.closed import Latency, closed_loop
 from runtime.measuring.bench.correctness import Correctness, correctness
 from runtime.measuring.bench.paced import Paced, Stall, paced_latencies, recovery, summarised
-from runtime.measuring.bench.strain import Resources, Silence, busy_cores, resources, silence
+from runtime.measuring.bench.stress import Resources, Silence, busy_cores, resources, silence
 from runtime.playing.player import Feed, open_player
 from runtime.speech.features import LocalFeatures, Sound
 
@@ -54,7 +54,7 @@ class BenchOptions:
     paced_seconds: float = 10.0
     paced_chunks: int = 0
     growth_chunks: int = 500
-    strain: bool = True
+    stress: bool = True
     processes: int = 1
     block: int = 256
     device_rate: int = 48000
@@ -127,9 +127,9 @@ class BenchReport:
 
 
 def bench_bundle(
-    path: Path | Bundle, options: BenchOptions, tell: Callable[[str], None] = lambda _: None
+    path: Path | Bundle, options: BenchOptions, progress: Callable[[str], None] = lambda _: None
 ) -> BenchReport:
-    """`tell` hears what is under way. Raises what opening the bundle raises, and StreamError for options that its
+    """`progress` is told what is under way. Raises what opening the bundle raises, and StreamError for options that its
     artefact cannot follow."""
     bundle = open_bundle(path)
     record = bundle.main
@@ -139,14 +139,14 @@ def bench_bundle(
         )
     load_average = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     if options.processes == 1:
-        one, engine, device = _measure(bundle, record.sound, record.features, options, tell)
-        found = [one]
+        one, engine, device = _measure(bundle, record.sound, record.features, options, progress)
+        processes = [one]
     else:
-        found = []
+        processes = []
         for index in range(options.processes):
-            tell(f"process {index + 1} of {options.processes}")
+            progress(f"process {index + 1} of {options.processes}")
             report = _in_another_process(bundle.path, options)
-            found += report.processes
+            processes += report.processes
             engine, device = report.engine, report.device
             if report.problem:
                 break
@@ -163,9 +163,9 @@ def bench_bundle(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         versions=tool_versions(),
         options=options,
-        processes=tuple(found),
-        spread=_spread(found),
-        targets=targets(found, device),
+        processes=tuple(processes),
+        spread=_spread(processes),
+        targets=targets(processes, device),
     )
 
 
@@ -182,14 +182,14 @@ def read_bench(path: Path) -> BenchReport:
 
 
 def _measure(
-    bundle: Bundle, sound: Sound, features: LocalFeatures, options: BenchOptions, tell: Callable[[str], None]
+    bundle: Bundle, sound: Sound, features: LocalFeatures, options: BenchOptions, progress: Callable[[str], None]
 ) -> tuple[OneProcess, str, str]:
     started = time.perf_counter()
     player = open_player(bundle, options.execution, mode=options.mode, chunk=options.chunk)
     load_s = time.perf_counter() - started
     who = player.engine.name, player.engine.device
     cases = bundle.goldens(bundle.main)
-    tell("correctness")
+    progress("correctness")
     precision = bundle.manifest.options.precision
     checked = correctness(player, sound, cases, precision)
     if checked.problem:
@@ -201,7 +201,7 @@ def _measure(
     def calls() -> Feed:
         return player.feed(frames, constants)
 
-    tell(f"throughput, {options.seconds:g} s")
+    progress(f"throughput, {options.seconds:g} s")
     closed = closed_loop(
         player, frames, options.seconds, options.min_chunks, threads=options.threads, constants=constants
     )
@@ -210,23 +210,23 @@ def _measure(
     count = max(round(options.paced_seconds / period), options.paced_chunks)
     paced = under_load = stall = quiet = None
     if count:
-        tell(f"latency on a schedule, {count * period:.0f} s")
+        progress(f"latency on a schedule, {count * period:.0f} s")
         paced = summarised(paced_latencies(first, period, count, warm_up), period)
-    if count and options.strain:
+    if count and options.stress:
         short = max(min(count, round(5 / period)), 8)
-        tell(f"a stall of {STALL_SECONDS:g} s")
+        progress(f"a stall of {STALL_SECONDS:g} s")
         at = short // 2
         late = paced_latencies(calls(), period, 2 * short, warm_up, stall=(at, STALL_SECONDS))
         stall = recovery(late, period, at, STALL_SECONDS)
-        tell(f"busy cores, {short * period:.0f} s")
+        progress(f"busy cores, {short * period:.0f} s")
         with busy_cores():
             under_load = summarised(paced_latencies(calls(), period, short, warm_up), period)
-    if options.strain:
-        tell("speech, silence, speech")
+    if options.stress:
+        progress("speech, silence, speech")
         quiet = silence(player, features, frames, constants)
     used = None
     if options.growth_chunks:
-        tell(f"memory over {options.growth_chunks} chunks")
+        progress(f"memory over {options.growth_chunks} chunks")
         used = resources(calls(), options.growth_chunks)
     lookahead = time_axis.right if player.form is None else player.form.lookahead
     slow = paced.p99_ms if paced is not None else closed.p99_ms
@@ -236,13 +236,13 @@ def _measure(
 
 def _in_another_process(path: Path, options: BenchOptions) -> BenchReport:
     asked = dataclasses.asdict(dataclasses.replace(options, processes=1))
-    command = [sys.executable, "-m", "runtime.measuring.bench.whole", str(path), json.dumps(asked)]
+    command = [sys.executable, "-m", "runtime.measuring.bench.bundle", str(path), json.dumps(asked)]
     return TypeAdapter(BenchReport).validate_json(output_of(command, "a bench process"))
 
 
-def _spread(found: list[OneProcess]) -> dict[str, Spread]:
-    values: dict[str, list[float]] = {"load_s": [one.load_s for one in found]}
-    for one in found:
+def _spread(processes: list[OneProcess]) -> dict[str, Spread]:
+    values: dict[str, list[float]] = {"load_s": [one.load_s for one in processes]}
+    for one in processes:
         if one.closed is not None:
             for name in ("first_call_ms", "p50_ms", "p99_ms", "rtf"):
                 values.setdefault(f"closed_{name}", []).append(getattr(one.closed, name))
@@ -252,9 +252,9 @@ def _spread(found: list[OneProcess]) -> dict[str, Spread]:
     return {name: Spread(float(np.median(row)), min(row), max(row)) for name, row in values.items()}
 
 
-def targets(found: list[OneProcess], device: str) -> tuple[Target, ...]:
+def targets(processes: list[OneProcess], device: str) -> tuple[Target, ...]:
     """Judges each target by the worst process; gives nothing where one was not timed."""
-    timed = [(one.closed, one.paced, one.budget) for one in found]
+    timed = [(one.closed, one.paced, one.budget) for one in processes]
     if not timed or any(closed is None or spent is None for closed, _, spent in timed):
         return ()
 

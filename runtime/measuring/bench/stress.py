@@ -1,4 +1,4 @@
-"""What happens to an artefact in long and bad hours: memory, silence in between, busy cores."""
+"""Stress tests of an artefact: memory over many calls, silence in between, busy cores."""
 
 from __future__ import annotations
 

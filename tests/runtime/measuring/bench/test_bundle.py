@@ -8,7 +8,7 @@ import pytest
 from reports.__main__ import main as reports
 from runtime.__main__ import main
 from runtime.bundle.store import BundleError
-from runtime.measuring.bench.whole import BenchOptions, bench_bundle, read_bench
+from runtime.measuring.bench.bundle import BenchOptions, bench_bundle, read_bench
 
 SHORT = ["--seconds", "0.2", "--min-chunks", "5", "--paced-seconds", "0.8", "--threads", "1"]
 
@@ -57,7 +57,7 @@ def test_reports_plots_it_and_logs_one_run(benched, store_uri, capsys):
 
 def test_processes_are_fresh_ones_and_their_spread_is_told(stateful):
     options = BenchOptions(
-        seconds=0, min_chunks=3, paced_seconds=0, growth_chunks=0, strain=False, processes=2, threads=1
+        seconds=0, min_chunks=3, paced_seconds=0, growth_chunks=0, stress=False, processes=2, threads=1
     )
     report = bench_bundle(stateful.bundle.path, options)
     assert len(report.processes) == 2
