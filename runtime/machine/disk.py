@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def full_disk_named(*folders: Path) -> Iterator[None]:
     except (DiskFull, KeyboardInterrupt):
         raise
     except Exception as error:
-        place = min(folders, key=_free_bytes)
+        place = _fullest(folders)
         code = full_disk(error)
         if code is None and (isinstance(error, VoxportError) or _free_bytes(place) >= _NOTHING_LEFT):
             raise
@@ -60,6 +60,20 @@ def full_disk(error: BaseException | None) -> int | None:
                 return code
         error = error.__cause__ or error.__context__
     return None
+
+
+def _fullest(folders: Sequence[Path]) -> Path:
+    """Of folders on one disk the first: each disk is looked at once, for others write to it meanwhile."""
+    free: dict[int, float] = {}
+    for folder in folders:
+        if (disk := _disk(folder)) not in free:
+            free[disk] = _free_bytes(folder)
+    return min(folders, key=lambda folder: free[_disk(folder)])
+
+
+def _disk(folder: Path) -> int:
+    """The number of the disk that holds the folder, which need not exist yet."""
+    return next(path.stat().st_dev for path in (folder, *folder.parents) if path.exists())
 
 
 def _free_bytes(folder: Path) -> float:

@@ -12,6 +12,7 @@ import pytest
 from checkpoints.catalogue import FileFacts
 from checkpoints.download import download
 from runtime.errors import ArtefactError, ExitCode
+from runtime.machine import disk
 from runtime.machine.cache import making
 from runtime.machine.command_line import explained
 from runtime.machine.disk import DiskFull, full_disk_named
@@ -155,6 +156,7 @@ def test_an_error_without_a_reason_counts_where_no_room_is_left_and_the_fullest_
         folder.mkdir()
     usage = type(shutil.disk_usage(tmp_path))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 0, free[path]))
+    monkeypatch.setattr(disk, "_disk", list(free).index)  # one each
     with pytest.raises(DiskFull, match=r"holding .*/b is full"), full_disk_named(*free):
         raise RuntimeError("write failed")
     with pytest.raises(ArtefactError), full_disk_named(*free):
@@ -162,6 +164,13 @@ def test_an_error_without_a_reason_counts_where_no_room_is_left_and_the_fullest_
     free[tmp_path / "b"] = 10**9
     with pytest.raises(RuntimeError, match="write failed"), full_disk_named(*free):
         raise RuntimeError("write failed")
+
+
+def test_of_two_folders_on_one_disk_the_first_is_named_while_others_fill_it(tmp_path, monkeypatch):
+    usage, left = type(shutil.disk_usage(tmp_path)), iter(range(10**9, 0, -(10**6)))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 0, next(left)))
+    with pytest.raises(DiskFull, match=r"holding .*/a is full"), full_disk_named(tmp_path / "a", tmp_path / "b"):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_a_folder_that_is_not_there_yet_is_on_the_disk_of_its_parents(tmp_path):
