@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from runtime.bundle.conversion import Conversion, WindowedStage
 from runtime.bundle.form import StreamForm
 from runtime.bundle.formats import FORMATS, format_of
 from runtime.bundle.store import ComponentRecord, open_bundle
@@ -44,6 +45,8 @@ def info(options: argparse.Namespace) -> dict[str, Any]:
         "notes": list(manifest.notes),
         "files": f"{len(manifest.files)}, every sha256 as in the manifest",
     }
+    if manifest.conversion is not None:
+        facts |= _conversion_facts(manifest.conversion)
     if record.stream is not None:
         facts |= _stream_facts(record.stream)
     if record.time is not None:
@@ -65,6 +68,18 @@ def _component_facts(records: Sequence[ComponentRecord]) -> dict[str, Any]:
         record.name: f"{', '.join(map(str, record.inputs))} -> {', '.join(map(str, record.outputs))}"
         for record in records
     }
+
+
+def _conversion_facts(conversion: Conversion) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "conversion": " -> ".join(f"{stage.name} ({stage.kind})" for stage in conversion.stages),
+        "target": {"built_in": "one voice", "embedding": "a recording", "pool": "recordings"}[conversion.target],
+    }
+    for stage in conversion.stages:
+        if isinstance(stage, WindowedStage):
+            seen = (f"{name} {one.past} + {one.chunk} + {one.future}" for name, one in stage.contexts.items())
+            facts[f"{stage.name} sees"] = f"frames before, asked for, after: {', '.join(seen)}"
+    return facts
 
 
 def _stream_facts(form: StreamForm) -> dict[str, Any]:

@@ -177,7 +177,7 @@ def pool_of(conversion: Conversion, run: Run, recordings: Iterable[Iterable[np.n
         count = min(mel.end, pitch.end) if content.end else 0
         if count:
             positions = _positions(tracks[matching.content].clock, tracks[""].clock, 0, count)
-            rows = interpolated(content.taken(0, content.end).T, *positions)
+            rows = interpolated(content.taken(0, content.end).T, *positions).astype(np.float16)  # as it is kept
             parts.append((rows, mel.taken(0, count).T, pitch.taken(0, count)[0]))
     if not parts:
         raise AudioError("the target's recordings hold no whole frame")

@@ -76,7 +76,7 @@ def write_target(path: Path, bundle: Bundle, record: MadeTarget) -> None:
     arrays = {"made_by": np.array(_made_by(bundle)), "seconds": np.array(record.seconds)}
     if record.target.pool is not None:
         pool = record.target.pool
-        arrays |= {"content": pool.content.astype(np.float16), "mel": pool.mel, "pitch": pool.pitch}
+        arrays |= {"content": pool.content, "mel": pool.mel, "pitch": pool.pitch}
     arrays |= {f"constant/{name}": array for name, array in (record.target.constants or {}).items()}
     write_arrays(path, arrays)
 
@@ -89,8 +89,7 @@ def read_target(path: Path, bundle: Bundle) -> Target:
         if made_by != _made_by(bundle):
             raise BundleError(f"{path} was made for {made_by}, this is {_made_by(bundle)}: make it anew")
         if "content" in arrays:
-            content = arrays["content"].astype(np.float32)
-            return Target(pool=Pool(content, arrays["mel"].astype(np.float32), arrays["pitch"].astype(np.float32)))
+            return Target(pool=Pool(arrays["content"], arrays["mel"].astype(np.float32), arrays["pitch"].astype(np.float32)))
         constants = {name.partition("/")[2]: value for name, value in arrays.items() if name.startswith("constant/")}
         if set(constants) != set(bundle.main.targets):
             raise ValueError("it does not hold the inputs that say whose voice it is to be")

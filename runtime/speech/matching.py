@@ -12,11 +12,15 @@ from runtime.errors import AudioError
 SEMITONES = 12 / np.log(2)  # of a difference of natural logarithms
 _FARTHEST = 6.0  # semitones beyond which a pitch is no worse; what voiced and unvoiced are apart
 _SHORTEST = 2.0  # seconds of speech that a pool needs
+_SHORTEST_VECTOR = np.float32(1e-9)  # of what has no direction
 
 
 @dataclass(frozen=True)
 class Pool:
-    """A target's frames: `content` (N, D), `mel` (N, bands) in a vocoder's scale, `pitch` (N,) in Hz, 0 unvoiced."""
+    """A target's frames: `content` (N, D), `mel` (N, bands) in a vocoder's scale, `pitch` (N,) in Hz, 0 unvoiced.
+
+    The content may be of half precision, as it is kept: then the pool is the same whether it was kept or not.
+    """
 
     content: np.ndarray
     mel: np.ndarray
@@ -34,12 +38,14 @@ class Pool:
     @cached_property
     def mean(self) -> np.ndarray:
         """(D,): what a speaker adds to all content, near enough; both sides are compared without theirs."""
-        return self.content.mean(axis=0)
+        return self.content.mean(axis=0, dtype=np.float64).astype(np.float32)
 
     @cached_property
     def directions(self) -> np.ndarray:
-        """(D, N): the content without its mean, each frame of length 1."""
-        return np.ascontiguousarray(_directions(self.content - self.mean).T)
+        """(N, D) float32: the content without its mean, each frame of length 1."""
+        directions = self.content - self.mean
+        directions /= np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), _SHORTEST_VECTOR)
+        return directions
 
     @cached_property
     def log_pitch(self) -> np.ndarray:
@@ -79,7 +85,7 @@ def nearest(
 
     content (n, D) without its speaker's mean; log_pitch (n,) as the target would have it, not a number where unvoiced.
     """
-    cosines = _directions(content) @ pool.directions
+    cosines = _directions(content) @ pool.directions.T
     shortlist, neighbours = min(shortlist, len(pool.content)), min(neighbours, len(pool.content))
     near = np.argpartition(cosines, -shortlist, axis=1)[:, -shortlist:]
     theirs = pool.log_pitch[near]
@@ -101,7 +107,7 @@ def check_pool(pool: Pool, seconds: float) -> None:
 
 
 def _directions(rows: np.ndarray) -> np.ndarray:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-9))
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), _SHORTEST_VECTOR)
 
 
 def _log(hertz: np.ndarray) -> np.ndarray:
