@@ -89,7 +89,8 @@ def read_target(path: Path, bundle: Bundle) -> Target:
         if made_by != _made_by(bundle):
             raise BundleError(f"{path} was made for {made_by}, this is {_made_by(bundle)}: make it anew")
         if "content" in arrays:
-            return Target(pool=Pool(arrays["content"], arrays["mel"].astype(np.float32), arrays["pitch"].astype(np.float32)))
+            mel, pitch = (arrays[name].astype(np.float32) for name in ("mel", "pitch"))
+            return Target(pool=Pool(arrays["content"], mel, pitch))
         constants = {name.partition("/")[2]: value for name, value in arrays.items() if name.startswith("constant/")}
         if set(constants) != set(bundle.main.targets):
             raise ValueError("it does not hold the inputs that say whose voice it is to be")
