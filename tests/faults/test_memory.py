@@ -120,7 +120,7 @@ class Voice:
     def pieces(self, seconds): yield from np.zeros((seconds, 48000), np.float32)
 
 speak.Voice = Voice
-speak.said = lambda voice, text, request: ((SimpleNamespace(unknown=()), 5) for _ in text.split("."))
+speak.utterances = lambda voice, text, request: ((SimpleNamespace(unknown=()), 5) for _ in text.split("."))
 """
     runs = [["speak", "a" + ".a" * more, str(tmp_path / "out.wav"), "--voice", "none"] for more in (1, 23)]
     assert growth_mb(*runs, setup) < ALLOWED_MB

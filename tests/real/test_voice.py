@@ -8,6 +8,8 @@ from runtime.__main__ import main
 from runtime.speech.metrics import snr_db
 from tests.runtime.playing.test_speak import bundle
 
+pytestmark = pytest.mark.proof  # `make test` has its small relatives (tests/runtime/playing/test_speak.py)
+
 
 @pytest.fixture(scope="module")
 def mel_voice(real_job):
