@@ -28,7 +28,7 @@ from runtime.bundle.conversion import (
 )
 from runtime.bundle.spec import TensorSpec
 from runtime.speech.mel import Mel
-from runtime.speech.spectrum import Pitch
+from runtime.speech.spectrum import Level, Pitch
 
 HEAD_CHANNELS = 64  # in every size of Whisper
 RANGE = 8.0  # log10 below a window's loudest band: what is softer is as soft (whisper/audio.py)
@@ -37,6 +37,7 @@ MEL = Mel(
     sample_rate=16000, n_fft=400, win_length=400, hop_length=160, fmax=8000.0, power=2, gain=1.0, amplitude_floor=1e-10,
     signal_norm=False,
 )  # fmt: skip
+EVERY = 2  # of a target's frames, which overlap by three quarters: as many words, half of the time and memory
 PITCH_THRESHOLD = 0.3  # YIN's, higher than its authors': at 0.15 it misses 40 % of what is voiced (benchmarks.pitch)
 WINDOW = 200  # mel frames, two seconds
 CONTEXTS: dict[ContextName, Context] = {
@@ -129,6 +130,10 @@ def conversion(module: ContentEncoder, parts: Mapping[str, Component]) -> Conver
     mel = vocoder.features
     if mel.noise_rows:
         raise ConversionError("family whisper gives a mel without noise: take a vocoder that needs none")
+    if mel.signal_norm:
+        raise ConversionError(
+            "family whisper takes a vocoder whose mel is not normalised, so that it can be made softer"
+        )
     if mel.framing != "inset":
         raise ConversionError("family whisper takes a vocoder whose mel is framed as HiFi-GAN's own training does")
     pitch = Pitch(mel.sample_rate, mel.n_fft, mel.hop_length, threshold=PITCH_THRESHOLD)
@@ -137,7 +142,8 @@ def conversion(module: ContentEncoder, parts: Mapping[str, Component]) -> Conver
             FeatureStage("speech_mel", MEL),
             WindowedStage("content", "content", "speech_mel", CONTEXTS, frames_per_output=2, fill=-10.0),
             FeatureStage("pitch", pitch),
-            MatchStage("matched", "content", mel, "pitch"),
+            FeatureStage("level", Level(mel.sample_rate, mel.n_fft, mel.hop_length)),
+            MatchStage("matched", "content", mel, "pitch", "level", every=EVERY),
             LocalStage("vocoder", vocoder.name, "matched"),
         ),
         target="pool",

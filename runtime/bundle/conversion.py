@@ -91,18 +91,21 @@ class MatchStage:
     """Replaces each frame by the mean of those of a target whose content is nearest: k nearest neighbours by cosine.
 
     Baas, van Niekerk and Kamper 2023 (arXiv 2305.18975, kNN-VC). `content`: the stage that is compared, interpolated
-    to the clock of `mel`, in which the target's frames are given; `pitch`: a stage of features on that clock. Of the
+    to the clock of `mel`, in which the target's frames are given; `pitch`, `level`: stages of features on that clock.
+    Matched frames are made softer where the source is further below its speech than they are below theirs. Of the
     `shortlist` of frames nearest in content those `neighbours` are taken that cost least, `pitch_weight` being the
-    cosine that a semitone costs.
+    cosine that a semitone costs. `every`: of the target's frames only every so many are kept.
     """
 
     name: Name
     content: Name
     mel: Mel
     pitch: Name
+    level: Name
     neighbours: Count = 4
     shortlist: Count = 32
     pitch_weight: float = 0.02
+    every: Count = 1
     kind: Literal["match"] = "match"
 
 
@@ -153,5 +156,5 @@ class Conversion:
 def taken_by(stage: Stage) -> list[str]:
     """The stages that a stage takes frames of."""
     if isinstance(stage, MatchStage):
-        return [stage.content, stage.pitch]
+        return [stage.content, stage.pitch, stage.level]
     return [] if isinstance(stage, FeatureStage) else [stage.takes]

@@ -7,7 +7,7 @@ into blocks. No engine is opened here: who calls says how a component is run.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +26,8 @@ from runtime.bundle.conversion import (
 from runtime.bundle.store import BundleError
 from runtime.errors import AudioError
 from runtime.speech.frames import HeldFrames
-from runtime.speech.matching import PitchShift, Pool, RunningMean, nearest
+from runtime.speech.matching import PitchShift, Pool, RunningMean, Softener, nearest
+from runtime.speech.mel import shifted_mel
 from runtime.speech.resampling import Resampler
 from runtime.speech.spectrum import Pitch
 
@@ -173,12 +174,14 @@ def pool_of(conversion: Conversion, run: Run, recordings: Iterable[Iterable[np.n
         for block in blocks:
             running.push(block)
         running.flush()
-        mel, pitch, content = (tracks[name].frames for name in ("", matching.pitch, matching.content))
-        count = min(mel.end, pitch.end) if content.end else 0
+        names = ("", matching.pitch, matching.level, matching.content)
+        mel, pitch, level, content = (tracks[name].frames for name in names)
+        count = min(mel.end, pitch.end, level.end) if content.end else 0
         if count:
             positions = _positions(tracks[matching.content].clock, tracks[""].clock, 0, count)
             rows = interpolated(content.taken(0, content.end).T, *positions).astype(np.float16)  # as it is kept
-            parts.append((rows, mel.taken(0, count).T, pitch.taken(0, count)[0]))
+            arrays = (rows, mel.taken(0, count).T, pitch.taken(0, count)[0], level.taken(0, count)[0])
+            parts.append(tuple(array[:: matching.every] for array in arrays))
     if not parts:
         raise AudioError("the target's recordings hold no whole frame")
     return Pool(*(np.ascontiguousarray(np.concatenate(arrays)) for arrays in zip(*parts)))
@@ -307,11 +310,12 @@ class _Matched(_Track):
     """In blocks of one chunk of the content, however the audio came: a product of more rows may sum in another order,
     and another neighbour is another sound."""
 
-    def __init__(self, stage: MatchStage, content: _Track, pitch: _Track, pool: Pool, pitch_shift: float) -> None:
-        self._stage, self._pool, self.sources, self.channels = stage, pool, (content, pitch), stage.mel.n_mels
+    def __init__(self, stage: MatchStage, sources: Sequence[_Track], pool: Pool, pitch_shift: float) -> None:
+        self._stage, self._pool, self.sources, self.channels = stage, pool, tuple(sources), stage.mel.n_mels
         self.clock = clock_of(stage.mel)
-        if pitch.clock != self.clock:
-            raise BundleError(f"stage {stage.name}: its pitch and its mel are on different clocks")
+        content, pitch, level = self.sources
+        if not pitch.clock == level.clock == self.clock:
+            raise BundleError(f"stage {stage.name}: its pitch, level and mel are on different clocks")
         if pool.mel.shape[1] != stage.mel.n_mels:
             bands = f"{pool.mel.shape[1]} bands, the vocoder takes {stage.mel.n_mels}"
             raise BundleError(f"the target's frames have {bands}")
@@ -319,12 +323,14 @@ class _Matched(_Track):
         per_second = self.clock.sample_rate / self.clock.hop_length
         self._mean = RunningMean(pool.mean, content.clock.sample_rate / content.clock.hop_length)
         self._shift = PitchShift(pool.median_log_pitch, per_second, pitch_shift)
+        self._softener = Softener(pool.speech_level, per_second)
         super().__init__()
 
     def reset(self) -> None:
         super().reset()
         self._mean.reset()
         self._shift.reset()
+        self._softener.reset()
         self._centred = HeldFrames(axis=0)  # the content without its running mean
         self._blocks = 0
 
@@ -332,7 +338,7 @@ class _Matched(_Track):
         return self._centred.end if source is self.sources[0] else self.frames.end
 
     def advance(self) -> None:
-        content, pitch = self.sources
+        content, pitch, level = self.sources
         while True:
             block_end = (self._blocks + 1) * self._block
             start, stop = self._centred.end, min(block_end, content.frames.end)
@@ -340,7 +346,7 @@ class _Matched(_Track):
             if stop < block_end and not is_last:
                 return
             last = self._frames_until(stop, is_last)
-            if pitch.frames.end < last or (is_last and not pitch.has_ended):
+            if min(pitch.frames.end, level.frames.end) < last or (is_last and not pitch.has_ended):
                 return
             if start < stop:
                 block = content.frames.taken(start, stop).T
@@ -356,21 +362,24 @@ class _Matched(_Track):
 
     def _frames_until(self, stop: int, is_last: bool) -> int:
         """The frames that content up to its frame `stop` is enough for."""
-        content, pitch = self.sources
+        content, pitch, level = self.sources
         if is_last:
-            return pitch.frames.end
+            return min(pitch.frames.end, level.frames.end)
         seconds = content.clock.moment(stop - 1)
         return max(0, math.floor((seconds * self.clock.sample_rate - self.clock.offset) / self.clock.hop_length))
 
     def _matched(self, start: int, stop: int) -> np.ndarray:
-        stage, pitch = self._stage, self.sources[1].frames.taken(start, stop)[0]
+        stage = self._stage
+        pitch, level = (track.frames.taken(start, stop)[0] for track in self.sources[1:])
         before, share = _positions(self.sources[0].clock, self.clock, start, stop)
         first = min(int(before[0]), self._centred.end - 1)
         content = interpolated(self._centred.taken(first, self._centred.end), before - first, share)
         chosen = nearest(
             self._pool, content, self._shift.push(pitch), stage.neighbours, stage.shortlist, stage.pitch_weight
         )
-        return np.ascontiguousarray(self._pool.mel[chosen].mean(axis=1, dtype=np.float32).T)
+        mel = self._pool.mel[chosen].mean(axis=1, dtype=np.float32).T
+        softer = self._softener.push(level, self._pool.level[chosen].mean(axis=1))
+        return shifted_mel(mel, stage.mel, softer)
 
     @property
     def latency(self) -> dict[str, float]:
@@ -401,5 +410,5 @@ def _track(
         return _Windowed(stage, sources[0], run, context)
     if isinstance(stage, MatchStage):
         assert target.pool is not None
-        return _Matched(stage, sources[0], sources[1], target.pool, pitch_shift)
+        return _Matched(stage, sources, target.pool, pitch_shift)
     raise BundleError(f"stage {stage.name} gives audio, and is not the last")

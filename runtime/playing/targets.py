@@ -16,7 +16,7 @@ from runtime.machine.files import read_arrays, write_arrays
 from runtime.playing.conversions import conversion_of, runner
 from runtime.playing.sizes import open_sized
 from runtime.playing.stages import NOBODY, Target, pool_of
-from runtime.speech.matching import Pool, check_pool
+from runtime.speech.matching import ARRAYS, Pool, check_pool
 from runtime.speech.recordings import audio_blocks
 from runtime.speech.target import target_embedding
 
@@ -76,7 +76,7 @@ def write_target(path: Path, bundle: Bundle, record: MadeTarget) -> None:
     arrays = {"made_by": np.array(_made_by(bundle)), "seconds": np.array(record.seconds)}
     if record.target.pool is not None:
         pool = record.target.pool
-        arrays |= {"content": pool.content, "mel": pool.mel, "pitch": pool.pitch}
+        arrays |= {name: getattr(pool, name) for name in ARRAYS}
     arrays |= {f"constant/{name}": array for name, array in (record.target.constants or {}).items()}
     write_arrays(path, arrays)
 
@@ -89,8 +89,7 @@ def read_target(path: Path, bundle: Bundle) -> Target:
         if made_by != _made_by(bundle):
             raise BundleError(f"{path} was made for {made_by}, this is {_made_by(bundle)}: make it anew")
         if "content" in arrays:
-            mel, pitch = (arrays[name].astype(np.float32) for name in ("mel", "pitch"))
-            return Target(pool=Pool(arrays["content"], mel, pitch))
+            return Target(pool=Pool(*(arrays[name] for name in ARRAYS)))
         constants = {name.partition("/")[2]: value for name, value in arrays.items() if name.startswith("constant/")}
         if set(constants) != set(bundle.main.targets):
             raise ValueError("it does not hold the inputs that say whose voice it is to be")

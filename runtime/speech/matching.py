@@ -15,9 +15,13 @@ _SHORTEST = 2.0  # seconds of speech that a pool needs
 _SHORTEST_VECTOR = np.float32(1e-9)  # of what has no direction
 
 
+ARRAYS = ("content", "mel", "pitch", "level")  # of a pool
+
+
 @dataclass(frozen=True)
 class Pool:
-    """A target's frames: `content` (N, D), `mel` (N, bands) in a vocoder's scale, `pitch` (N,) in Hz, 0 unvoiced.
+    """A target's frames: `content` (N, D), `mel` (N, bands) in a vocoder's scale, `pitch` (N,) in Hz, 0 unvoiced, and
+    `level` (N,) in dB.
 
     The content may be of half precision, as it is kept: then the pool is the same whether it was kept or not.
     """
@@ -25,13 +29,14 @@ class Pool:
     content: np.ndarray
     mel: np.ndarray
     pitch: np.ndarray
+    level: np.ndarray
 
     def __post_init__(self) -> None:
         count = len(self.content)
-        fits = self.content.ndim == self.mel.ndim == 2 and len(self.mel) == count and self.pitch.shape == (count,)
-        if not fits or not count:
-            raise AudioError("a target's content, mel and pitch do not hold the same frames")
-        for name in ("content", "mel", "pitch"):
+        fits = self.content.ndim == self.mel.ndim == 2 and len(self.mel) == count
+        if not fits or not count or not self.pitch.shape == self.level.shape == (count,):
+            raise AudioError(f"a target's {', '.join(ARRAYS)} do not hold the same frames")
+        for name in ARRAYS:
             if not np.isfinite(getattr(self, name)).all():
                 raise AudioError(f"a target's {name} holds numbers that are not finite")
 
@@ -57,6 +62,55 @@ class Pool:
         """Of what is voiced; that of 150 Hz where nothing is."""
         voiced = self.log_pitch[self.pitch > 0]
         return float(np.median(voiced)) if len(voiced) else float(np.log(150.0))
+
+    @cached_property
+    def speech_level(self) -> float:
+        """The level of its speech, dB."""
+        return float(SpeechLevel(0.0, 0.0).push(self.level)[-1])
+
+
+class SpeechLevel:
+    """The level of speech among silence: a running mean of levels in dB, each as heavy as its power.
+
+    It begins as if `frames` frames of `first` dB had come before.
+    """
+
+    def __init__(self, first: float, frames: float) -> None:
+        self._first, self._frames = first, frames
+        self.reset()
+
+    def reset(self) -> None:
+        self._power = self._frames * 10 ** (self._first / 10)
+        self._sum = self._power * self._first
+
+    def push(self, levels: np.ndarray) -> np.ndarray:
+        """levels (n,) in dB -> the mean up to and with each of them, (n,) float32."""
+        powers = 10 ** (levels.astype(np.float64) / 10)
+        power, total = self._power + np.cumsum(powers), self._sum + np.cumsum(powers * levels)
+        if len(levels):
+            self._power, self._sum = float(power[-1]), float(total[-1])
+        return (total / power).astype(np.float32)
+
+
+class Softener:
+    """How many dB softer matched frames are to be: a source's silence stays silent, whatever frames it is nearest to.
+
+    A matched frame is at most `SLACK_DB` further above the level of the target's speech than the source is above that
+    of its own; before there was any, that is taken for `TYPICAL_DB`, as speech into a microphone is.
+    """
+
+    SLACK_DB, TYPICAL_DB = 6.0, -26.0
+
+    def __init__(self, target: float, frames_per_second: float) -> None:
+        self._target, self._source = target, SpeechLevel(self.TYPICAL_DB, frames_per_second)
+
+    def reset(self) -> None:
+        self._source.reset()
+
+    def push(self, source: np.ndarray, matched: np.ndarray) -> np.ndarray:
+        """Levels (n,) in dB of the source and of what was matched -> what is added to the latter, at most 0."""
+        most = self._target + source - self._source.push(source) + self.SLACK_DB
+        return np.minimum(most - matched, 0.0).astype(np.float32)
 
 
 class RunningMean:

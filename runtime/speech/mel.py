@@ -170,6 +170,18 @@ def _noise_block(number: int, rows: int, kind: str) -> np.ndarray:
     return random.standard_normal((_NOISE_BLOCK, rows), np.float32)
 
 
+def shifted_mel(mel: np.ndarray, settings: Mel, decibels: np.ndarray) -> np.ndarray:
+    """A mel spectrogram (n_mels, T) so many dB (T,) louder, as far as its floor reaches.
+
+    Raises AudioError for one that is normalised.
+    """
+    if settings.signal_norm:
+        raise AudioError("the level of a normalised mel is not shifted")
+    scale = 1.0 if settings.log_base == 10.0 else math.log(10.0)
+    floor = settings.gain * math.log10(settings.amplitude_floor) * scale
+    return np.maximum(mel + settings.gain * scale / 20 * decibels, floor).astype(np.float32)
+
+
 def rescaled_mel(mel: np.ndarray, source: Mel, target: Mel) -> np.ndarray:
     """A mel spectrogram (…, n_mels, T) in the scale of other settings (level, logarithm, normalisation), their noise
     below.

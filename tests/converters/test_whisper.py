@@ -23,6 +23,7 @@ from runtime.playing.conversions import ConversionChain, open_conversion, open_m
 from runtime.playing.live import Session, VirtualDevice
 from runtime.playing.targets import make_target, read_target, write_target
 from runtime.speech.clips import read_clip
+from runtime.speech.matching import ARRAYS
 from tests.small_whisper import small_whisper, write_ctranslate2, write_small_whisper
 
 EXECUTION = Execution("onnx")
@@ -141,7 +142,7 @@ def test_a_target_is_kept_and_read_again(bundle, clips, tmp_path):
     made = make_target(bundle, [clips[0], clips[1]], EXECUTION)
     write_target(tmp_path / "target.npz", bundle, made)
     pool, again = made.target.pool, read_target(tmp_path / "target.npz", bundle).pool
-    for name in ("content", "mel", "pitch"):
+    for name in ARRAYS:
         np.testing.assert_array_equal(getattr(again, name), getattr(pool, name))
     assert any("likeness" in note for note in made.notes), "four seconds are little, and that is said"
 

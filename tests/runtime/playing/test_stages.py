@@ -14,15 +14,16 @@ from runtime.bundle.conversion import (
 )
 from runtime.bundle.store import BundleError
 from runtime.playing.stages import NOBODY, Frontend, Target, pool_of
-from runtime.speech.matching import PitchShift, Pool, RunningMean, nearest
+from runtime.speech.matching import ARRAYS, PitchShift, Pool, RunningMean, Softener, SpeechLevel, nearest
 from runtime.speech.mel import Mel
 from runtime.speech.resampling import Resampler
-from runtime.speech.spectrum import Pitch
+from runtime.speech.spectrum import Level, Pitch
 
 RATE = 8000
 MEL = Mel(sample_rate=RATE, n_fft=256, win_length=256, hop_length=80, n_mels=6, signal_norm=False)
 SPOKEN = Mel(sample_rate=11025, n_fft=512, win_length=512, hop_length=128, n_mels=5, framing="inset", signal_norm=False)
 PITCH = Pitch(11025, 512, 128, fmin=80.0)
+LEVEL = Level(11025, 512, 128)
 CONTEXTS = {"offline": Context(8, 12, 6), "live": Context(10, 4, 2)}
 WEIGHTS = np.random.default_rng(1).standard_normal((4, MEL.n_mels)).astype(np.float32)
 
@@ -33,7 +34,8 @@ def conversion(**changes):
             FeatureStage("mel", MEL),
             WindowedStage("content", "reader", "mel", CONTEXTS, frames_per_output=2, fill=-160.0),
             FeatureStage("pitch", PITCH),
-            MatchStage("matched", "content", SPOKEN, "pitch", **{"neighbours": 2, "shortlist": 5, **changes}),
+            FeatureStage("level", LEVEL),
+            MatchStage("matched", "content", SPOKEN, "pitch", "level", **{"neighbours": 2, "shortlist": 5, **changes}),
             LocalStage("vocoder", "vocoder", "matched"),
         ),
         target="pool",
@@ -51,7 +53,8 @@ def reader(name, frames):
 def pool():
     random = np.random.default_rng(2)
     pitch = np.where(random.random(50) < 0.5, random.uniform(100, 200, 50), 0)
-    return Pool(*(array.astype(np.float32) for array in (random.random((50, 4)), random.random((50, 5)), pitch)))
+    arrays = (random.random((50, 4)), random.random((50, 5)), pitch, random.uniform(-60, -20, 50))
+    return Pool(*(array.astype(np.float32) for array in arrays))
 
 
 def speech(seconds, seed=0):
@@ -93,7 +96,7 @@ def test_blocks_of_any_size_give_the_same_frames_bit_for_bit(pool, context, seco
 @pytest.mark.parametrize("shift", [0.0, 5.0])
 @pytest.mark.parametrize("context", ["offline", "live"])
 def test_they_are_what_whole_audio_gives(pool, context, shift):
-    samples, stages = speech(2.5), conversion().stages
+    samples = speech(2.5)
     frontend = Frontend(conversion(), reader, Target(pool=pool), RATE, context, shift)
     samples = samples[::2]
     whole = Resampler(RATE, SPOKEN.sample_rate)
@@ -105,9 +108,11 @@ def test_they_are_what_whole_audio_gives(pool, context, shift):
     here = np.arange(len(content)) * 160 / RATE
     queries = np.stack([np.interp(seconds, here, column) for column in centred.T], axis=1).astype(np.float32)
     logs = PitchShift(pool.median_log_pitch, 11025 / 128, shift).push(hertz)
-    match = stages[3]
+    match = conversion().matching
     chosen = nearest(pool, queries, logs, match.neighbours, match.shortlist, match.pitch_weight)
-    expected = pool.mel[chosen].mean(axis=1).T
+    levels = LEVEL.of(at_pitch)[0]
+    softer = Softener(pool.speech_level, 11025 / 128).push(levels, pool.level[chosen].mean(axis=1))
+    expected = np.maximum(pool.mel[chosen].mean(axis=1).T + softer, 20 * np.log10(1e-8))  # 20 log10 amplitude: dB
     np.testing.assert_allclose(pushed(frontend, samples, ragged(0))[0], expected, atol=1e-6)
 
 
@@ -152,8 +157,15 @@ def test_a_pool_of_several_recordings_is_that_of_each():
     one, other = speech(1.5), speech(2.0, seed=5)
     both = pool_of(conversion(), reader, [[one], [other]], 16000)
     parts = [pool_of(conversion(), reader, [[each]], 16000) for each in (one, other)]
-    for name in ("content", "mel", "pitch"):
+    for name in ARRAYS:
         np.testing.assert_array_equal(getattr(both, name), np.concatenate([getattr(part, name) for part in parts]))
+
+
+def test_of_a_pool_every_other_frame_is_enough():
+    samples = speech(2.0)
+    thin, dense = (pool_of(conversion(every=every), reader, [[samples]], 16000) for every in (2, 1))
+    for name in ARRAYS:
+        np.testing.assert_array_equal(getattr(thin, name), getattr(dense, name)[::2])
 
 
 def test_what_has_passed_is_forgotten(pool):
@@ -181,6 +193,21 @@ def test_frames_come_when_the_latency_says(pool):
     )  # a frame stands for the middle of its window, and its latency counts from its hop's end
     assert late <= structure + hop + 16 / SPOKEN.sample_rate
     assert late >= structure - CONTEXTS["live"].chunk * 80 / RATE - frontend.latency["resampling"] / 1e3
+
+
+def test_silence_stays_silent_whatever_is_nearest():
+    """-100 dB, room noise at -60 and speech at -20, each a second; what is matched is loud all the time."""
+    softener = Softener(-20.0, 86.0)
+    levels = np.repeat([-100.0, -60.0, -20.0, -60.0], 86).astype(np.float32)
+    made = np.concatenate([softener.push(part, np.full(len(part), -20.0)) for part in np.split(levels, 8)]) - 20
+    assert made[:86].max() < -80 and made[86:172].max() < -45
+    assert made[200:258].min() > -20.01, "speech is as loud as it was matched"
+    assert made[270:].max() < -50, "and noise after it is as soft beside it"
+
+
+def test_the_level_of_speech_is_that_of_its_loud_frames():
+    levels = np.concatenate([np.full(1000, -70.0), np.full(20, -20.0), np.full(1000, -70.0)])
+    assert SpeechLevel(0.0, 0.0).push(levels)[-1] == pytest.approx(-20, abs=0.1)
 
 
 def test_a_pitch_shift_moves_the_pitch_that_is_looked_for(pool):
