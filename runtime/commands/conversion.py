@@ -58,6 +58,8 @@ def convert_voice(options: argparse.Namespace) -> dict[str, Any]:
             wrote += len(samples)
             progress.update(len(samples) / sound_rate)
     elapsed = time.perf_counter() - started
+    if frontend.voiced_seconds is not None and frontend.voiced_seconds < 0.02 * wrote / sound_rate:
+        print(f"note: there is hardly a voice in {options.source}", file=sys.stderr)
     return {
         "bundle": bundle.manifest.name,
         "engine": player.engine.name,

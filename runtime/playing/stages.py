@@ -128,8 +128,16 @@ class Frontend:
     @property
     def pitch(self) -> float | None:
         """Hz of the newest frame, 0 where it is unvoiced; None for a conversion that takes no pitch."""
-        pitches = [track.newest for track in self._running.features if isinstance(track.features, Pitch)]
-        return pitches[0] if pitches else None
+        return None if self._pitch is None else self._pitch.newest
+
+    @property
+    def voiced_seconds(self) -> float | None:
+        """Seconds in which there was a voice; None for a conversion that takes no pitch."""
+        return None if self._pitch is None else self._pitch.positive * self._pitch.block_seconds
+
+    @property
+    def _pitch(self) -> _Features | None:
+        return next((track for track in self._running.features if isinstance(track.features, Pitch)), None)
 
     @property
     def latency(self) -> dict[str, float]:
@@ -236,6 +244,7 @@ class _Features(_Track):
         super().reset()
         self._stream.reset()
         self.newest = 0.0  # value of the last frame's first channel
+        self.positive = 0  # frames in which that was above 0
 
     def push(self, samples: np.ndarray) -> None:
         if self.has_ended:
@@ -243,6 +252,7 @@ class _Features(_Track):
         frames = self._stream.push(samples)
         if frames.shape[1]:
             self.newest = float(frames[0, -1])
+            self.positive += int((frames[0] > 0).sum())
         self.frames.append(frames)
 
     def flush(self) -> None:

@@ -202,6 +202,16 @@ def test_what_is_no_target_is_a_sentence(bundle, fp32, clips, tmp_path, capsys):
     assert not out.exists()
 
 
+def test_a_source_without_a_voice_is_silent_and_that_is_said(bundle, clips, tmp_path, capsys):
+    soundfile.write(tmp_path / "silent.wav", np.zeros(96000), 48000)
+    out = tmp_path / "out.wav"
+    command = ["convert-voice", str(tmp_path / "silent.wav"), str(out), "--bundle", str(bundle.path)]
+    assert main([*command, "--target", *map(str, clips)]) == 0
+    assert "hardly a voice in" in capsys.readouterr().err
+    assert main(["convert-voice", str(clips[0]), *command[2:], "--target", *map(str, clips)]) == 0
+    assert "hardly" not in capsys.readouterr().err
+
+
 def test_clipped_recordings_are_said_to_be(bundle, clips, tmp_path):
     samples = np.clip(20 * np.concatenate([read_clip(path, 16000, 1) for path in clips]), -1, 1)
     soundfile.write(tmp_path / "clipped.wav", samples, 16000)
