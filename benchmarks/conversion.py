@@ -6,6 +6,7 @@ python -m benchmarks.conversion BUNDLE SOURCEâ€¦ --target TARGET.npz --like REFâ
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 
 from checkpoints.catalogue import find
 from checkpoints.fetch import fetch
-from runtime.bundle.conversion import Context, WindowedStage
+from runtime.bundle.conversion import Context, ContextName, WindowedStage
 from runtime.bundle.store import open_bundle
 from runtime.engines import Execution
 from runtime.machine.files import write_json
@@ -48,7 +49,6 @@ def main() -> None:
     parser.add_argument("--like", type=Path, nargs="+", required=True, help="recordings of the target, not in its pool")
     parser.add_argument("--encoder", type=Path, required=True, help="what `python -m convert model=ge2e` made")
     parser.add_argument("--contexts", nargs="+", default=["offline", "live"], help="or past/chunk/future in frames")
-    parser.add_argument("--pitch-weight", type=float)
     parser.add_argument("--engine", default="onnx")
     parser.add_argument("--out", type=Path, required=True, help="for the audio and results.json")
     options = parser.parse_args()
@@ -68,12 +68,12 @@ def main() -> None:
         stages = conversion.stages
         if "/" in name:
             context = Context(*map(int, name.split("/")))
-            changed = {"offline": context, "live": context}
+            changed: dict[ContextName, Context] = {"offline": context, "live": context}
             stages = tuple(
-                WindowedStage(**{**vars(stage), "contexts": changed}) if isinstance(stage, WindowedStage) else stage
+                dataclasses.replace(stage, contexts=changed) if isinstance(stage, WindowedStage) else stage
                 for stage in stages
             )
-        chain = type(conversion)(stages, conversion.target)
+        chain = dataclasses.replace(conversion, stages=stages)
         read: dict[str, list[str]] = {reader: [] for reader in READERS}
         scores, elapsed, seconds = [], 0.0, 0.0
         for path in options.sources:

@@ -103,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     ran.add_argument("inputs", type=Path, metavar="IN.npz", help="one array per input, by name")
     ran.add_argument("outputs", type=Path, metavar="OUT.npz")
     vocode = bare(
-        "vocode", "conversion:vocode", "audio -> features -> a vocoder's bundle -> audio: convert-voice's twin"
+        "vocode", "conversion:convert_voice", "audio -> features -> a vocoder's bundle -> audio: convert-voice's twin"
     )
     vocode.add_argument("bundle", type=Path, metavar="BUNDLE", help="what `python -m convert model=hifigan` made")
     converting(vocode)

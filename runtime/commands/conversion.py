@@ -1,4 +1,4 @@
-"""convert-voice, vocode and target."""
+"""convert-voice, which is vocode by another name, and target."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def convert_voice(options: argparse.Namespace) -> dict[str, Any]:
     player = open_main(bundle, execution, None if streams else options.mode, options.chunk)
     rate = rate_of(options.source)
     context: ContextName = "live" if streams else "offline"
-    frontend = open_conversion(bundle, player, target, rate, context, execution, options.pitch, "VHQ")
+    frontend = open_conversion(bundle, target, rate, context, execution, options.pitch, "VHQ")
     sound_rate = player.time.sample_rate
     # Silence behind audio that is shorter than the artefacts take (or than one STFT window), cut off again.
     padded, short = at_least(audio_blocks(options.source, rate), math.ceil(_shortest(bundle, player) * rate))
@@ -71,11 +71,6 @@ def convert_voice(options: argparse.Namespace) -> dict[str, Any]:
         "rtf": round(elapsed / max(wrote / sound_rate, 1e-9), 4),
         "wrote": str(options.output),
     }
-
-
-def vocode(options: argparse.Namespace) -> dict[str, Any]:
-    """As `convert_voice`, by the name that it has for vocoders."""
-    return convert_voice(options)
 
 
 def target(options: argparse.Namespace) -> dict[str, Any]:

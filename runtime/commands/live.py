@@ -39,7 +39,7 @@ def live(options: argparse.Namespace) -> dict[str, Any]:
     if options.source is not None and not options.source.is_file():
         raise AudioError(f"there is no audio file {options.source}")
     blocks = None if options.source is None else audio_blocks(options.source, options.rate)
-    frontend = open_conversion(bundle, player, target, options.rate, "live", execution, options.pitch)
+    frontend = open_conversion(bundle, target, options.rate, "live", execution, options.pitch)
     gate = None if options.gate is None else Gate(options.rate, options.gate)
     chain = Mixer(ConversionChain(frontend, player, target.constants), gate)
     chain.push(np.zeros(2 * options.rate, np.float32))  # warm-up

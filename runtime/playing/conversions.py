@@ -104,7 +104,6 @@ class ConversionChain:
 
 def open_conversion(
     bundle: Bundle,
-    player: Player,
     target: Target,
     sample_rate: int,
     context: ContextName = "live",
@@ -112,7 +111,7 @@ def open_conversion(
     pitch_shift: float = 0.0,
     quality: str = "HQ",
 ) -> Frontend:
-    """The stages before a bundle's `player`, its components opened. Arguments and errors as `Frontend`."""
+    """Opens the stages of a bundle's conversion but the last. Arguments and errors as `Frontend`."""
     conversion = conversion_of(bundle)
     run = runner(bundle, conversion, execution)
     return Frontend(conversion, run, target, sample_rate, context, pitch_shift, quality)

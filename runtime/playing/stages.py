@@ -102,6 +102,8 @@ class Frontend:
     ) -> None:
         if (conversion.matching is None) != (target.pool is None):
             raise BundleError("a pool of a target's frames is for a conversion that matches frames")
+        if pitch_shift and conversion.matching is None:
+            raise BundleError("this conversion takes no pitch: leave out --pitch")
         self.sample_rate = sample_rate
         tracks: dict[str, _Track] = {}
         for stage in conversion.stages[:-1]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from runtime.bundle.conversion import Conversion, FeatureStage
+from runtime.bundle.conversion import Conversion, FeatureStage, WindowedStage
 from runtime.bundle.store import Bundle, BundleError
 from runtime.engines import AUTO, Execution
 from runtime.machine.files import read_arrays, write_arrays
@@ -89,15 +89,27 @@ def read_target(path: Path, bundle: Bundle) -> Target:
         if made_by != _made_by(bundle):
             raise BundleError(f"{path} was made for {made_by}, this is {_made_by(bundle)}: make it anew")
         if "content" in arrays:
-            return Target(pool=Pool(*(arrays[name] for name in ARRAYS)))
+            pool = Pool(*(arrays[name] for name in ARRAYS))
+            _require_fitting(pool, bundle)
+            return Target(pool=pool)
         constants = {name.partition("/")[2]: value for name, value in arrays.items() if name.startswith("constant/")}
         if set(constants) != set(bundle.main.targets):
             raise ValueError("it does not hold the inputs that say whose voice it is to be")
         return Target(constants=constants)
-    except (OSError, KeyError, ValueError) as error:
-        if isinstance(error, BundleError):
-            raise
+    except BundleError:
+        raise
+    except (OSError, KeyError, TypeError, ValueError) as error:  # TypeError: of arrays that are no numbers
         raise BundleError(f"{path} is no target that `python -m runtime target` wrote: {error}") from error
+
+
+def _require_fitting(pool: Pool, bundle: Bundle) -> None:
+    """Raises ValueError for frames whose content is not as wide as that which the conversion compares."""
+    conversion = conversion_of(bundle)
+    for stage in conversion.stages:
+        if conversion.matching and isinstance(stage, WindowedStage) and stage.name == conversion.matching.content:
+            channels = bundle.component(stage.component).outputs[0].default_shape[1]
+            if pool.content.shape[1] != channels:
+                raise ValueError(f"its content has {pool.content.shape[1]} channels, want {channels}")
 
 
 def _make_pool(bundle: Bundle, conversion: Conversion, recordings: Sequence[Path], execution: Execution) -> MadeTarget:

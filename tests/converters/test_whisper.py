@@ -106,7 +106,7 @@ def test_streamed_is_what_comes_at_once_on_every_sample(bundle, clips, context):
     target = make_target(bundle, clips, EXECUTION).target
     player = open_main(bundle, EXECUTION)
     samples = read_clip(clips[0], 48000, 1)
-    frontend = open_conversion(bundle, player, target, 48000, context, EXECUTION)
+    frontend = open_conversion(bundle, target, 48000, context, EXECUTION)
     frames = np.concatenate([frontend.push(samples), frontend.flush()], axis=2)
     offline = player.play(frames).reshape(-1)
     frontend.reset()
@@ -125,7 +125,7 @@ def test_live_is_the_offline_output_with_the_delay_that_it_says(bundle, clips):
     player = open_main(bundle, EXECUTION)
     rate = player.time.sample_rate
     samples = read_clip(clips[0], rate, 1)
-    frontend = open_conversion(bundle, player, target, rate, "live", EXECUTION)
+    frontend = open_conversion(bundle, target, rate, "live", EXECUTION)
     offline = player.play(np.concatenate([frontend.push(samples), frontend.flush()], axis=2)).reshape(-1)
     frontend.reset()
     chain = ConversionChain(frontend, player)
@@ -197,6 +197,16 @@ def test_what_is_no_target_is_a_sentence(bundle, fp32, clips, tmp_path, capsys):
     assert "was made for another" in said(*convert, "--target", kept)
     np.savez(kept, something=np.zeros(2))
     assert "is no target" in said(*convert, "--target", kept)
+    write_target(kept, bundle, make_target(bundle, clips, EXECUTION))
+    arrays = dict(np.load(kept))
+    for name, wrong in (
+        ("content", arrays["content"][:, :5]),
+        ("pitch", arrays["pitch"].astype(str)),
+        ("mel", arrays["mel"][1:]),
+    ):
+        np.savez(kept, **{**arrays, name: wrong})
+        assert "is no target" in said(*convert, "--target", kept)
+    assert "leave out --pitch" in said("vocode", fp32.bundle.path, clips[0], out, "--pitch", "3")
     kept.write_bytes(b"PK but no archive")
     assert "is no target" in said(*convert, "--target", kept)
     assert not out.exists()

@@ -92,7 +92,7 @@ def test_live_is_the_offline_output_on_every_sample(converted, reads, clips):
     target = target_of(bundle, [clips[1]] if reads == "spectrum" else [], execution)
     samples = read_clip(clips[0], RATE, FRAME)
     player, features = open_player(bundle, execution), bundle.main.features
-    chain = ConversionChain(open_conversion(bundle, player, target, RATE), player, target.constants)
+    chain = ConversionChain(open_conversion(bundle, target, RATE), player, target.constants)
     session = Session(chain, 256, 512)
     played = VirtualDevice(lambda index: 0.001).play(session, samples)
     assert session.counters.underruns == 0

@@ -146,7 +146,7 @@ def test_copy_synthesis_live_equals_offline_on_every_sample(stateful):
     player, features = open_player(bundle, Execution("onnx")), bundle.main.features
     clips = [read_clip(path, features.sample_rate, features.hop_length) for path in clip_paths()]
     samples = np.concatenate(clips * 7)[: 60 * features.sample_rate]
-    chain = ConversionChain(open_conversion(bundle, player, NOBODY, features.sample_rate), player)
+    chain = ConversionChain(open_conversion(bundle, NOBODY, features.sample_rate), player)
     run = Session(chain, 256, 512)
     played = VirtualDevice(lambda index: 0.03).play(run, samples)
     heard = np.concatenate([samples, np.zeros(len(played) - len(samples), np.float32)])
