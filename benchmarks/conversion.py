@@ -20,10 +20,10 @@ from runtime.bundle.store import open_bundle
 from runtime.engines import Execution
 from runtime.machine.files import write_json
 from runtime.measuring.listening import Recogniser, character_error_rate, word_error_rate
-from runtime.playing.conversions import conversion_of, converted, open_main, runner
+from runtime.playing.conversions import conversion_of, converted, open_main, parts_of
 from runtime.playing.embed import SpeakerEmbedder
-from runtime.playing.stages import Frontend
-from runtime.playing.targets import target_of
+from runtime.playing.stages import NOBODY, Frontend
+from runtime.playing.targets import asks_for_own, target_of
 from runtime.speech.recordings import audio_blocks, rate_of, read_audio, wav_file
 from runtime.speech.resampling import Resampler
 from runtime.speech.speaker import cosine
@@ -54,7 +54,7 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     bundle, execution = open_bundle(options.bundle), Execution(options.engine, threads=1)
-    target, player = target_of(bundle, options.target, execution), open_main(bundle, execution)
+    player = open_main(bundle, execution)
     embedder = SpeakerEmbedder(options.encoder, execution)
     like = np.mean([embedder.embed_file(path).vector for path in options.like], axis=0)
     readers = {name: Recogniser(fetch(find(name))) for name in READERS}
@@ -63,7 +63,7 @@ def main() -> None:
     cosines = [cosine(embedder.embed_file(path).vector, like) for path in options.sources]
     rows = {"source": {"to_target": float(np.mean(cosines)), "lowest": float(min(cosines))}}
     conversion = conversion_of(bundle)
-    run = runner(bundle, conversion, execution)
+    whose = NOBODY if asks_for_own(bundle) else target_of(bundle, options.target, execution).target
     for name in options.contexts:
         stages = conversion.stages
         if "/" in name:
@@ -78,9 +78,12 @@ def main() -> None:
         scores, elapsed, seconds = [], 0.0, 0.0
         for path in options.sources:
             rate, output = rate_of(path), options.out / f"{name.replace('/', '_')}-{path.stem}.wav"
+            own = [path] if asks_for_own(bundle) else []
+            target = target_of(bundle, options.target, execution, own).target if own else whose
+            parts = parts_of(bundle, chain, execution, target)
             started = time.perf_counter()
-            frontend = Frontend(chain, run, target, rate, "live" if name == "live" else "offline", 0.0, "VHQ")
-            audio = np.concatenate([*converted(frontend, player, audio_blocks(path, rate), target.constants)])
+            frontend = Frontend(chain, parts, target, rate, "live" if name == "live" else "offline", 0.0, "VHQ")
+            audio = np.concatenate([*converted(frontend, player, audio_blocks(path, rate), target.of(bundle.main))])
             elapsed, seconds = elapsed + time.perf_counter() - started, seconds + len(audio) / player.time.sample_rate
             with wav_file(output, player.time.sample_rate) as write:
                 write(audio)

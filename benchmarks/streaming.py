@@ -77,7 +77,7 @@ def row(vocoder: Component, chunk: int, threads: int) -> None:
     bare = medians["bare"]
     ratios = {name: value / bare for name, value in medians.items()}
     adds = {mode: costs[mode][chunk] / costs["stateful"][chunk] for mode in ("window", "overlap")}
-    audio_ms = chunk * vocoder.time.samples_per_frame / vocoder.time.sample_rate * 1e3
+    audio_ms = chunk * vocoder.time.frame_seconds * 1e3
     print(f"{chunk:5} | {bare:7.2f} | {ratios['stateful']:8.2f} | {ratios['window']:6.2f} ({adds['window']:.2f}) | "
           f"{ratios['overlap']:6.2f} ({adds['overlap']:.2f}) | "
           f"{medians['stateful'] / audio_ms:.3f}, {medians['window'] / audio_ms:.3f}")  # fmt: skip

@@ -70,6 +70,8 @@ def load_original(job: Job, located: LocatedCheckpoint, others: Mapping[str, Loc
             joined[name] = part_components[0]
             components, parameters = (*components, *part_components), parameters + _parameters(network)
         _require_time(job, components)
+        for component in components:
+            _require_long_clips(job, component)
         return Original(components, parameters, conversion=converting.conversion(module, joined))
     speaking = voice_family(job.model.family)
     if speaking is None:
@@ -100,7 +102,7 @@ def _require_long_clips(job: Job, component: Component) -> None:
     """Raises ConversionError for a clip shorter than what an offline artefact takes at once."""
     if job.mode != "offline" or component.time is None:
         return
-    least = job.shape.frames * component.time.samples_per_frame / component.time.sample_rate
+    least = job.shape.frames * component.time.frame_seconds
     for path in job.goldens.paths():
         if (seconds := soundfile.info(path).duration) < least:
             raise ConversionError(
@@ -183,15 +185,15 @@ def _upsampled(job: Job, component: Component) -> Component:
 
 def measure_truncation(job: Job, component: Component, converted: Converted, folder: Path) -> Converted:
     """Adds to an approximate form what its bounded lookahead costs on the goldens' speech."""
-
-    form, time = converted.form, component.time
-    if form is None or time is None or job.stream.mode != "lowlat":
+    form = converted.form
+    if form is None or job.stream.mode != "lowlat":
         return converted
-    with np.load(folder / GOLDENS, allow_pickle=False) as stored:
-        kept = (key for key in stored.files if key.startswith(f"{component.name}/"))
-        clips = [torch.from_numpy(stored[key]) for key in kept if key.endswith(f"/in/{time.input}")]
+    cases = [
+        {name: torch.from_numpy(array) for name, array in case.inputs.items()}
+        for case in read_goldens(folder / GOLDENS, component.name)
+    ]
     with shared_cores():
-        table = truncation_db(component, job.stream, clips)
+        table = truncation_db(component, job.stream, cases)
     return dataclasses.replace(converted, form=dataclasses.replace(form, truncation_db=table))
 
 
@@ -339,6 +341,7 @@ def _record(component: Component, converted: Converted, folder: Path) -> Compone
         mixed=converted.artefact.mixed,
         excluded=converted.artefact.excluded,
         targets=dict(component.targets),
+        sources=dict(component.sources),
         validated_by=twin.relative_to(folder).as_posix() if twin.exists() else None,
     )
 

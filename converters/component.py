@@ -34,7 +34,7 @@ class Component:
     to the next larger one, masked, else its rows are dealt out. `cases`: real inputs of any length, for what is chosen
     by them. `shortest`: the fewest frames that the module takes at once. `sampler`: how samples are made of its output;
     `time.output` is their name. `targets`: inputs that say whose voice it is to be, and the components that make them
-    of a recording of that voice (runtime/playing/conversions.py).
+    of a recording of that voice (runtime/playing/conversions.py); `sources`: those that say whose it was, likewise.
     """
 
     name: str
@@ -53,6 +53,7 @@ class Component:
     shortest: int = 2
     sampler: Sampler | None = None
     targets: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     def at_size(self, size: int) -> Component:
         """The same component with every flexible axis at one size."""
@@ -151,6 +152,7 @@ FAMILIES = {
     "glow_tts": "converters.families.glow_tts",
     "hifigan": "converters.families.hifigan",
     "melgan": "converters.families.gan_vocoder",
+    "openvoice": "converters.families.openvoice",
     "parallel_wavegan": "converters.families.gan_vocoder",
     "rtvc_tacotron": "converters.families.rtvc_tacotron",
     "tacotron": "converters.families.tacotron",

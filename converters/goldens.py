@@ -14,7 +14,8 @@ from runtime.bundle.conversion import Conversion, FeatureStage
 from runtime.bundle.spec import taken
 from runtime.bundle.store import GoldenCase
 from runtime.playing.sampling import Sampling
-from runtime.playing.stages import Frontend, Run, Target, pool_of
+from runtime.playing.stages import Frontend, Target, pool_of
+from runtime.playing.tracks import Collected, Parts
 from runtime.speech.clips import read_clip
 from runtime.speech.recordings import audio_blocks, read_audio
 from runtime.speech.speaker import SpeakerMel
@@ -90,33 +91,50 @@ def conversion_goldens(
     cases: dict[str, list[GoldenCase]] = {name: [] for name in known}
     rate = max(stage.features.sample_rate for stage in conversion.stages if isinstance(stage, FeatureStage))
     for source, voice in zip(clips, [*clips[1:], clips[0]]):
-        target = Target()
+        recorder = Recorder(known, source.stem, cases)
+        constants: dict[str, np.ndarray] = {}
+        for name in conversion.components:
+            for asked, recording in ((known[name].targets, voice), (known[name].sources, source)):
+                constants |= {key: _embedded(recorder, encoder, recording) for key, encoder in asked.items()}
+        pool = None
         if conversion.target == "pool":
             unseen: dict[str, list[GoldenCase]] = {name: [] for name in known}
-            target = Target(
-                pool=pool_of(conversion, _one_to_one(Recorder(known, "", unseen)), [audio_blocks(voice, rate)], rate)
-            )
-        recorder = Recorder(known, source.stem, cases)
-        frontend = Frontend(conversion, _one_to_one(recorder), target, rate)
+            parts = _parts(Recorder(known, "", unseen), constants)
+            pool = pool_of(conversion, parts, [audio_blocks(voice, rate)], rate)
+        frontend = Frontend(conversion, _parts(recorder, constants), Target(pool=pool), rate)
         frames = [*map(frontend.push, audio_blocks(source, rate)), frontend.flush()]
         last = known[conversion.components[-1]]
-        rendered(recorder, last, target.constants or {}, np.concatenate(frames, axis=2))
+        rendered(recorder, last, _constants(last, constants), np.concatenate(frames, axis=2))
     return cases
 
 
-def _one_to_one(run: Recorder) -> Run:
-    def call(name: str, frames: np.ndarray) -> np.ndarray:
-        (source,), (output,) = run.components[name].inputs, run.components[name].outputs
-        return run(name, {source.name: frames})[output.name]
+def _constants(component: Component, known: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: known[name] for name in (*component.targets, *component.sources)}
 
-    return call
+
+def _parts(recorder: Recorder, constants: Mapping[str, np.ndarray]) -> Parts:
+    """Runs the originals: each gets all of an utterance, or of a window, at once."""
+
+    def run(name: str, frames: np.ndarray) -> np.ndarray:
+        component = recorder.components[name]
+        taken_constants = _constants(component, constants)
+        (source,) = (spec.name for spec in component.inputs if spec.name not in taken_constants)
+        return recorder(name, {source: frames, **taken_constants})[component.outputs[0].name]
+
+    def stream(name: str) -> Collected:
+        return Collected(lambda frames: run(name, frames), recorder.components[name].outputs[0].default_shape[1])
+
+    return Parts(run, stream)
 
 
 def _embedded(run: Recorder, encoder: str, target: Path) -> np.ndarray:
     component = run.components[encoder]
     (source,), (output,) = component.inputs, component.outputs
+    features = component.features
+    assert features is not None
+    samples = read_audio(target, features.sample_rate)
     return target_embedding(
-        target, component.features, source.default_shape[2], lambda rows: run(encoder, {source.name: rows})[output.name]
+        samples, features, source.default_shape[2], lambda rows: run(encoder, {source.name: rows})[output.name]
     )
 
 

@@ -52,18 +52,13 @@ def vocoder_component(
     `reach`: frames before and after its own that a frame of audio depends on; read from the network where not given.
     """
     hop, rows = features.hop_length, features.n_mels + features.noise_rows
-    frames: int | Dim = shape.frames
-    samples: int | Dim = shape.frames * hop
-    if shape.min_frames is not None and shape.max_frames is not None:
-        frames = Dim(shape.min_frames, shape.max_frames, shape.frames)
-        samples = Dim(*(count * hop for count in (shape.min_frames, shape.max_frames, shape.frames)))
-    mel = TensorSpec("mel", (1, rows, frames), "float32", features.unit)
+    mel = TensorSpec("mel", (1, rows, time_axis(shape)), "float32", features.unit)
     left, right = reach or frames_reached(module.eval(), [Input("mel", (1, rows, 0), 2)])
     return Component(
         name="generator",
         module=module.eval(),
         inputs=(mel,),
-        outputs=(TensorSpec("audio", (1, 1, samples), "float32", "amplitude, full scale 1.0"),),
+        outputs=(TensorSpec("audio", (1, 1, time_axis(shape, hop)), "float32", "amplitude, full scale 1.0"),),
         # for tracing; measurements use the mel of real speech
         example=lambda: {"mel": torch.randn(mel.default_shape, generator=torch.Generator().manual_seed(0))},
         computes=computes,
@@ -79,6 +74,13 @@ def _example(spec: TensorSpec, generator: torch.Generator) -> Tensor:
     if spec.name.endswith("mask"):
         return torch.ones(spec.default_shape)
     return torch.randn(spec.default_shape, generator=generator)
+
+
+def time_axis(shape: Shape, positions: int = 1) -> int | Dim:
+    """The axis of time that was asked for, of so many positions per frame."""
+    if shape.min_frames is None or shape.max_frames is None:
+        return shape.frames * positions
+    return Dim(*(count * positions for count in (shape.min_frames, shape.max_frames, shape.frames)))
 
 
 def sized_axis(sizes: tuple[int, ...]) -> Dim:

@@ -222,32 +222,33 @@ def _multiply_adds(module: nn.Module, sizes: Sequence[tuple[int, ...]]) -> float
 
 
 def truncation_db(
-    component: Component, options: StreamOptions, clips: Sequence[Tensor]
+    component: Component, options: StreamOptions, cases: Sequence[Mapping[str, Tensor]]
 ) -> dict[int, tuple[float, float]]:
     """Measures the cost of a bounded lookahead, in float32, on chunks spread over the clips: lookahead in frames -> SNR
     in dB to the offline output, with the last known frame repeated beyond it, and with the layers' own padding there.
 
-    clips: the component's input along time, one tensor each.
+    cases: the component's inputs, of a clip each.
     """
     network = _network(component)
     exact = window(network, options.chunk)
     table = {}
     with torch.inference_mode():
-        offline = [component.module(clip) for clip in clips]
+        offline = [component.module(*(case[spec.name] for spec in component.inputs)) for case in cases]
         for lookahead in LOOKAHEADS:
             repeated = low_latency(network, options.chunk, lookahead)
             table[lookahead] = (
-                _snr(repeated, clips, offline, None),
-                _snr(exact, clips, offline, options.chunk + lookahead),
+                _snr(repeated, cases, offline, None),
+                _snr(exact, cases, offline, options.chunk + lookahead),
             )
     return table
 
 
-def _snr(form: Streamed, clips: Sequence[Tensor], offline: Sequence[Tensor], known: int | None) -> float:
+def _snr(form: Streamed, cases: Sequence[Mapping[str, Tensor]], offline: Sequence[Tensor], known: int | None) -> float:
     """`known`: the utterance pretends to end so many frames after the chunk's first."""
     (source,), (output,) = form.inputs, form.outputs
     reference, got = [], []
-    for clip, audio in zip(clips, offline):
+    for case, made in zip(cases, offline):
+        clip, constants = case[source.name], [case[item.name] for item in form.fixed_inputs]
         frames = clip.shape[source.axis]
         last = (frames - form.chunk) // form.chunk
         for index in np.linspace(0, last, _CHUNKS_PER_CLIP).astype(int):
@@ -261,7 +262,7 @@ def _snr(form: Streamed, clips: Sequence[Tensor], offline: Sequence[Tensor], kno
             shape[source.axis] = max(hi - start - after, 0)
             piece = torch.cat([head, part, part.new_zeros(shape)], source.axis)
             ends = [torch.tensor([min(end, form.horizon)], dtype=torch.int32) for end in (start, after)]
-            got.append(form(piece, *ends)[0].flatten().numpy())
+            got.append(form(piece, *constants, *ends)[0].flatten().numpy())
             first = start * output.rate
-            reference.append(audio.narrow(output.axis, first, len(output.span)).flatten().numpy())
+            reference.append(made.narrow(output.axis, first, len(output.span)).flatten().numpy())
     return snr_db(np.concatenate(reference), np.concatenate(got))

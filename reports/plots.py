@@ -281,7 +281,7 @@ def _draw_budget(axis: Axes, spent: Budget) -> None:
 
 def streaming(form: StreamForm, time: TimeAxis, features: LocalFeatures | SpeakerMel | None) -> bytes:
     """Plots what a mode costs against the delay that it has by structure, and what a bounded lookahead loses."""
-    frame = 1e3 * time.samples_per_frame / time.sample_rate
+    frame = 1e3 * time.frame_seconds
     local = None if isinstance(features, SpeakerMel) else features
     waiting = 1e3 * local.latency / local.sample_rate if local else 0.0
     figure, axes = plt.subplots(1, 2 if form.truncation_db else 1, figsize=(9.6, 3.2), squeeze=False)

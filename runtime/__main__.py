@@ -79,11 +79,13 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("--speakers", type=_device, help="name or number of the output device [the default one]")
 
     whose = "recordings of whom a conversion is to sound like, or what `python -m runtime target` made of them"
+    own = "recordings of whose voice goes in, or a target made of them, for a conversion that asks"
 
     def converting(added: argparse.ArgumentParser) -> None:
         added.add_argument("source", type=Path, metavar="IN.wav", help="any rate and format that libsndfile reads")
         added.add_argument("output", type=Path, metavar="OUT.wav")
         added.add_argument("--target", type=Path, nargs="+", metavar="REF.wav", help=whose)
+        added.add_argument("--own", type=Path, nargs="+", metavar="REF.wav", help=f"{own} [IN.wav]")
         added.add_argument(
             "--pitch", type=float, default=0.0, metavar="SEMITONES", help="higher, or lower if negative [0]"
         )
@@ -138,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     with_engine(speak)
     live = executing("live", "live:live", "microphone -> features -> a streaming bundle -> speakers, as it comes")
     live.add_argument("--target", dest="target_voice", type=Path, nargs="+", metavar="REF.wav", help=whose)
+    live.add_argument("--own", type=Path, nargs="+", metavar="REF.wav", help=own)
     live.add_argument("--pitch", type=float, default=0.0, metavar="SEMITONES", help="higher, or lower if negative [0]")
     live.add_argument("--gate", type=float, metavar="DB", help="silence where the input is softer, such as -45 [none]")
     live.add_argument("--in", dest="source", type=Path, metavar="FILE", help="instead of the microphone")

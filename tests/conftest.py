@@ -7,6 +7,7 @@ import functools
 import hashlib
 import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +33,9 @@ SOURCES = (
     "tests/small.py",
 )
 KEPT_SECONDS = 86400  # of what other sources made, as of another branch
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a shell's background job, and of all that it starts
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _kept_folder() -> Path:

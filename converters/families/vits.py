@@ -36,12 +36,13 @@ from converters.parts import (
     sized_axis,
     speaker_names,
     table_rows,
+    time_axis,
 )
 from converters.upstream.coqui import import_coqui
 from converters.upstream.layers import remove_weight_norm, transformer, wavenet
 from converters.upstream.onnx_voices import coqui_terms
 from ops.splines import inverse_spline
-from runtime.bundle.spec import Dim, TensorSpec, TimeAxis
+from runtime.bundle.spec import TensorSpec, TimeAxis
 from runtime.bundle.voice import VoiceRecord
 from runtime.speech.features import Sound
 from runtime.speech.mel import Mel
@@ -183,7 +184,7 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
         on_durations = ()
     time = _decoder_time(module, mel)
     text_sizes, frame_sizes = ((), ()) if shape.flexible else (TEXT_SIZES, FRAME_SIZES)
-    pieces, samples = (_decoder_axis(shape, factor) for factor in (1, time.samples_per_frame))
+    pieces, samples = (time_axis(shape, factor) for factor in (1, time.samples_per_frame))
     return [
         part_component(
             TextEncoder(module),
@@ -364,12 +365,6 @@ class Decoder(nn.Module):
 
 
 # ---------------------------------------------------------------------------------------------------- descriptions
-
-
-def _decoder_axis(shape: Shape, factor: int) -> int | Dim:
-    if shape.min_frames is None or shape.max_frames is None:
-        return shape.frames * factor
-    return Dim(shape.min_frames * factor, shape.max_frames * factor, shape.frames * factor)
 
 
 def _interpolation(module: Vits) -> int:

@@ -140,11 +140,11 @@ def conversion(module: ContentEncoder, parts: Mapping[str, Component]) -> Conver
     return Conversion(
         (
             FeatureStage("speech_mel", MEL),
-            WindowedStage("content", "content", "speech_mel", CONTEXTS, frames_per_output=2, fill=-10.0),
+            WindowedStage("content", "content", ("speech_mel",), CONTEXTS, frames_per_output=2, fill=-10.0),
             FeatureStage("pitch", pitch),
             FeatureStage("level", Level(mel.sample_rate, mel.n_fft, mel.hop_length)),
             MatchStage("matched", "content", mel, "pitch", "level", every=EVERY),
-            LocalStage("vocoder", vocoder.name, "matched"),
+            LocalStage("vocoder", vocoder.name, ("matched",)),
         ),
         target="pool",
     )

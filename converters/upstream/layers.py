@@ -46,10 +46,13 @@ def _relative_attention(layer: Any, x: Tensor, mask: Tensor) -> Tensor:
     return layer.conv_o(heads.transpose(2, 3).flatten(1, 2))
 
 
-def wavenet(layers: Any, x: Tensor, mask: Tensor, condition: Tensor | None = None) -> Tensor:
-    """WN.forward: gated convolutions, residual and skip. Upstream's slices by a tensor, which no exporter takes."""
-    channels, last = layers.hidden_channels, layers.num_layers - 1
-    conditions = None if condition is None else layers.cond_layer(condition).chunk(layers.num_layers, dim=1)
+def wavenet(layers: Any, x: Tensor, mask: Tensor | None, condition: Tensor | None = None) -> Tensor:
+    """WN.forward: gated convolutions, residual and skip. Upstream's slices by a tensor, which no exporter takes.
+
+    Without a mask all of x is there: the convolutions' own zeros stand where a mask would put them.
+    """
+    channels, count = layers.hidden_channels, len(layers.in_layers)
+    conditions = None if condition is None else layers.cond_layer(condition).chunk(count, dim=1)
     skipped: Tensor | None = None
     for index, (inner, outer) in enumerate(zip(layers.in_layers, layers.res_skip_layers)):
         gates = inner(x)
@@ -57,11 +60,52 @@ def wavenet(layers: Any, x: Tensor, mask: Tensor, condition: Tensor | None = Non
             gates = gates + conditions[index]
         output = outer(torch.tanh(gates[:, :channels]) * torch.sigmoid(gates[:, channels:]))
         skip = output
-        if index < last:
-            x, skip = (x + output[:, :channels]) * mask, output[:, channels:]
+        if index + 1 < count:
+            x, skip = _masked(x + output[:, :channels], mask), output[:, channels:]
         skipped = skip if skipped is None else skipped + skip
     assert skipped is not None
-    return skipped * mask
+    return _masked(skipped, mask)
+
+
+def _masked(x: Tensor, mask: Tensor | None) -> Tensor:
+    return x if mask is None else x * mask
+
+
+def fold_condition(layers: Any) -> None:
+    """Adds what a WN makes of a condition of zeros to its layers' biases, and takes the condition away."""
+    biases = layers.cond_layer.bias.detach().chunk(len(layers.in_layers))
+    for layer, bias in zip(layers.in_layers, biases):
+        layer.bias.data = layer.bias.data + bias
+    del layers.cond_layer
+
+
+class Couplings(nn.Module):
+    """ResidualCouplingBlock of FreeVC, OpenVoice and RVC, local in time, without its flips.
+
+    Upstream reverses the channels after each coupling. Here they stay, and the weights of every other coupling are
+    reversed instead; an even number of flips leaves the channels as they were.
+    """
+
+    def __init__(self, block: Any) -> None:
+        super().__init__()
+        self.couplings = nn.ModuleList(flow for flow in block.flows if hasattr(flow, "pre"))
+        if len(self.couplings) % 2:
+            raise ValueError("an odd number of couplings would leave the channels reversed")
+        for flow in self.couplings[1::2]:
+            flow.pre.weight.data = flow.pre.weight.data.flip(1)
+            flow.post.weight.data = flow.post.weight.data.flip(0)
+            flow.post.bias.data = flow.post.bias.data.flip(0)
+
+    def forward(self, latents: Tensor, condition: Tensor | None = None, reverse: bool = False) -> Tensor:
+        """latents (1, C, T), condition (1, D, 1) -> latents (1, C, T); `reverse`: as inference runs it."""
+        middle = latents.shape[1] // 2
+        halves = [latents[:, :middle], latents[:, middle:]]
+        numbered = list(enumerate(self.couplings))
+        for index, flow in reversed(numbered) if reverse else numbered:
+            kept, moved = index % 2, 1 - index % 2
+            mean = flow.post(wavenet(flow.enc, flow.pre(halves[kept]), None, condition))
+            halves[moved] = halves[moved] - mean if reverse else halves[moved] + mean
+        return torch.cat(halves, dim=1)
 
 
 def feed_forward_transformer(block: Any, x: Tensor, mask: Tensor) -> Tensor:

@@ -66,14 +66,14 @@ ContextName = Literal["offline", "live"]
 class WindowedStage:
     """A component that is not local in time, as self-attention is not: approximate, in overlapping windows.
 
-    `takes`: the stage whose frames it is given, (1, channels, frames); `frames_per_output`: of them for one of its own.
-    `fill`: what stands for frames before the audio and after it. `contexts`: of a file, which is there as a whole, and
-    live, where the future is waited for.
+    `takes`: the stages whose frames it is given, (1, channels, frames), their channels one below another;
+    `frames_per_output`: of them for one of its own. `fill`: what stands for frames before the audio and after it.
+    `contexts`: of a file, which is there as a whole, and live, where the future is waited for.
     """
 
     name: Name
     component: Name
-    takes: Name
+    takes: tuple[Name, ...]
     contexts: dict[ContextName, Context]
     frames_per_output: Count = 1
     fill: float = 0.0
@@ -111,11 +111,16 @@ class MatchStage:
 
 @dataclass(frozen=True)
 class LocalStage:
-    """A component that is local in time; `takes`: the stage of its input along time."""
+    """A component that is local in time; in the middle of a chain it gives a frame for each that it takes.
+
+    `takes`: the stages of its input along time, on one clock, their channels one below another; then `noise_rows` rows
+    of standard normal noise, which a frame has by its number, however the audio comes.
+    """
 
     name: Name
     component: Name
-    takes: Name
+    takes: tuple[Name, ...]
+    noise_rows: Size = 0
     kind: Literal["local"] = "local"
 
 
@@ -139,9 +144,18 @@ class Conversion:
                 raise ValueError(f"stage {stage.name} takes {missing[0]!r}, which no stage before it gives")
             if stage.name in known:
                 raise ValueError(f"there are two stages {stage.name!r}")
+            if isinstance(stage, WindowedStage | LocalStage) and not stage.takes:
+                raise ValueError(f"stage {stage.name} takes frames of no stage")
             known.add(stage.name)
         if not self.stages or not isinstance(self.stages[-1], LocalStage):
             raise ValueError("its last stage gives no audio")
+
+    @property
+    def last(self) -> LocalStage:
+        """The stage that gives the audio."""
+        last = self.stages[-1]
+        assert isinstance(last, LocalStage)
+        return last
 
     @property
     def components(self) -> list[str]:
@@ -157,4 +171,4 @@ def taken_by(stage: Stage) -> list[str]:
     """The stages that a stage takes frames of."""
     if isinstance(stage, MatchStage):
         return [stage.content, stage.pitch, stage.level]
-    return [] if isinstance(stage, FeatureStage) else [stage.takes]
+    return [] if isinstance(stage, FeatureStage) else list(stage.takes)

@@ -11,7 +11,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 def upgraded(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -24,6 +24,8 @@ def upgraded(manifest: Mapping[str, Any]) -> dict[str, Any]:
         _from_1(upgraded_manifest)
     if upgraded_manifest.get("schema_version") == 2:
         _from_2(upgraded_manifest)
+    if upgraded_manifest.get("schema_version") == 3:
+        _from_3(upgraded_manifest)
     return upgraded_manifest
 
 
@@ -60,6 +62,16 @@ def _from_2(manifest: dict[str, Any]) -> None:
     for component in components if isinstance(components, list) else ():
         if isinstance(component, dict) and "spared" in component:
             component["excluded"] = component.pop("spared")
+
+
+def _from_3(manifest: dict[str, Any]) -> None:
+    """In schema 4 a stage takes frames of several stages."""
+    manifest["schema_version"] = 4
+    conversion = manifest.get("conversion")
+    stages = conversion.get("stages") if isinstance(conversion, dict) else None
+    for stage in stages if isinstance(stages, list) else ():
+        if isinstance(stage, dict) and isinstance(stage.get("takes"), str):
+            stage["takes"] = [stage["takes"]]
 
 
 def _rename_framing(value: Any) -> None:

@@ -67,7 +67,8 @@ class TimeAxis:
     A frame is `positions` of the input along its axis: 1 column of a mel, many samples of audio.
     Output sample t depends on input frames floor(t / samples_per_frame) - left .. + right only,
     and N input frames give exactly N * samples_per_frame samples. Where `output` is sampled from what the component
-    gives, that holds of what it gives, and a sample depends on all before it.
+    gives, that holds of what it gives, and a sample depends on all before it. What makes frames of frames gives one
+    each, `samples_per_frame` being 1: it stands for `hop_length` samples at `sample_rate`.
     """
 
     input: str
@@ -79,6 +80,12 @@ class TimeAxis:
     right: Size
     sample_rate: Count
     positions: Count = 1
+    hop_length: Count = 1
+
+    @property
+    def frame_seconds(self) -> float:
+        """Seconds of audio that an input frame stands for."""
+        return self.samples_per_frame * self.hop_length / self.sample_rate
 
     def frames(self, shape: Sequence[int]) -> int:
         """Whole frames in an input of that shape."""

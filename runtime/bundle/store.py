@@ -99,7 +99,8 @@ class ComponentRecord(_Record):
     the functions that take them, without any they are free; `padded`: an input goes to the next larger one, else
     its rows are dealt out. `reference_size`: of the reference, where its axes are not free. `mixed`: by function;
     `excluded`: tensors that a compressed precision left as they were. `sampler`: how samples are made of its output.
-    `targets`: inputs that say whose voice it is to be, and the components that make them of a recording of that voice.
+    `targets`: inputs that say whose voice it is to be, and the components that make them of a recording of that voice;
+    `sources`: those that say whose it was, likewise.
 
     `inputs` and `outputs` are those of the component; where `stream` is set, the artefact takes a chunk at a time.
     """
@@ -124,6 +125,12 @@ class ComponentRecord(_Record):
     excluded: tuple[str, ...] | None = None
     sampler: Sampler | None = None
     targets: dict[str, Name] = {}
+    sources: dict[str, Name] = {}
+
+    @property
+    def encoders(self) -> dict[str, str]:
+        """Every input that says whose voice it is or was -> the component that makes it."""
+        return self.sources | self.targets
 
     @model_validator(mode="after")
     def _names_what_it_has(self) -> Self:
@@ -138,8 +145,8 @@ class ComponentRecord(_Record):
         inputs = {spec.name: spec for spec in self.inputs}
         if self.time is not None and self.time.input in inputs:
             self.time.window(inputs[self.time.input])  # raises where not even one frame fits
-        if not set(self.targets) <= set(inputs):
-            raise ValueError(f"{self.name} has no input {min(set(self.targets) - set(inputs))!r}")
+        if not set(self.encoders) <= set(inputs):
+            raise ValueError(f"{self.name} has no input {min(set(self.encoders) - set(inputs))!r}")
         ports = () if self.stream is None else (*self.stream.inputs, *self.stream.outputs)
         for port in ports:
             if port.hi <= port.lo or port.axis >= ranks.get(port.name, 0):
@@ -178,10 +185,10 @@ class Manifest(_Record):
         ends = [] if self.voice is None else [self.voice.last]
         ends += [] if self.conversion is None else self.conversion.components
         ends += [component.sampler.component for component in self.components if component.sampler]
-        ends += [encoder for component in self.components for encoder in component.targets.values()]
+        encoders = {name for component in self.components for name in component.encoders.values()}
+        ends += encoders
         if not set(ends) <= set(names):
             raise ValueError(f"it has no component {sorted(set(ends) - set(names))[0]!r}")
-        encoders = {name for component in self.components for name in component.targets.values()}
         for component in self.components:
             ranks = [len(spec.shape) for spec in component.inputs]
             if component.name in encoders and (ranks != [3] or len(component.outputs) != 1):

@@ -26,7 +26,7 @@ from runtime.playing.conversions import (
     says,
 )
 from runtime.playing.player import Player
-from runtime.playing.targets import TARGET_SUFFIX, make_target, target_of, write_target
+from runtime.playing.targets import TARGET_SUFFIX, MadeTarget, asks_for_own, make_target, target_of, write_target
 from runtime.speech.features import Samples
 from runtime.speech.recordings import at_least, audio_blocks, rate_of, seconds_of, wav_file
 
@@ -37,7 +37,10 @@ def convert_voice(options: argparse.Namespace) -> dict[str, Any]:
     bundle = opened_conversion(options.bundle)
     execution, streams = execution_of(options), options.mode == "stream"
     seconds = seconds_of(options.source)
-    target = target_of(bundle, options.target or [], execution)
+    own = options.own or ([options.source] if asks_for_own(bundle) else [])
+    made = target_of(bundle, options.target or [], execution, own)
+    say_notes(made)
+    target = made.target
     player = open_main(bundle, execution, None if streams else options.mode, options.chunk)
     rate = rate_of(options.source)
     context: ContextName = "live" if streams else "offline"
@@ -47,10 +50,10 @@ def convert_voice(options: argparse.Namespace) -> dict[str, Any]:
     padded, short = at_least(audio_blocks(options.source, rate), math.ceil(_shortest(bundle, player) * rate))
     started, wrote, longest = time.perf_counter(), 0, math.ceil((short or 0) * sound_rate / rate)
     if streams:
-        chain = ConversionChain(frontend, player, target.constants, sound_rate)
+        chain = ConversionChain(frontend, player, target.of(bundle.main), sound_rate)
         pieces = _streamed(chain, padded)
     else:
-        pieces = converted(frontend, player, padded, target.constants)
+        pieces = converted(frontend, player, padded, target.of(bundle.main))
     with wav_file(options.output, sound_rate) as write, _progress(seconds, options.json) as progress:
         for piece in pieces:
             samples = piece if short is None else piece[: max(longest - wrote, 0)]
@@ -82,8 +85,7 @@ def target(options: argparse.Namespace) -> dict[str, Any]:
     started = time.perf_counter()
     record = make_target(bundle, options.recordings, execution_of(options))
     write_target(options.output, bundle, record)
-    for note in record.notes:
-        print(f"note: {note}", file=sys.stderr)
+    say_notes(record)
     facts: dict[str, Any] = {"bundle": bundle.manifest.name, "kind": conversion_of(bundle).target}
     if record.target.pool is not None:
         pool = record.target.pool
@@ -94,6 +96,11 @@ def target(options: argparse.Namespace) -> dict[str, Any]:
             "rtf": round((time.perf_counter() - started) / record.seconds, 4),
         }
     return facts | {"wrote": str(options.output)}
+
+
+def say_notes(made: MadeTarget) -> None:
+    for note in made.notes:
+        print(f"note: {note}", file=sys.stderr)
 
 
 def opened_conversion(path: Path) -> Bundle:
@@ -113,7 +120,7 @@ def _streamed(chain: ConversionChain, blocks: Iterator[np.ndarray]) -> Iterator[
 
 def _shortest(bundle: Bundle, player: Player) -> float:
     """Seconds of the shortest audio that gives a frame of all features, and as many as the player takes at once."""
-    least = player.shortest * player.time.samples_per_frame / player.time.sample_rate
+    least = player.shortest * player.time.frame_seconds
     stages = [stage for stage in conversion_of(bundle).stages if isinstance(stage, FeatureStage)]
     windows = [
         (one.features.hop_length if isinstance(one.features, Samples) else one.features.n_fft)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from runtime.commands import execution_of
-from runtime.commands.conversion import opened_conversion
+from runtime.commands.conversion import opened_conversion, say_notes
 from runtime.errors import AudioError, StreamError
 from runtime.machine.files import check_target
 from runtime.machine.keys import keys
@@ -35,13 +35,15 @@ def live(options: argparse.Namespace) -> dict[str, Any]:
         check_target(options.target)
     bundle, execution = opened_conversion(options.artefact), execution_of(options)
     player = open_main(bundle, execution, options.mode, options.chunk)
-    target = target_of(bundle, options.target_voice or [], execution)
+    made = target_of(bundle, options.target_voice or [], execution, options.own or [])
+    say_notes(made)
+    target = made.target
     if options.source is not None and not options.source.is_file():
         raise AudioError(f"there is no audio file {options.source}")
     blocks = None if options.source is None else audio_blocks(options.source, options.rate)
     frontend = open_conversion(bundle, target, options.rate, "live", execution, options.pitch)
     gate = None if options.gate is None else Gate(options.rate, options.gate)
-    chain = Mixer(ConversionChain(frontend, player, target.constants), gate)
+    chain = Mixer(ConversionChain(frontend, player, target.of(bundle.main)), gate)
     chain.push(np.zeros(2 * options.rate, np.float32))  # warm-up
     chain.reset()
     session = Session(chain, options.block, round(options.prefill * options.rate / 1e3), options.max_age / 1e3)

@@ -16,15 +16,15 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from runtime.bundle.formats import FORMATS
-from runtime.bundle.store import Bundle, BundleError, GoldenCase
+from runtime.bundle.store import Bundle, BundleError, ComponentRecord, GoldenCase
 from runtime.bundle.trust import trust_references
-from runtime.engines import ENGINES, Engine, cpu_name, device_slug
+from runtime.engines import ENGINES, Engine, Execution, cpu_name, device_slug
 from runtime.errors import EngineError
 from runtime.machine.checked import Name
 from runtime.machine.files import write_array, write_json
 from runtime.machine.sources import MEASUREMENT, sources_hash
 from runtime.machine.versions import tool_versions
-from runtime.measuring.bench.calls import CallTiming, chunk_latency, time_part, time_sizes
+from runtime.measuring.bench.calls import CallTiming, chunk_latency, time_chunks, time_part, time_sizes
 from runtime.measuring.bench.closed import Latency
 from runtime.measuring.options import MeasureOptions
 from runtime.playing.chains import Request
@@ -161,12 +161,31 @@ def _other_results(
     for component in bundle.manifest.components:
         if component.name in done:
             continue
+        if component.time is not None:
+            frames_rows, frames_calls = _along_time(
+                bundle, component, options.execution(engine_name), options, is_timed
+            )
+            rows, calls = rows + frames_rows, calls + frames_calls
+            continue
         opened = open_sized(bundle, options.execution(engine_name), component.name)
         cases = bundle.goldens(component)
         rows += _rows_results(opened, component.name, cases)
         if is_timed:
             calls += time_sizes(opened, component, cases, options.bench_seconds)
     return rows, calls
+
+
+def _along_time(
+    bundle: Bundle, component: ComponentRecord, execution: Execution, options: MeasureOptions, is_timed: bool
+) -> tuple[list[RowsResult], list[CallTiming]]:
+    """Measures a component that makes frames of frames, streamed where it streams."""
+    player, cases = open_player(bundle, execution, component.name), bundle.goldens(component)
+    assert component.time is not None
+    rows = []
+    for case in cases:
+        made, reference = player.play(*case.along(component.time)), case.outputs[component.time.output]
+        rows.append(_rows_result(component.name, case.clip, component.time.output, reference, made))
+    return rows, time_chunks(player, component.name, cases, options.bench_seconds) if is_timed else []
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,9 @@ from runtime.bundle.store import Bundle, BundleError
 from runtime.engines import AUTO, Execution
 from runtime.playing.player import Constants, Player, open_player
 from runtime.playing.sizes import open_sized
-from runtime.playing.stages import Frontend, Run, Target
+from runtime.playing.stages import NOBODY, Frontend, Target
+from runtime.playing.stream import Stream
+from runtime.playing.tracks import Collected, FrameStream, Parts
 from runtime.speech.features import LocalFeatures
 from runtime.speech.mel import Mel
 from runtime.speech.resampling import Resampler
@@ -48,7 +50,7 @@ def conversion_of(bundle: Bundle) -> Conversion:
     record = bundle.main
     if record.time is None or record.sound is None or not isinstance(record.features, LocalFeatures):
         raise BundleError(f"{bundle.path.name}: component {record.name} makes no audio of audio")
-    stages = (FeatureStage("features", record.features), LocalStage(record.name, record.name, "features"))
+    stages = (FeatureStage("features", record.features), LocalStage(record.name, record.name, ("features",)))
     return Conversion(stages, "embedding" if record.targets else "built_in")
 
 
@@ -111,26 +113,71 @@ def open_conversion(
     pitch_shift: float = 0.0,
     quality: str = "HQ",
 ) -> Frontend:
-    """Opens the stages of a bundle's conversion but the last. Arguments and errors as `Frontend`."""
+    """Opens the stages of a bundle's conversion but the last. Arguments and errors as `Frontend`.
+
+    Raises StreamError where a live one would wait for a component that takes all at once.
+    """
     conversion = conversion_of(bundle)
-    run = runner(bundle, conversion, execution)
-    return Frontend(conversion, run, target, sample_rate, context, pitch_shift, quality)
+    parts = parts_of(bundle, conversion, execution, target, context == "live")
+    return Frontend(conversion, parts, target, sample_rate, context, pitch_shift, quality)
 
 
-def runner(bundle: Bundle, conversion: Conversion, execution: Execution) -> Run:
-    """Opens the components that run in windows. Raises as `voxport.load`."""
-    opened = {
+def parts_of(
+    bundle: Bundle,
+    conversion: Conversion,
+    execution: Execution = AUTO,
+    target: Target = NOBODY,
+    is_live: bool = False,
+) -> Parts:
+    """Opens the components of a bundle's conversion but the last.
+
+    Raises as `voxport.load`, and StreamError where a live one takes all at once.
+    """
+    windowed = {
         stage.component: open_sized(bundle, execution, stage.component)
         for stage in conversion.stages
         if isinstance(stage, WindowedStage)
     }
+    players = {
+        stage.component: open_player(bundle, execution, stage.component)
+        for stage in conversion.stages[:-1]
+        if isinstance(stage, LocalStage)
+    }
+    if is_live:
+        for name, player in players.items():
+            player.stream(target.of(bundle.component(name)))
 
     def run(name: str, frames: np.ndarray) -> np.ndarray:
         record = bundle.component(name)
-        (source,), (output,) = record.inputs, record.outputs
-        return opened[name].run({source.name: frames})[output.name]
+        constants = target.of(record)
+        (source,) = (spec.name for spec in record.inputs if spec.name not in constants)
+        return windowed[name].run({source: frames, **constants})[record.outputs[0].name]
 
-    return run
+    def stream(name: str) -> FrameStream:
+        record, player = bundle.component(name), players[name]
+        constants, channels = target.of(record), record.outputs[0].default_shape[1]
+        if player.form is None:
+            return Collected(lambda frames: player.play(frames, constants), channels)
+        return _Streamed(player, player.stream(constants), channels)
+
+    return Parts(run, stream)
+
+
+class _Streamed:
+    """A stream of one input and one output along time, as a `FrameStream`."""
+
+    def __init__(self, player: Player, stream: Stream, channels: int) -> None:
+        self._time, self._stream, self.channels = player.time, stream, channels
+        self.chunk, self.lookahead = stream.form.chunk, stream.form.lookahead
+
+    def push(self, frames: np.ndarray) -> np.ndarray:
+        return self._stream.push({self._time.input: frames})[self._time.output]
+
+    def flush(self) -> np.ndarray:
+        return self._stream.flush()[self._time.output]
+
+    def reset(self) -> None:
+        self._stream.reset()
 
 
 def converted(

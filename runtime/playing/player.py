@@ -105,8 +105,7 @@ class Player(ABC):
         raise StreamError(f"mode {self.mode} does not stream: convert it with stream=stateful")
 
     def _fed(self, chunk: int, window: int, calls: Iterator[Call], settles_in: int = 0) -> Feed:
-        seconds = chunk * self.time.samples_per_frame / self.time.sample_rate
-        return Feed(self.mode, chunk, window, seconds, calls, settles_in)
+        return Feed(self.mode, chunk, window, chunk * self.time.frame_seconds, calls, settles_in)
 
 
 class _Windowed(Player):

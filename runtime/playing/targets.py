@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -13,12 +14,12 @@ from runtime.bundle.conversion import Conversion, FeatureStage, WindowedStage
 from runtime.bundle.store import Bundle, BundleError
 from runtime.engines import AUTO, Execution
 from runtime.machine.files import read_arrays, write_arrays
-from runtime.playing.conversions import conversion_of, runner
+from runtime.playing.conversions import conversion_of, parts_of
 from runtime.playing.sizes import open_sized
 from runtime.playing.stages import NOBODY, Target, pool_of
 from runtime.speech.matching import ARRAYS, Pool, check_pool
-from runtime.speech.recordings import audio_blocks
-from runtime.speech.target import target_embedding
+from runtime.speech.recordings import audio_blocks, read_audio
+from runtime.speech.target import check_speech, target_embedding
 
 TARGET_SUFFIX = ".npz"
 _ENOUGH = 60.0  # seconds of a target below which a word is said
@@ -35,8 +36,11 @@ class MadeTarget:
     notes: tuple[str, ...] = ()
 
 
-def target_of(bundle: Bundle, paths: Sequence[Path], execution: Execution = AUTO) -> Target:
-    """The target that a conversion takes, of recordings or of the one file that `write_target` wrote.
+def target_of(
+    bundle: Bundle, paths: Sequence[Path], execution: Execution = AUTO, own: Sequence[Path] = ()
+) -> MadeTarget:
+    """The target that a conversion takes, of recordings or of the one file that `write_target` wrote; with it, where
+    the conversion wants to know that, whose voice the source is: `own`, likewise.
 
     `NOBODY` for a bundle of one voice. Raises BundleError where the bundle takes a target and there is none, or the
     other way round, and for a file that was made for another model; AudioError for what is no recording.
@@ -44,13 +48,27 @@ def target_of(bundle: Bundle, paths: Sequence[Path], execution: Execution = AUTO
     kind = conversion_of(bundle).target
     if kind == "built_in" and paths:
         raise BundleError(f"{bundle.path.name} has one voice: leave out --target")
-    if kind == "built_in":
-        return NOBODY
-    if not paths:
+    if kind != "built_in" and not paths:
         raise BundleError(f"{bundle.path.name} speaks as somebody: pass --target REF.wav")
-    if len(paths) == 1 and paths[0].suffix == TARGET_SUFFIX:
-        return read_target(paths[0], bundle)
-    return make_target(bundle, paths, execution).target
+    made = MadeTarget(NOBODY, 0.0) if kind == "built_in" else _read_or_made(bundle, paths, execution)
+    sources = _encoders(bundle, "sources")
+    if own and not sources:
+        raise BundleError(f"{bundle.path.name} does not ask whose voice the source is: leave out --own")
+    if not sources:
+        return made
+    if not own:
+        raise BundleError(f"{bundle.path.name} wants to know whose voice the source is: pass --own REF.wav")
+    by_encoder = _by_encoder(bundle, own, execution)
+    missing = set(sources.values()) - set(by_encoder)
+    if missing:
+        raise BundleError(f"{own[0]} holds nothing that component {min(missing)} made")
+    constants = {name: by_encoder[encoder] for name, encoder in sources.items()}
+    return replace(made, target=replace(made.target, constants={**(made.target.constants or {}), **constants}))
+
+
+def asks_for_own(bundle: Bundle) -> bool:
+    """Whether a conversion wants to know whose voice the source is."""
+    return bool(_encoders(bundle, "sources"))
 
 
 def make_target(bundle: Bundle, recordings: Sequence[Path], execution: Execution = AUTO) -> MadeTarget:
@@ -63,12 +81,35 @@ def make_target(bundle: Bundle, recordings: Sequence[Path], execution: Execution
         raise BundleError(f"{bundle.path.name} has one voice: it takes no target")
     if conversion.matching is not None:
         return _make_pool(bundle, conversion, recordings, execution)
-    if len(recordings) != 1:
-        raise BundleError(f"{bundle.path.name} makes an embedding of one recording, got {len(recordings)}")
-    constants = {
-        name: _embedded(bundle, component, recordings[0], execution) for name, component in bundle.main.targets.items()
-    }
-    return MadeTarget(Target(constants=constants), 0.0)
+    targets = _encoders(bundle, "targets")
+    constants = {name: embedded(bundle, encoder, recordings, execution) for name, encoder in targets.items()}
+    rate = _rate(bundle, next(iter(targets.values())))
+    samples = np.concatenate([read_audio(path, rate) for path in recordings])
+    check_speech(samples, rate)
+    notes = _notes_on_clipping(float((np.abs(samples) >= _CLIPPED).mean()))
+    return MadeTarget(Target(constants=constants), len(samples) / rate, notes)
+
+
+def embedded(bundle: Bundle, component: str, recordings: Sequence[Path], execution: Execution = AUTO) -> np.ndarray:
+    """What a component makes of recordings of one speaker, (1, …): the mean over them."""
+    record, encoder = bundle.component(component), open_sized(bundle, execution, component)
+    (source,), (output,) = record.inputs, record.outputs
+    vectors = [
+        target_embedding(
+            read_audio(path, _rate(bundle, component)),
+            record.features,
+            source.default_shape[2],
+            lambda windows: encoder.run({source.name: windows})[output.name],
+        )
+        for path in recordings
+    ]
+    return np.concatenate(vectors).mean(axis=0, keepdims=True)
+
+
+def _rate(bundle: Bundle, component: str) -> int:
+    features = bundle.component(component).features
+    assert features is not None
+    return features.sample_rate
 
 
 def write_target(path: Path, bundle: Bundle, record: MadeTarget) -> None:
@@ -93,13 +134,42 @@ def read_target(path: Path, bundle: Bundle) -> Target:
             _require_fitting(pool, bundle)
             return Target(pool=pool)
         constants = {name.partition("/")[2]: value for name, value in arrays.items() if name.startswith("constant/")}
-        if set(constants) != set(bundle.main.targets):
+        if set(constants) != set(_encoders(bundle, "targets")):
             raise ValueError("it does not hold the inputs that say whose voice it is to be")
         return Target(constants=constants)
     except BundleError:
         raise
     except (OSError, KeyError, TypeError, ValueError) as error:  # TypeError: of arrays that are no numbers
         raise BundleError(f"{path} is no target that `python -m runtime target` wrote: {error}") from error
+
+
+def _read_or_made(bundle: Bundle, paths: Sequence[Path], execution: Execution) -> MadeTarget:
+    if len(paths) == 1 and paths[0].suffix == TARGET_SUFFIX:
+        return MadeTarget(read_target(paths[0], bundle), 0.0)
+    return make_target(bundle, paths, execution)
+
+
+def _encoders(bundle: Bundle, kind: Literal["targets", "sources"]) -> dict[str, str]:
+    """Input -> the component that makes it of a recording, over all components of the conversion."""
+    encoders: dict[str, str] = {}
+    for name in conversion_of(bundle).components:
+        encoders |= getattr(bundle.component(name), kind)
+    return encoders
+
+
+def _by_encoder(bundle: Bundle, paths: Sequence[Path], execution: Execution) -> dict[str, np.ndarray]:
+    """What components make of recordings, or what is kept of it in the one file that `write_target` wrote."""
+    if len(paths) == 1 and paths[0].suffix == TARGET_SUFFIX:
+        kept, targets = read_target(paths[0], bundle).constants or {}, _encoders(bundle, "targets")
+        return {targets[name]: array for name, array in kept.items()}
+    encoders = set(_encoders(bundle, "sources").values())
+    return {encoder: embedded(bundle, encoder, paths, execution) for encoder in encoders}
+
+
+def _notes_on_clipping(share: float) -> tuple[str, ...]:
+    if share <= _CLIPPED_SHARE:
+        return ()
+    return (f"{share:.1%} of the target's samples are at full scale: a clipped recording sounds so",)
 
 
 def _require_fitting(pool: Pool, bundle: Bundle) -> None:
@@ -115,13 +185,11 @@ def _require_fitting(pool: Pool, bundle: Bundle) -> None:
 def _make_pool(bundle: Bundle, conversion: Conversion, recordings: Sequence[Path], execution: Execution) -> MadeTarget:
     rate = max(stage.features.sample_rate for stage in conversion.stages if isinstance(stage, FeatureStage))
     counters = [_Counted(audio_blocks(path, rate)) for path in recordings]
-    pool = pool_of(conversion, runner(bundle, conversion, execution), counters, rate)
+    pool = pool_of(conversion, parts_of(bundle, conversion, execution), counters, rate)
     seconds = sum(counter.samples for counter in counters) / rate
     check_pool(pool, seconds)
-    notes = []
     clipped = sum(counter.clipped for counter in counters) / max(sum(counter.samples for counter in counters), 1)
-    if clipped > _CLIPPED_SHARE:
-        notes.append(f"{clipped:.1%} of the target's samples are at full scale: a clipped recording sounds so")
+    notes = [*_notes_on_clipping(clipped)]
     if seconds < _ENOUGH:
         notes.append(f"{seconds:.0f} s of the target: likeness and words gain up to some ten minutes")
     return MadeTarget(Target(pool=pool), seconds, tuple(notes))
@@ -139,17 +207,6 @@ class _Counted:
             self.samples += len(block)
             self.clipped += int((np.abs(block) >= _CLIPPED).sum())
             yield block
-
-
-def _embedded(bundle: Bundle, component: str, recording: Path, execution: Execution) -> np.ndarray:
-    record, encoder = bundle.component(component), open_sized(bundle, execution, component)
-    (source,), (output,) = record.inputs, record.outputs
-    return target_embedding(
-        recording,
-        record.features,
-        source.default_shape[2],
-        lambda windows: encoder.run({source.name: windows})[output.name],
-    )
 
 
 def _made_by(bundle: Bundle) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from runtime.errors import AudioError
 from runtime.speech.frames import Framed, hann_window, require_counts, spectra
+from runtime.speech.noise import noise_of
 
 Framing = Literal["centered", "inset"]
 FRAMINGS = get_args(Framing)
@@ -153,21 +154,8 @@ def with_noise(mel: np.ndarray, settings: Mel, start: int = 0) -> np.ndarray:
     rows, frames = settings.noise_rows, mel.shape[-1]
     if not rows:
         return mel
-    first, last = start // _NOISE_BLOCK, (start + frames - 1) // _NOISE_BLOCK
-    blocks = [_noise_block(number, rows, settings.noise) for number in range(first, last + 1)]
-    noise = np.concatenate([np.zeros((0, rows), np.float32), *blocks])[start - first * _NOISE_BLOCK :][:frames].T
+    noise = noise_of(rows, start, start + frames, settings.noise)
     return np.concatenate([mel, np.broadcast_to(noise, (*mel.shape[:-2], *noise.shape))], axis=-2)
-
-
-_NOISE_BLOCK = 64  # frames that are drawn at once
-
-
-@functools.lru_cache(maxsize=16)
-def _noise_block(number: int, rows: int, kind: str) -> np.ndarray:
-    random = np.random.default_rng([rows, number])
-    if kind == "logistic":
-        return random.logistic(size=(_NOISE_BLOCK, rows)).astype(np.float32)
-    return random.standard_normal((_NOISE_BLOCK, rows), np.float32)
 
 
 def shifted_mel(mel: np.ndarray, settings: Mel, decibels: np.ndarray) -> np.ndarray:

@@ -190,7 +190,7 @@ def test_what_a_bounded_lookahead_costs_falls_as_it_grows(generator, fp16, width
     """On speech; from the full lookahead on nothing is cut off."""
     monkeypatch.setattr("converters.streaming._CHUNKS_PER_CLIP", 5)
     mel = torch.from_numpy(fp16.bundle.goldens(fp16.bundle.component())[0].inputs["mel"])
-    table = truncation_db(generator, StreamOptions("lowlat", 4, 5), [mel])
+    table = truncation_db(generator, StreamOptions("lowlat", 4, 5), [{"mel": mel}])
     repeated = [pair[0] for pair in table.values()]
     assert list(table) == list(range(3, 14))
     assert all(later > earlier - 5 for earlier, later in itertools.pairwise(repeated))

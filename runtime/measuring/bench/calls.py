@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from runtime.bundle.store import ComponentRecord, GoldenCase
+from runtime.errors import StreamError
 from runtime.measuring.bench.closed import Latency, closed_loop
 from runtime.measuring.options import MeasureOptions
 from runtime.playing.player import Player
@@ -60,6 +61,19 @@ def time_part(opened: Batched | Padded, component: str, cases: Sequence[GoldenCa
     return _timed_calls(opened, component, longest, length, seconds)
 
 
+def time_chunks(player: Player, component: str, cases: Sequence[GoldenCase], seconds: float) -> list[CallTiming]:
+    """Times the chunks of what makes frames of frames, on its longest golden case; none where that is too short."""
+    axis = player.time.input_axis
+    longest = max(cases, key=lambda case: case.inputs[player.time.input].shape[axis])
+    try:
+        feed = player.feed(*longest.along(player.time))
+    except StreamError:
+        return []
+    for _ in range(feed.settles_in):
+        next(feed)()
+    return [_timed(lambda: next(feed)(), component, feed.chunk, seconds)]
+
+
 def _resized(inputs: Mapping[str, np.ndarray], rows: int) -> dict[str, np.ndarray]:
     """The first rows, repeated where there are fewer."""
     return {name: np.resize(array, (rows, *array.shape[1:])) for name, array in inputs.items()}
@@ -69,11 +83,15 @@ def _timed_calls(
     opened: Batched | Padded, component: str, part: Mapping[str, np.ndarray], rows: int, seconds: float
 ) -> CallTiming:
     """Calls one after another with the same inputs."""
+    return _timed(lambda: opened.run(part), component, rows, seconds)
+
+
+def _timed(call: Callable[[], object], component: str, rows: int, seconds: float) -> CallTiming:
     times: list[float] = []
     began = time.perf_counter()
     while len(times) < _FEWEST_CALLS or time.perf_counter() - began < seconds:
         started = time.perf_counter()
-        opened.run(part)
+        call()
         times.append(1e3 * (time.perf_counter() - started))
     steady = np.array(times[1:])
     return CallTiming(

@@ -14,7 +14,7 @@ from runtime.engines import Execution
 from runtime.playing.conversions import ConversionChain, open_conversion, says
 from runtime.playing.live import Session, VirtualDevice
 from runtime.playing.player import open_player
-from runtime.playing.targets import target_of
+from runtime.playing.targets import embedded, target_of
 from runtime.speech.clips import read_clip
 from runtime.speech.metrics import snr_db
 from tests.converters.audio_to_audio.family import FRAME, NETWORKS, RATE
@@ -78,8 +78,8 @@ def test_whom_it_is_to_sound_like_is_a_golden_input(converted, reads, clips):
     if reads == "samples":
         np.testing.assert_array_equal(cases[0].inputs["samples"][0, 0], cases[0].recording)
         return
-    given = target_of(bundle, [clips[1]], Execution("torch")).constants
-    np.testing.assert_allclose(cases[0].inputs["target"], given["target"], atol=1e-6, err_msg="the next clip's voice")
+    given = embedded(bundle, "target_encoder", [clips[1]], Execution("torch"))
+    np.testing.assert_allclose(cases[0].inputs["target"], given, atol=1e-6, err_msg="the next clip's voice")
     assert cases[0].recording is None, "the source is not what it should sound like"
     assert not np.allclose(cases[0].inputs["target"], cases[1].inputs["target"], atol=1e-4)
 
@@ -89,7 +89,7 @@ def test_live_is_the_offline_output_on_every_sample(converted, reads, clips):
     bundle = converted(reads, "precision=fp32", "stream=stateful").bundle
     assert says(bundle).startswith("conversion")
     execution = Execution("onnx")
-    target = target_of(bundle, [clips[1]] if reads == "spectrum" else [], execution)
+    target = target_of(bundle, [clips[1], *clips] if reads == "spectrum" else [], execution).target
     samples = read_clip(clips[0], RATE, FRAME)
     player, features = open_player(bundle, execution), bundle.main.features
     chain = ConversionChain(open_conversion(bundle, target, RATE), player, target.constants)
@@ -125,8 +125,9 @@ def test_the_commands_take_a_target_and_say_where_it_lacks(converted, clips, tmp
     assert main(["vocode", str(whose), str(clips[0]), str(out), "--target", str(tmp_path / "none.wav")]) == 2
     assert "none.wav" in capsys.readouterr().err
     sounds = []
-    for target in clips:
-        command = ["live", str(whose), "--in", str(clips[0]), "--out", str(out), "--target", str(target), "--json"]
+    for target in ([clips[0], clips[0]], clips):
+        command = ["live", str(whose), "--in", str(clips[0]), "--out", str(out), "--json"]
+        command += ["--target", *map(str, target)]
         assert main(command) == 0
         assert json.loads(capsys.readouterr().out)["chain"].startswith("conversion")
         sounds.append(soundfile.read(out)[0])

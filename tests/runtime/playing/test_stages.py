@@ -14,6 +14,7 @@ from runtime.bundle.conversion import (
 )
 from runtime.bundle.store import BundleError
 from runtime.playing.stages import NOBODY, Frontend, Target, pool_of
+from runtime.playing.tracks import Parts
 from runtime.speech.matching import ARRAYS, PitchShift, Pool, RunningMean, Softener, SpeechLevel, nearest
 from runtime.speech.mel import Mel
 from runtime.speech.resampling import Resampler
@@ -32,11 +33,11 @@ def conversion(**changes):
     return Conversion(
         (
             FeatureStage("mel", MEL),
-            WindowedStage("content", "reader", "mel", CONTEXTS, frames_per_output=2, fill=-160.0),
+            WindowedStage("content", "reader", ("mel",), CONTEXTS, frames_per_output=2, fill=-160.0),
             FeatureStage("pitch", PITCH),
             FeatureStage("level", LEVEL),
             MatchStage("matched", "content", SPOKEN, "pitch", "level", **{"neighbours": 2, "shortlist": 5, **changes}),
-            LocalStage("vocoder", "vocoder", "matched"),
+            LocalStage("vocoder", "vocoder", ("matched",)),
         ),
         target="pool",
     )
@@ -84,7 +85,7 @@ def ragged(seed):
 @pytest.mark.parametrize("seconds", [0.2, 0.36, 1.0, 3.017])
 @pytest.mark.parametrize("context", ["offline", "live"])
 def test_blocks_of_any_size_give_the_same_frames_bit_for_bit(pool, context, seconds):
-    frontend = Frontend(conversion(), reader, Target(pool=pool), 16000, context)
+    frontend = Frontend(conversion(), Parts(reader), Target(pool=pool), 16000, context)
     samples = speech(seconds)
     at_once = pushed(frontend, samples, iter([len(samples)]))
     for seed in range(3):
@@ -97,7 +98,7 @@ def test_blocks_of_any_size_give_the_same_frames_bit_for_bit(pool, context, seco
 @pytest.mark.parametrize("context", ["offline", "live"])
 def test_they_are_what_whole_audio_gives(pool, context, shift):
     samples = speech(2.5)
-    frontend = Frontend(conversion(), reader, Target(pool=pool), RATE, context, shift)
+    frontend = Frontend(conversion(), Parts(reader), Target(pool=pool), RATE, context, shift)
     samples = samples[::2]
     whole = Resampler(RATE, SPOKEN.sample_rate)
     at_pitch = np.concatenate([whole.push(samples), whole.flush()])
@@ -147,7 +148,7 @@ def test_nearest_is_what_every_pair_compared_gives(pool):
 def test_a_target_s_own_speech_finds_itself():
     """The content of a frame of the pool is nearest to that frame, and so its mel comes back."""
     samples = speech(4.0)
-    pool = pool_of(conversion(), reader, [[samples]], 16000)
+    pool = pool_of(conversion(), Parts(reader), [[samples]], 16000)
     queries = pool.content[100:200] - pool.mean
     chosen = nearest(pool, queries, pool.log_pitch[100:200], 1, 5, 0.02)
     np.testing.assert_array_equal(chosen[:, 0], np.arange(100, 200))
@@ -155,21 +156,21 @@ def test_a_target_s_own_speech_finds_itself():
 
 def test_a_pool_of_several_recordings_is_that_of_each():
     one, other = speech(1.5), speech(2.0, seed=5)
-    both = pool_of(conversion(), reader, [[one], [other]], 16000)
-    parts = [pool_of(conversion(), reader, [[each]], 16000) for each in (one, other)]
+    both = pool_of(conversion(), Parts(reader), [[one], [other]], 16000)
+    parts = [pool_of(conversion(), Parts(reader), [[each]], 16000) for each in (one, other)]
     for name in ARRAYS:
         np.testing.assert_array_equal(getattr(both, name), np.concatenate([getattr(part, name) for part in parts]))
 
 
 def test_of_a_pool_every_other_frame_is_enough():
     samples = speech(2.0)
-    thin, dense = (pool_of(conversion(every=every), reader, [[samples]], 16000) for every in (2, 1))
+    thin, dense = (pool_of(conversion(every=every), Parts(reader), [[samples]], 16000) for every in (2, 1))
     for name in ARRAYS:
         np.testing.assert_array_equal(getattr(thin, name), getattr(dense, name)[::2])
 
 
 def test_what_has_passed_is_forgotten(pool):
-    frontend = Frontend(conversion(), reader, Target(pool=pool), 16000, "live")
+    frontend = Frontend(conversion(), Parts(reader), Target(pool=pool), 16000, "live")
     held = []
     for _ in range(40):
         frontend.push(speech(0.5))
@@ -179,7 +180,7 @@ def test_what_has_passed_is_forgotten(pool):
 
 
 def test_frames_come_when_the_latency_says(pool):
-    frontend = Frontend(conversion(), reader, Target(pool=pool), SPOKEN.sample_rate, "live")
+    frontend = Frontend(conversion(), Parts(reader), Target(pool=pool), SPOKEN.sample_rate, "live")
     samples, gone = speech(3.0), 0
     structure = sum(frontend.latency.values()) / 1e3
     late = 0.0
@@ -227,10 +228,10 @@ def test_a_source_s_mean_pitch_becomes_the_target_s(pool):
 
 def test_a_pool_goes_with_what_matches_and_with_nothing_else(pool):
     with pytest.raises(BundleError, match="matches frames"):
-        Frontend(conversion(), reader, NOBODY, RATE)
-    plain = Conversion((FeatureStage("mel", MEL), LocalStage("vocoder", "vocoder", "mel")))
+        Frontend(conversion(), Parts(reader), NOBODY, RATE)
+    plain = Conversion((FeatureStage("mel", MEL), LocalStage("vocoder", "vocoder", ("mel",))))
     with pytest.raises(BundleError, match="matches frames"):
-        Frontend(plain, reader, Target(pool=pool), RATE)
+        Frontend(plain, Parts(reader), Target(pool=pool), RATE)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +239,7 @@ def test_a_pool_goes_with_what_matches_and_with_nothing_else(pool):
     [
         ((), "no audio"),
         ((FeatureStage("mel", MEL),), "no audio"),
-        ((LocalStage("vocoder", "vocoder", "mel"),), "no stage before"),
+        ((LocalStage("vocoder", "vocoder", ("mel",)),), "no stage before"),
         ((FeatureStage("mel", MEL), FeatureStage("mel", MEL), LocalStage("v", "v", "mel")), "two stages"),
     ],
 )

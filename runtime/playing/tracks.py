@@ -1,0 +1,388 @@
+"""Tracks: stages of a conversion that run, each giving frames on a clock of its own as they can be made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from runtime.bundle.conversion import (
+    Clock,
+    ContextName,
+    FeatureStage,
+    LocalStage,
+    MatchStage,
+    Stage,
+    WindowedStage,
+    clock_of,
+)
+from runtime.bundle.store import BundleError
+from runtime.errors import StreamError
+from runtime.speech.features import Samples
+from runtime.speech.frames import HeldFrames
+from runtime.speech.matching import PitchShift, Pool, RunningMean, Softener, nearest
+from runtime.speech.mel import shifted_mel
+from runtime.speech.noise import noise_of
+
+Run = Callable[[str, np.ndarray], np.ndarray]  # a component by name, its input -> its output
+
+
+class FrameStream(Protocol):
+    """A component that is local in time, frames (1, channels, n) in and out, in blocks of any size.
+
+    `channels` of a frame that it gives; `chunk`: frames that it takes at once, after the `lookahead` it waits for.
+    """
+
+    channels: int
+    chunk: int
+    lookahead: int
+
+    def push(self, frames: np.ndarray) -> np.ndarray: ...
+
+    def flush(self) -> np.ndarray: ...
+
+    def reset(self) -> None: ...
+
+
+class Collected:
+    """A `FrameStream` of what takes an utterance at once: all of it comes at the end."""
+
+    chunk = lookahead = 0
+
+    def __init__(self, play: Callable[[np.ndarray], np.ndarray], channels: int) -> None:
+        self._play, self.channels = play, channels
+        self.reset()
+
+    def reset(self) -> None:
+        self._blocks: list[np.ndarray] = []
+
+    def push(self, frames: np.ndarray) -> np.ndarray:
+        self._blocks.append(frames)
+        return np.zeros((1, self.channels, 0), np.float32)
+
+    def flush(self) -> np.ndarray:
+        frames = np.concatenate(self._blocks, axis=2)
+        return self._play(frames) if frames.shape[2] else self.push(frames)
+
+
+def _streams_nothing(component: str) -> FrameStream:
+    raise StreamError(f"component {component} is not streamed here")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """How a conversion's components are run: `run` those that take windows, `stream` those that are local in time."""
+
+    run: Run
+    stream: Callable[[str], FrameStream] = _streams_nothing
+
+
+class Track:
+    """A stage that runs: `frames` (channels, n) of it as long as they are needed, on its `clock`."""
+
+    clock: Clock
+    sources: tuple[Track, ...] = ()
+    channels: int = 1
+    positions: int = 1  # of a frame: many where it is samples
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.frames = HeldFrames(axis=1, size=self.positions)
+        self.has_ended = False
+
+    def advance(self) -> None:
+        """Makes every frame that can be made."""
+
+    def needs(self, source: Track) -> int:
+        """The first frame of a source that is still needed."""
+        raise NotImplementedError
+
+    def none(self) -> np.ndarray:
+        return np.zeros((self.channels, 0), np.float32)
+
+    @property
+    def latency(self) -> dict[str, float]:
+        """Seconds by part that its frames come later than its sources' do."""
+        raise NotImplementedError
+
+    @property
+    def block_seconds(self) -> float:
+        """Seconds of audio after which frames come."""
+        return self.clock.hop_length / self.clock.sample_rate
+
+    def waits(self) -> float:
+        """Seconds from a moment until its frame is there."""
+        return sum(self.latency.values()) + max((source.waits() for source in self.sources), default=0.0)
+
+
+class Joined:
+    """Frames of several tracks on one clock, their channels one below another, then rows of noise.
+
+    Raises BundleError for tracks on different clocks.
+    """
+
+    def __init__(self, stage: str, sources: Sequence[Track], noise_rows: int = 0) -> None:
+        first = sources[0]
+        if any((one.clock, one.positions) != (first.clock, first.positions) for one in sources):
+            raise BundleError(f"stage {stage}: what it takes is on different clocks")
+        self.sources, self._noise_rows = tuple(sources), noise_rows
+        self.clock, self.positions = first.clock, first.positions
+
+    @property
+    def end(self) -> int:
+        return min(source.frames.end for source in self.sources)
+
+    @property
+    def has_ended(self) -> bool:
+        return all(source.has_ended for source in self.sources)
+
+    @property
+    def channels(self) -> int:
+        return sum(source.channels for source in self.sources) + self._noise_rows
+
+    def taken(self, start: int, stop: int) -> np.ndarray:
+        """A copy of the frames [start, stop): (channels, n)."""
+        rows = [source.frames.taken(start, stop) for source in self.sources]
+        if self._noise_rows:
+            rows.append(noise_of(self._noise_rows, start, stop))
+        return rows[0] if len(rows) == 1 else np.concatenate(rows)
+
+    def none(self) -> np.ndarray:
+        return np.zeros((self.channels, 0), np.float32)
+
+
+class Featured(Track):
+    def __init__(self, stage: FeatureStage) -> None:
+        self.name, self.features, self.clock = stage.name, stage.features, clock_of(stage.features)
+        self.channels, self._stream = stage.features.channels, stage.features.stream()
+        self.positions = stage.features.hop_length if isinstance(stage.features, Samples) else 1
+        super().__init__()
+
+    def reset(self) -> None:
+        super().reset()
+        self._stream.reset()
+        self.newest = 0.0  # value of the last frame's first channel
+        self.positive = 0  # frames in which that was above 0
+
+    def push(self, samples: np.ndarray) -> None:
+        if self.has_ended:
+            return
+        frames = self._stream.push(samples)
+        if frames.shape[1]:
+            self.newest = float(frames[0, -1])
+            self.positive += int((frames[0] > 0).sum())
+        self.frames.append(frames)
+
+    def flush(self) -> None:
+        self.frames.append(self._stream.flush())
+        self.has_ended = True
+
+    @property
+    def latency(self) -> dict[str, float]:
+        return {"rest of the STFT window": self.features.latency / self.features.sample_rate}
+
+
+class Windowed(Track):
+    def __init__(self, stage: WindowedStage, sources: Sequence[Track], run: Run, context: ContextName) -> None:
+        self._stage, self._context, self._run = stage, stage.contexts[context], run
+        self._taken, self.sources = Joined(stage.name, sources), tuple(sources)
+        taken = self._taken.clock
+        self.clock = Clock(taken.sample_rate, taken.hop_length * stage.frames_per_output, taken.offset)
+        super().__init__()
+
+    def reset(self) -> None:
+        super().reset()
+        self._start = 0  # of the next chunk, in frames of the source
+
+    def needs(self, source: Track) -> int:
+        return max(self._start - self._context.past, 0)
+
+    def advance(self) -> None:
+        taken, context = self._taken, self._context
+        while not self.has_ended:
+            missing = self._start + context.chunk + context.future - taken.end
+            if taken.has_ended and self._start >= taken.end:
+                self.has_ended = True
+            elif missing <= 0 or taken.has_ended:
+                self.frames.append(self._called())
+                self._start += context.chunk
+            else:
+                return
+
+    def _called(self) -> np.ndarray:
+        """The frames of one chunk, fewer where the audio ends in it."""
+        taken, context, per = self._taken, self._context, self._stage.frames_per_output
+        first, last = self._start - context.past, self._start + context.chunk + context.future
+        here, end = max(first, 0), min(last, taken.end)
+        window = np.full((taken.channels, context.frames * taken.positions), self._stage.fill, np.float32)
+        window[:, (here - first) * taken.positions : (end - first) * taken.positions] = taken.taken(here, end)
+        output = self._run(self._stage.component, window[None])
+        count = min(context.chunk, taken.end - self._start)
+        frames = output[0, :, context.past // per : context.past // per + -(-count // per)]
+        self.channels = len(frames)
+        return frames
+
+    @property
+    def latency(self) -> dict[str, float]:
+        frame = self._taken.clock.hop_length / self.clock.sample_rate
+        return {
+            f"{self._stage.name}, future": self._context.future * frame,
+            f"{self._stage.name}, chunk": self._context.chunk * frame,
+        }
+
+    @property
+    def block_seconds(self) -> float:
+        return self._context.chunk * self._taken.clock.hop_length / self.clock.sample_rate
+
+
+class Local(Track):
+    """Frames of frames, by a component that is local in time."""
+
+    def __init__(self, stage: LocalStage, sources: Sequence[Track], stream: FrameStream) -> None:
+        self._name, self._stream, self.sources = stage.name, stream, tuple(sources)
+        self._given, self.channels = Joined(stage.name, sources, stage.noise_rows), stream.channels
+        self.clock = self._given.clock
+        super().__init__()
+
+    def reset(self) -> None:
+        super().reset()
+        self._stream.reset()
+        self._pushed = 0
+
+    def needs(self, source: Track) -> int:
+        return self._pushed
+
+    def advance(self) -> None:
+        end = self._given.end
+        if end > self._pushed:
+            self.frames.append(self._stream.push(self._given.taken(self._pushed, end)[None])[0])
+            self._pushed = end
+        if self._given.has_ended and not self.has_ended:
+            self.frames.append(self._stream.flush()[0])
+            self.has_ended = True
+
+    @property
+    def latency(self) -> dict[str, float]:
+        frame = self.clock.hop_length / self.clock.sample_rate
+        return {
+            f"{self._name}, lookahead": self._stream.lookahead * frame,
+            f"{self._name}, chunk": self._stream.chunk * frame,
+        }
+
+    @property
+    def block_seconds(self) -> float:
+        return max(self._stream.chunk, 1) * self.clock.hop_length / self.clock.sample_rate
+
+
+class Matched(Track):
+    """In blocks of one chunk of the content, however the audio came: a product of more rows may sum in another order,
+    and another neighbour is another sound."""
+
+    def __init__(self, stage: MatchStage, sources: Sequence[Track], pool: Pool, pitch_shift: float) -> None:
+        self._stage, self._pool, self.sources, self.channels = stage, pool, tuple(sources), stage.mel.n_mels
+        self.clock = clock_of(stage.mel)
+        content, pitch, level = self.sources
+        if not pitch.clock == level.clock == self.clock:
+            raise BundleError(f"stage {stage.name}: its pitch, level and mel are on different clocks")
+        if pool.mel.shape[1] != stage.mel.n_mels:
+            bands = f"{pool.mel.shape[1]} bands, the vocoder takes {stage.mel.n_mels}"
+            raise BundleError(f"the target's frames have {bands}")
+        self._block = max(1, round(content.block_seconds * content.clock.sample_rate / content.clock.hop_length))
+        per_second = self.clock.sample_rate / self.clock.hop_length
+        self._mean = RunningMean(pool.mean, content.clock.sample_rate / content.clock.hop_length)
+        self._shift = PitchShift(pool.median_log_pitch, per_second, pitch_shift)
+        self._softener = Softener(pool.speech_level, per_second)
+        super().__init__()
+
+    def reset(self) -> None:
+        super().reset()
+        self._mean.reset()
+        self._shift.reset()
+        self._softener.reset()
+        self._centred = HeldFrames(axis=0)  # the content without its running mean
+        self._blocks = 0
+
+    def needs(self, source: Track) -> int:
+        return self._centred.end if source is self.sources[0] else self.frames.end
+
+    def advance(self) -> None:
+        content, pitch, level = self.sources
+        while True:
+            block_end = (self._blocks + 1) * self._block
+            start, stop = self._centred.end, min(block_end, content.frames.end)
+            is_last = content.has_ended and stop < block_end
+            if stop < block_end and not is_last:
+                return
+            last = self._frames_until(stop, is_last)
+            if min(pitch.frames.end, level.frames.end) < last or (is_last and not pitch.has_ended):
+                return
+            if start < stop:
+                block = content.frames.taken(start, stop).T
+                self._centred.append(block - self._mean.push(block))
+            if self.frames.end < last:
+                self.frames.append(self._matched(self.frames.end, last))
+                (needed,), _ = positions(content.clock, self.clock, last, last + 1)
+                self._centred.forget(min(int(needed), self._centred.end - 1))
+            self._blocks += 1
+            if is_last:
+                self.has_ended = True
+                return
+
+    def _frames_until(self, stop: int, is_last: bool) -> int:
+        """The frames that content up to its frame `stop` is enough for."""
+        content, pitch, level = self.sources
+        if is_last:
+            return min(pitch.frames.end, level.frames.end)
+        seconds = content.clock.moment(stop - 1)
+        return max(0, math.floor((seconds * self.clock.sample_rate - self.clock.offset) / self.clock.hop_length))
+
+    def _matched(self, start: int, stop: int) -> np.ndarray:
+        stage = self._stage
+        pitch, level = (track.frames.taken(start, stop)[0] for track in self.sources[1:])
+        before, share = positions(self.sources[0].clock, self.clock, start, stop)
+        first = min(int(before[0]), self._centred.end - 1)
+        content = interpolated(self._centred.taken(first, self._centred.end), before - first, share)
+        chosen = nearest(
+            self._pool, content, self._shift.push(pitch), stage.neighbours, stage.shortlist, stage.pitch_weight
+        )
+        mel = self._pool.mel[chosen].mean(axis=1, dtype=np.float32).T
+        softer = self._softener.push(level, self._pool.level[chosen].mean(axis=1))
+        return shifted_mel(mel, stage.mel, softer)
+
+    @property
+    def latency(self) -> dict[str, float]:
+        content = self.sources[0].clock
+        return {f"{self._stage.name}, next frame of content": content.hop_length / content.sample_rate}
+
+
+def interpolated(rows: np.ndarray, before: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """rows (n, D) at places between two of them, `share` of the way from row `before` to the next; the last goes on."""
+    before, after = np.minimum(before, len(rows) - 1), np.minimum(before + 1, len(rows) - 1)
+    return rows[before] * (1 - share[:, None]) + rows[after] * share[:, None]
+
+
+def positions(of: Clock, onto: Clock, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where the frames [start, stop) of one clock lie among another's: after which of them, and how far."""
+    seconds = (np.arange(start, stop) * onto.hop_length + onto.offset) / onto.sample_rate
+    positions = np.maximum((seconds * of.sample_rate - of.offset) / of.hop_length, 0.0)
+    before = np.floor(positions).astype(np.int64)
+    return before, (positions - before).astype(np.float32)
+
+
+def track_of(
+    stage: Stage, sources: Sequence[Track], parts: Parts, pool: Pool | None, context: ContextName, pitch_shift: float
+) -> Track:
+    """A stage that runs. Raises BundleError where what it takes does not fit together."""
+    if isinstance(stage, FeatureStage):
+        return Featured(stage)
+    if isinstance(stage, WindowedStage):
+        return Windowed(stage, sources, parts.run, context)
+    if isinstance(stage, LocalStage):
+        return Local(stage, sources, parts.stream(stage.component))
+    assert pool is not None
+    return Matched(stage, sources, pool, pitch_shift)
