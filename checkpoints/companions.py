@@ -1,4 +1,4 @@
-"""Small files beside the weights that a voice needs: names of speakers and languages, Mimic 3's symbols."""
+"""Files beside the weights that a model needs: names of speakers and languages, Mimic 3's symbols, other weights."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from checkpoints.files import refuse_pointer, sha256_of
 _SPEAKERS = ("speaker_ids.json", "speaker_ids.pth", "speakers.json", "speakers.pth")
 _LANGUAGES = ("language_ids.json",)
 NAMES = (*_SPEAKERS, *_LANGUAGES, "phonemes.txt", "speaker_map.csv")
+# Weights that FreeVC's modules have under these prefixes, published by themselves
+WEIGHTS = {"WavLM-Large.pt": "wavlm.", "speaker_encoder.pt": "enc_spk_ex."}
 
 
 def companion_hashes(folder: Path) -> dict[str, str]:
     """File -> sha256, so that they count as part of the checkpoint."""
-    return {name: sha256_of(folder / name) for name in NAMES if (folder / name).is_file()}
+    return {name: sha256_of(folder / name) for name in (*NAMES, *WEIGHTS) if (folder / name).is_file()}
 
 
 def read_companions(folder: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from checkpoints import CheckpointError
-from checkpoints.companions import read_companions
+from checkpoints.companions import WEIGHTS, read_companions
 from checkpoints.ctranslate2 import is_ctranslate2, read_ctranslate2
 from checkpoints.files import refuse_pointer
 from checkpoints.locate import LocatedCheckpoint
@@ -28,13 +28,14 @@ _STATE_KEYS = ("model", "generator", "state_dict", "model_state")
 class LoadedCheckpoint:
     """A located checkpoint with its tensors. `stats`: mean and variance of its features, where it has them. `layers`:
     of an ONNX file, the attributes of its convolutions by module path. `numbers`: whole ones that a training program
-    kept beside the tensors, such as its step."""
+    kept beside the tensors, such as its step; `settings`: its `cfg`, where it kept that there."""
 
     located: LocatedCheckpoint
     weights: dict[str, Tensor] = field(repr=False)
     stats: Mapping[str, Any] | None = field(default=None, repr=False)
     layers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     numbers: Mapping[str, int] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def name(self) -> str:
@@ -89,8 +90,8 @@ def load(located: LocatedCheckpoint) -> LoadedCheckpoint:
 
         voice = read_onnx(weights)
         return LoadedCheckpoint(located, dict(voice.weights), None, voice.layers)
-    tensors, numbers = _read(weights)
-    return LoadedCheckpoint(located, tensors, _stats(located), numbers=numbers)
+    saved = _with_companions(_read(weights), weights)
+    return LoadedCheckpoint(located, saved.tensors, _stats(located), numbers=saved.numbers, settings=saved.settings)
 
 
 def _stats(located: LocatedCheckpoint) -> dict[str, Any] | None:
@@ -111,13 +112,32 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
     Raises CheckpointError for a file that is damaged, unsafe, or holds no tensors.
     """
-    return _read(path)[0]
+    return _read(path).tensors
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, int]]:
-    """Tensors, and the whole numbers beside them."""
+@dataclass(frozen=True)
+class _Saved:
+    """What a file of weights holds."""
+
+    tensors: dict[str, Tensor]
+    numbers: Mapping[str, int] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _with_companions(saved: _Saved, path: Path) -> _Saved:
+    """Adds the tensors of other files beside `path` that belong to the model, and the settings that one keeps."""
+    for name, prefix in WEIGHTS.items():
+        beside = path.parent / name
+        if beside != path and beside.is_file():
+            part = _read(beside)
+            tensors = {f"{prefix}{key}": value for key, value in part.tensors.items()}
+            saved = _Saved(tensors | saved.tensors, saved.numbers, part.settings or saved.settings)
+    return saved
+
+
+def _read(path: Path) -> _Saved:
     if is_ctranslate2(path):
-        return read_ctranslate2(path), {}
+        return _Saved(read_ctranslate2(path))
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
@@ -126,7 +146,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, int]]:
             tensors = load_file(path)
         except Exception as error:  # its own error, and PyTorch's for a type that it lacks
             raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
-        return fold_weight_norm(tensors), {}
+        return _Saved(fold_weight_norm(tensors))
     saved = load_pickle(path)
     state = saved
     for key in _STATE_KEYS:
@@ -140,7 +160,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, int]]:
     if not tensors:
         raise CheckpointError(f"{path} holds no tensors; its keys are: {', '.join(map(str, list(saved)[:8]))}")
     numbers = {str(key): value for key, value in saved.items() if isinstance(value, int)}
-    return fold_weight_norm(tensors), numbers
+    settings = saved.get("cfg")
+    return _Saved(fold_weight_norm(tensors), numbers, settings if isinstance(settings, Mapping) else {})
 
 
 def fold_weight_norm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

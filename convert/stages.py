@@ -75,6 +75,8 @@ def load_original(job: Job, located: LocatedCheckpoint, others: Mapping[str, Loc
         return Original(components, parameters, conversion=converting.conversion(module, joined))
     speaking = voice_family(job.model.family)
     if speaking is None:
+        if components[0].features is None:
+            raise ConversionError(f"checkpoint {checkpoint.name} plays the content of another model: take model=knn_vc")
         _require_time(job, components)
         _require_long_clips(job, components[0])
         return Original(components, parameters)

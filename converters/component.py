@@ -148,9 +148,11 @@ class Format(Protocol):
 
 FAMILIES = {
     "forward_tts": "converters.families.forward_tts",
+    "freevc": "converters.families.freevc",
     "ge2e": "converters.families.ge2e",
     "glow_tts": "converters.families.glow_tts",
     "hifigan": "converters.families.hifigan",
+    "knn_vc": "converters.families.knn_vc",
     "melgan": "converters.families.gan_vocoder",
     "openvoice": "converters.families.openvoice",
     "parallel_wavegan": "converters.families.gan_vocoder",

@@ -21,8 +21,8 @@ class SettingsError(ConversionError, ValueError):
 
 LARGEST = 1_000_000
 # Values that make loops long, or tensors large, without weights that would show it. By a part of their names.
-_LARGEST_OF = {"dilation": 4096, "num_l": 256, "num_r": 256, "num_b": 256, "num_f": 256, "num_h": 256, "stacks": 64,
-               "_K": 64, "highways": 64}  # fmt: skip
+_LARGEST_OF = {"dilation": 4096, "num_buckets": 4096, "num_l": 256, "num_r": 256, "num_b": 256, "num_f": 256,
+               "num_h": 256, "stacks": 64, "_K": 64, "highways": 64}  # fmt: skip
 _AT_LEAST_1 = ("dilation", "kernel", "upsample", "stride")
 _SECTIONS = ("audio", "model_args", "model_params", "generator_model_params", "encoder_params", "decoder_params")
 # Elements that a network may have beside those of its checkpoint: weight norm has them twice, training heads are gone.

@@ -44,6 +44,48 @@ def part_component(
     )
 
 
+def along_time_component(
+    module: nn.Module,
+    name: str,
+    inputs: tuple[TensorSpec, ...],
+    output: TensorSpec,
+    computes: str,
+    sample_rate: int,
+    hop_length: int,
+    sound: Sound | None = None,
+    sources: Mapping[str, str] | None = None,
+    targets: Mapping[str, str] | None = None,
+) -> Component:
+    """Builds a component of a conversion whose first input (1, channels, T) runs along time; the others do not.
+
+    A frame stands for `hop_length` samples at `sample_rate`; it gives these where the component makes a `sound`, else
+    one frame. How far it sees is read from the network.
+    """
+    first, *constants = inputs
+    reach = frames_reached(
+        module.eval(),
+        [Input(first.name, first.default_shape, 2), *(Input(one.name, one.default_shape) for one in constants)],
+    )
+    per_frame, of_samples = (hop_length, 1) if sound else (1, hop_length)
+
+    def example() -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(0)
+        return {spec.name: torch.randn(spec.default_shape, generator=generator) for spec in inputs}
+
+    return Component(
+        name=name,
+        module=module,
+        inputs=inputs,
+        outputs=(output,),
+        example=example,
+        computes=computes,
+        time=TimeAxis(first.name, output.name, 2, 2, per_frame, *reach, sample_rate, hop_length=of_samples),
+        sound=sound,
+        sources=sources or {},
+        targets=targets or {},
+    )
+
+
 def vocoder_component(
     module: nn.Module, computes: str, features: Mel, shape: Shape, reach: tuple[int, int] | None = None
 ) -> Component:
@@ -65,6 +107,25 @@ def vocoder_component(
         time=TimeAxis("mel", "audio", 2, 2, hop, left, right, features.sample_rate),
         features=features,
         sound=Sound(features.sample_rate, dataclasses.replace(features, noise_rows=0)),
+    )
+
+
+def content_vocoder_component(
+    module: nn.Module, computes: str, audio: Mel, channels: int, shape: Shape, reach: tuple[int, int]
+) -> Component:
+    """`generator` of another model's content: content (1, channels, T) -> audio (1, 1, hop_length * T).
+
+    Arguments as `vocoder_component`; its audio is judged in the bands of `audio`.
+    """
+    component = vocoder_component(module, computes, dataclasses.replace(audio, n_mels=80, noise_rows=0), shape, reach)
+    content = TensorSpec("content", (1, channels, time_axis(shape)), "float32", "content of speech")
+    assert component.time is not None
+    return dataclasses.replace(
+        component,
+        inputs=(content,),
+        example=lambda: {"content": torch.randn(content.default_shape, generator=torch.Generator().manual_seed(0))},
+        time=dataclasses.replace(component.time, input="content"),
+        features=None,
     )
 
 

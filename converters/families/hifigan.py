@@ -1,8 +1,8 @@
 """HiFi-GAN (Kong et al. 2020, arXiv 2010.05646) as coqui-tts builds it: V1, V2, V3 and any Coqui config.
 
-One component, `generator`: log-mel in, waveform out. It computes `HifiganGenerator.forward`; Coqui's
-`inference()` first repeats the outermost mel frames `inference_padding` (5) times on both sides, so its output
-is 10 frames longer and its edges differ.
+One component, `generator`: log-mel in, waveform out; with `pre_linear` frames of another model's content, as kNN-VC's
+plays them. It computes `HifiganGenerator.forward`; Coqui's `inference()` first repeats the outermost mel frames
+`inference_padding` (5) times on both sides, so its output is 10 frames longer and its edges differ.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from checkpoints.coqui_audio import mel_settings
 from checkpoints.load import LoadedCheckpoint
 from converters.component import Component
 from converters.options import Shape
-from converters.parts import vocoder_component
+from converters.parts import content_vocoder_component, vocoder_component
 from converters.upstream.coqui import import_coqui
 from runtime.speech.mel import Mel
 
@@ -56,15 +56,12 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
             f"checkpoint {checkpoint.name}: the generator upsamples by {geometry.hop_length}, "
             f"its audio config says hop_length {audio.hop_length}"
         )
-    return [
-        vocoder_component(
-            Generator(module),
-            "HifiganGenerator.forward of coqui-tts (without the replicate padding of its inference())",
-            audio,
-            shape,
-            (geometry.left_frames, geometry.right_frames),
-        )
-    ]
+    computes = "HifiganGenerator.forward of coqui-tts (without the replicate padding of its inference())"
+    reach = (geometry.left_frames, geometry.right_frames)
+    content = checkpoint.config["generator_model_params"].get("pre_linear")
+    if content:
+        return [content_vocoder_component(ContentGenerator(module), computes, audio, content, shape, reach)]
+    return [vocoder_component(Generator(module), computes, audio, shape, reach)]
 
 
 class Generator(nn.Module):
@@ -76,6 +73,27 @@ class Generator(nn.Module):
 
     def forward(self, mel: Tensor) -> Tensor:
         return self.generator(mel)
+
+
+class ContentGenerator(nn.Module):
+    """Coqui's generator behind its first linear layer; upstream takes frames as rows, here time is the last axis."""
+
+    def __init__(self, generator: Any) -> None:
+        super().__init__()
+        self.into = _along_time(generator.lin_pre)
+        del generator.lin_pre
+        self.generator = generator
+
+    def forward(self, content: Tensor) -> Tensor:
+        """content (1, channels, T) -> samples (1, 1, hop_length * T)."""
+        return self.generator(self.into(content))
+
+
+def _along_time(linear: nn.Linear) -> nn.Conv1d:
+    """A linear layer of rows as the convolution of kernel 1 that it is along time."""
+    convolution = nn.Conv1d(linear.in_features, linear.out_features, 1)
+    convolution.weight, convolution.bias = nn.Parameter(linear.weight.detach().unsqueeze(2)), linear.bias
+    return convolution
 
 
 @dataclass(frozen=True)

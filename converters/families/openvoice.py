@@ -20,12 +20,11 @@ from checkpoints import CheckpointError
 from checkpoints.load import LoadedCheckpoint
 from converters.component import Component
 from converters.options import ConversionError, Shape
-from converters.parts import embedding, known_settings, time_axis
+from converters.parts import along_time_component, embedding, known_settings, time_axis
 from converters.upstream.coqui import import_coqui
 from converters.upstream.layers import Couplings, fold_condition, remove_weight_norm, wavenet
-from ops.streaming import Input, frames_reached
 from runtime.bundle.conversion import Conversion, FeatureStage, LocalStage
-from runtime.bundle.spec import Dim, TensorSpec, TimeAxis
+from runtime.bundle.spec import Dim, TensorSpec
 from runtime.speech.features import Linear, Sound
 from runtime.speech.mel import Mel
 
@@ -67,6 +66,11 @@ class OpenVoiceSettings:
     @property
     def spectrum(self) -> Linear:
         return Linear(self.sampling_rate, self.filter_length, self.win_length, self.hop_length)
+
+    @property
+    def mel(self) -> Mel:
+        """In which its audio is judged."""
+        return Mel(self.sampling_rate, self.filter_length, self.win_length, self.hop_length)
 
 
 class OpenVoice(nn.Module):
@@ -120,14 +124,14 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
     settings = module.settings
     speaker, zeroed = settings.gin_channels, settings.zero_g
     spectrum, channels = settings.spectrum, settings.inter_channels
-    frames = time_axis(shape)
+    frames, clock = time_axis(shape), (settings.sampling_rate, settings.hop_length)
     source, target = embedding("source", speaker), embedding("target", speaker)
     encoded = TensorSpec("encoded", (1, channels, frames), "float32", "latents in the source's voice")
     converted = TensorSpec("converted", (1, channels, frames), "float32", "latents in the target's voice")
     windows = Dim(1, 64, 2)
     reference = ReferenceEncoder(module)
     return [
-        _along_time(
+        along_time_component(
             Encoder(module),
             "encoder",
             (
@@ -136,26 +140,27 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
             ),
             encoded,
             "PosteriorEncoder.forward of coqui-tts's OpenVoice",
-            settings,
+            *clock,
             sources={} if zeroed else {"source": "reference_encoder"},
         ),
-        _along_time(
+        along_time_component(
             Flow(module),
             "flow",
             (encoded, *source, *target),
             converted,
             "ResidualCouplingBlock.forward of coqui-tts's OpenVoice with the source, then in reverse with the target",
-            settings,
+            *clock,
             sources={"source": "reference_encoder"},
             targets={"target": "reference_encoder"},
         ),
-        _along_time(
+        along_time_component(
             Decoder(module),
             "decoder",
             (converted, *(() if zeroed else target)),
             TensorSpec("audio", (1, 1, time_axis(shape, settings.hop_length)), "float32", "amplitude, full scale 1.0"),
             "Generator.forward of coqui-tts's OpenVoice",
-            settings,
+            *clock,
+            sound=Sound(settings.sampling_rate, settings.mel),
             targets={} if zeroed else {"target": "reference_encoder"},
         ),
         Component(
@@ -261,43 +266,3 @@ def _last_state(layer: nn.GRU, steps: Tensor) -> Tensor:
 def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     section = config.get(name)
     return section if isinstance(section, Mapping) else {}
-
-
-def _along_time(
-    module: nn.Module,
-    name: str,
-    inputs: tuple[TensorSpec, ...],
-    output: TensorSpec,
-    computes: str,
-    settings: OpenVoiceSettings,
-    sources: Mapping[str, str] | None = None,
-    targets: Mapping[str, str] | None = None,
-) -> Component:
-    """A component whose first input runs along time; the last one's output is audio."""
-    module.eval()
-    first, *constants = inputs
-    reach = frames_reached(
-        module,
-        [Input(first.name, first.default_shape, 2), *(Input(one.name, one.default_shape) for one in constants)],
-    )
-    makes_audio = output.name == "audio"
-    rate, hop = settings.sampling_rate, settings.hop_length
-    per_frame, of_samples = (hop, 1) if makes_audio else (1, hop)
-    mel = Mel(sample_rate=rate, n_fft=settings.filter_length, win_length=settings.win_length, hop_length=hop)
-    return Component(
-        name=name,
-        module=module,
-        inputs=inputs,
-        outputs=(output,),
-        example=lambda: _drawn(inputs),
-        computes=computes,
-        time=TimeAxis(first.name, output.name, 2, 2, per_frame, *reach, rate, hop_length=of_samples),
-        sound=Sound(rate, mel) if makes_audio else None,
-        sources=sources or {},
-        targets=targets or {},
-    )
-
-
-def _drawn(inputs: tuple[TensorSpec, ...]) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    return {spec.name: torch.randn(spec.default_shape, generator=generator) for spec in inputs}

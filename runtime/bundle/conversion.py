@@ -90,23 +90,30 @@ class WindowedStage:
 class MatchStage:
     """Replaces each frame by the mean of those of a target whose content is nearest: k nearest neighbours by cosine.
 
-    Baas, van Niekerk and Kamper 2023 (arXiv 2305.18975, kNN-VC). `content`: the stage that is compared, interpolated
-    to the clock of `mel`, in which the target's frames are given; `pitch`, `level`: stages of features on that clock.
-    Matched frames are made softer where the source is further below its speech than they are below theirs. Of the
-    `shortlist` of frames nearest in content those `neighbours` are taken that cost least, `pitch_weight` being the
-    cosine that a semitone costs. `every`: of the target's frames only every so many are kept.
+    Baas, van Niekerk and Kamper 2023 (arXiv 2305.18975, kNN-VC). `content`: the stage that is compared. Without a `mel`
+    the mean is of the target's content itself, on the same clock, as in the paper. With one the content is interpolated
+    to the clock of `mel`, in which the target's frames are given, and `pitch` and `level` are stages of features on
+    that clock: matched frames are made softer where the source is further below its speech than they are below theirs,
+    and of the `shortlist` of frames nearest in content those `neighbours` are taken that cost least, `pitch_weight`
+    being the cosine that a semitone costs. `centred`: both sides are compared without their speaker's mean. `every`: of
+    the target's frames only every so many are kept.
     """
 
     name: Name
     content: Name
-    mel: Mel
-    pitch: Name
-    level: Name
+    mel: Mel | None = None
+    pitch: Name | None = None
+    level: Name | None = None
     neighbours: Count = 4
     shortlist: Count = 32
     pitch_weight: float = 0.02
     every: Count = 1
+    centred: bool = True
     kind: Literal["match"] = "match"
+
+    def __post_init__(self) -> None:
+        if len({part is None for part in (self.mel, self.pitch, self.level)}) > 1:
+            raise ValueError(f"stage {self.name}: a mel, a pitch and a level go together")
 
 
 @dataclass(frozen=True)
@@ -170,5 +177,5 @@ class Conversion:
 def taken_by(stage: Stage) -> list[str]:
     """The stages that a stage takes frames of."""
     if isinstance(stage, MatchStage):
-        return [stage.content, stage.pitch, stage.level]
+        return [name for name in (stage.content, stage.pitch, stage.level) if name is not None]
     return [] if isinstance(stage, FeatureStage) else list(stage.takes)

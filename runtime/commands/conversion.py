@@ -92,9 +92,10 @@ def target(options: argparse.Namespace) -> dict[str, Any]:
         facts |= {
             "seconds": round(record.seconds, 1),
             "frames": len(pool.content),
-            "median_pitch_hz": round(math.exp(pool.median_log_pitch), 1),
             "rtf": round((time.perf_counter() - started) / record.seconds, 4),
         }
+        if pool.pitch is not None:
+            facts["median_pitch_hz"] = round(math.exp(pool.median_log_pitch), 1)
     return facts | {"wrote": str(options.output)}
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runtime.bundle.conversion import ContextName, Conversion, FeatureStage, taken_by
+from runtime.bundle.conversion import ContextName, Conversion, FeatureStage, MatchStage, taken_by
 from runtime.bundle.store import BundleError, ComponentRecord
 from runtime.errors import AudioError
 from runtime.playing.tracks import Featured, Joined, Parts, Track, interpolated, positions, track_of
@@ -93,7 +93,7 @@ class Frontend:
     ) -> None:
         if (conversion.matching is None) != (target.pool is None):
             raise BundleError("a pool of a target's frames is for a conversion that matches frames")
-        if pitch_shift and conversion.matching is None:
+        if pitch_shift and (conversion.matching is None or conversion.matching.pitch is None):
             raise BundleError("this conversion takes no pitch: leave out --pitch")
         self.sample_rate = sample_rate
         tracks: dict[str, Track] = {}
@@ -161,30 +161,43 @@ class Frontend:
 def pool_of(conversion: Conversion, parts: Parts, recordings: Iterable[Iterable[np.ndarray]], sample_rate: int) -> Pool:
     """Makes the pool of a target's recordings, each in blocks at `sample_rate`.
 
-    A frame of the mel that the conversion gives goes with the content and the pitch at its moment. Raises BundleError
-    for a conversion that matches no frames.
+    A frame of the mel that the conversion gives goes with the content and the pitch at its moment. Where it gives
+    content, that is all. Raises BundleError for a conversion that matches no frames.
     """
     matching = conversion.matching
     if matching is None:
         raise BundleError("only a conversion that matches frames takes a pool of them")
-    tracks: dict[str, Track] = {"": Featured(FeatureStage("", matching.mel))}
+    tracks: dict[str, Track] = {} if matching.mel is None else {"": Featured(FeatureStage("", matching.mel))}
     for stage in conversion.stages[: conversion.stages.index(matching)]:
         sources = [tracks[name] for name in taken_by(stage)]
         tracks[stage.name] = track_of(stage, sources, parts, None, "offline", 0.0)
-    running, pieces = _Running(tracks, sample_rate, "VHQ"), list[tuple[np.ndarray, ...]]()
+    running, pieces = _Running(tracks, sample_rate, "VHQ"), list[dict[str, np.ndarray]]()
     for blocks in recordings:
         running.reset()
         for block in blocks:
             running.push(block)
         running.flush()
-        names = ("", matching.pitch, matching.level, matching.content)
-        mel, pitch, level, content = (tracks[name].frames for name in names)
-        count = min(mel.end, pitch.end, level.end) if content.end else 0
-        if count:
-            places = positions(tracks[matching.content].clock, tracks[""].clock, 0, count)
-            rows = interpolated(content.taken(0, content.end).T, *places).astype(np.float16)  # as it is kept
-            arrays = (rows, mel.taken(0, count).T, pitch.taken(0, count)[0], level.taken(0, count)[0])
-            pieces.append(tuple(array[:: matching.every] for array in arrays))
+        arrays = _pooled(matching, tracks)
+        if arrays:
+            pieces.append({name: array[:: matching.every] for name, array in arrays.items()})
     if not pieces:
         raise AudioError("the target's recordings hold no whole frame")
-    return Pool(*(np.ascontiguousarray(np.concatenate(arrays)) for arrays in zip(*pieces)))
+    joined = {name: np.ascontiguousarray(np.concatenate([piece[name] for piece in pieces])) for name in pieces[0]}
+    return Pool(**joined, is_centred=matching.centred)  # type: ignore[arg-type]  # arrays by the names of its fields
+
+
+def _pooled(matching: MatchStage, tracks: Mapping[str, Track]) -> dict[str, np.ndarray]:
+    """The arrays of a pool that one recording gives, by name; none where it holds no whole frame."""
+    content = tracks[matching.content]
+    if not content.frames.end:
+        return {}
+    rows = content.frames.taken(0, content.frames.end).T
+    if matching.mel is None or matching.pitch is None or matching.level is None:
+        return {"content": rows.astype(np.float16)}  # as it is kept
+    mel, pitch, level = (tracks[name].frames for name in ("", matching.pitch, matching.level))
+    count = min(mel.end, pitch.end, level.end)
+    if not count:
+        return {}
+    rows = interpolated(rows, *positions(content.clock, tracks[""].clock, 0, count)).astype(np.float16)
+    rows_of = {name: frames.taken(0, count)[0] for name, frames in (("pitch", pitch), ("level", level))}
+    return {"content": rows, "mel": mel.taken(0, count).T, **rows_of}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -19,7 +19,7 @@ from runtime.playing.sizes import open_sized
 from runtime.playing.stages import NOBODY, Target, pool_of
 from runtime.speech.matching import ARRAYS, Pool, check_pool
 from runtime.speech.recordings import audio_blocks, read_audio
-from runtime.speech.target import check_speech, target_embedding
+from runtime.speech.target import check_level, check_speech, target_embedding
 
 TARGET_SUFFIX = ".npz"
 _ENOUGH = 60.0  # seconds of a target below which a word is said
@@ -116,8 +116,7 @@ def write_target(path: Path, bundle: Bundle, record: MadeTarget) -> None:
     """Keeps a target, with what it was made by, in `path`."""
     arrays = {"made_by": np.array(_made_by(bundle)), "seconds": np.array(record.seconds)}
     if record.target.pool is not None:
-        pool = record.target.pool
-        arrays |= {name: getattr(pool, name) for name in ARRAYS}
+        arrays |= record.target.pool.arrays
     arrays |= {f"constant/{name}": array for name, array in (record.target.constants or {}).items()}
     write_arrays(path, arrays)
 
@@ -130,9 +129,7 @@ def read_target(path: Path, bundle: Bundle) -> Target:
         if made_by != _made_by(bundle):
             raise BundleError(f"{path} was made for {made_by}, this is {_made_by(bundle)}: make it anew")
         if "content" in arrays:
-            pool = Pool(*(arrays[name] for name in ARRAYS))
-            _require_fitting(pool, bundle)
-            return Target(pool=pool)
+            return Target(pool=_read_pool(arrays, bundle))
         constants = {name.partition("/")[2]: value for name, value in arrays.items() if name.startswith("constant/")}
         if set(constants) != set(_encoders(bundle, "targets")):
             raise ValueError("it does not hold the inputs that say whose voice it is to be")
@@ -172,23 +169,32 @@ def _notes_on_clipping(share: float) -> tuple[str, ...]:
     return (f"{share:.1%} of the target's samples are at full scale: a clipped recording sounds so",)
 
 
-def _require_fitting(pool: Pool, bundle: Bundle) -> None:
-    """Raises ValueError for frames whose content is not as wide as that which the conversion compares."""
+def _read_pool(arrays: Mapping[str, np.ndarray], bundle: Bundle) -> Pool:
+    """Raises KeyError for a pool without what the conversion matches, ValueError for one whose content is not as wide
+    as that which it compares."""
     conversion = conversion_of(bundle)
+    matching = conversion.matching
+    if matching is None:
+        raise ValueError("it holds frames, and nothing is matched")
+    names = ARRAYS if matching.mel is not None else ("content",)
+    pool = Pool(**{name: arrays[name] for name in names}, is_centred=matching.centred)
     for stage in conversion.stages:
-        if conversion.matching and isinstance(stage, WindowedStage) and stage.name == conversion.matching.content:
+        if isinstance(stage, WindowedStage) and stage.name == matching.content:
             channels = bundle.component(stage.component).outputs[0].default_shape[1]
             if pool.content.shape[1] != channels:
                 raise ValueError(f"its content has {pool.content.shape[1]} channels, want {channels}")
+    return pool
 
 
 def _make_pool(bundle: Bundle, conversion: Conversion, recordings: Sequence[Path], execution: Execution) -> MadeTarget:
     rate = max(stage.features.sample_rate for stage in conversion.stages if isinstance(stage, FeatureStage))
     counters = [_Counted(audio_blocks(path, rate)) for path in recordings]
     pool = pool_of(conversion, parts_of(bundle, conversion, execution), counters, rate)
-    seconds = sum(counter.samples for counter in counters) / rate
+    samples = sum(counter.samples for counter in counters)
+    seconds = samples / rate
     check_pool(pool, seconds)
-    clipped = sum(counter.clipped for counter in counters) / max(sum(counter.samples for counter in counters), 1)
+    check_level(sum(counter.energy for counter in counters) / samples)
+    clipped = sum(counter.clipped for counter in counters) / samples
     notes = [*_notes_on_clipping(clipped)]
     if seconds < _ENOUGH:
         notes.append(f"{seconds:.0f} s of the target: likeness and words gain up to some ten minutes")
@@ -201,10 +207,12 @@ class _Counted:
     def __init__(self, blocks: Iterator[np.ndarray]) -> None:
         self._blocks = blocks
         self.samples = self.clipped = 0
+        self.energy = 0.0
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for block in self._blocks:
             self.samples += len(block)
+            self.energy += float(np.sum(block.astype(np.float64) ** 2))
             self.clipped += int((np.abs(block) >= _CLIPPED).sum())
             yield block
 

@@ -23,8 +23,8 @@ from runtime.bundle.store import BundleError
 from runtime.errors import StreamError
 from runtime.speech.features import Samples
 from runtime.speech.frames import HeldFrames
-from runtime.speech.matching import PitchShift, Pool, RunningMean, Softener, nearest
-from runtime.speech.mel import shifted_mel
+from runtime.speech.matching import PitchShift, Pool, RunningMean, Softener, nearest, nearest_content
+from runtime.speech.mel import Mel, shifted_mel
 from runtime.speech.noise import noise_of
 
 Run = Callable[[str, np.ndarray], np.ndarray]  # a component by name, its input -> its output
@@ -283,16 +283,16 @@ class Matched(Track):
     """In blocks of one chunk of the content, however the audio came: a product of more rows may sum in another order,
     and another neighbour is another sound."""
 
-    def __init__(self, stage: MatchStage, sources: Sequence[Track], pool: Pool, pitch_shift: float) -> None:
-        self._stage, self._pool, self.sources, self.channels = stage, pool, tuple(sources), stage.mel.n_mels
-        self.clock = clock_of(stage.mel)
+    def __init__(self, stage: MatchStage, mel: Mel, sources: Sequence[Track], pool: Pool, pitch_shift: float) -> None:
+        self._stage, self._mel, self._pool = stage, mel, pool
+        self.sources, self.channels, self.clock = tuple(sources), mel.n_mels, clock_of(mel)
         content, pitch, level = self.sources
         if not pitch.clock == level.clock == self.clock:
             raise BundleError(f"stage {stage.name}: its pitch, level and mel are on different clocks")
-        if pool.mel.shape[1] != stage.mel.n_mels:
-            bands = f"{pool.mel.shape[1]} bands, the vocoder takes {stage.mel.n_mels}"
-            raise BundleError(f"the target's frames have {bands}")
-        self._block = max(1, round(content.block_seconds * content.clock.sample_rate / content.clock.hop_length))
+        bands = None if pool.mel is None else pool.mel.shape[1]
+        if bands != mel.n_mels:
+            raise BundleError(f"the target's frames have {bands or 'no'} bands, the vocoder takes {mel.n_mels}")
+        self._block = _chunk_of(content)
         per_second = self.clock.sample_rate / self.clock.hop_length
         self._mean = RunningMean(pool.mean, content.clock.sample_rate / content.clock.hop_length)
         self._shift = PitchShift(pool.median_log_pitch, per_second, pitch_shift)
@@ -304,7 +304,7 @@ class Matched(Track):
         self._mean.reset()
         self._shift.reset()
         self._softener.reset()
-        self._centred = HeldFrames(axis=0)  # the content without its running mean
+        self._centred = HeldFrames(axis=0)  # the content, without its running mean where it is compared so
         self._blocks = 0
 
     def needs(self, source: Track) -> int:
@@ -323,7 +323,7 @@ class Matched(Track):
                 return
             if start < stop:
                 block = content.frames.taken(start, stop).T
-                self._centred.append(block - self._mean.push(block))
+                self._centred.append(block - self._mean.push(block) if self._stage.centred else block)
             if self.frames.end < last:
                 self.frames.append(self._matched(self.frames.end, last))
                 (needed,), _ = positions(content.clock, self.clock, last, last + 1)
@@ -350,14 +350,57 @@ class Matched(Track):
         chosen = nearest(
             self._pool, content, self._shift.push(pitch), stage.neighbours, stage.shortlist, stage.pitch_weight
         )
-        mel = self._pool.mel[chosen].mean(axis=1, dtype=np.float32).T
-        softer = self._softener.push(level, self._pool.level[chosen].mean(axis=1))
-        return shifted_mel(mel, stage.mel, softer)
+        arrays = self._pool.arrays
+        mel = arrays["mel"][chosen].mean(axis=1, dtype=np.float32).T
+        softer = self._softener.push(level, arrays["level"][chosen].mean(axis=1))
+        return shifted_mel(mel, self._mel, softer)
 
     @property
     def latency(self) -> dict[str, float]:
         content = self.sources[0].clock
         return {f"{self._stage.name}, next frame of content": content.hop_length / content.sample_rate}
+
+
+class MatchedContent(Track):
+    """Content of which each frame is the mean of the target's nearest; in the blocks of `Matched`, for its reason."""
+
+    def __init__(self, stage: MatchStage, sources: Sequence[Track], pool: Pool) -> None:
+        (content,) = self.sources = tuple(sources)
+        if pool.mel is not None:
+            raise BundleError(f"stage {stage.name} matches content alone, the target's frames are of a mel")
+        self._stage, self._pool, self.clock = stage, pool, content.clock
+        self.channels, self._block = pool.content.shape[1], _chunk_of(content)
+        self._mean = RunningMean(pool.mean, self.clock.sample_rate / self.clock.hop_length)
+        super().__init__()
+
+    def reset(self) -> None:
+        super().reset()
+        self._mean.reset()
+
+    def needs(self, source: Track) -> int:
+        return self.frames.end
+
+    def advance(self) -> None:
+        (content,) = self.sources
+        while not self.has_ended:
+            start, stop = self.frames.end, min(self.frames.end + self._block, content.frames.end)
+            if stop - start < self._block and not content.has_ended:
+                return
+            if start < stop:
+                block = content.frames.taken(start, stop).T
+                compared = block - self._mean.push(block) if self._stage.centred else block
+                chosen = nearest_content(self._pool, compared, self._stage.neighbours)
+                self.frames.append(self._pool.content[chosen].mean(axis=1, dtype=np.float32).T)
+            self.has_ended = content.has_ended and stop == content.frames.end
+
+    @property
+    def latency(self) -> dict[str, float]:
+        return {}
+
+
+def _chunk_of(content: Track) -> int:
+    """Frames that a track gives at once."""
+    return max(1, round(content.block_seconds * content.clock.sample_rate / content.clock.hop_length))
 
 
 def interpolated(rows: np.ndarray, before: np.ndarray, share: np.ndarray) -> np.ndarray:
@@ -385,4 +428,6 @@ def track_of(
     if isinstance(stage, LocalStage):
         return Local(stage, sources, parts.stream(stage.component))
     assert pool is not None
-    return Matched(stage, sources, pool, pitch_shift)
+    if stage.mel is None:
+        return MatchedContent(stage, sources, pool)
+    return Matched(stage, stage.mel, sources, pool, pitch_shift)

@@ -20,25 +20,34 @@ ARRAYS = ("content", "mel", "pitch", "level")  # of a pool
 
 @dataclass(frozen=True)
 class Pool:
-    """A target's frames: `content` (N, D), `mel` (N, bands) in a vocoder's scale, `pitch` (N,) in Hz, 0 unvoiced, and
-    `level` (N,) in dB.
+    """A target's frames: `content` (N, D), and where that is not what is played `mel` (N, bands) in a vocoder's scale,
+    `pitch` (N,) in Hz, 0 unvoiced, and `level` (N,) in dB. `is_centred`: compared without the speaker's mean.
 
     The content may be of half precision, as it is kept: then the pool is the same whether it was kept or not.
     """
 
     content: np.ndarray
-    mel: np.ndarray
-    pitch: np.ndarray
-    level: np.ndarray
+    mel: np.ndarray | None = None
+    pitch: np.ndarray | None = None
+    level: np.ndarray | None = None
+    is_centred: bool = True
 
     def __post_init__(self) -> None:
         count = len(self.content)
-        fits = self.content.ndim == self.mel.ndim == 2 and len(self.mel) == count
-        if not fits or not count or not self.pitch.shape == self.level.shape == (count,):
+        arrays = self.arrays
+        axes = {"content": 2, "mel": 2, "pitch": 1, "level": 1}
+        fits = all(array.ndim == axes[name] and len(array) == count for name, array in arrays.items())
+        if not fits or not count or len(arrays) not in (1, len(ARRAYS)):
             raise AudioError(f"a target's {', '.join(ARRAYS)} do not hold the same frames")
-        for name in ARRAYS:
-            if not np.isfinite(getattr(self, name)).all():
+        for name, array in arrays.items():
+            if not np.isfinite(array).all():
                 raise AudioError(f"a target's {name} holds numbers that are not finite")
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Those that there are, by name."""
+        named = {name: getattr(self, name) for name in ARRAYS}
+        return {name: array for name, array in named.items() if array is not None}
 
     @cached_property
     def mean(self) -> np.ndarray:
@@ -47,26 +56,31 @@ class Pool:
 
     @cached_property
     def directions(self) -> np.ndarray:
-        """(N, D) float32: the content without its mean, each frame of length 1."""
-        directions = self.content - self.mean
+        """(N, D) float32: the content, without its mean where it is compared so, each frame of length 1."""
+        directions = self.content - self.mean if self.is_centred else self.content.astype(np.float32)
         directions /= np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), _SHORTEST_VECTOR)
         return directions
 
     @cached_property
     def log_pitch(self) -> np.ndarray:
-        """(N,): natural logarithm of Hz, not a number where unvoiced."""
-        return _log(self.pitch)
+        """(N,): natural logarithm of Hz, not a number where unvoiced. Raises AudioError where there is no pitch."""
+        return _log(self._required(self.pitch))
 
     @cached_property
     def median_log_pitch(self) -> float:
         """Of what is voiced; that of 150 Hz where nothing is."""
-        voiced = self.log_pitch[self.pitch > 0]
+        voiced = self.log_pitch[self._required(self.pitch) > 0]
         return float(np.median(voiced)) if len(voiced) else float(np.log(150.0))
 
     @cached_property
     def speech_level(self) -> float:
         """The level of its speech, dB."""
-        return float(SpeechLevel(0.0, 0.0).push(self.level)[-1])
+        return float(SpeechLevel(0.0, 0.0).push(self._required(self.level))[-1])
+
+    def _required(self, array: np.ndarray | None) -> np.ndarray:
+        if array is None:
+            raise AudioError("a target of content alone has no pitch and no level")
+        return array
 
 
 class SpeechLevel:
@@ -137,7 +151,7 @@ def nearest(
 ) -> np.ndarray:
     """The indices (n, neighbours) of the pool's frames that cost least.
 
-    content (n, D) without its speaker's mean; log_pitch (n,) as the target would have it, not a number where unvoiced.
+    content (n, D), as the pool's is compared; log_pitch (n,) as the target would have it, not a number where unvoiced.
     """
     cosines = _directions(content) @ pool.directions.T
     shortlist, neighbours = min(shortlist, len(pool.content)), min(neighbours, len(pool.content))
@@ -151,11 +165,18 @@ def nearest(
     return np.sort(np.take_along_axis(near, best, axis=1), axis=1)  # a sum of them is the same in any order then
 
 
+def nearest_content(pool: Pool, content: np.ndarray, neighbours: int) -> np.ndarray:
+    """The indices (n, neighbours) of the pool's frames whose content has the largest cosine to content (n, D)."""
+    cosines = _directions(content) @ pool.directions.T
+    neighbours = min(neighbours, len(pool.content))
+    return np.sort(np.argpartition(cosines, -neighbours, axis=1)[:, -neighbours:], axis=1)
+
+
 def check_pool(pool: Pool, seconds: float) -> None:
     """Raises AudioError for a target of too little speech."""
-    voiced = float((pool.pitch > 0).mean()) * seconds
     if seconds < _SHORTEST:
         raise AudioError(f"a target of {seconds:.1f} s is too short: it takes {_SHORTEST:g} s, better ten minutes")
+    voiced = seconds if pool.pitch is None else float((pool.pitch > 0).mean()) * seconds
     if voiced < _SHORTEST / 8:
         raise AudioError(f"in {seconds:.1f} s of the target there is hardly a voice ({voiced:.1f} s voiced)")
 
