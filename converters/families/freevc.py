@@ -114,10 +114,10 @@ class FreeVC(nn.Module):
 def load(checkpoint: LoadedCheckpoint) -> FreeVC:
     """The converter with its weights in eval mode; its WavLM is `wavlm`. Raises CheckpointError where config and
     weights do not fit, or WavLM's and the speaker encoder's are not beside them."""
+    config = {**_section(checkpoint, "audio"), **_section(checkpoint, "model_args")}
     try:
-        settings = known_settings(
-            FreeVCSettings, {**_section(checkpoint, "audio"), **_section(checkpoint, "model_args")}
-        )
+        settings = known_settings(FreeVCSettings, config)
+        settings.check()
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"checkpoint {checkpoint.name}: its config does not fit: {error}") from error
     module = FreeVC(settings)

@@ -52,6 +52,8 @@ def upstream(config, folder):
                 torch.nn.init.normal_(parameter, std=0.05)
             if name.endswith("post.weight"):
                 torch.nn.init.normal_(parameter, std=0.2)
+            if name.startswith("dec.ups") and name.endswith("original0"):
+                parameter.data *= 20
     return model.eval()
 
 
