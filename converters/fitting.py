@@ -26,7 +26,7 @@ _LARGEST_OF = {"dilation": 4096, "num_buckets": 4096, "num_l": 256, "num_r": 256
 _AT_LEAST_1 = ("dilation", "kernel", "upsample", "stride")
 _SECTIONS = ("audio", "model_args", "model_params", "generator_model_params", "encoder_params", "decoder_params")
 # Elements that a network may have beside those of its checkpoint: weight norm has them twice, training heads are gone.
-_SPARE, _DRAWN = 20_000_000, 500_000_000
+_SPARE, _DRAWN = 20_000_000, 1_000_000_000
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import json
 import librosa
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from checkpoints import CheckpointError
@@ -17,12 +18,18 @@ from converters.families import freevc
 from converters.goldens import run_original
 from converters.options import ConversionError, Shape
 from converters.upstream.coqui import import_coqui
+from runtime.__main__ import main
+from runtime.engines import Execution
+from runtime.playing.conversions import ConversionChain, open_conversion, open_main
+from runtime.playing.targets import target_of
+from runtime.speech.clips import read_clip
 from runtime.speech.metrics import snr_db
 from runtime.speech.target import target_embedding
 from tests.small_wavlm import CHANNELS, SMALL, upstream_wavlm
 
 PUBLISHED = json.loads((ARCHITECTURES / "freevc24.json").read_text())
 FRAMES = 24
+EXECUTION = Execution("onnx")
 
 
 def config_of(use_spk):
@@ -161,3 +168,49 @@ def test_what_does_not_fit_is_refused(tmp_path):
     (tmp_path / "model" / "WavLM-Large.pt").unlink()
     with pytest.raises(CheckpointError, match="no `cfg`"):
         freevc.load(loaded(tmp_path / "model"))
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory, own_job):
+    folder = tmp_path_factory.mktemp("freevc") / "small"
+    write_freevc(folder, use_spk=True)
+    outcome = own_job("model=freevc", f"checkpoint.source={folder}", "precision=fp32")
+    assert outcome.passed, outcome.gates
+    return outcome.bundle
+
+
+@pytest.mark.proof
+def test_it_goes_through_the_job_and_streams_on_every_sample(bundle, clips):
+    """Three artefacts with states behind WavLM's windows, in ragged blocks, against the same at once."""
+    manifest = bundle.manifest
+    assert manifest.conversion.components == ["content", "encoder", "flow", "decoder"]
+    target = target_of(bundle, [clips[1], clips[1]], EXECUTION).target
+    samples = read_clip(clips[0], 48000, 1)
+    for context in ("live", "offline"):
+        frontend, player = open_conversion(bundle, target, 48000, context, EXECUTION), open_main(bundle, EXECUTION)
+        frames = np.concatenate([frontend.push(samples), frontend.flush()], axis=2)
+        offline = player.play(frames, target.of(bundle.main)).reshape(-1)
+        frontend.reset()
+        chain = ConversionChain(frontend, player, target.of(bundle.main), player.time.sample_rate)
+        random, at, pieces = np.random.default_rng(0), 0, []
+        while at < len(samples):
+            size = int(random.choice([1, 128, 480, 7000]))
+            pieces.append(chain.push(samples[at : at + size]))
+            at += size
+        streamed = np.concatenate([*pieces, chain.flush()])
+        assert len(streamed) == 480 * (len(samples) // 3 // 320) and streamed.std() > 1e-3
+        np.testing.assert_allclose(streamed, offline, atol=1e-6)
+    golden = bundle.goldens(bundle.main)[0]
+    assert snr_db(golden.outputs["audio"].ravel(), offline) > 80, "in files: PyTorch's own with the next clip's voice"
+
+
+@pytest.mark.proof
+def test_the_commands_take_a_recording_and_a_target_that_is_kept(bundle, clips, tmp_path, capsys):
+    kept, out = tmp_path / "her.npz", tmp_path / "out.wav"
+    assert main(["target", str(clips[1]), str(clips[1]), str(kept), "--bundle", str(bundle.path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["kind"] == "embedding"
+    command = ["convert-voice", str(clips[0]), str(out), "--bundle", str(bundle.path), "--target", str(kept)]
+    for mode in ([], ["--mode", "stream"]):
+        assert main([*command, *mode, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["rtf"] > 0
+    assert soundfile.info(out).samplerate == 24000

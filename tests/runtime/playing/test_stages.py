@@ -13,6 +13,7 @@ from runtime.bundle.conversion import (
     clock_of,
 )
 from runtime.bundle.store import BundleError
+from runtime.errors import AudioError
 from runtime.playing.stages import NOBODY, Frontend, Target, pool_of
 from runtime.playing.tracks import Parts
 from runtime.speech.matching import ARRAYS, PitchShift, Pool, RunningMean, Softener, SpeechLevel, nearest
@@ -167,6 +168,62 @@ def test_of_a_pool_every_other_frame_is_enough():
     thin, dense = (pool_of(conversion(every=every), Parts(reader), [[samples]], 16000) for every in (2, 1))
     for name in ARRAYS:
         np.testing.assert_array_equal(getattr(thin, name), getattr(dense, name)[::2])
+
+
+def content_only(**changes):
+    """As kNN-VC: the target's own content is played."""
+    return Conversion(
+        (
+            FeatureStage("mel", MEL),
+            WindowedStage("content", "reader", ("mel",), CONTEXTS, frames_per_output=2, fill=-160.0),
+            MatchStage("matched", "content", **{"neighbours": 3, "centred": False, **changes}),
+            LocalStage("vocoder", "vocoder", ("matched",)),
+        ),
+        target="pool",
+    )
+
+
+@pytest.mark.parametrize("centred", [False, True])
+@pytest.mark.parametrize("context", ["offline", "live"])
+def test_content_alone_is_matched_bit_for_bit_however_it_comes(context, centred):
+    """Each frame is the mean of the nearest by cosine, compared with every one; without a mel, a pitch, a level."""
+    made_of = content_only(centred=centred)
+    pool = pool_of(made_of, Parts(reader), [[speech(3.0, seed=4)]], 16000)
+    assert set(pool.arrays) == {"content"} and pool.content.dtype == np.float16
+    samples = speech(2.017)
+    frontend = Frontend(made_of, Parts(reader), Target(pool=pool), RATE, context)
+    at_once = pushed(frontend, samples, iter([len(samples)]))
+    for seed in range(2):
+        frontend.reset()
+        np.testing.assert_array_equal(pushed(frontend, samples, ragged(seed)), at_once)
+    queries = plain_windows(MEL.of(samples), CONTEXTS[context])
+    theirs = pool.content.astype(np.float32)
+    compared = theirs - pool.mean if centred else theirs
+    if centred:
+        queries = queries - RunningMean(pool.mean, RATE / 160).push(queries)
+    cosines = (queries @ compared.T) / np.linalg.norm(queries, axis=1)[:, None] / np.linalg.norm(compared, axis=1)
+    order = np.argsort(-cosines, axis=1)
+    third, fourth = (np.take_along_axis(cosines, order[:, rank : rank + 1], axis=1)[:, 0] for rank in (2, 3))
+    is_clear = third - fourth > 1e-6  # in single precision
+    assert is_clear.mean() > 0.5
+    expected = theirs[order[:, :3]].mean(axis=1).T
+    np.testing.assert_allclose(at_once[0][:, is_clear], expected[:, is_clear], atol=1e-6)
+
+
+def test_what_matches_content_alone_takes_no_other_target_and_no_pitch(pool):
+    with pytest.raises(BundleError, match="of a mel"):
+        Frontend(content_only(), Parts(reader), Target(pool=pool), RATE)
+    bare = Pool(pool.content)
+    with pytest.raises(BundleError, match="no bands"):
+        Frontend(conversion(), Parts(reader), Target(pool=bare), RATE)
+    with pytest.raises(BundleError, match="takes no pitch"):
+        Frontend(content_only(), Parts(reader), Target(pool=bare), RATE, pitch_shift=1.0)
+    with pytest.raises(AudioError, match="content alone"):
+        _ = bare.speech_level
+    with pytest.raises(AudioError, match="same frames"):
+        Pool(pool.content, pool.mel)
+    with pytest.raises(ValueError, match="go together"):
+        MatchStage("matched", "content", pitch="pitch")
 
 
 def test_what_has_passed_is_forgotten(pool):
