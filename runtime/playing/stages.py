@@ -183,7 +183,7 @@ def pool_of(conversion: Conversion, parts: Parts, recordings: Iterable[Iterable[
     if not pieces:
         raise AudioError("the target's recordings hold no whole frame")
     joined = {name: np.ascontiguousarray(np.concatenate([piece[name] for piece in pieces])) for name in pieces[0]}
-    return Pool(**joined, is_centred=matching.centred)  # type: ignore[arg-type]  # arrays by the names of its fields
+    return Pool(**joined, is_centred=matching.centred)
 
 
 def _pooled(matching: MatchStage, tracks: Mapping[str, Track]) -> dict[str, np.ndarray]:
