@@ -26,8 +26,9 @@ from converters.upstream.layers import Couplings, fold_condition, remove_weight_
 from ops.streaming import Input, frames_reached
 from runtime.bundle.conversion import Conversion, FeatureStage, LocalStage
 from runtime.bundle.spec import Dim, TensorSpec, TimeAxis
-from runtime.speech.features import Linear, Sound
+from runtime.speech.features import Sound
 from runtime.speech.mel import Mel
+from runtime.speech.spectrum import Linear
 
 WINDOW = 512  # frames of a reference, six seconds: upstream takes some ten seconds at once, and the mean of such pieces
 REFERENCE_SIZES = (1, 4)
@@ -241,7 +242,7 @@ class ReferenceEncoder(nn.Module):
         return self.encoder.proj(_last_state(self.encoder.gru, steps)).unsqueeze(2)
 
 
-def _last_state(layer: nn.GRU, steps: Tensor) -> Tensor:
+def _last_state(layer: Any, steps: Tensor) -> Tensor:
     """The state (N, D) of a recurrent layer after steps (N, T, channels), from zeros (nn.GRU's formula)."""
     given = F.linear(steps, layer.weight_ih_l0, layer.bias_ih_l0)
     state = torch.zeros_like(given[:, 0, : layer.hidden_size])

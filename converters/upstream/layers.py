@@ -91,7 +91,7 @@ class Couplings(nn.Module):
         self.couplings = nn.ModuleList(flow for flow in block.flows if hasattr(flow, "pre"))
         if len(self.couplings) % 2:
             raise ValueError("an odd number of couplings would leave the channels reversed")
-        for flow in self.couplings[1::2]:
+        for flow in list[Any](self.couplings)[1::2]:
             flow.pre.weight.data = flow.pre.weight.data.flip(1)
             flow.post.weight.data = flow.post.weight.data.flip(0)
             flow.post.bias.data = flow.post.bias.data.flip(0)
@@ -100,7 +100,7 @@ class Couplings(nn.Module):
         """latents (1, C, T), condition (1, D, 1) -> latents (1, C, T); `reverse`: as inference runs it."""
         middle = latents.shape[1] // 2
         halves = [latents[:, :middle], latents[:, middle:]]
-        numbered = list(enumerate(self.couplings))
+        numbered = list(enumerate(list[Any](self.couplings)))
         for index, flow in reversed(numbered) if reverse else numbered:
             kept, moved = index % 2, 1 - index % 2
             mean = flow.post(wavenet(flow.enc, flow.pre(halves[kept]), None, condition))
