@@ -19,9 +19,10 @@ from checkpoints.files import refuse_pointer
 from checkpoints.locate import LocatedCheckpoint
 from checkpoints.pickle_values import StandIn
 from checkpoints.pickles import load_npy_object, load_pickle
+from checkpoints.rvc import settings_inside
 
-# Where training programs put the state dict: Coqui and RTVC; jik876's HiFi-GAN; fairseq-like; RTVC's encoder.
-_STATE_KEYS = ("model", "generator", "state_dict", "model_state")
+# Where training programs put the state dict: Coqui, RTVC and fairseq; jik876's HiFi-GAN; others; RTVC's encoder; RVC.
+_STATE_KEYS = ("model", "generator", "state_dict", "model_state", "weight")
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,9 @@ def load(located: LocatedCheckpoint) -> LoadedCheckpoint:
 
         voice = read_onnx(weights)
         return LoadedCheckpoint(located, dict(voice.weights), None, voice.layers)
-    tensors, numbers = _read(weights)
+    tensors, numbers, inside = _read(weights)
+    if inside:
+        located = dataclasses.replace(located, config={**inside, **located.config})
     return LoadedCheckpoint(located, tensors, _stats(located), numbers=numbers)
 
 
@@ -114,10 +117,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return _read(path)[0]
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, int]]:
-    """Tensors, and the whole numbers beside them."""
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, int], dict[str, Any]]:
+    """Tensors, the whole numbers beside them, and the settings that RVC keeps there."""
     if is_ctranslate2(path):
-        return read_ctranslate2(path), {}
+        return read_ctranslate2(path), {}, {}
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
@@ -126,7 +129,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, int]]:
             tensors = load_file(path)
         except Exception as error:  # its own error, and PyTorch's for a type that it lacks
             raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
-        return fold_weight_norm(tensors), {}
+        return fold_weight_norm(tensors), {}, {}
     saved = load_pickle(path)
     state = saved
     for key in _STATE_KEYS:
@@ -140,7 +143,12 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, int]]:
     if not tensors:
         raise CheckpointError(f"{path} holds no tensors; its keys are: {', '.join(map(str, list(saved)[:8]))}")
     numbers = {str(key): value for key, value in saved.items() if isinstance(value, int)}
-    return fold_weight_norm(tensors), numbers
+    return fold_weight_norm(tensors), numbers, settings_inside(saved)
+
+
+def _single(value: Tensor) -> Tensor:
+    """Half precision as single: a norm is a sum of many squares."""
+    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
 
 
 def fold_weight_norm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -165,7 +173,7 @@ def fold_weight_norm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
             raise CheckpointError(f"{key} has no gain beside it: the checkpoint's weight norm is incomplete")
         kept = next((axis for axis, sizes in enumerate(zip(gain.shape, value.shape)) if sizes[0] == sizes[1]), 0)
         try:
-            folded[folded_key] = torch._weight_norm(value, gain, kept)
+            folded[folded_key] = torch._weight_norm(_single(value), _single(gain), kept)
         except (RuntimeError, IndexError) as error:
             raise CheckpointError(
                 f"{key} of shape {tuple(value.shape)} and type {value.dtype} does not fit its gain of shape "

@@ -28,6 +28,7 @@ _WEIGHT_FILES = (
     "model.pth",
     "checkpoint.pth",
 )
+_NEED_NO_CONFIG = ("hubert", "rvc")  # families whose settings lie in the weight file or follow from it
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".tar", ".onnx")
 
 
@@ -122,6 +123,8 @@ def _locate(entry: Entry, folder: Path, is_fallback: bool = False) -> LocatedChe
             f"{expected[:16]}…): delete {folder} and fetch it again"
         )
     config_path = _config_path(weights)
+    if not config_path.is_file() and entry.family in _NEED_NO_CONFIG and _architecture(entry).is_file():
+        config_path = _architecture(entry)  # what the file does not say
     config = read_config(config_path) if config_path.is_file() else {}
     config["companions"] = companion_hashes(folder)
     config["audio"] = {**(config.get("audio") or {}), **entry.audio}
@@ -174,10 +177,12 @@ def _own(options: CheckpointOptions, family: str) -> LocatedCheckpoint:
     weights = _weight_file(path) if path.is_dir() else path
     refuse_pointer(weights)
     config_path = Path(options.config).expanduser() if options.config else _config_path(weights)
-    config = read_config(config_path)
+    is_alone = family in _NEED_NO_CONFIG and not options.config and not config_path.is_file()
+    config = {} if is_alone else read_config(config_path)
     config["companions"] = companion_hashes(weights.parent)
     config.setdefault("audio", {})
-    name = options.name or re.sub(r"[^A-Za-z0-9_]+", "_", weights.parent.resolve().name).strip("_") or "own"
+    called = weights.stem if is_alone else weights.parent.resolve().name
+    name = options.name or re.sub(r"[^A-Za-z0-9_]+", "_", called).strip("_") or "own"
     if name in catalogue():
         name = f"{name}_own"  # never to be taken for the catalogue's
     return LocatedCheckpoint(

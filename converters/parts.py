@@ -44,6 +44,39 @@ def part_component(
     )
 
 
+def along_time(
+    module: nn.Module,
+    name: str,
+    inputs: tuple[TensorSpec, ...],
+    output: TensorSpec,
+    computes: str,
+    sample_rate: int,
+    samples_per_frame: int = 1,
+    hop_length: int = 1,
+    sound: Sound | None = None,
+    targets: Mapping[str, str] | None = None,
+    sources: Mapping[str, str] | None = None,
+) -> Component:
+    """Builds a component of a conversion that is local in time along its first input, in fields of `TimeAxis` and
+    `Component`. Its receptive field is read from the network."""
+    module.eval()
+    first, *constants = inputs
+    given = [Input(first.name, first.default_shape, 2), *(Input(one.name, one.default_shape) for one in constants)]
+    time = TimeAxis(
+        first.name, output.name, 2, 2, samples_per_frame, *frames_reached(module, given), sample_rate,
+        hop_length=hop_length,
+    )  # fmt: skip
+
+    def example() -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(0)
+        return {spec.name: _example(spec, generator) for spec in inputs}
+
+    return Component(
+        name, module, inputs, (output,), example, computes, time, sound=sound, targets=targets or {},
+        sources=sources or {},
+    )  # fmt: skip
+
+
 def vocoder_component(
     module: nn.Module, computes: str, features: Mel, shape: Shape, reach: tuple[int, int] | None = None
 ) -> Component:

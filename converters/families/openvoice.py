@@ -20,12 +20,11 @@ from checkpoints import CheckpointError
 from checkpoints.load import LoadedCheckpoint
 from converters.component import Component
 from converters.options import ConversionError, Shape
-from converters.parts import embedding, known_settings, time_axis
+from converters.parts import along_time, embedding, known_settings, time_axis
 from converters.upstream.coqui import import_coqui
-from converters.upstream.layers import Couplings, fold_condition, remove_weight_norm, wavenet
-from ops.streaming import Input, frames_reached
+from converters.upstream.layers import Couplings, fold_condition, fold_speaker, remove_weight_norm, wavenet
 from runtime.bundle.conversion import Conversion, FeatureStage, LocalStage
-from runtime.bundle.spec import Dim, TensorSpec, TimeAxis
+from runtime.bundle.spec import Dim, TensorSpec
 from runtime.speech.features import Sound
 from runtime.speech.mel import Mel
 from runtime.speech.spectrum import Linear
@@ -109,8 +108,7 @@ def load(checkpoint: LoadedCheckpoint) -> nn.Module:
             nn.init.normal_(flow.post.weight, std=_SPREAD)
     if module.settings.zero_g:
         fold_condition(module.enc_q.enc)
-        module.dec.conv_pre.bias.data += module.dec.cond.bias.data
-        del module.dec.cond
+        fold_speaker(module.dec)
     module.flow = Couplings(module.flow)
     return module.eval().requires_grad_(False)
 
@@ -121,14 +119,15 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
     settings = module.settings
     speaker, zeroed = settings.gin_channels, settings.zero_g
     spectrum, channels = settings.spectrum, settings.inter_channels
-    frames = time_axis(shape)
+    frames, rate, hop = time_axis(shape), settings.sampling_rate, settings.hop_length
+    mel = Mel(sample_rate=rate, n_fft=settings.filter_length, win_length=settings.win_length, hop_length=hop)
     source, target = embedding("source", speaker), embedding("target", speaker)
     encoded = TensorSpec("encoded", (1, channels, frames), "float32", "latents in the source's voice")
     converted = TensorSpec("converted", (1, channels, frames), "float32", "latents in the target's voice")
     windows = Dim(1, 64, 2)
     reference = ReferenceEncoder(module)
     return [
-        _along_time(
+        along_time(
             Encoder(module),
             "encoder",
             (
@@ -137,26 +136,30 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
             ),
             encoded,
             "PosteriorEncoder.forward of coqui-tts's OpenVoice",
-            settings,
+            rate,
+            hop_length=hop,
             sources={} if zeroed else {"source": "reference_encoder"},
         ),
-        _along_time(
+        along_time(
             Flow(module),
             "flow",
             (encoded, *source, *target),
             converted,
             "ResidualCouplingBlock.forward of coqui-tts's OpenVoice with the source, then in reverse with the target",
-            settings,
+            rate,
+            hop_length=hop,
             sources={"source": "reference_encoder"},
             targets={"target": "reference_encoder"},
         ),
-        _along_time(
+        along_time(
             Decoder(module),
             "decoder",
             (converted, *(() if zeroed else target)),
-            TensorSpec("audio", (1, 1, time_axis(shape, settings.hop_length)), "float32", "amplitude, full scale 1.0"),
+            TensorSpec("audio", (1, 1, time_axis(shape, hop)), "float32", "amplitude, full scale 1.0"),
             "Generator.forward of coqui-tts's OpenVoice",
-            settings,
+            rate,
+            samples_per_frame=hop,
+            sound=Sound(rate, mel),
             targets={} if zeroed else {"target": "reference_encoder"},
         ),
         Component(
@@ -262,43 +265,3 @@ def _last_state(layer: Any, steps: Tensor) -> Tensor:
 def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     section = config.get(name)
     return section if isinstance(section, Mapping) else {}
-
-
-def _along_time(
-    module: nn.Module,
-    name: str,
-    inputs: tuple[TensorSpec, ...],
-    output: TensorSpec,
-    computes: str,
-    settings: OpenVoiceSettings,
-    sources: Mapping[str, str] | None = None,
-    targets: Mapping[str, str] | None = None,
-) -> Component:
-    """A component whose first input runs along time; the last one's output is audio."""
-    module.eval()
-    first, *constants = inputs
-    reach = frames_reached(
-        module,
-        [Input(first.name, first.default_shape, 2), *(Input(one.name, one.default_shape) for one in constants)],
-    )
-    makes_audio = output.name == "audio"
-    rate, hop = settings.sampling_rate, settings.hop_length
-    per_frame, of_samples = (hop, 1) if makes_audio else (1, hop)
-    mel = Mel(sample_rate=rate, n_fft=settings.filter_length, win_length=settings.win_length, hop_length=hop)
-    return Component(
-        name=name,
-        module=module,
-        inputs=inputs,
-        outputs=(output,),
-        example=lambda: _drawn(inputs),
-        computes=computes,
-        time=TimeAxis(first.name, output.name, 2, 2, per_frame, *reach, rate, hop_length=of_samples),
-        sound=Sound(rate, mel) if makes_audio else None,
-        sources=sources or {},
-        targets=targets or {},
-    )
-
-
-def _drawn(inputs: tuple[TensorSpec, ...]) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    return {spec.name: torch.randn(spec.default_shape, generator=generator) for spec in inputs}

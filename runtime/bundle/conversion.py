@@ -6,9 +6,11 @@ A stage gives frames on a clock of its own; what takes frames of several stages 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, get_args
 
+import numpy as np
 from pydantic import Field
 
 from runtime.machine.checked import Count, Name, Size
@@ -109,6 +111,42 @@ class MatchStage:
     kind: Literal["match"] = "match"
 
 
+PITCH_BINS = 255
+_BIN_LOWEST, _BIN_HIGHEST = 50.0, 1100.0  # Hz
+
+
+@dataclass(frozen=True)
+class PitchStage:
+    """The source's pitch as a model reads it, so many semitones higher as the user asks for.
+
+    `takes`: a stage of `Pitch`. `gives`: `hertz`, 0 where unvoiced, or `bins`: 1 where unvoiced or at 50 Hz and below,
+    to 255 at 1100 Hz and above, evenly in mel (RVC's f0_coarse; mel = 1127 ln(1 + f / 700)).
+    """
+
+    name: Name
+    takes: Name
+    gives: Literal["hertz", "bins"] = "hertz"
+    kind: Literal["pitch"] = "pitch"
+
+
+@dataclass(frozen=True)
+class HarmonicStage:
+    """The excitation of a decoder with a harmonic source: a sine at the pitch, whose phase goes on, and noise.
+
+    `takes`: a stage of pitch in hertz. A frame is `samples` of the excitation at `sample_rate`, one below another. A
+    voiced one is `amplitude` times the sine and `noise` times a standard normal, an unvoiced one a third of `amplitude`
+    times that (Wang, Takaki and Yamagishi 2019, arXiv 1904.12088; SineGen of RVC).
+    """
+
+    name: Name
+    takes: Name
+    sample_rate: Count
+    samples: Count
+    amplitude: float = 0.1
+    noise: float = 0.003
+    kind: Literal["harmonic"] = "harmonic"
+
+
 @dataclass(frozen=True)
 class LocalStage:
     """A component that is local in time; in the middle of a chain it gives a frame for each that it takes.
@@ -124,7 +162,9 @@ class LocalStage:
     kind: Literal["local"] = "local"
 
 
-Stage = Annotated[FeatureStage | WindowedStage | MatchStage | LocalStage, Field(discriminator="kind")]
+Stage = Annotated[
+    FeatureStage | WindowedStage | MatchStage | PitchStage | HarmonicStage | LocalStage, Field(discriminator="kind")
+]
 TargetKind = Literal["built_in", "embedding", "pool"]
 
 
@@ -163,6 +203,11 @@ class Conversion:
         return [stage.component for stage in self.stages if isinstance(stage, WindowedStage | LocalStage)]
 
     @property
+    def takes_pitch(self) -> bool:
+        """Whether a shift of the pitch has an effect."""
+        return any(isinstance(stage, MatchStage | PitchStage) for stage in self.stages)
+
+    @property
     def matching(self) -> MatchStage | None:
         return next((stage for stage in self.stages if isinstance(stage, MatchStage)), None)
 
@@ -171,4 +216,13 @@ def taken_by(stage: Stage) -> list[str]:
     """The stages that a stage takes frames of."""
     if isinstance(stage, MatchStage):
         return [stage.content, stage.pitch, stage.level]
+    if isinstance(stage, PitchStage | HarmonicStage):
+        return [stage.takes]
     return [] if isinstance(stage, FeatureStage) else list(stage.takes)
+
+
+def pitch_bins(hertz: np.ndarray) -> np.ndarray:
+    """hertz (…) -> bins (…) float32, as `PitchStage` gives them."""
+    lowest, highest = (1127 * math.log(1 + edge / 700) for edge in (_BIN_LOWEST, _BIN_HIGHEST))
+    scaled = (1127 * np.log1p(hertz.astype(np.float64) / 700) - lowest) * (PITCH_BINS - 1) / (highest - lowest) + 1
+    return np.rint(np.clip(scaled, 1, PITCH_BINS)).astype(np.float32)

@@ -93,7 +93,7 @@ class Frontend:
     ) -> None:
         if (conversion.matching is None) != (target.pool is None):
             raise BundleError("a pool of a target's frames is for a conversion that matches frames")
-        if pitch_shift and conversion.matching is None:
+        if pitch_shift and not conversion.takes_pitch:
             raise BundleError("this conversion takes no pitch: leave out --pitch")
         self.sample_rate = sample_rate
         tracks: dict[str, Track] = {}

@@ -13,11 +13,14 @@ from runtime.bundle.conversion import (
     Clock,
     ContextName,
     FeatureStage,
+    HarmonicStage,
     LocalStage,
     MatchStage,
+    PitchStage,
     Stage,
     WindowedStage,
     clock_of,
+    pitch_bins,
 )
 from runtime.bundle.store import BundleError
 from runtime.errors import StreamError
@@ -279,6 +282,67 @@ class Local(Track):
         return max(self._stream.chunk, 1) * self.clock.hop_length / self.clock.sample_rate
 
 
+class _Mapped(Track):
+    """A frame of a frame of one other track, made on the host."""
+
+    def __init__(self, source: Track) -> None:
+        self.sources, self.clock = (source,), source.clock
+        super().__init__()
+
+    def needs(self, source: Track) -> int:
+        return self.frames.end
+
+    def advance(self) -> None:
+        (source,) = self.sources
+        if source.frames.end > self.frames.end:
+            self.frames.append(self._mapped(source.frames.taken(self.frames.end, source.frames.end)))
+        self.has_ended = source.has_ended
+
+    def _mapped(self, frames: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    @property
+    def latency(self) -> dict[str, float]:
+        return {}
+
+
+class Pitched(_Mapped):
+    """The pitch, shifted by so many semitones, in hertz or bins."""
+
+    def __init__(self, stage: PitchStage, source: Track, semitones: float) -> None:
+        self._ratio, self._is_binned = np.float32(2 ** (semitones / 12)), stage.gives == "bins"
+        super().__init__(source)
+
+    def _mapped(self, frames: np.ndarray) -> np.ndarray:
+        shifted = frames * self._ratio
+        return pitch_bins(shifted) if self._is_binned else shifted
+
+
+class Harmonic(_Mapped):
+    """A sine at a pitch, whose phase goes on from frame to frame, and noise."""
+
+    def __init__(self, stage: HarmonicStage, source: Track) -> None:
+        self._stage, self.channels = stage, stage.samples
+        super().__init__(source)
+
+    def reset(self) -> None:
+        super().reset()
+        self._phase = 0.0  # turns at the end of what came
+
+    def _mapped(self, frames: np.ndarray) -> np.ndarray:
+        stage, start = self._stage, self.frames.end
+        turns = frames[0].astype(np.float64) / stage.sample_rate  # of a sample
+        phases = np.empty(len(turns))
+        for index, turn in enumerate(turns):  # one by one: a sum in another order is another phase
+            phases[index] = self._phase
+            self._phase = (self._phase + turn * stage.samples) % 1.0
+        samples = np.arange(1, stage.samples + 1)[:, None]
+        voiced = frames > 0
+        sine = stage.amplitude * np.sin(2 * np.pi * (phases + samples * turns)) * voiced
+        amount = np.where(voiced, stage.noise, stage.amplitude / 3)
+        return (sine + amount * noise_of(stage.samples, start, start + len(turns))).astype(np.float32)
+
+
 class Matched(Track):
     """In blocks of one chunk of the content, however the audio came: a product of more rows may sum in another order,
     and another neighbour is another sound."""
@@ -384,5 +448,9 @@ def track_of(
         return Windowed(stage, sources, parts.run, context)
     if isinstance(stage, LocalStage):
         return Local(stage, sources, parts.stream(stage.component))
+    if isinstance(stage, PitchStage):
+        return Pitched(stage, sources[0], pitch_shift)
+    if isinstance(stage, HarmonicStage):
+        return Harmonic(stage, sources[0])
     assert pool is not None
     return Matched(stage, sources, pool, pitch_shift)
