@@ -72,7 +72,9 @@ def load_original(job: Job, located: LocatedCheckpoint, others: Mapping[str, Loc
         _require_time(job, components)
         for component in components:
             _require_long_clips(job, component)
-        return Original(components, parameters, conversion=converting.conversion(module, joined))
+        kept = getattr(converting, "tables", None)  # of those that keep anything beside their weights
+        tables = {} if kept is None else {name: table.numpy() for name, table in kept(module).items()}
+        return Original(components, parameters, conversion=converting.conversion(module, joined), tables=tables)
     speaking = voice_family(job.model.family)
     if speaking is None:
         _require_time(job, components)
@@ -208,16 +210,13 @@ def make_goldens(job: Job, original: Original, folder: Path) -> None:
     clips = job.goldens.paths() or clip_paths()
     window = job.shape.frames if job.mode == "offline" else 0
     sampled_frames = max(SAMPLED_FRAMES, window)  # a whole window, at least, of what an artefact takes at once
-    if original.voice is not None:
-        with shared_cores():
-            cases = voice_goldens(original.components, original.voice, original.tables, clips, sampled_frames)
-            write_goldens(folder / GOLDENS, cases)
-        if original.tables:
-            np.savez(folder / VOICE_TABLES, **original.tables)  # type: ignore[arg-type]  # as in write_goldens
-        return
+    if original.tables:
+        np.savez(folder / VOICE_TABLES, **original.tables)  # type: ignore[arg-type]  # as in write_goldens
     with shared_cores():
-        if original.conversion is not None:
-            cases = conversion_goldens(original.components, original.conversion, clips)
+        if original.voice is not None:
+            cases = voice_goldens(original.components, original.voice, original.tables, clips, sampled_frames)
+        elif original.conversion is not None:
+            cases = conversion_goldens(original.components, original.conversion, clips, original.tables)
         else:
             cases = clip_goldens(original.components, clips, sampled_frames)
         write_goldens(folder / GOLDENS, cases)

@@ -148,6 +148,24 @@ class HarmonicStage:
 
 
 @dataclass(frozen=True)
+class RetrieveStage:
+    """Content drawn towards that which a voice was trained on: `share` of the mean of the `neighbours` nearest vectors
+    of a retrieval index, by the inverse square of their squared distance, among those of the nearest centroid.
+
+    `takes`: the stage of the content; `pitch`: one of pitch in hertz, where there is a voice; elsewhere only
+    `protected` of `share` is taken, so that consonants stay (vc of RVC's pipeline). The index lies in the bundle.
+    """
+
+    name: Name
+    takes: Name
+    pitch: str = ""
+    neighbours: Count = 8
+    share: float = 0.75
+    protected: float = 0.33
+    kind: Literal["retrieve"] = "retrieve"
+
+
+@dataclass(frozen=True)
 class LocalStage:
     """A component that is local in time; in the middle of a chain it gives a frame for each that it takes.
 
@@ -163,7 +181,8 @@ class LocalStage:
 
 
 Stage = Annotated[
-    FeatureStage | WindowedStage | MatchStage | PitchStage | HarmonicStage | LocalStage, Field(discriminator="kind")
+    FeatureStage | WindowedStage | MatchStage | PitchStage | HarmonicStage | RetrieveStage | LocalStage,
+    Field(discriminator="kind"),
 ]
 TargetKind = Literal["built_in", "embedding", "pool"]
 
@@ -216,6 +235,8 @@ def taken_by(stage: Stage) -> list[str]:
     """The stages that a stage takes frames of."""
     if isinstance(stage, MatchStage):
         return [stage.content, stage.pitch, stage.level]
+    if isinstance(stage, RetrieveStage):
+        return [stage.takes, *([stage.pitch] if stage.pitch else [])]
     if isinstance(stage, PitchStage | HarmonicStage):
         return [stage.takes]
     return [] if isinstance(stage, FeatureStage) else list(stage.takes)
