@@ -174,6 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--processes", type=int, help="fresh processes one after another [1]")
     bench.add_argument("--block", type=int, help="samples per block of the device that the delay is for [256]")
     bench.add_argument("--device-rate", type=int, help="its sample rate [48000]")
+    bench.add_argument("--target", nargs="+", metavar="REF.wav", help=f"{whose} [the clips that ship]")
     bench.add_argument("--quick", action="store_true", help="correctness and one second of throughput alone")
     bench.add_argument("--full", action="store_true", help="1000 chunks, a minute at least, in three processes")
     bench.add_argument("--out", type=Path, metavar="FILE.json", help="everything, for `python -m reports bench`")

@@ -78,9 +78,9 @@ class ConversionChain:
         self._stream = player.stream(constants)
         self._outwards = Resampler(player.time.sample_rate, rate_out or frontend.sample_rate)
         self._frame_seconds = player.time.samples_per_frame / player.time.sample_rate
-        chunk_seconds = self._stream.form.chunk * self._frame_seconds
+        self.chunk_seconds = self._stream.form.chunk * self._frame_seconds  # of the last stage
         shared = 0.0 if frontend.block_seconds <= self._frame_seconds else frontend.block_seconds
-        self.chunk = math.ceil((chunk_seconds + shared) * frontend.sample_rate - 1e-6)
+        self.chunk = math.ceil((self.chunk_seconds + shared) * frontend.sample_rate - 1e-6)
 
     def push(self, samples: np.ndarray) -> np.ndarray:
         return self._outwards.push(self._played(self._frontend.push(samples)))

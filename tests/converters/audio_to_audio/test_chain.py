@@ -12,6 +12,7 @@ from converters import component
 from runtime.__main__ import main
 from runtime.bundle.store import BundleError
 from runtime.engines import Execution
+from runtime.measuring.bench.bundle import read_bench
 from runtime.playing.conversions import ConversionChain, open_conversion, open_main
 from runtime.playing.targets import make_target, target_of, write_target
 from runtime.speech.clips import read_clip
@@ -159,3 +160,19 @@ def test_a_live_one_that_takes_all_at_once_is_refused(converted, clips, tmp_path
     live = ["live", str(bundle.path), "--in", str(clips[0]), "--out", str(tmp_path / "o.wav")]
     assert main([*live, "--target", str(tmp_path / "t.npz"), "--own", str(clips[0])]) == 2
     assert "convert it with stream=stateful" in capsys.readouterr().err
+
+
+def test_a_bench_times_the_whole_chain_and_its_stages(converted, clips, tmp_path, capsys):
+    bundle, out = converted("stream=stateful").bundle, tmp_path / "bench.json"
+    short = ["--seconds", "0.2", "--min-chunks", "5", "--paced-seconds", "0.5", "--threads", "1", "--out", str(out)]
+    target = ["--target", *map(str, her(clips))]
+    assert main(["bench", str(bundle.path), *short, *target]) == 0
+    said = capsys.readouterr().out
+    assert "stage flow" in said and "flow, lookahead" in said
+    (one,) = read_bench(out).processes
+    assert [stage.component for stage in one.stages] == ["reader", "flow", "player"]
+    assert all(stage.calls >= 5 and 0 < stage.rtf < one.closed.rtf for stage in one.stages)
+    assert one.correctness.problem is None and one.paced.chunks >= 5 and one.silence.not_finite == 0
+    names = {part.name: part.milliseconds for part in one.budget.parts}
+    assert names["flow, lookahead"] == pytest.approx(1e3 * 7 * FRAME / RATE)
+    assert one.budget.structural_ms == pytest.approx(sum(names.values()) - names["inference, p99"])
