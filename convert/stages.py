@@ -21,13 +21,13 @@ from convert.schema import Job
 from converters.component import Artefact, Component, converting_family, family, format_, voice_family
 from converters.export import export_reference, reference_size
 from converters.fitting import fitting
-from converters.goldens import SAMPLED_FRAMES, clip_goldens, conversion_goldens
+from converters.goldens import SAMPLED_FRAMES, clip_goldens, conversion_goldens, costed_windows
 from converters.options import TWIN_FOLDER, ConversionError
 from converters.streaming import streaming_component, truncation_db
 from converters.upsampling import upsampling_stages
 from converters.voices import join, voice_goldens
 from ops.upsample import rewrite_upsampling
-from runtime.bundle.conversion import Conversion
+from runtime.bundle.conversion import Conversion, WindowedStage
 from runtime.bundle.form import StreamForm
 from runtime.bundle.store import (
     GOLDENS,
@@ -220,6 +220,17 @@ def make_goldens(job: Job, original: Original, folder: Path) -> None:
         else:
             cases = clip_goldens(original.components, clips, sampled_frames)
         write_goldens(folder / GOLDENS, cases)
+
+
+def with_window_costs(job: Job, original: Original) -> Original:
+    """The same with what the windows of its conversion cost; as it is where none has any."""
+    conversion = original.conversion
+    if conversion is None or not any(isinstance(stage, WindowedStage) for stage in conversion.stages):
+        return original
+    clip = (job.goldens.paths() or clip_paths())[0]
+    with shared_cores():
+        costed = costed_windows(original.components, conversion, clip, original.tables)
+    return dataclasses.replace(original, conversion=costed)
 
 
 def with_cases(job: Job, original: Original, folder: Path) -> Original:

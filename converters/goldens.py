@@ -15,7 +15,7 @@ from runtime.bundle.conversion import Conversion, FeatureStage
 from runtime.bundle.spec import taken
 from runtime.bundle.store import GoldenCase
 from runtime.playing.sampling import Sampling
-from runtime.playing.stages import Frontend, Target, pool_of
+from runtime.playing.stages import Frontend, Target, pool_of, window_costs
 from runtime.playing.tracks import Collected, Parts, checked_index
 from runtime.speech.clips import read_clip
 from runtime.speech.recordings import audio_blocks, read_audio
@@ -111,6 +111,20 @@ def conversion_goldens(
         last = known[conversion.components[-1]]
         rendered(recorder, last, _constants(last, constants), np.concatenate(frames, axis=2))
     return cases
+
+
+def costed_windows(
+    components: Sequence[Component], conversion: Conversion, clip: Path, tables: Mapping[str, np.ndarray]
+) -> Conversion:
+    """A conversion with what its windows cost, measured through the original components on a clip of speech."""
+    known = {component.name: component for component in components}
+    cases: dict[str, list[GoldenCase]] = {name: [] for name in known}
+    rate = max(stage.features.sample_rate for stage in conversion.stages if isinstance(stage, FeatureStage))
+    parts = _parts(Recorder(known, "", cases), {}, checked_index(tables) if tables else {})
+    return window_costs(conversion, parts, read_audio(clip, rate)[: round(_COSTED_SECONDS * rate)], rate)
+
+
+_COSTED_SECONDS = 3.0  # of speech, on which what a window costs is measured
 
 
 def _constants(component: Component, known: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

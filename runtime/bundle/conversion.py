@@ -60,6 +60,9 @@ class Context:
     def frames(self) -> int:
         return self.past + self.chunk + self.future
 
+    def __str__(self) -> str:
+        return f"{self.past}/{self.chunk}/{self.future}"
+
 
 ContextName = Literal["offline", "live"]
 
@@ -70,7 +73,8 @@ class WindowedStage:
 
     `takes`: the stages whose frames it is given, (1, channels, frames), their channels one below another;
     `frames_per_output`: of them for one of its own. `fill`: what stands for frames before the audio and after it.
-    `contexts`: of a file, which is there as a whole, and live, where the future is waited for.
+    `contexts`: of a file, which is there as a whole, and live, where the future is waited for. `costs_db`:
+    past/chunk/future -> SNR of its frames on real speech, in float32, to those in the context of a file.
     """
 
     name: Name
@@ -79,6 +83,7 @@ class WindowedStage:
     contexts: dict[ContextName, Context]
     frames_per_output: Count = 1
     fill: float = 0.0
+    costs_db: dict[str, float] = field(default_factory=dict)
     kind: Literal["windowed"] = "windowed"
 
     def __post_init__(self) -> None:

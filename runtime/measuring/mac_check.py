@@ -64,8 +64,8 @@ class Placement:
 
 @dataclass(frozen=True)
 class UnitCheck:
-    """One compute unit on one bundle. `problem`: why the rest is missing, or None. `placement`: of what makes the audio,
-    `others`: of the other components of a conversion."""
+    """One compute unit on one bundle. `problem`: why the rest is missing, or None. `placement`: of what makes the
+    audio, `others`: of the other components of a conversion."""
 
     compute_unit: str
     problem: str | None = None

@@ -254,6 +254,14 @@ def test_a_voice_goes_through_the_job_and_passes(outcome, clips):
         assert {clip.clip for clip in measurement.clips} == {path.stem for path in clips}
 
 
+def test_the_manifest_says_what_a_window_costs(outcome):
+    stages = outcome.bundle.manifest.conversion.stages
+    costs = {stage.name: stage.costs_db for stage in stages if stage.kind == "windowed"}
+    assert list(costs["content"]) == ["180/20/0", "160/20/20", "140/20/40"]
+    assert list(costs["text_encoder"]) == ["180/20/0"]
+    assert all(0 < decibels < 150 for stage in costs.values() for decibels in stage.values())
+
+
 @pytest.mark.parametrize("context", ["live", "offline"])
 def test_blocks_of_any_size_give_the_same_samples(outcome, clips, context):
     bundle, samples = outcome.bundle, read_clip(clips[0], 48000, 1)
