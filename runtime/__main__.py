@@ -118,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     target.add_argument("recordings", type=Path, nargs="+", metavar="REF.wav", help=whose)
     target.add_argument("output", type=Path, metavar="OUT.npz")
     target.add_argument("--bundle", type=Path, required=True, help="the conversion that it is for")
+    target.add_argument("--encoder", type=Path, help="a speaker encoder's bundle: says whether it is one speaker")
     with_engine(target)
     embed = bare("embed", "speaker:embed", "a speaker's embedding from recordings, through a bundle's encoder")
     embed.add_argument("recordings", type=Path, nargs="+", metavar="REF.wav", help="with several: how alike they are")
