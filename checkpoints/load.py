@@ -15,20 +15,23 @@ from torch import Tensor, nn
 from checkpoints import CheckpointError
 from checkpoints.companions import WEIGHTS, read_companions
 from checkpoints.ctranslate2 import is_ctranslate2, read_ctranslate2
+from checkpoints.faiss_index import RetrievalIndex, read_index
 from checkpoints.files import refuse_pointer
 from checkpoints.locate import LocatedCheckpoint
 from checkpoints.pickle_values import StandIn
 from checkpoints.pickles import load_npy_object, load_pickle
+from checkpoints.rvc import settings_inside
 
-# Where training programs put the state dict: Coqui and RTVC; jik876's HiFi-GAN; fairseq-like; RTVC's encoder.
-_STATE_KEYS = ("model", "generator", "state_dict", "model_state")
+# Where training programs put the state dict: Coqui, RTVC and fairseq; jik876's HiFi-GAN; others; RTVC's encoder; RVC.
+_STATE_KEYS = ("model", "generator", "state_dict", "model_state", "weight")
 
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
     """A located checkpoint with its tensors. `stats`: mean and variance of its features, where it has them. `layers`:
     of an ONNX file, the attributes of its convolutions by module path. `numbers`: whole ones that a training program
-    kept beside the tensors, such as its step; `settings`: its `cfg`, where it kept that there."""
+    kept beside the tensors, such as its step; `settings`: what one kept of its own (`cfg`). `index`: of a voice that
+    retrieves."""
 
     located: LocatedCheckpoint
     weights: dict[str, Tensor] = field(repr=False)
@@ -36,6 +39,7 @@ class LoadedCheckpoint:
     layers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     numbers: Mapping[str, int] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    index: RetrievalIndex | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -91,7 +95,12 @@ def load(located: LocatedCheckpoint) -> LoadedCheckpoint:
         voice = read_onnx(weights)
         return LoadedCheckpoint(located, dict(voice.weights), None, voice.layers)
     saved = _with_companions(_read(weights), weights)
-    return LoadedCheckpoint(located, saved.tensors, _stats(located), numbers=saved.numbers, settings=saved.settings)
+    if saved.inside:
+        located = dataclasses.replace(located, config={**saved.inside, **located.config})
+    index = None if located.index is None else read_index(located.index)
+    return LoadedCheckpoint(
+        located, saved.tensors, _stats(located), numbers=saved.numbers, settings=saved.settings, index=index
+    )
 
 
 def _stats(located: LocatedCheckpoint) -> dict[str, Any] | None:
@@ -117,11 +126,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class _Saved:
-    """What a file of weights holds."""
+    """What a file of weights holds: tensors; beside them whole numbers, settings (`cfg`), and RVC's as `inside`."""
 
     tensors: dict[str, Tensor]
     numbers: Mapping[str, int] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    inside: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _with_companions(saved: _Saved, path: Path) -> _Saved:
@@ -131,7 +141,8 @@ def _with_companions(saved: _Saved, path: Path) -> _Saved:
         if beside != path and beside.is_file():
             part = _read(beside)
             tensors = {f"{prefix}{key}": value for key, value in part.tensors.items()}
-            saved = _Saved(tensors | saved.tensors, saved.numbers, part.settings or saved.settings)
+            settings = part.settings or saved.settings
+            saved = dataclasses.replace(saved, tensors=tensors | saved.tensors, settings=settings)
     return saved
 
 
@@ -161,7 +172,14 @@ def _read(path: Path) -> _Saved:
         raise CheckpointError(f"{path} holds no tensors; its keys are: {', '.join(map(str, list(saved)[:8]))}")
     numbers = {str(key): value for key, value in saved.items() if isinstance(value, int)}
     settings = saved.get("cfg")
-    return _Saved(fold_weight_norm(tensors), numbers, settings if isinstance(settings, Mapping) else {})
+    return _Saved(
+        fold_weight_norm(tensors), numbers, settings if isinstance(settings, Mapping) else {}, settings_inside(saved)
+    )
+
+
+def _single(value: Tensor) -> Tensor:
+    """Half precision as single: a norm is a sum of many squares."""
+    return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
 
 
 def fold_weight_norm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -186,7 +204,7 @@ def fold_weight_norm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
             raise CheckpointError(f"{key} has no gain beside it: the checkpoint's weight norm is incomplete")
         kept = next((axis for axis, sizes in enumerate(zip(gain.shape, value.shape)) if sizes[0] == sizes[1]), 0)
         try:
-            folded[folded_key] = torch._weight_norm(value, gain, kept)
+            folded[folded_key] = torch._weight_norm(_single(value), _single(gain), kept)
         except (RuntimeError, IndexError) as error:
             raise CheckpointError(
                 f"{key} of shape {tuple(value.shape)} and type {value.dtype} does not fit its gain of shape "

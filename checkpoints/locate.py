@@ -28,13 +28,16 @@ _WEIGHT_FILES = (
     "model.pth",
     "checkpoint.pth",
 )
+_NEED_NO_CONFIG = ("hubert", "rvc")  # families whose settings lie in the weight file or follow from it
+_HAVE_INDEX = ("rvc",)
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".tar", ".onnx")
 
 
 @dataclass(frozen=True)
 class LocatedCheckpoint:
     """A checkpoint's files on this machine. `sha256` is that of the weight file, of the config where weights are drawn
-    and there is no such file (`is_random`); `config` is Coqui's, as data."""
+    and there is no such file (`is_random`); `config` is Coqui's, as data;
+    `index`: a retrieval index."""
 
     name: str
     family: str
@@ -45,6 +48,7 @@ class LocatedCheckpoint:
     config: dict[str, Any] = field(repr=False)
     stats: Path | None = None
     is_fallback: bool = False
+    index: Path | None = None
 
     @property
     def is_random(self) -> bool:
@@ -122,6 +126,8 @@ def _locate(entry: Entry, folder: Path, is_fallback: bool = False) -> LocatedChe
             f"{expected[:16]}…): delete {folder} and fetch it again"
         )
     config_path = _config_path(weights)
+    if not config_path.is_file() and entry.family in _NEED_NO_CONFIG and _architecture(entry).is_file():
+        config_path = _architecture(entry)  # what the file does not say
     config = read_config(config_path) if config_path.is_file() else {}
     config["companions"] = companion_hashes(folder)
     config["audio"] = {**(config.get("audio") or {}), **entry.audio}
@@ -174,10 +180,15 @@ def _own(options: CheckpointOptions, family: str) -> LocatedCheckpoint:
     weights = _weight_file(path) if path.is_dir() else path
     refuse_pointer(weights)
     config_path = Path(options.config).expanduser() if options.config else _config_path(weights)
-    config = read_config(config_path)
+    is_alone = family in _NEED_NO_CONFIG and not options.config and not config_path.is_file()
+    config = {} if is_alone else read_config(config_path)
     config["companions"] = companion_hashes(weights.parent)
     config.setdefault("audio", {})
-    name = options.name or re.sub(r"[^A-Za-z0-9_]+", "_", weights.parent.resolve().name).strip("_") or "own"
+    index = _index(options, weights, family)
+    if index is not None:
+        config["companions"][index.name] = sha256_of(index)
+    called = weights.stem if is_alone else weights.parent.resolve().name
+    name = options.name or re.sub(r"[^A-Za-z0-9_]+", "_", called).strip("_") or "own"
     if name in catalogue():
         name = f"{name}_own"  # never to be taken for the catalogue's
     return LocatedCheckpoint(
@@ -189,7 +200,22 @@ def _own(options: CheckpointOptions, family: str) -> LocatedCheckpoint:
         weights=weights,
         config=config,
         stats=_stats(config_path.parent, config),
+        index=index,
     )
+
+
+def _index(options: CheckpointOptions, weights: Path, family: str) -> Path | None:
+    """The retrieval index that was named, or that lies beside a voice."""
+    if options.index is not None:
+        path = Path(options.index).expanduser()
+        if not path.is_file():
+            raise CheckpointError(f"checkpoint.index={options.index}: there is no such file")
+        return path
+    if family not in _HAVE_INDEX:
+        return None
+    beside = sorted(weights.parent.glob("*.index"))
+    named = [path for path in beside if weights.stem in path.stem]
+    return next((found[0] for found in (beside, named) if len(found) == 1), None)
 
 
 def _weight_file(folder: Path) -> Path:

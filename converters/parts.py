@@ -44,46 +44,37 @@ def part_component(
     )
 
 
-def along_time_component(
+def along_time(
     module: nn.Module,
     name: str,
     inputs: tuple[TensorSpec, ...],
     output: TensorSpec,
     computes: str,
     sample_rate: int,
-    hop_length: int,
+    samples_per_frame: int = 1,
+    hop_length: int = 1,
     sound: Sound | None = None,
-    sources: Mapping[str, str] | None = None,
     targets: Mapping[str, str] | None = None,
+    sources: Mapping[str, str] | None = None,
 ) -> Component:
-    """Builds a component of a conversion whose first input (1, channels, T) runs along time; the others do not.
-
-    A frame stands for `hop_length` samples at `sample_rate`; it gives these where the component makes a `sound`, else
-    one frame. How far it sees is read from the network.
-    """
+    """Builds a component of a conversion that is local in time along its first input, in fields of `TimeAxis` and
+    `Component`. Its receptive field is read from the network."""
+    module.eval()
     first, *constants = inputs
-    reach = frames_reached(
-        module.eval(),
-        [Input(first.name, first.default_shape, 2), *(Input(one.name, one.default_shape) for one in constants)],
-    )
-    per_frame, of_samples = (hop_length, 1) if sound else (1, hop_length)
+    given = [Input(first.name, first.default_shape, 2), *(Input(one.name, one.default_shape) for one in constants)]
+    time = TimeAxis(
+        first.name, output.name, 2, 2, samples_per_frame, *frames_reached(module, given), sample_rate,
+        hop_length=hop_length,
+    )  # fmt: skip
 
     def example() -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(0)
-        return {spec.name: torch.randn(spec.default_shape, generator=generator) for spec in inputs}
+        return {spec.name: _example(spec, generator) for spec in inputs}
 
     return Component(
-        name=name,
-        module=module,
-        inputs=inputs,
-        outputs=(output,),
-        example=example,
-        computes=computes,
-        time=TimeAxis(first.name, output.name, 2, 2, per_frame, *reach, sample_rate, hop_length=of_samples),
-        sound=sound,
+        name, module, inputs, (output,), example, computes, time, sound=sound, targets=targets or {},
         sources=sources or {},
-        targets=targets or {},
-    )
+    )  # fmt: skip
 
 
 def vocoder_component(

@@ -21,7 +21,7 @@ from checkpoints import CheckpointError
 from checkpoints.load import LoadedCheckpoint
 from converters.component import Component
 from converters.options import ConversionError, Shape
-from converters.parts import along_time_component, embedding, known_settings, time_axis
+from converters.parts import along_time, embedding, known_settings, time_axis
 from converters.upstream.coqui import import_coqui
 from converters.upstream.layers import Couplings, remove_weight_norm, wavenet
 from converters.upstream.wavlm import CONTEXTS, HOP, SAMPLE_RATE, SAMPLES, WavLM, content_component, load_wavlm
@@ -147,27 +147,33 @@ def components(module: FreeVC, checkpoint: LoadedCheckpoint, shape: Shape) -> li
     sound = Sound(rate, Mel(sample_rate=rate, hop_length=settings.frame))
     return [
         content_component(_wavlm(module)),
-        along_time_component(
-            Encoder(module), "encoder", (content,), encoded, "Encoder.forward of coqui-tts's FreeVC", SAMPLE_RATE, HOP
+        along_time(
+            Encoder(module),
+            "encoder",
+            (content,),
+            encoded,
+            "Encoder.forward of coqui-tts's FreeVC",
+            SAMPLE_RATE,
+            hop_length=HOP,
         ),
-        along_time_component(
+        along_time(
             Flow(module),
             "flow",
             (encoded, *target),
             converted,
             "ResidualCouplingBlock.forward of coqui-tts's FreeVC in reverse",
             SAMPLE_RATE,
-            HOP,
+            hop_length=HOP,
             targets=targets,
         ),
-        along_time_component(
+        along_time(
             Decoder(module),
             "decoder",
             (converted, *target),
             audio,
             "Generator.forward of coqui-tts's FreeVC",
             rate,
-            settings.frame,
+            samples_per_frame=settings.frame,
             sound=sound,
             targets=targets,
         ),

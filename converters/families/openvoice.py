@@ -20,13 +20,14 @@ from checkpoints import CheckpointError
 from checkpoints.load import LoadedCheckpoint
 from converters.component import Component
 from converters.options import ConversionError, Shape
-from converters.parts import along_time_component, embedding, known_settings, time_axis
+from converters.parts import along_time, embedding, known_settings, time_axis
 from converters.upstream.coqui import import_coqui
-from converters.upstream.layers import Couplings, fold_condition, remove_weight_norm, wavenet
+from converters.upstream.layers import Couplings, fold_condition, fold_speaker, remove_weight_norm, wavenet
 from runtime.bundle.conversion import Conversion, FeatureStage, LocalStage
 from runtime.bundle.spec import Dim, TensorSpec
-from runtime.speech.features import Linear, Sound
+from runtime.speech.features import Sound
 from runtime.speech.mel import Mel
+from runtime.speech.spectrum import Linear
 
 WINDOW = 512  # frames of a reference, six seconds: upstream takes some ten seconds at once, and the mean of such pieces
 REFERENCE_SIZES = (1, 4)
@@ -66,11 +67,6 @@ class OpenVoiceSettings:
     @property
     def spectrum(self) -> Linear:
         return Linear(self.sampling_rate, self.filter_length, self.win_length, self.hop_length)
-
-    @property
-    def mel(self) -> Mel:
-        """In which its audio is judged."""
-        return Mel(self.sampling_rate, self.filter_length, self.win_length, self.hop_length)
 
 
 class OpenVoice(nn.Module):
@@ -112,8 +108,7 @@ def load(checkpoint: LoadedCheckpoint) -> nn.Module:
             nn.init.normal_(flow.post.weight, std=_SPREAD)
     if module.settings.zero_g:
         fold_condition(module.enc_q.enc)
-        module.dec.conv_pre.bias.data += module.dec.cond.bias.data
-        del module.dec.cond
+        fold_speaker(module.dec)
     module.flow = Couplings(module.flow)
     return module.eval().requires_grad_(False)
 
@@ -124,14 +119,15 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
     settings = module.settings
     speaker, zeroed = settings.gin_channels, settings.zero_g
     spectrum, channels = settings.spectrum, settings.inter_channels
-    frames, clock = time_axis(shape), (settings.sampling_rate, settings.hop_length)
+    frames, rate, hop = time_axis(shape), settings.sampling_rate, settings.hop_length
+    mel = Mel(sample_rate=rate, n_fft=settings.filter_length, win_length=settings.win_length, hop_length=hop)
     source, target = embedding("source", speaker), embedding("target", speaker)
     encoded = TensorSpec("encoded", (1, channels, frames), "float32", "latents in the source's voice")
     converted = TensorSpec("converted", (1, channels, frames), "float32", "latents in the target's voice")
     windows = Dim(1, 64, 2)
     reference = ReferenceEncoder(module)
     return [
-        along_time_component(
+        along_time(
             Encoder(module),
             "encoder",
             (
@@ -140,27 +136,30 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
             ),
             encoded,
             "PosteriorEncoder.forward of coqui-tts's OpenVoice",
-            *clock,
+            rate,
+            hop_length=hop,
             sources={} if zeroed else {"source": "reference_encoder"},
         ),
-        along_time_component(
+        along_time(
             Flow(module),
             "flow",
             (encoded, *source, *target),
             converted,
             "ResidualCouplingBlock.forward of coqui-tts's OpenVoice with the source, then in reverse with the target",
-            *clock,
+            rate,
+            hop_length=hop,
             sources={"source": "reference_encoder"},
             targets={"target": "reference_encoder"},
         ),
-        along_time_component(
+        along_time(
             Decoder(module),
             "decoder",
             (converted, *(() if zeroed else target)),
-            TensorSpec("audio", (1, 1, time_axis(shape, settings.hop_length)), "float32", "amplitude, full scale 1.0"),
+            TensorSpec("audio", (1, 1, time_axis(shape, hop)), "float32", "amplitude, full scale 1.0"),
             "Generator.forward of coqui-tts's OpenVoice",
-            *clock,
-            sound=Sound(settings.sampling_rate, settings.mel),
+            rate,
+            samples_per_frame=hop,
+            sound=Sound(rate, mel),
             targets={} if zeroed else {"target": "reference_encoder"},
         ),
         Component(
@@ -246,7 +245,7 @@ class ReferenceEncoder(nn.Module):
         return self.encoder.proj(_last_state(self.encoder.gru, steps)).unsqueeze(2)
 
 
-def _last_state(layer: nn.GRU, steps: Tensor) -> Tensor:
+def _last_state(layer: Any, steps: Tensor) -> Tensor:
     """The state (N, D) of a recurrent layer after steps (N, T, channels), from zeros (nn.GRU's formula)."""
     given = F.linear(steps, layer.weight_ih_l0, layer.bias_ih_l0)
     state = torch.zeros_like(given[:, 0, : layer.hidden_size])

@@ -71,12 +71,21 @@ def _masked(x: Tensor, mask: Tensor | None) -> Tensor:
     return x if mask is None else x * mask
 
 
-def fold_condition(layers: Any) -> None:
-    """Adds what a WN makes of a condition of zeros to its layers' biases, and takes the condition away."""
-    biases = layers.cond_layer.bias.detach().chunk(len(layers.in_layers))
+def fold_condition(layers: Any, condition: Tensor | None = None) -> None:
+    """Adds what a WN makes of one condition (1, D, 1), by default zeros, to its layers' biases and takes it away."""
+    made = layers.cond_layer.bias if condition is None else layers.cond_layer(condition).reshape(-1)
+    biases = made.detach().chunk(len(layers.in_layers))
     for layer, bias in zip(layers.in_layers, biases):
         layer.bias.data = layer.bias.data + bias
     del layers.cond_layer
+
+
+def fold_speaker(generator: Any, speaker: Tensor | None = None) -> None:
+    """Adds what a HiFi-GAN makes of one speaker (1, D, 1), by default zeros, to its first layer's bias; takes the input
+    away."""
+    made = generator.cond.bias if speaker is None else generator.cond(speaker).reshape(-1)
+    generator.conv_pre.bias.data = (generator.conv_pre.bias + made).detach()
+    del generator.cond
 
 
 class Couplings(nn.Module):
@@ -91,7 +100,7 @@ class Couplings(nn.Module):
         self.couplings = nn.ModuleList(flow for flow in block.flows if hasattr(flow, "pre"))
         if len(self.couplings) % 2:
             raise ValueError("an odd number of couplings would leave the channels reversed")
-        for flow in self.couplings[1::2]:
+        for flow in list[Any](self.couplings)[1::2]:
             flow.pre.weight.data = flow.pre.weight.data.flip(1)
             flow.post.weight.data = flow.post.weight.data.flip(0)
             flow.post.bias.data = flow.post.bias.data.flip(0)
@@ -100,7 +109,7 @@ class Couplings(nn.Module):
         """latents (1, C, T), condition (1, D, 1) -> latents (1, C, T); `reverse`: as inference runs it."""
         middle = latents.shape[1] // 2
         halves = [latents[:, :middle], latents[:, middle:]]
-        numbered = list(enumerate(self.couplings))
+        numbered = list(enumerate(list[Any](self.couplings)))
         for index, flow in reversed(numbered) if reverse else numbered:
             kept, moved = index % 2, 1 - index % 2
             mean = flow.post(wavenet(flow.enc, flow.pre(halves[kept]), None, condition))

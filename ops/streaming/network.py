@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+import weakref
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
@@ -80,9 +81,7 @@ def read(module: nn.Module, inputs: Sequence[Input], polyphase: bool = False) ->
 
     Raises NotLocal, naming layer and operation, where the module is not local in time or does what is not known here.
     """
-    recurrent = any(isinstance(layer, nn.RNNBase) for layer in module.modules())
-    lengths = _RECURRENT_LENGTHS if recurrent else _LENGTHS
-    short, long = (_export(module, inputs, frames) for frames in lengths)
+    lengths, (short, long) = _exported(module, tuple(inputs))
     pairs = list(zip(short.graph.nodes, long.graph.nodes))
     if len(short.graph.nodes) != len(long.graph.nodes) or any(a.target != b.target for a, b in pairs):
         raise NotLocal("the network takes another path for another length of the utterance")
@@ -131,6 +130,23 @@ def read(module: nn.Module, inputs: Sequence[Input], polyphase: bool = False) ->
 def run_node(node: fx.Node, value_of: Any) -> Any:
     arguments = fx.node.map_arg((node.args, node.kwargs), value_of)
     return node.target(*arguments[0], **arguments[1])  # type: ignore[operator]
+
+
+_Exported = tuple[tuple[int, int], tuple[fx.GraphModule, fx.GraphModule]]
+_EXPORTED: MutableMapping[nn.Module, dict[tuple[Input, ...], _Exported]] = weakref.WeakKeyDictionary()
+
+
+def _exported(module: nn.Module, inputs: tuple[Input, ...]) -> _Exported:
+    """Two lengths in frames and the graphs at them. A module is read several times, for what it sees and for each of
+    its forms, and traced once: its weights may change until then."""
+    known = _EXPORTED.setdefault(module, {})
+    key = tuple(replace(item, shape=tuple(item.example(0).shape)) for item in inputs)
+    if key not in known:
+        recurrent = any(isinstance(layer, nn.RNNBase) for layer in module.modules())
+        lengths = _RECURRENT_LENGTHS if recurrent else _LENGTHS
+        short, long = lengths
+        known[key] = lengths, (_export(module, inputs, short), _export(module, inputs, long))
+    return known[key]
 
 
 def _export(module: nn.Module, inputs: Sequence[Input], frames: int) -> fx.GraphModule:

@@ -6,9 +6,11 @@ A stage gives frames on a clock of its own; what takes frames of several stages 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, get_args
 
+import numpy as np
 from pydantic import Field
 
 from runtime.machine.checked import Count, Name, Size
@@ -58,6 +60,9 @@ class Context:
     def frames(self) -> int:
         return self.past + self.chunk + self.future
 
+    def __str__(self) -> str:
+        return f"{self.past}/{self.chunk}/{self.future}"
+
 
 ContextName = Literal["offline", "live"]
 
@@ -68,7 +73,8 @@ class WindowedStage:
 
     `takes`: the stages whose frames it is given, (1, channels, frames), their channels one below another;
     `frames_per_output`: of them for one of its own. `fill`: what stands for frames before the audio and after it.
-    `contexts`: of a file, which is there as a whole, and live, where the future is waited for.
+    `contexts`: of a file, which is there as a whole, and live, where the future is waited for. `costs_db`:
+    past/chunk/future -> SNR of its frames on real speech, in float32, to those in the context of a file.
     """
 
     name: Name
@@ -77,6 +83,7 @@ class WindowedStage:
     contexts: dict[ContextName, Context]
     frames_per_output: Count = 1
     fill: float = 0.0
+    costs_db: dict[str, float] = field(default_factory=dict)
     kind: Literal["windowed"] = "windowed"
 
     def __post_init__(self) -> None:
@@ -116,6 +123,60 @@ class MatchStage:
             raise ValueError(f"stage {self.name}: a mel, a pitch and a level go together")
 
 
+PITCH_BINS = 255
+_BIN_LOWEST, _BIN_HIGHEST = 50.0, 1100.0  # Hz
+
+
+@dataclass(frozen=True)
+class PitchStage:
+    """The source's pitch as a model reads it, so many semitones higher as the user asks for.
+
+    `takes`: a stage of `Pitch`. `gives`: `hertz`, 0 where unvoiced, or `bins`: 1 where unvoiced or at 50 Hz and below,
+    to 255 at 1100 Hz and above, evenly in mel (RVC's f0_coarse; mel = 1127 ln(1 + f / 700)).
+    """
+
+    name: Name
+    takes: Name
+    gives: Literal["hertz", "bins"] = "hertz"
+    kind: Literal["pitch"] = "pitch"
+
+
+@dataclass(frozen=True)
+class HarmonicStage:
+    """The excitation of a decoder with a harmonic source: a sine at the pitch, whose phase goes on, and noise.
+
+    `takes`: a stage of pitch in hertz. A frame is `samples` of the excitation at `sample_rate`, one below another. A
+    voiced one is `amplitude` times the sine and `noise` times a standard normal, an unvoiced one a third of `amplitude`
+    times that (Wang, Takaki and Yamagishi 2019, arXiv 1904.12088; SineGen of RVC).
+    """
+
+    name: Name
+    takes: Name
+    sample_rate: Count
+    samples: Count
+    amplitude: float = 0.1
+    noise: float = 0.003
+    kind: Literal["harmonic"] = "harmonic"
+
+
+@dataclass(frozen=True)
+class RetrieveStage:
+    """Content drawn towards that which a voice was trained on: `share` of the mean of the `neighbours` nearest vectors
+    of a retrieval index, by the inverse square of their squared distance, among those of the nearest centroid.
+
+    `takes`: the stage of the content; `pitch`: one of pitch in hertz, where there is a voice; elsewhere only
+    `protected` of `share` is taken, so that consonants stay (vc of RVC's pipeline). The index lies in the bundle.
+    """
+
+    name: Name
+    takes: Name
+    pitch: str = ""
+    neighbours: Count = 8
+    share: float = 0.75
+    protected: float = 0.33
+    kind: Literal["retrieve"] = "retrieve"
+
+
 @dataclass(frozen=True)
 class LocalStage:
     """A component that is local in time; in the middle of a chain it gives a frame for each that it takes.
@@ -131,7 +192,10 @@ class LocalStage:
     kind: Literal["local"] = "local"
 
 
-Stage = Annotated[FeatureStage | WindowedStage | MatchStage | LocalStage, Field(discriminator="kind")]
+Stage = Annotated[
+    FeatureStage | WindowedStage | MatchStage | PitchStage | HarmonicStage | RetrieveStage | LocalStage,
+    Field(discriminator="kind"),
+]
 TargetKind = Literal["built_in", "embedding", "pool"]
 
 
@@ -170,6 +234,13 @@ class Conversion:
         return [stage.component for stage in self.stages if isinstance(stage, WindowedStage | LocalStage)]
 
     @property
+    def takes_pitch(self) -> bool:
+        """Whether a shift of the pitch has an effect."""
+        matching = self.matching
+        has_pitch = matching is not None and matching.pitch is not None
+        return has_pitch or any(isinstance(stage, PitchStage) for stage in self.stages)
+
+    @property
     def matching(self) -> MatchStage | None:
         return next((stage for stage in self.stages if isinstance(stage, MatchStage)), None)
 
@@ -178,4 +249,15 @@ def taken_by(stage: Stage) -> list[str]:
     """The stages that a stage takes frames of."""
     if isinstance(stage, MatchStage):
         return [name for name in (stage.content, stage.pitch, stage.level) if name is not None]
+    if isinstance(stage, RetrieveStage):
+        return [stage.takes, *([stage.pitch] if stage.pitch else [])]
+    if isinstance(stage, PitchStage | HarmonicStage):
+        return [stage.takes]
     return [] if isinstance(stage, FeatureStage) else list(stage.takes)
+
+
+def pitch_bins(hertz: np.ndarray) -> np.ndarray:
+    """hertz (…) -> bins (…) float32, as `PitchStage` gives them."""
+    lowest, highest = (1127 * math.log(1 + edge / 700) for edge in (_BIN_LOWEST, _BIN_HIGHEST))
+    scaled = (1127 * np.log1p(hertz.astype(np.float64) / 700) - lowest) * (PITCH_BINS - 1) / (highest - lowest) + 1
+    return np.rint(np.clip(scaled, 1, PITCH_BINS)).astype(np.float32)

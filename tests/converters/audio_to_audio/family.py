@@ -85,17 +85,20 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
     target = TensorSpec("target", (1, TARGET, 1), "float32", "embedding")
     reach = frames_reached(module, [Input("spectrum", (1, SPECTRUM.channels, 0), 2), Input("target", (1, TARGET, 1))])
     inputs = {"spectrum": torch.rand(spectrum.default_shape), "target": torch.randn(1, TARGET, 1)}
-    windows = TensorSpec("windows", (Dim(1, 64, 2), SPECTRUM.channels, WINDOW), "float32", SPECTRUM.unit)
-    rows = TensorSpec("rows", (Dim(1, 64, 2), TARGET, 1), "float32", "embedding")
     return [
         Component(
             "converter", module, (spectrum, target), audio, lambda: inputs, "Converter",
             TimeAxis("spectrum", "audio", 2, 2, FRAME, *reach, RATE), SPECTRUM, Sound(RATE, MEL),
             targets={"target": "target_encoder"},
         ),
-        Component(
-            "target_encoder", module.encoder, (windows,), (rows,),
-            lambda: {"windows": torch.rand(2, SPECTRUM.channels, WINDOW)}, "TargetEncoder", features=SPECTRUM,
-            sizes=(1, 4),
-        ),
+        target_encoder(module.encoder),
     ]  # fmt: skip
+
+
+def target_encoder(module: nn.Module) -> Component:
+    windows = TensorSpec("windows", (Dim(1, 64, 2), SPECTRUM.channels, WINDOW), "float32", SPECTRUM.unit)
+    rows = TensorSpec("rows", (Dim(1, 64, 2), TARGET, 1), "float32", "embedding")
+    return Component(
+        "target_encoder", module, (windows,), (rows,), lambda: {"windows": torch.rand(2, SPECTRUM.channels, WINDOW)},
+        "TargetEncoder", features=SPECTRUM, sizes=(1, 4),
+    )  # fmt: skip
