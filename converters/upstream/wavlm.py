@@ -174,7 +174,9 @@ def load_wavlm(checkpoint: LoadedCheckpoint, prefixes: tuple[str, ...] = ("",), 
     """
     cfg = published() if checkpoint.located.is_random else checkpoint.settings
     if not cfg:
-        raise CheckpointError(f"checkpoint {checkpoint.name} holds no `cfg`: it is no WavLM as Microsoft publishes it")
+        raise CheckpointError(
+            f"checkpoint {checkpoint.name} has no `cfg` of a WavLM: that is in WavLM-Large.pt, as Microsoft publishes it"
+        )
     try:
         settings = known_settings(WavLMSettings, cfg)
         settings.check()

@@ -6,9 +6,12 @@ import torch
 
 from checkpoints import CheckpointError
 from checkpoints.companions import companion_hashes, read_companions
+from checkpoints.load import load
 from checkpoints.locate import locate
 from checkpoints.onnx_weights import read_onnx
 from checkpoints.options import CheckpointOptions
+
+WAVLM = "WavLM-Large.pt"
 
 
 @pytest.mark.parametrize("name", ["speaker_ids.json", "speakers.pth"])
@@ -72,3 +75,17 @@ def test_weights_in_another_file_are_refused(tmp_path):
     onnx.save(helper.make_model(helper.make_graph([node], "g", [], [], [weight])), tmp_path / "short.onnx")
     with pytest.raises(CheckpointError, match=r"short\.onnx is damaged: w"):
         read_onnx(tmp_path / "short.onnx")
+
+
+def test_weights_beside_are_part_of_a_checkpoint(tmp_path):
+    """FreeVC's WavLM and speaker encoder, under the prefixes that its own modules have; what it holds itself stays."""
+    torch.save({"model": {"dec.weight": torch.ones(2), "wavlm.b": torch.zeros(1)}}, tmp_path / "model.pth")
+    torch.save({"cfg": {"encoder_layers": 3}, "model": {"a": torch.ones(3), "b": torch.ones(1)}}, tmp_path / WAVLM)
+    torch.save({"model_state": {"lstm": torch.ones(4)}}, tmp_path / "speaker_encoder.pt")
+    (tmp_path / "config.json").write_text("{}")
+    assert set(companion_hashes(tmp_path)) == {WAVLM, "speaker_encoder.pt"}
+    stored = load(locate(CheckpointOptions(source=str(tmp_path)), "freevc", "", print))
+    assert set(stored.weights) == {"dec.weight", "wavlm.a", "wavlm.b", "enc_spk_ex.lstm"}
+    assert stored.weights["wavlm.b"].item() == 0 and stored.settings == {"encoder_layers": 3}
+    by_itself = load(locate(CheckpointOptions(source=str(tmp_path / WAVLM)), "knn_vc", "", print))
+    assert set(by_itself.weights) == {"a", "b", "enc_spk_ex.lstm"} and by_itself.settings == stored.settings

@@ -60,7 +60,7 @@ def upstream(config, folder):
             if name.endswith("post.weight"):
                 torch.nn.init.normal_(parameter, std=0.2)
             if name.startswith("dec.ups") and name.endswith("original0"):
-                parameter.data *= 3
+                parameter.data *= 3  # else next to silence
     return model.eval()
 
 
@@ -134,7 +134,7 @@ def test_a_target_is_embedded_as_upstream_does(both, clips):
         samples, encoder.features, freevc.PARTIAL, lambda mels: run_original(encoder, {"mels": mels})["voices"]
     )
     assert made.shape == expected.shape == (1, model.args.gin_channels, 1)
-    assert snr_db(expected.ravel(), made.ravel()) > 60
+    assert snr_db(expected.ravel(), made.ravel()) > 90
 
 
 def test_the_conversion_is_a_chain_to_an_embedding(both):
