@@ -291,5 +291,8 @@ def _mel_bands(sample_rate: int, n_fft: int, n_mels: int, htk: bool) -> Any:
     import librosa
     from scipy.sparse import csr_array
 
-    bands = librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, htk=htk, norm=None if htk else "slaney")
+    bands = librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, htk=htk)
+    if htk:  # without norm: librosa would compile itself for 12 s to leave the bands as they are
+        edges = librosa.mel_frequencies(n_mels + 2, fmin=0.0, fmax=sample_rate / 2, htk=True)
+        bands = bands * ((edges[2:] - edges[:-2]) / 2)[:, None].astype(np.float32)
     return csr_array(bands)
