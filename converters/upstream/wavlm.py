@@ -175,7 +175,7 @@ def load_wavlm(checkpoint: LoadedCheckpoint, prefixes: tuple[str, ...] = ("",), 
     cfg = published() if checkpoint.located.is_random else checkpoint.settings
     if not cfg:
         raise CheckpointError(
-            f"checkpoint {checkpoint.name} has no `cfg` of a WavLM: that is in WavLM-Large.pt, as Microsoft publishes it"
+            f"checkpoint {checkpoint.name} has no `cfg` of a WavLM: it is in WavLM-Large.pt as published"
         )
     try:
         settings = known_settings(WavLMSettings, cfg)
