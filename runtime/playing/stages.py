@@ -171,10 +171,11 @@ def window_costs(conversion: Conversion, parts: Parts, samples: np.ndarray, samp
     """The same conversion, its windowed stages with what their windows cost on samples (N,): live as it is, without a
     future, and with twice as much of it.
 
-    Stages after one that matches frames are left alone.
+    Stages after the last windowed one are not run, and those after one that matches frames are left alone.
     """
     tracks: dict[str, Track] = {}
-    for stage in conversion.stages[:-1]:
+    windowed = [index for index, stage in enumerate(conversion.stages) if isinstance(stage, WindowedStage)]
+    for stage in conversion.stages[: max(windowed, default=-1) + 1]:
         if isinstance(stage, MatchStage):
             break
         sources = [tracks[name] for name in taken_by(stage)]

@@ -320,3 +320,11 @@ def test_what_a_window_costs_is_measured_against_a_file_s_context():
     frames = MEL.of(np.concatenate([whole.push(samples), whole.flush()]))
     file, live = (plain_windows(frames, context) for context in (CONTEXTS["offline"], Context(10, 4, 2)))
     assert stage.costs_db["10/4/2"] == pytest.approx(snr_db(file.ravel(), live.ravel()), abs=0.1)
+
+
+def test_what_windows_cost_is_measured_without_what_stands_behind_them():
+    """A component behind the last window may take a target, which is not there then."""
+    stages = conversion().stages[:2]
+    behind = (LocalStage("flow", "flow", ("content",)), LocalStage("vocoder", "vocoder", ("flow",)))
+    costed = window_costs(Conversion((*stages, *behind)), Parts(reader), speech(1.0), 16000)
+    assert costed.stages[1].costs_db and costed.stages[2:] == behind
