@@ -28,7 +28,7 @@ _WEIGHT_FILES = (
     "model.pth",
     "checkpoint.pth",
 )
-_NEED_NO_CONFIG = ("hubert", "rvc")  # families whose settings lie in the weight file or follow from it
+_NEED_NO_CONFIG = ("hubert", "rvc", "swift_f0")  # families whose settings lie in the weight file or follow from it
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".tar", ".onnx")
 
 

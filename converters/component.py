@@ -157,6 +157,7 @@ FAMILIES = {
     "parallel_wavegan": "converters.families.gan_vocoder",
     "rtvc_tacotron": "converters.families.rtvc_tacotron",
     "rvc": "converters.families.rvc",
+    "swift_f0": "converters.families.swift_f0",
     "tacotron": "converters.families.tacotron",
     "univnet": "converters.families.gan_vocoder",
     "vits": "converters.families.vits",

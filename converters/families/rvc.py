@@ -22,7 +22,7 @@ from checkpoints.load import LoadedCheckpoint
 from converters.component import Component
 from converters.families import hubert
 from converters.options import ConversionError, Shape
-from converters.parts import along_time, known_settings, time_axis
+from converters.parts import along_time, known_settings, pitch_stages, time_axis
 from converters.upstream.coqui import import_coqui
 from converters.upstream.layers import Couplings, fold_condition, fold_speaker, remove_weight_norm, transformer
 from runtime.bundle.conversion import (
@@ -219,8 +219,8 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
 
 
 def conversion(module: nn.Module, parts: Mapping[str, Component]) -> Conversion:
-    """How a voice converts with what reads the content. Raises ConversionError where that is missing or of another
-    width."""
+    """How a voice converts with what reads the content, and with `parts.pitch` where that detects the pitch instead of
+    YIN. Raises ConversionError where the content is missing or of another width."""
     assert isinstance(module, Rvc)
     settings, content = module.settings, parts.get("content")
     if content is None:
@@ -239,7 +239,7 @@ def conversion(module: nn.Module, parts: Mapping[str, Component]) -> Conversion:
     ]
     if settings.f0:
         read += [
-            FeatureStage("pitch", PITCH),
+            *pitch_stages(PITCH, parts.get("pitch")),
             PitchStage("bins", "pitch", "bins"),
             PitchStage("hertz", "pitch", "hertz"),
             HarmonicStage("source", "hertz", settings.sample_rate, settings.samples_per_frame),

@@ -93,7 +93,7 @@ class MatchStage:
     """Replaces each frame by the mean of those of a target whose content is nearest: k nearest neighbours by cosine.
 
     Baas, van Niekerk and Kamper 2023 (arXiv 2305.18975, kNN-VC). `content`: the stage that is compared, interpolated
-    to the clock of `mel`, in which the target's frames are given; `pitch`, `level`: stages of features on that clock.
+    to the clock of `mel`, in which the target's frames are given; `pitch` in Hz, `level`: stages on that clock.
     Matched frames are made softer where the source is further below its speech than they are below theirs. Of the
     `shortlist` of frames nearest in content those `neighbours` are taken that cost least, `pitch_weight` being the
     cosine that a semitone costs. `every`: of the target's frames only every so many are kept.
@@ -119,14 +119,30 @@ _BIN_LOWEST, _BIN_HIGHEST = 50.0, 1100.0  # Hz
 class PitchStage:
     """The source's pitch as a model reads it, so many semitones higher as the user asks for.
 
-    `takes`: a stage of `Pitch`. `gives`: `hertz`, 0 where unvoiced, or `bins`: 1 where unvoiced or at 50 Hz and below,
-    to 255 at 1100 Hz and above, evenly in mel (RVC's f0_coarse; mel = 1127 ln(1 + f / 700)).
+    `takes`: a stage of `Pitch` or voicing. `gives`: `hertz`, 0 where unvoiced, or `bins`: 1 where unvoiced or at 50 Hz
+    and below, to 255 at 1100 Hz and above, evenly in mel (RVC's f0_coarse; mel = 1127 ln(1 + f / 700)).
     """
 
     name: Name
     takes: Name
     gives: Literal["hertz", "bins"] = "hertz"
     kind: Literal["pitch"] = "pitch"
+
+
+@dataclass(frozen=True)
+class VoicingStage:
+    """The pitch that a component detects, in Hz and 0 where it is unvoiced, on the clock of what takes it.
+
+    `takes`: a stage of two rows, the frequency in Hz and the confidence that it is voiced. A frame whose confidence is
+    below `threshold` is unvoiced. Between two voiced frames the frequency is interpolated linearly, else a moment has
+    what its nearest frame has.
+    """
+
+    name: Name
+    takes: Name
+    clock: Clock
+    threshold: float = 0.5
+    kind: Literal["voicing"] = "voicing"
 
 
 @dataclass(frozen=True)
@@ -163,7 +179,8 @@ class LocalStage:
 
 
 Stage = Annotated[
-    FeatureStage | WindowedStage | MatchStage | PitchStage | HarmonicStage | LocalStage, Field(discriminator="kind")
+    FeatureStage | WindowedStage | MatchStage | VoicingStage | PitchStage | HarmonicStage | LocalStage,
+    Field(discriminator="kind"),
 ]
 TargetKind = Literal["built_in", "embedding", "pool"]
 
@@ -216,7 +233,7 @@ def taken_by(stage: Stage) -> list[str]:
     """The stages that a stage takes frames of."""
     if isinstance(stage, MatchStage):
         return [stage.content, stage.pitch, stage.level]
-    if isinstance(stage, PitchStage | HarmonicStage):
+    if isinstance(stage, VoicingStage | PitchStage | HarmonicStage):
         return [stage.takes]
     return [] if isinstance(stage, FeatureStage) else list(stage.takes)
 

@@ -14,12 +14,12 @@ from checkpoints import CheckpointError
 from checkpoints.load import load
 from checkpoints.locate import locate
 from checkpoints.options import CheckpointOptions
-from converters.families import hubert, rvc
+from converters.families import hubert, rvc, swift_f0
 from converters.goldens import run_original
 from converters.options import ConversionError, Shape
 from converters.upstream.coqui import import_coqui
 from runtime.__main__ import main
-from runtime.bundle.conversion import FeatureStage, HarmonicStage, PitchStage, pitch_bins
+from runtime.bundle.conversion import FeatureStage, HarmonicStage, PitchStage, VoicingStage, clock_of, pitch_bins
 from runtime.engines import Execution
 from runtime.playing.conversions import ConversionChain, open_conversion, open_main
 from runtime.playing.stages import NOBODY
@@ -27,6 +27,7 @@ from runtime.playing.tracks import Featured, Harmonic, Pitched
 from runtime.speech.clips import read_clip
 from runtime.speech.metrics import snr_db
 from tests.converters.rvc_upstream import PUBLISHED, arguments, network, rvc_models, save_voice
+from tests.small_swift_f0 import write_small_swift_f0
 
 EXECUTION = Execution("onnx")
 FRAMES = hubert.WINDOW
@@ -255,6 +256,21 @@ def test_the_commands_take_a_voice_and_a_pitch(outcome, clips, tmp_path, capsys)
     assert json.loads(capsys.readouterr().out)["chain"].startswith("conversion: audio, samples, content, ")
     assert main(["convert-voice", str(clips[0]), str(out), "--bundle", bundle, "--target", str(clips[1])]) == 2
     assert "has one voice" in capsys.readouterr().err
+
+
+def test_a_detector_of_pitch_takes_the_place_of_yin(voice, reader, tmp_path):
+    write_small_swift_f0(tmp_path / "model.onnx")
+    detector = loaded(tmp_path / "model.onnx", "swift_f0")
+    checkpoint = loaded(reader, "hubert")
+    parts = {
+        "content": hubert.components(hubert.load(checkpoint), checkpoint, Shape())[0],
+        "pitch": swift_f0.components(swift_f0.load(detector), detector, Shape())[0],
+    }
+    made = rvc.conversion(rvc.load(loaded(voice, "rvc")), parts)
+    assert made.components == ["content", "pitch", "text_encoder", "flow", "decoder"]
+    (voicing,) = [stage for stage in made.stages if isinstance(stage, VoicingStage)]
+    assert {one.takes for one in made.stages if isinstance(one, PitchStage)} == {voicing.name}
+    assert voicing.clock == clock_of(rvc.PITCH)
 
 
 def test_what_does_not_fit_is_a_sentence(voice, reader, tmp_path):
