@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from checkpoints import CheckpointError
+from checkpoints.c_arrays import read_c_arrays
 from checkpoints.companions import read_companions
 from checkpoints.ctranslate2 import is_ctranslate2, read_ctranslate2
 from checkpoints.files import refuse_pointer
@@ -90,6 +91,8 @@ def load(located: LocatedCheckpoint) -> LoadedCheckpoint:
 
         voice = read_onnx(weights)
         return LoadedCheckpoint(located, dict(voice.weights), None, voice.layers)
+    if weights.suffix == ".c":
+        return LoadedCheckpoint(located, read_c_arrays(weights))
     tensors, numbers, inside = _read(weights)
     if inside:
         located = dataclasses.replace(located, config={**inside, **located.config})

@@ -28,8 +28,8 @@ _WEIGHT_FILES = (
     "model.pth",
     "checkpoint.pth",
 )
-_NEED_NO_CONFIG = ("hubert", "rvc", "swift_f0")  # families whose settings lie in the weight file or follow from it
-_WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".tar", ".onnx")
+_NEED_NO_CONFIG = ("hubert", "pitchdnn", "rvc", "swift_f0")  # families whose settings lie in the weight file or follow from it
+_WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".tar", ".onnx", ".c")
 
 
 @dataclass(frozen=True)

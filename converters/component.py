@@ -155,6 +155,7 @@ FAMILIES = {
     "melgan": "converters.families.gan_vocoder",
     "openvoice": "converters.families.openvoice",
     "parallel_wavegan": "converters.families.gan_vocoder",
+    "pitchdnn": "converters.families.pitchdnn",
     "rtvc_tacotron": "converters.families.rtvc_tacotron",
     "rvc": "converters.families.rvc",
     "swift_f0": "converters.families.swift_f0",

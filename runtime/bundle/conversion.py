@@ -35,7 +35,7 @@ def clock_of(features: LocalFeatures) -> Clock:
     """The clock of features: a frame stands for the middle of its window, of samples for the middle of its hop."""
     if isinstance(features, Samples):
         return Clock(features.sample_rate, features.hop_length, features.hop_length / 2)
-    return Clock(features.sample_rate, features.hop_length, features.n_fft / 2 - features.border)
+    return Clock(features.sample_rate, features.hop_length, features.middle - features.border)
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,7 @@ def test_the_wheel_s_own_model_is_equalled_on_real_speech(own_job, clips):
     located = locate(CheckpointOptions(name="swift_f0"), "swift_f0", "swift_f0", print)
     component = component_of(load(located))
     session = onnxruntime.InferenceSession(located.weights, providers=["CPUExecutionProvider"])
-    limits = {"fmin": np.float32(46.875), "fmax": np.float32(2093.75)}
+    limits = {"fmin": np.array(46.875, np.float32), "fmax": np.array(2093.75, np.float32)}
     for clip in clip_paths():
         samples = read_clip(clip, RATE, 1)
         made = run_original(component, {"bands": swift_f0.FEATURES.of(samples)[None]})["pitch"][0]
