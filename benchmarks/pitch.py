@@ -70,13 +70,13 @@ def by_swift_f0(clips: list[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def by_crepe(clips: list[np.ndarray]) -> Iterator[np.ndarray]:
-    """The full model, with its default decoder (Viterbi)."""
+    """Its smallest model, with the default decoder (Viterbi)."""
     import torch
     import torchcrepe
 
     for samples in clips:
         hertz, periodicity = torchcrepe.predict(
-            torch.from_numpy(samples)[None], RATE, HOP, fmin=50.0, fmax=1000.0, model="full", batch_size=256,
+            torch.from_numpy(samples)[None], RATE, HOP, fmin=50.0, fmax=1000.0, model="tiny", batch_size=256,
             return_periodicity=True,
         )  # fmt: skip
         yield torch.where(periodicity >= VOICED, hertz, 0.0)[0].numpy()

@@ -13,7 +13,7 @@ from checkpoints import CheckpointError
 from checkpoints.files import refuse_pointer
 
 _LARGEST = 64 << 20  # bytes; opus's largest is below 10 MB
-_TYPES = {"opus_int8": np.int8, "float": np.float32, "int": np.int32}
+_TYPES = {"opus_int8": torch.int8, "float": torch.float32, "int": torch.int32}
 _ARRAY = re.compile(
     r"^static\s+const\s+(?P<type>\w+)\s+(?P<name>[A-Za-z_]\w*)\s*\[(?P<count>\d{1,9})\]\s*=\s*\{(?P<values>[^{}]*)\};",
     re.M,
@@ -48,12 +48,11 @@ def _array(match: re.Match[str], path: Path) -> Tensor:
     if len(numbers) != int(match["count"]):
         raise CheckpointError(f"{path}: {name} holds {len(numbers)} numbers, it states {match['count']}")
     values = np.array([float(number.removesuffix("f")) for number in numbers])
-    if dtype is not np.float32:
-        limits = np.iinfo(dtype)
+    if not dtype.is_floating_point:
+        limits = torch.iinfo(dtype)
         if (values != np.round(values)).any() or (values < limits.min).any() or (values > limits.max).any():
-            raise CheckpointError(f"{path}: {name} holds numbers that are no {np.dtype(dtype)}")
-    with np.errstate(over="ignore"):
-        tensor = torch.from_numpy(values.astype(dtype))
+            raise CheckpointError(f"{path}: {name} holds numbers that are no {limits.dtype}")
+    tensor = torch.from_numpy(values).to(dtype)
     if not torch.isfinite(tensor).all():
         raise CheckpointError(f"{path}: {name} holds numbers that are not finite")
     return tensor

@@ -28,7 +28,8 @@ _WEIGHT_FILES = (
     "model.pth",
     "checkpoint.pth",
 )
-_NEED_NO_CONFIG = ("hubert", "pitchdnn", "rvc", "swift_f0")  # families whose settings lie in the weight file or follow from it
+# Families whose settings lie in the weight file or follow from it, or which have one size.
+_NEED_NO_CONFIG = ("hubert", "pitchdnn", "rvc", "swift_f0")
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".tar", ".onnx", ".c")
 
 

@@ -45,7 +45,8 @@ class PitchDNN(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.phases_1, self.phases_2 = nn.Conv1d(PHASES, HIDDEN, 1), nn.Conv1d(HIDDEN, HIDDEN, 1)
-        self.periods_1, self.periods_2 = nn.Conv2d(1, MAPS, 3), nn.Conv2d(MAPS, 1, 3)
+        # two frames before and none after: what the padding after the end makes is cut off
+        self.periods_1, self.periods_2 = nn.Conv2d(1, MAPS, 3, padding=(1, 2)), nn.Conv2d(MAPS, 1, 3, padding=(1, 2))
         self.joined = nn.Conv1d(PERIODS + HIDDEN, HIDDEN, 1)
         self.recurrent = nn.GRU(HIDDEN, STATE, batch_first=True)
         self.salience = nn.Conv1d(STATE, OUTPUTS, 1)
@@ -62,7 +63,7 @@ class PitchDNN(nn.Module):
         phases = torch.tanh(self.phases_2(torch.tanh(self.phases_1(phases))))
         maps = correlations.unsqueeze(1)  # (1, 1, periods, T)
         for layer in (self.periods_1, self.periods_2):
-            maps = torch.tanh(layer(F.pad(maps, (2, 0, 1, 1))))  # two frames before, none after
+            maps = torch.tanh(layer(maps)[..., :-2])
         joined = torch.tanh(self.joined(torch.cat([maps.squeeze(1), phases], dim=1)))
         states, _ = self.recurrent(joined.transpose(1, 2))
         logits = self.salience(states.transpose(1, 2))[:, :BINS]
@@ -80,16 +81,13 @@ class PitchDNN(nn.Module):
             above = (peak[:, :-distance] * weights[:, distance:]).sum(dim=1, keepdim=True)
             below = (peak[:, distance:] * weights[:, :-distance]).sum(dim=1, keepdim=True)
             moved, total = moved + distance * (above - below), total + above + below
-        return (peak * self.frequencies).sum(dim=1, keepdim=True) * torch.exp(
-            math.log(2) / _PER_OCTAVE * moved / total
-        )
+        return (peak * self.frequencies).sum(dim=1, keepdim=True) * torch.exp(math.log(2) / _PER_OCTAVE * moved / total)
 
 
 def load(checkpoint: LoadedCheckpoint) -> PitchDNN:
     """The network with its weights in eval mode. Raises CheckpointError for what is no pitchdnn_data.c of opus."""
     module = PitchDNN()
-    arrays = {name: value for name, value in checkpoint.weights.items()}
-    weights = {}
+    arrays, weights = checkpoint.weights, dict[str, Tensor]()
     for ours, (theirs, kind) in _LAYERS.items():
         if kind == "conv2d":
             weights |= _maps(arrays, theirs, ours, module.get_submodule(ours), checkpoint)

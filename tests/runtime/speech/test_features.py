@@ -5,6 +5,7 @@ from pydantic import TypeAdapter, ValidationError
 from runtime.errors import AudioError, StreamError
 from runtime.speech.bands import LogBands
 from runtime.speech.clips import clip_paths, read_clip
+from runtime.speech.excitation import Excitation
 from runtime.speech.features import Features, Samples
 from runtime.speech.mel import Mel
 from runtime.speech.speaker import SpeakerMel
@@ -13,6 +14,7 @@ from runtime.speech.spectrum import Level, Linear, Pitch
 RATE = 22050
 LOCAL = [
     LogBands(),
+    Excitation(),
     Mel(framing="inset"),
     Linear(),
     Linear(n_fft=1280, win_length=1280, hop_length=320, sample_rate=16000),
