@@ -1,8 +1,8 @@
-"""PitchDNN, the detector of pitch of opus 1.5 (BSD-3, 63 k parameters): causal, a frame of 10 ms.
+"""PitchDNN, the detector of pitch of opus 1.5 (BSD-3, 66 k parameters): causal, a frame of 10 ms.
 
-One component, `pitch`: phases and correlations of the excitation in, the frequency and how alike the excitation is at
-its period out. Its weights are C source, as opus has them (dnn/pitchdnn_data.c). opus rounds what its layers of
-integers take to 8 bits as well; here that stays as it is.
+One component, `pitch`: phases and correlations of the excitation in; out the frequency, and how alike to itself the
+excitation is after that period. Its weights are C source, as opus has them (dnn/pitchdnn_data.c). opus also rounds to 8
+bits what its layers of integers take; here that stays as it is, which moves the pitch by a fifth of a cent.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from runtime.speech.excitation import LONGEST, SHORTEST, Excitation
 
 FEATURES = Excitation()
 PERIODS = LONGEST - SHORTEST
-PHASES = FEATURES.channels - PERIODS
+PHASES = FEATURES.channels - 2 * PERIODS
 HIDDEN, STATE, MAPS = 64, 64, 4
 BINS, OUTPUTS = 180, 192  # three octaves of 60 from 62.5 Hz on; the outputs beyond them are not read
 _PER_OCTAVE = 60
@@ -58,8 +58,9 @@ class PitchDNN(nn.Module):
         self.register_buffer("periods", periods[:, 0].clamp(max=PERIODS - 1), persistent=False)
 
     def forward(self, excitation: Tensor) -> Tensor:
-        """excitation (1, 312, T) as `Excitation` gives it -> frequency in Hz and confidence of 0 to 1 (1, 2, T)."""
-        phases, correlations = excitation[:, :PHASES], excitation[:, PHASES:]
+        """excitation (1, 536, T) as `Excitation` gives it -> frequency in Hz and confidence of 0 to 1 (1, 2, T)."""
+        phases, correlations = excitation[:, :PHASES], excitation[:, PHASES : PHASES + PERIODS]
+        low = excitation[:, PHASES + PERIODS :].index_select(1, self.periods)  # (1, bins, T)
         phases = torch.tanh(self.phases_2(torch.tanh(self.phases_1(phases))))
         maps = correlations.unsqueeze(1)  # (1, 1, periods, T)
         for layer in (self.periods_1, self.periods_2):
@@ -70,7 +71,7 @@ class PitchDNN(nn.Module):
         highest = logits.amax(dim=1, keepdim=True)
         ranks = torch.where(logits == highest, self.ranks, 0.0)
         peak = torch.where(ranks == ranks.amax(dim=1, keepdim=True), 1.0, 0.0)
-        correlation = (peak * correlations.index_select(1, self.periods)).sum(dim=1, keepdim=True)
+        correlation = (peak * low).sum(dim=1, keepdim=True)
         confidence = F.softplus(_STEEP * correlation) / math.log1p(math.exp(_STEEP))
         return torch.cat([self._frequency(torch.exp(logits - highest), peak), confidence], dim=1)
 
@@ -136,7 +137,7 @@ def _maps(
 
 
 def components(module: PitchDNN, checkpoint: LoadedCheckpoint, shape: Shape) -> list[Component]:
-    """The one component of the family: `excitation (1, 312, T)` -> `pitch (1, 2, T)`."""
+    """The one component of the family: `excitation (1, 536, T)` -> `pitch (1, 2, T)`."""
     frames = time_axis(shape)
     excitation = TensorSpec("excitation", (1, FEATURES.channels, frames), "float32", FEATURES.unit)
     pitch = TensorSpec("pitch", (1, 2, frames), "float32", "Hz; confidence")

@@ -19,6 +19,7 @@ _ORDER = 16  # of linear prediction
 _PHASES = 30  # bins of which the advance is read
 SHORTEST, LONGEST = 32, 256  # periods in samples
 _BANDS = np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 34, 40]) * 4  # edges, in bins
+_LOW = ((1.0, -0.84946, 1.0), (1.0, -1.54220, 0.70781))  # ellip(2, 2, 20, 1200 / 8000)
 _COMPENSATION = (
     [0.8] + [1.0] * 7 + [0.666667] + [0.5] * 3 + [0.333333] + [0.25] * 2 + [0.2, 0.166667, 0.173913]
 )  # of a band's width  # fmt: skip
@@ -31,7 +32,9 @@ class Excitation(Framed):
     88 rows of the spectrum of 20 ms: of bin 0 its level, of bins 1 to 29 cosine and sine of the phase's advance since
     the frame before, and the level (log10 of power / 6.4 about, within -1 to 1). 224 rows of the excitation, which is
     the audio behind a linear prediction of order 16 out of 18 bands, emphasised low: its correlation with itself 256 to
-    33 samples before, 2 xy / (1 + xx + yy) over 10 ms. A frame stands for the end of its 20 ms' first half.
+    33 samples before, 2 xy / (1 + xx + yy) over 10 ms. 224 rows of the same without emphasis, below 1200 Hz by an
+    elliptic filter that begins with the frame's window: xy / sqrt(1 + xx yy). A frame stands for the end of its 20 ms'
+    first half.
     """
 
     kind: Literal["excitation"] = "excitation"
@@ -64,20 +67,25 @@ class Excitation(Framed):
 
     @property
     def channels(self) -> int:
-        return 3 * _PHASES - 2 + LONGEST - SHORTEST
+        return 3 * _PHASES - 2 + 2 * (LONGEST - SHORTEST)
 
     @property
     def unit(self) -> str:
-        return "levels, advance of phases; correlation by period"
+        return "levels, advance of phases; correlation by period; the same of what is low"
 
     def of_padded(self, padded: np.ndarray, first: int = 0) -> np.ndarray:
         from scipy.fft import rfft
+        from scipy.signal import lfilter
 
         scaled = padded.astype(np.float64) * 32768  # opus counts in 16-bit integers
         windows = np.lib.stride_tricks.sliding_window_view(scaled, _WINDOW)[::_HOP]
         spectra = rfft(windows * _power_sine(), axis=1) / _WINDOW
-        excitation = _excitation(scaled, _predictors(spectra), len(windows))
-        return np.concatenate([_phases(spectra[1:]), _correlations(excitation)]).astype(np.float32)
+        residual = _residual(scaled, _predictors(spectra), len(windows))
+        emphasised = residual + 0.7 * np.concatenate([[0.0], residual[:-1]])
+        xy, xx, yy = _products(_frames_of(emphasised))
+        low_xy, low_xx, low_yy = _products(lfilter(*_LOW, _frames_of(residual), axis=1))
+        correlations = [2 * xy / (1 + xx + yy), low_xy / np.sqrt(1 + low_xx * low_yy)]
+        return np.concatenate([_phases(spectra[1:]), *(rows.T for rows in correlations)]).astype(np.float32)
 
 
 @functools.cache
@@ -145,25 +153,28 @@ def _levinson(lags: np.ndarray) -> np.ndarray:
     return coefficients
 
 
-def _excitation(scaled: np.ndarray, predictors: np.ndarray, count: int) -> np.ndarray:
-    """Samples and the predictors of each hop -> (count * hop,), half a hop behind the spectra's newest hop."""
+def _residual(scaled: np.ndarray, predictors: np.ndarray, count: int) -> np.ndarray:
+    """What is left of samples by the predictors of each hop: (count * hop,), half a hop behind the newest hop."""
     start = _WINDOW - _HOP - _DELAY
     residual = scaled[start : start + count * _HOP].reshape(count, _HOP).copy()
     for lag in range(1, _ORDER + 1):
         residual += predictors[:, lag - 1, None] * scaled[start - lag : start - lag + count * _HOP].reshape(count, _HOP)
-    flat = residual.reshape(-1)
-    return flat + 0.7 * np.concatenate([[0.0], flat[:-1]])
+    return residual.reshape(-1)
 
 
-def _correlations(excitation: np.ndarray) -> np.ndarray:
-    """The excitation of n + 2 hops -> (224, n), of the longest period first."""
+def _frames_of(signal: np.ndarray) -> np.ndarray:
+    """The signal of n + 2 hops -> of each frame the last three (n, 3 hops)."""
+    return np.lib.stride_tricks.sliding_window_view(signal, 3 * _HOP)[::_HOP]
+
+
+def _products(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """frames (n, 3 hops) -> of the newest hop and what is a period before, the longest period first: their product
+    (n, 224), the energy of the one (n, 1) and of the other (n, 224)."""
     from scipy.fft import irfft, next_fast_len, rfft
 
     reach = LONGEST + _HOP
-    pieces = np.lib.stride_tricks.sliding_window_view(excitation, reach)[3 * _HOP - reach :: _HOP]
+    pieces, newest = frames[:, -reach:], frames[:, -_HOP:]
     lags, size = np.arange(LONGEST - SHORTEST), next_fast_len(reach + _HOP, real=True)
-    newest = pieces[:, LONGEST:]
     products = irfft(np.conj(rfft(newest, size)) * rfft(pieces, size), size)[:, : len(lags)]
     energy = np.pad(np.cumsum(pieces**2, axis=1), ((0, 0), (1, 0)))
-    energies = energy[:, lags + _HOP] - energy[:, lags]
-    return (2 * products / (1 + (newest**2).sum(axis=1, keepdims=True) + energies)).T
+    return products, (newest**2).sum(axis=1, keepdims=True), energy[:, lags + _HOP] - energy[:, lags]

@@ -109,10 +109,10 @@ def test_it_is_opus_s_own_network(source):
     checkpoint = loaded(source)
     features = pitchdnn.FEATURES.of(read_clip(clip_paths()[0], RATE, 1)[8000:14400])[:, :24]
     made = run_original(component_of(checkpoint), {"excitation": features[None]})["pitch"][0]
-    np.testing.assert_allclose(made[0], plainly(checkpoint.weights, features[:88], features[88:]), rtol=1e-4)
+    np.testing.assert_allclose(made[0], plainly(checkpoint.weights, features[:88], features[88:312]), rtol=1e-4)
     assert len(set(made[0].round())) > 5
     rows = 256 - np.round(RATE / made[0]).astype(int)
-    near = [features[88 + max(row - 8, 0) : 88 + row + 9, frame] for frame, row in enumerate(rows)]
+    near = [features[312 + max(row - 8, 0) : 312 + row + 9, frame] for frame, row in enumerate(rows)]
     curve = [np.log1p(np.exp(5 * values)) / np.log1p(np.exp(5)) for values in near]
     assert all(one.min() - 1e-5 <= value <= one.max() + 1e-5 for one, value in zip(curve, made[1]))
 
@@ -121,10 +121,11 @@ def test_a_tone_repeats_at_its_period_and_its_phases_advance():
     moments = np.arange(RATE) / RATE
     tone = sum(np.sin(2 * np.pi * 200 * order * moments) / order for order in range(1, 20)).astype(np.float32) / 4
     features = pitchdnn.FEATURES.of(tone)
-    assert features.shape == (312, 103) and np.abs(features).max() <= 1
+    assert features.shape == (536, 103) and np.abs(features).max() <= 1
     frame = features[:, 50]
-    assert 256 - frame[88:].argmax() in (80, 160, 240), "of 200 Hz"
+    assert 256 - frame[88:312].argmax() in (80, 160, 240), "of 200 Hz"
     assert frame[88 + 256 - 80] > 0.8 > frame[88 + 256 - 60]
+    assert 256 - frame[312:].argmax() in (80, 160, 240) and frame[312 + 256 - 80] > 0.95
     cosine, sine = frame[3 * 4 - 2], frame[3 * 4 - 1]  # of the bin at 200 Hz, two whole turns in 10 ms
     assert cosine == pytest.approx(1, abs=0.01) and sine == pytest.approx(0, abs=0.1)
 
@@ -198,3 +199,17 @@ def test_it_goes_through_the_job_and_streams_as_it_is_at_once(source, clips, own
         made.append(np.concatenate([*pieces, frontend.flush()], axis=2))
     np.testing.assert_array_equal(made[0], made[1])
     np.testing.assert_array_equal(made[0], made[2])
+
+
+# Hz of frames 20, 32, … of the first clip that ships with voxport by opus 1.5.2 (`fargan_demo -features`).
+OPUS = [130.76, 145.161, 184.365, 183.084, 189.811, 209.093, 138.454, 123.633, 177.959, 185.258, 168.802, 163.452,
+        163.403, 143.672, 129.086, 122.294]  # fmt: skip
+
+
+@pytest.mark.proof
+def test_opus_itself_hears_the_same_pitch():
+    """To a cent, which is what its rounding to 8 bits costs."""
+    checkpoint = load(locate(CheckpointOptions(name="pitchdnn"), "pitchdnn", "pitchdnn", print))
+    samples = np.round(read_clip(clip_paths()[0], RATE, 1) * 32767) / np.float32(32768)
+    made = run_original(component_of(checkpoint), {"excitation": pitchdnn.FEATURES.of(samples)[None]})["pitch"][0, 0]
+    np.testing.assert_allclose(made[20 : 20 + 12 * len(OPUS) : 12], OPUS, rtol=6e-4)
