@@ -16,6 +16,7 @@ from checkpoints import CheckpointError
 from checkpoints.c_arrays import read_c_arrays
 from checkpoints.companions import read_companions
 from checkpoints.ctranslate2 import is_ctranslate2, read_ctranslate2
+from checkpoints.faiss_index import RetrievalIndex, read_index
 from checkpoints.files import refuse_pointer
 from checkpoints.locate import LocatedCheckpoint
 from checkpoints.pickle_values import StandIn
@@ -30,13 +31,14 @@ _STATE_KEYS = ("model", "generator", "state_dict", "model_state", "weight")
 class LoadedCheckpoint:
     """A located checkpoint with its tensors. `stats`: mean and variance of its features, where it has them. `layers`:
     of an ONNX file, the attributes of its convolutions by module path. `numbers`: whole ones that a training program
-    kept beside the tensors, such as its step."""
+    kept beside the tensors, such as its step. `index`: of a voice that retrieves."""
 
     located: LocatedCheckpoint
     weights: dict[str, Tensor] = field(repr=False)
     stats: Mapping[str, Any] | None = field(default=None, repr=False)
     layers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     numbers: Mapping[str, int] = field(default_factory=dict)
+    index: RetrievalIndex | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -96,7 +98,8 @@ def load(located: LocatedCheckpoint) -> LoadedCheckpoint:
     tensors, numbers, inside = _read(weights)
     if inside:
         located = dataclasses.replace(located, config={**inside, **located.config})
-    return LoadedCheckpoint(located, tensors, _stats(located), numbers=numbers)
+    index = None if located.index is None else read_index(located.index)
+    return LoadedCheckpoint(located, tensors, _stats(located), numbers=numbers, index=index)
 
 
 def _stats(located: LocatedCheckpoint) -> dict[str, Any] | None:

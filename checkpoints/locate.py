@@ -30,13 +30,15 @@ _WEIGHT_FILES = (
 )
 # Families whose settings lie in the weight file or follow from it, or which have one size.
 _NEED_NO_CONFIG = ("hubert", "pitchdnn", "rvc", "swift_f0")
+_HAVE_INDEX = ("rvc",)
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".tar", ".onnx", ".c")
 
 
 @dataclass(frozen=True)
 class LocatedCheckpoint:
     """A checkpoint's files on this machine. `sha256` is that of the weight file, of the config where weights are drawn
-    and there is no such file (`is_random`); `config` is Coqui's, as data."""
+    and there is no such file (`is_random`); `config` is Coqui's, as data;
+    `index`: a retrieval index."""
 
     name: str
     family: str
@@ -47,6 +49,7 @@ class LocatedCheckpoint:
     config: dict[str, Any] = field(repr=False)
     stats: Path | None = None
     is_fallback: bool = False
+    index: Path | None = None
 
     @property
     def is_random(self) -> bool:
@@ -182,6 +185,9 @@ def _own(options: CheckpointOptions, family: str) -> LocatedCheckpoint:
     config = {} if is_alone else read_config(config_path)
     config["companions"] = companion_hashes(weights.parent)
     config.setdefault("audio", {})
+    index = _index(options, weights, family)
+    if index is not None:
+        config["companions"][index.name] = sha256_of(index)
     called = weights.stem if is_alone else weights.parent.resolve().name
     name = options.name or re.sub(r"[^A-Za-z0-9_]+", "_", called).strip("_") or "own"
     if name in catalogue():
@@ -195,7 +201,22 @@ def _own(options: CheckpointOptions, family: str) -> LocatedCheckpoint:
         weights=weights,
         config=config,
         stats=_stats(config_path.parent, config),
+        index=index,
     )
+
+
+def _index(options: CheckpointOptions, weights: Path, family: str) -> Path | None:
+    """The retrieval index that was named, or that lies beside a voice."""
+    if options.index is not None:
+        path = Path(options.index).expanduser()
+        if not path.is_file():
+            raise CheckpointError(f"checkpoint.index={options.index}: there is no such file")
+        return path
+    if family not in _HAVE_INDEX:
+        return None
+    beside = sorted(weights.parent.glob("*.index"))
+    named = [path for path in beside if weights.stem in path.stem]
+    return next((found[0] for found in (beside, named) if len(found) == 1), None)
 
 
 def _weight_file(folder: Path) -> Path:

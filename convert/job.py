@@ -228,6 +228,9 @@ def _convert(
     if not (folder / GOLDENS).exists():
         with stages.stage("goldens of real speech"):
             steps.make_goldens(job, original, folder)
+    if original.conversion is not None:
+        with stages.stage("what the windows of the conversion cost"):
+            original = steps.with_window_costs(job, original)
     if job.stream.mode == "lowlat":
         with stages.stage("what the bounded lookahead costs"):
             pairs = zip(original.components, artefacts)

@@ -21,13 +21,13 @@ from convert.schema import Job
 from converters.component import Artefact, Component, converting_family, family, format_, voice_family
 from converters.export import export_reference, reference_size
 from converters.fitting import fitting
-from converters.goldens import SAMPLED_FRAMES, clip_goldens, conversion_goldens
+from converters.goldens import SAMPLED_FRAMES, clip_goldens, conversion_goldens, costed_windows
 from converters.options import TWIN_FOLDER, ConversionError
 from converters.streaming import streaming_component, truncation_db
 from converters.upsampling import upsampling_stages
 from converters.voices import join, voice_goldens
 from ops.upsample import rewrite_upsampling
-from runtime.bundle.conversion import Conversion
+from runtime.bundle.conversion import Conversion, WindowedStage
 from runtime.bundle.form import StreamForm
 from runtime.bundle.store import (
     GOLDENS,
@@ -72,7 +72,9 @@ def load_original(job: Job, located: LocatedCheckpoint, others: Mapping[str, Loc
         _require_time(job, components)
         for component in components:
             _require_long_clips(job, component)
-        return Original(components, parameters, conversion=converting.conversion(module, joined))
+        kept = getattr(converting, "tables", None)  # of those that keep anything beside their weights
+        tables = {} if kept is None else {name: table.numpy() for name, table in kept(module).items()}
+        return Original(components, parameters, conversion=converting.conversion(module, joined), tables=tables)
     speaking = voice_family(job.model.family)
     if speaking is None:
         _require_time(job, components)
@@ -208,19 +210,27 @@ def make_goldens(job: Job, original: Original, folder: Path) -> None:
     clips = job.goldens.paths() or clip_paths()
     window = job.shape.frames if job.mode == "offline" else 0
     sampled_frames = max(SAMPLED_FRAMES, window)  # a whole window, at least, of what an artefact takes at once
-    if original.voice is not None:
-        with shared_cores():
-            cases = voice_goldens(original.components, original.voice, original.tables, clips, sampled_frames)
-            write_goldens(folder / GOLDENS, cases)
-        if original.tables:
-            np.savez(folder / VOICE_TABLES, **original.tables)  # type: ignore[arg-type]  # as in write_goldens
-        return
+    if original.tables:
+        np.savez(folder / VOICE_TABLES, **original.tables)  # type: ignore[arg-type]  # as in write_goldens
     with shared_cores():
-        if original.conversion is not None:
-            cases = conversion_goldens(original.components, original.conversion, clips)
+        if original.voice is not None:
+            cases = voice_goldens(original.components, original.voice, original.tables, clips, sampled_frames)
+        elif original.conversion is not None:
+            cases = conversion_goldens(original.components, original.conversion, clips, original.tables)
         else:
             cases = clip_goldens(original.components, clips, sampled_frames)
         write_goldens(folder / GOLDENS, cases)
+
+
+def with_window_costs(job: Job, original: Original) -> Original:
+    """The same with what the windows of its conversion cost; as it is where none has any."""
+    conversion = original.conversion
+    if conversion is None or not any(isinstance(stage, WindowedStage) for stage in conversion.stages):
+        return original
+    clip = (job.goldens.paths() or clip_paths())[0]
+    with shared_cores():
+        costed = costed_windows(original.components, conversion, clip, original.tables)
+    return dataclasses.replace(original, conversion=costed)
 
 
 def with_cases(job: Job, original: Original, folder: Path) -> Original:

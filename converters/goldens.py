@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -14,8 +15,8 @@ from runtime.bundle.conversion import Conversion, FeatureStage
 from runtime.bundle.spec import taken
 from runtime.bundle.store import GoldenCase
 from runtime.playing.sampling import Sampling
-from runtime.playing.stages import Frontend, Target, pool_of
-from runtime.playing.tracks import Collected, Parts
+from runtime.playing.stages import Frontend, Target, pool_of, window_costs
+from runtime.playing.tracks import Collected, Parts, checked_index
 from runtime.speech.clips import read_clip
 from runtime.speech.recordings import audio_blocks, read_audio
 from runtime.speech.speaker import SpeakerMel
@@ -83,12 +84,16 @@ def clip_goldens(
 
 
 def conversion_goldens(
-    components: Sequence[Component], conversion: Conversion, clips: Sequence[Path]
+    components: Sequence[Component],
+    conversion: Conversion,
+    clips: Sequence[Path],
+    tables: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> dict[str, list[GoldenCase]]:
     """Runs a conversion on each clip of speech, to the voice of the next clip, through the original components. Each of
-    them keeps what it was given and made."""
+    them keeps what it was given and made. `tables`: what the bundle keeps beside its components."""
     known = {component.name: component for component in components}
     cases: dict[str, list[GoldenCase]] = {name: [] for name in known}
+    index = checked_index(tables) if tables else {}
     rate = max(stage.features.sample_rate for stage in conversion.stages if isinstance(stage, FeatureStage))
     for source, voice in zip(clips, [*clips[1:], clips[0]]):
         recorder = Recorder(known, source.stem, cases)
@@ -99,20 +104,34 @@ def conversion_goldens(
         pool = None
         if conversion.target == "pool":
             unseen: dict[str, list[GoldenCase]] = {name: [] for name in known}
-            parts = _parts(Recorder(known, "", unseen), constants)
+            parts = _parts(Recorder(known, "", unseen), constants, index)
             pool = pool_of(conversion, parts, [audio_blocks(voice, rate)], rate)
-        frontend = Frontend(conversion, _parts(recorder, constants), Target(pool=pool), rate)
+        frontend = Frontend(conversion, _parts(recorder, constants, index), Target(pool=pool), rate)
         frames = [*map(frontend.push, audio_blocks(source, rate)), frontend.flush()]
         last = known[conversion.components[-1]]
         rendered(recorder, last, _constants(last, constants), np.concatenate(frames, axis=2))
     return cases
 
 
+def costed_windows(
+    components: Sequence[Component], conversion: Conversion, clip: Path, tables: Mapping[str, np.ndarray]
+) -> Conversion:
+    """A conversion with what its windows cost, measured through the original components on a clip of speech."""
+    known = {component.name: component for component in components}
+    cases: dict[str, list[GoldenCase]] = {name: [] for name in known}
+    rate = max(stage.features.sample_rate for stage in conversion.stages if isinstance(stage, FeatureStage))
+    parts = _parts(Recorder(known, "", cases), {}, checked_index(tables) if tables else {})
+    return window_costs(conversion, parts, read_audio(clip, rate)[: round(_COSTED_SECONDS * rate)], rate)
+
+
+_COSTED_SECONDS = 3.0  # of speech, on which what a window costs is measured
+
+
 def _constants(component: Component, known: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: known[name] for name in (*component.targets, *component.sources)}
 
 
-def _parts(recorder: Recorder, constants: Mapping[str, np.ndarray]) -> Parts:
+def _parts(recorder: Recorder, constants: Mapping[str, np.ndarray], index: Mapping[str, np.ndarray]) -> Parts:
     """Runs the originals: each gets all of an utterance, or of a window, at once."""
 
     def run(name: str, frames: np.ndarray) -> np.ndarray:
@@ -124,7 +143,7 @@ def _parts(recorder: Recorder, constants: Mapping[str, np.ndarray]) -> Parts:
     def stream(name: str) -> Collected:
         return Collected(lambda frames: run(name, frames), recorder.components[name].outputs[0].default_shape[1])
 
-    return Parts(run, stream)
+    return Parts(run, stream, index)
 
 
 def _embedded(run: Recorder, encoder: str, target: Path) -> np.ndarray:

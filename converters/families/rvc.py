@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from checkpoints import CheckpointError
+from checkpoints.faiss_index import RetrievalIndex
 from checkpoints.load import LoadedCheckpoint
 from converters.component import Component
 from converters.families import hubert
@@ -34,6 +35,7 @@ from runtime.bundle.conversion import (
     HarmonicStage,
     LocalStage,
     PitchStage,
+    RetrieveStage,
     Stage,
     WindowedStage,
 )
@@ -119,6 +121,7 @@ class Rvc(nn.Module):
     def __init__(self, settings: RvcSettings, speakers: int) -> None:
         super().__init__()
         self.settings = settings
+        self.index: RetrievalIndex | None = None
         upstream = import_coqui("TTS.vc.models.freevc")
         channels, hidden, speaker = settings.inter_channels, settings.hidden_channels, settings.gin_channels
         self.enc_p = TextEncoder(settings)
@@ -169,6 +172,12 @@ def load(checkpoint: LoadedCheckpoint) -> nn.Module:
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"checkpoint {checkpoint.name}: its config does not fit: {error}") from error
     module.load_state_dict(checkpoint.weights_for(module, ("",)))
+    module.index = checkpoint.index
+    if module.index is not None and module.index.vectors.shape[1] != module.settings.content_channels:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.name}: its index is of {module.index.vectors.shape[1]} channels, the voice reads "
+            f"{module.settings.content_channels}: one of the other version of RVC"
+        )
     if checkpoint.located.is_random:
         for flow in module.flow.flows[::2]:
             nn.init.normal_(flow.post.weight, std=_SPREAD)
@@ -218,6 +227,13 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
     ]  # fmt: skip
 
 
+def tables(module: nn.Module) -> dict[str, Tensor]:
+    """The arrays of the voice's retrieval index, where there is one."""
+    assert isinstance(module, Rvc)
+    index = module.index
+    return {} if index is None else {f"index_{name}": torch.tensor(array) for name, array in vars(index).items()}
+
+
 def conversion(module: nn.Module, parts: Mapping[str, Component]) -> Conversion:
     """How a voice converts with what reads the content, and with `parts.pitch` where that detects the pitch instead of
     YIN. Raises ConversionError where the content is missing or of another width."""
@@ -244,7 +260,11 @@ def conversion(module: nn.Module, parts: Mapping[str, Component]) -> Conversion:
             PitchStage("hertz", "pitch", "hertz"),
             HarmonicStage("source", "hertz", settings.sample_rate, settings.samples_per_frame),
         ]
-    rows, excited = (("content", "bins"), ("flow", "source")) if settings.f0 else (("content",), ("flow",))
+    reads = "content"
+    if module.index is not None:
+        reads = "retrieved"
+        read.append(RetrieveStage("retrieved", "content", "hertz" if settings.f0 else ""))
+    rows, excited = ((reads, "bins"), ("flow", "source")) if settings.f0 else ((reads,), ("flow",))
     return Conversion(
         (
             *read,

@@ -60,6 +60,9 @@ class Context:
     def frames(self) -> int:
         return self.past + self.chunk + self.future
 
+    def __str__(self) -> str:
+        return f"{self.past}/{self.chunk}/{self.future}"
+
 
 ContextName = Literal["offline", "live"]
 
@@ -70,7 +73,8 @@ class WindowedStage:
 
     `takes`: the stages whose frames it is given, (1, channels, frames), their channels one below another;
     `frames_per_output`: of them for one of its own. `fill`: what stands for frames before the audio and after it.
-    `contexts`: of a file, which is there as a whole, and live, where the future is waited for.
+    `contexts`: of a file, which is there as a whole, and live, where the future is waited for. `costs_db`:
+    past/chunk/future -> SNR of its frames on real speech, in float32, to those in the context of a file.
     """
 
     name: Name
@@ -79,6 +83,7 @@ class WindowedStage:
     contexts: dict[ContextName, Context]
     frames_per_output: Count = 1
     fill: float = 0.0
+    costs_db: dict[str, float] = field(default_factory=dict)
     kind: Literal["windowed"] = "windowed"
 
     def __post_init__(self) -> None:
@@ -164,6 +169,24 @@ class HarmonicStage:
 
 
 @dataclass(frozen=True)
+class RetrieveStage:
+    """Content drawn towards that which a voice was trained on: `share` of the mean of the `neighbours` nearest vectors
+    of a retrieval index, by the inverse square of their squared distance, among those of the nearest centroid.
+
+    `takes`: the stage of the content; `pitch`: one of pitch in hertz, where there is a voice; elsewhere only
+    `protected` of `share` is taken, so that consonants stay (vc of RVC's pipeline). The index lies in the bundle.
+    """
+
+    name: Name
+    takes: Name
+    pitch: str = ""
+    neighbours: Count = 8
+    share: float = 0.75
+    protected: float = 0.33
+    kind: Literal["retrieve"] = "retrieve"
+
+
+@dataclass(frozen=True)
 class LocalStage:
     """A component that is local in time; in the middle of a chain it gives a frame for each that it takes.
 
@@ -179,7 +202,7 @@ class LocalStage:
 
 
 Stage = Annotated[
-    FeatureStage | WindowedStage | MatchStage | VoicingStage | PitchStage | HarmonicStage | LocalStage,
+    FeatureStage | WindowedStage | MatchStage | VoicingStage | PitchStage | HarmonicStage | RetrieveStage | LocalStage,
     Field(discriminator="kind"),
 ]
 TargetKind = Literal["built_in", "embedding", "pool"]
@@ -233,6 +256,8 @@ def taken_by(stage: Stage) -> list[str]:
     """The stages that a stage takes frames of."""
     if isinstance(stage, MatchStage):
         return [stage.content, stage.pitch, stage.level]
+    if isinstance(stage, RetrieveStage):
+        return [stage.takes, *([stage.pitch] if stage.pitch else [])]
     if isinstance(stage, VoicingStage | PitchStage | HarmonicStage):
         return [stage.takes]
     return [] if isinstance(stage, FeatureStage) else list(stage.takes)

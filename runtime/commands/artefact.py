@@ -79,6 +79,9 @@ def _conversion_facts(conversion: Conversion) -> dict[str, Any]:
         if isinstance(stage, WindowedStage):
             seen = (f"{name} {one.past} + {one.chunk} + {one.future}" for name, one in stage.contexts.items())
             facts[f"{stage.name} sees"] = f"frames before, asked for, after: {', '.join(seen)}"
+            if stage.costs_db:
+                costs = (f"{context} {decibels:.1f} dB" for context, decibels in stage.costs_db.items())
+                facts[f"{stage.name} against a file's context"] = ", ".join(costs)
     return facts
 
 

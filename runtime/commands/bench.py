@@ -29,6 +29,8 @@ def bench(options: argparse.Namespace) -> dict[str, Any]:
         preset |= {"growth_chunks": 10_000, "processes": 3}
     names = {field.name for field in dataclasses.fields(BenchOptions)}
     asked = preset | {name: value for name, value in vars(options).items() if name in names and value is not None}
+    if "target" in asked:
+        asked["target"] = tuple(asked["target"])
     report = bench_bundle(options.artefact, BenchOptions(**asked), lambda text: print(text, file=sys.stderr))
     if options.out is not None:
         write_bench(options.out, report)
@@ -83,6 +85,10 @@ def _bench_text(report: BenchReport) -> dict[str, Any]:
         facts["memory"] = (
             f"{used.rss_mb:.0f} MB, {used.blocks_grown:+d} Python objects over {used.chunks} chunks, "
             f"{used.rss_slope_mb_per_h:+.1f} MB per hour over {used.seconds:.0f} s"
+        )
+    for stage in last.stages:
+        facts[f"stage {stage.component}"] = (
+            f"{stage.calls} calls, p50 {stage.p50_ms:.1f} ms, p99 {stage.p99_ms:.1f} ms, RTF {stage.rtf:.3f}"
         )
     parts = ", ".join(f"{part.name} {part.milliseconds:.1f}" for part in budget.parts)
     facts["delay budget"] = f"{budget.total_ms:.1f} ms without the device's converters: {parts}"

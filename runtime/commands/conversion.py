@@ -7,6 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,12 @@ from runtime.playing.conversions import (
     open_main,
     says,
 )
+from runtime.playing.embed import SpeakerEmbedder
 from runtime.playing.player import Player
 from runtime.playing.targets import TARGET_SUFFIX, MadeTarget, asks_for_own, make_target, target_of, write_target
 from runtime.speech.features import Samples
 from runtime.speech.recordings import at_least, audio_blocks, rate_of, seconds_of, wav_file
+from runtime.speech.speaker import ONE_SPEAKER
 
 
 def convert_voice(options: argparse.Namespace) -> dict[str, Any]:
@@ -84,6 +87,13 @@ def target(options: argparse.Namespace) -> dict[str, Any]:
     bundle = opened_conversion(options.bundle)
     started = time.perf_counter()
     record = make_target(bundle, options.recordings, execution_of(options))
+    if options.encoder is not None:
+        agreement = SpeakerEmbedder(options.encoder, execution_of(options)).least_agreement(options.recordings)
+        if agreement is not None and agreement < ONE_SPEAKER:
+            several = (
+                f"the recordings seem to be of several speakers: a piece of them is like the rest by {agreement:.2f}"
+            )
+            record = replace(record, notes=(*record.notes, f"{several}, of one by {ONE_SPEAKER} and more"))
     write_target(options.output, bundle, record)
     say_notes(record)
     facts: dict[str, Any] = {"bundle": bundle.manifest.name, "kind": conversion_of(bundle).target}

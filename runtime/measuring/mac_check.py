@@ -25,7 +25,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from runtime.bundle.formats import FORMATS
-from runtime.bundle.store import BundleError, open_bundle
+from runtime.bundle.store import Bundle, BundleError, ComponentRecord, open_bundle
 from runtime.engines import COMPUTE_UNITS, cpu_name
 from runtime.engines.coreml import MEMBERS
 from runtime.errors import EngineError
@@ -64,7 +64,8 @@ class Placement:
 
 @dataclass(frozen=True)
 class UnitCheck:
-    """One compute unit on one bundle. `problem`: why the rest is missing, or None."""
+    """One compute unit on one bundle. `problem`: why the rest is missing, or None. `placement`: of what makes the
+    audio, `others`: of the other components of a conversion."""
 
     compute_unit: str
     problem: str | None = None
@@ -72,6 +73,7 @@ class UnitCheck:
     warm_load_s: float | None = None
     bench: BenchReport | None = None
     placement: Placement | None = None
+    others: dict[str, Placement] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -202,15 +204,22 @@ def check_unit(path: Path, options: BenchOptions, load_only: bool = False) -> Un
     if load_only:
         return UnitCheck(unit, first_load_s=loaded)
     report = bench_bundle(bundle, options)
-    form = bundle.main.stream
-    function = None if form is None else form.steady or form.edge
+    conversion = bundle.manifest.conversion
+    others = () if conversion is None else conversion.components[:-1]
     return UnitCheck(
         unit,
         problem=report.problem,
         first_load_s=loaded,
         bench=report,
-        placement=placement(bundle.artefact(bundle.main), unit, function),
+        placement=_placement(bundle, bundle.main, unit),
+        others={name: _placement(bundle, bundle.component(name), unit) for name in others},
     )
+
+
+def _placement(bundle: Bundle, component: ComponentRecord, unit: str) -> Placement:
+    form = component.stream
+    function = next(iter(component.sizes.values()), None) if form is None else form.steady or form.edge
+    return placement(bundle.artefact(component), unit, function or None)
 
 
 def placement(artefact: Path, unit: str, function: str | None = None) -> Placement:
@@ -326,5 +335,5 @@ def _notes(machine: Machine) -> tuple[str, ...]:
 
 if __name__ == "__main__":
     path, asked, *rest = sys.argv[1:]
-    result = check_unit(Path(path), BenchOptions(**json.loads(asked)), load_only=bool(rest))
+    result = check_unit(Path(path), TypeAdapter(BenchOptions).validate_json(asked), load_only=bool(rest))
     print(json.dumps(as_json(dataclasses.asdict(result))))

@@ -9,14 +9,16 @@ from typing import Protocol
 
 import numpy as np
 
-from runtime.bundle.conversion import ContextName, Conversion, FeatureStage, LocalStage, WindowedStage
+from runtime.bundle.conversion import ContextName, Conversion, FeatureStage, LocalStage, RetrieveStage, WindowedStage
 from runtime.bundle.store import Bundle, BundleError
+from runtime.bundle.voice import VOICE_TABLES
 from runtime.engines import AUTO, Execution
+from runtime.machine.files import read_arrays
 from runtime.playing.player import Constants, Player, open_player
 from runtime.playing.sizes import open_sized
 from runtime.playing.stages import NOBODY, Frontend, Target
 from runtime.playing.stream import Stream
-from runtime.playing.tracks import Collected, FrameStream, Parts
+from runtime.playing.tracks import Collected, FrameStream, Parts, checked_index
 from runtime.speech.features import LocalFeatures
 from runtime.speech.mel import Mel
 from runtime.speech.resampling import Resampler
@@ -76,9 +78,9 @@ class ConversionChain:
         self._stream = player.stream(constants)
         self._outwards = Resampler(player.time.sample_rate, rate_out or frontend.sample_rate)
         self._frame_seconds = player.time.samples_per_frame / player.time.sample_rate
-        chunk_seconds = self._stream.form.chunk * self._frame_seconds
+        self.chunk_seconds = self._stream.form.chunk * self._frame_seconds  # of the last stage
         shared = 0.0 if frontend.block_seconds <= self._frame_seconds else frontend.block_seconds
-        self.chunk = math.ceil((chunk_seconds + shared) * frontend.sample_rate - 1e-6)
+        self.chunk = math.ceil((self.chunk_seconds + shared) * frontend.sample_rate - 1e-6)
 
     def push(self, samples: np.ndarray) -> np.ndarray:
         return self._outwards.push(self._played(self._frontend.push(samples)))
@@ -160,7 +162,17 @@ def parts_of(
             return Collected(lambda frames: player.play(frames, constants), channels)
         return _Streamed(player, player.stream(constants), channels)
 
-    return Parts(run, stream)
+    return Parts(run, stream, _index_of(bundle, conversion))
+
+
+def _index_of(bundle: Bundle, conversion: Conversion) -> dict[str, np.ndarray]:
+    """The retrieval index of a conversion, where it has one. Raises BundleError for one that cannot be read."""
+    if not any(isinstance(stage, RetrieveStage) for stage in conversion.stages):
+        return {}
+    try:
+        return checked_index(read_arrays(bundle.path / VOICE_TABLES))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{bundle.path.name}: {VOICE_TABLES} cannot be read: {error}") from error
 
 
 class _Streamed:

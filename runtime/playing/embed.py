@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from runtime.bundle.store import Bundle, BundleError, open_bundle
 from runtime.engines import AUTO, Execution
 from runtime.playing.sizes import open_sized
 from runtime.speech.recordings import audio_blocks
-from runtime.speech.speaker import Read, SpeakerMel, utterance_embedding, windows
+from runtime.speech.speaker import Read, SpeakerMel, least_agreement, utterance_embedding, windows
 
 _BATCH = 64  # windows that the encoder takes at once: of half a minute of speech and more
 
@@ -54,14 +55,32 @@ class SpeakerEmbedder:
 
         Raises AudioError.
         """
-        return self._embedded(lambda: audio_blocks(path, self.settings.sample_rate))
+        return self._embedded(self._blocks_of(path))
+
+    def least_agreement(self, paths: Sequence[Path]) -> float | None:
+        """How like the rest the least like piece of recordings is, as `least_agreement` of runtime/speech/speaker.py.
+
+        Raises AudioError.
+        """
+        rows = [self._rows(batch) for path in paths for batch in self._batches(self._blocks_of(path))]
+        return least_agreement(np.concatenate(rows))
+
+    def _blocks_of(self, path: Path) -> Read:
+        return lambda: audio_blocks(path, self.settings.sample_rate)
+
+    def _batches(self, read: Read) -> Iterator[list[np.ndarray]]:
+        remaining = windows(read, self.settings)
+        while batch := list(itertools.islice(remaining, _BATCH)):
+            yield batch
+
+    def _rows(self, batch: list[np.ndarray]) -> np.ndarray:
+        return self.encoder.run({self.record.inputs[0].name: np.stack(batch)})[self.record.outputs[0].name]
 
     def _embedded(self, read: Read) -> Embedded:
         started, encoder_s, total, count = time.perf_counter(), 0.0, np.zeros(1), 0
-        remaining = windows(read, self.settings)
-        while batch := list(itertools.islice(remaining, _BATCH)):
+        for batch in self._batches(read):
             called = time.perf_counter()
-            rows = self.encoder.run({self.record.inputs[0].name: np.stack(batch)})[self.record.outputs[0].name]
+            rows = self._rows(batch)
             encoder_s += time.perf_counter() - called
             total, count = total + rows.sum(axis=0, dtype=np.float64), count + len(rows)
         vector = utterance_embedding((total / count)[None]).astype(np.float32)

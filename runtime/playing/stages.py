@@ -7,15 +7,24 @@ into blocks. No engine is opened here: who calls says how a component is run.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from runtime.bundle.conversion import ContextName, Conversion, FeatureStage, taken_by
+from runtime.bundle.conversion import (
+    Context,
+    ContextName,
+    Conversion,
+    FeatureStage,
+    MatchStage,
+    WindowedStage,
+    taken_by,
+)
 from runtime.bundle.store import BundleError, ComponentRecord
 from runtime.errors import AudioError
-from runtime.playing.tracks import Featured, Joined, Parts, Track, Voicing, interpolated, positions, track_of
+from runtime.playing.tracks import Featured, Joined, Parts, Track, Voicing, Windowed, interpolated, positions, track_of
 from runtime.speech.matching import Pool
+from runtime.speech.metrics import snr_db
 from runtime.speech.resampling import Resampler
 from runtime.speech.spectrum import Pitch
 
@@ -159,6 +168,45 @@ class Frontend:
         fresh = self._last.taken(start, self.frames) if self.frames > start else self._last.none()
         self._running.forget(self._last, self.frames)
         return fresh[None]
+
+
+def window_costs(conversion: Conversion, parts: Parts, samples: np.ndarray, sample_rate: int) -> Conversion:
+    """The same conversion, its windowed stages with what their windows cost on samples (N,): live as it is, without a
+    future, and with twice as much of it.
+
+    Stages after one that matches frames are left alone.
+    """
+    tracks: dict[str, Track] = {}
+    for stage in conversion.stages[:-1]:
+        if isinstance(stage, MatchStage):
+            break
+        sources = [tracks[name] for name in taken_by(stage)]
+        tracks[stage.name] = track_of(stage, sources, parts, None, "offline", 0.0)
+    running = _Running(tracks, sample_rate, "VHQ")
+    running.push(samples)
+    running.flush()
+    stages = [
+        replace(stage, costs_db=_costs_db(stage, tracks[stage.name], parts))
+        if isinstance(stage, WindowedStage) and stage.name in tracks
+        else stage
+        for stage in conversion.stages
+    ]
+    return replace(conversion, stages=tuple(stages))
+
+
+def _costs_db(stage: WindowedStage, offline: Track, parts: Parts) -> dict[str, float]:
+    live, costs = stage.contexts["live"], dict[str, float]()
+    reference = offline.frames.taken(0, offline.frames.end)
+    for future in sorted({0, live.future, 2 * live.future}):
+        past = live.past + live.future - future
+        if past < 0 or past % stage.frames_per_output:
+            continue
+        context = Context(past, live.chunk, future)
+        asked: dict[ContextName, Context] = {"offline": context, "live": context}
+        track = Windowed(replace(stage, contexts=asked), offline.sources, parts.run, "live")
+        track.advance()
+        costs[str(context)] = snr_db(reference.ravel(), track.frames.taken(0, track.frames.end).ravel())
+    return costs
 
 
 def pool_of(conversion: Conversion, parts: Parts, recordings: Iterable[Iterable[np.ndarray]], sample_rate: int) -> Pool:

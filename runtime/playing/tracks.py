@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +17,7 @@ from runtime.bundle.conversion import (
     LocalStage,
     MatchStage,
     PitchStage,
+    RetrieveStage,
     Stage,
     VoicingStage,
     WindowedStage,
@@ -72,16 +73,36 @@ class Collected:
         return self._play(frames) if frames.shape[2] else self.push(frames)
 
 
+INDEX = ("vectors", "centroids", "ends")  # arrays of a retrieval index: (N, D), (L, D), (L,)
+
+
+def checked_index(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of a retrieval index. Raises BundleError where one is missing or does not fit the others."""
+    try:
+        vectors, centroids, ends = (arrays[f"index_{name}"] for name in INDEX)
+        fits = vectors.ndim == centroids.ndim == 2 and vectors.shape[1] == centroids.shape[1]
+        rises = ends.shape == (len(centroids),) and bool((np.diff(ends, prepend=0) >= 0).all())
+        if not fits or not rises or ends[-1] != len(vectors):
+            raise ValueError("its arrays do not fit each other")
+    except (KeyError, ValueError, TypeError, IndexError) as error:
+        raise BundleError(f"the bundle's retrieval index is damaged: {error}") from error
+    return dict(zip(INDEX, (vectors, centroids, ends)))
+
+
 def _streams_nothing(component: str) -> FrameStream:
     raise StreamError(f"component {component} is not streamed here")
 
 
 @dataclass(frozen=True)
 class Parts:
-    """How a conversion's components are run: `run` those that take windows, `stream` those that are local in time."""
+    """How a conversion's components are run: `run` those that take windows, `stream` those that are local in time.
+
+    `index`: arrays of the retrieval index, where there is one (`retrieval_index`).
+    """
 
     run: Run
     stream: Callable[[str], FrameStream] = _streams_nothing
+    index: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 class Track:
@@ -339,22 +360,24 @@ class Voicing(Track):
 
 
 class _Mapped(Track):
-    """A frame of a frame of one other track, made on the host."""
+    """A frame of the frames of other tracks at its moment, made on the host."""
 
-    def __init__(self, source: Track) -> None:
-        self.sources, self.clock = (source,), source.clock
+    def __init__(self, stage: Stage, sources: Sequence[Track]) -> None:
+        if any(source.clock != sources[0].clock for source in sources):
+            raise BundleError(f"stage {stage.name}: what it takes is on different clocks")
+        self.sources, self.clock = tuple(sources), sources[0].clock
         super().__init__()
 
     def needs(self, source: Track) -> int:
         return self.frames.end
 
     def advance(self) -> None:
-        (source,) = self.sources
-        if source.frames.end > self.frames.end:
-            self.frames.append(self._mapped(source.frames.taken(self.frames.end, source.frames.end)))
-        self.has_ended = source.has_ended
+        start, end = self.frames.end, min(source.frames.end for source in self.sources)
+        if end > start:
+            self.frames.append(self._mapped(*(source.frames.taken(start, end) for source in self.sources)))
+        self.has_ended = all(source.has_ended for source in self.sources)
 
-    def _mapped(self, frames: np.ndarray) -> np.ndarray:
+    def _mapped(self, *frames: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
     @property
@@ -367,10 +390,10 @@ class Pitched(_Mapped):
 
     def __init__(self, stage: PitchStage, source: Track, semitones: float) -> None:
         self._ratio, self._is_binned = np.float32(2 ** (semitones / 12)), stage.gives == "bins"
-        super().__init__(source)
+        super().__init__(stage, [source])
 
-    def _mapped(self, frames: np.ndarray) -> np.ndarray:
-        shifted = frames * self._ratio
+    def _mapped(self, *frames: np.ndarray) -> np.ndarray:
+        shifted = frames[0] * self._ratio
         return pitch_bins(shifted) if self._is_binned else shifted
 
 
@@ -379,24 +402,70 @@ class Harmonic(_Mapped):
 
     def __init__(self, stage: HarmonicStage, source: Track) -> None:
         self._stage, self.channels = stage, stage.samples
-        super().__init__(source)
+        super().__init__(stage, [source])
 
     def reset(self) -> None:
         super().reset()
         self._phase = 0.0  # turns at the end of what came
 
-    def _mapped(self, frames: np.ndarray) -> np.ndarray:
-        stage, start = self._stage, self.frames.end
-        turns = frames[0].astype(np.float64) / stage.sample_rate  # of a sample
+    def _mapped(self, *frames: np.ndarray) -> np.ndarray:
+        (pitch,), stage, start = frames, self._stage, self.frames.end
+        turns = pitch[0].astype(np.float64) / stage.sample_rate  # of a sample
         phases = np.empty(len(turns))
         for index, turn in enumerate(turns):  # one by one: a sum in another order is another phase
             phases[index] = self._phase
             self._phase = (self._phase + turn * stage.samples) % 1.0
         samples = np.arange(1, stage.samples + 1)[:, None]
-        voiced = frames > 0
+        voiced = pitch > 0
         sine = stage.amplitude * np.sin(2 * np.pi * (phases + samples * turns)) * voiced
         amount = np.where(voiced, stage.noise, stage.amplitude / 3)
         return (sine + amount * noise_of(stage.samples, start, start + len(turns))).astype(np.float32)
+
+
+class Retrieved(_Mapped):
+    """Content drawn towards a retrieval index, frame by frame: a product of several rows may sum in another order."""
+
+    def __init__(self, stage: RetrieveStage, sources: Sequence[Track], index: Mapping[str, np.ndarray]) -> None:
+        self._stage = stage
+        self._vectors, self._centroids, self._ends = (index[name] for name in INDEX)
+        super().__init__(stage, sources)
+
+    def reset(self) -> None:
+        super().reset()
+        self._last: tuple[np.ndarray, np.ndarray] | None = None  # content repeats at its own rate
+
+    def _mapped(self, *frames: np.ndarray) -> np.ndarray:
+        content, stage = frames[0], self._stage
+        self.channels = len(content)
+        if len(content) != self._vectors.shape[1]:
+            raise BundleError(f"the index is of {self._vectors.shape[1]} channels, the content has {len(content)}")
+        found = np.stack([self._found(column) for column in content.T], axis=1)
+        share = np.full(content.shape[1], stage.share, np.float32)
+        if stage.pitch:
+            share = np.where(frames[1][0] > 0, share, share * np.float32(stage.protected))
+        return content * (1 - share) + found * share
+
+    def _found(self, query: np.ndarray) -> np.ndarray:
+        if self._last is None or not np.array_equal(self._last[0], query):
+            number = int(_distances(self._centroids, query).argmin())
+            rows = self._vectors[self._ends[number - 1] if number else 0 : self._ends[number]]
+            self._last = query.copy(), _weighed(rows, query, self._stage.neighbours)
+        return self._last[1]
+
+
+def _distances(rows: np.ndarray, query: np.ndarray) -> np.ndarray:
+    """Squared, to each row: (N,)."""
+    return ((rows - query) ** 2).sum(axis=1)
+
+
+def _weighed(rows: np.ndarray, query: np.ndarray, neighbours: int) -> np.ndarray:
+    """The mean of the rows nearest to a query, by weight 1 / d^4; the query itself where there are none."""
+    if not len(rows):
+        return query
+    distances = _distances(rows, query)
+    nearest_rows = np.argsort(distances, kind="stable")[:neighbours]
+    weights = 1 / np.maximum(distances[nearest_rows].astype(np.float64), 1e-9) ** 2
+    return ((weights / weights.sum()) @ rows[nearest_rows]).astype(np.float32)
 
 
 class Matched(Track):
@@ -510,5 +579,7 @@ def track_of(
         return Pitched(stage, sources[0], pitch_shift)
     if isinstance(stage, HarmonicStage):
         return Harmonic(stage, sources[0])
+    if isinstance(stage, RetrieveStage):
+        return Retrieved(stage, sources, parts.index)
     assert pool is not None
     return Matched(stage, sources, pool, pitch_shift)

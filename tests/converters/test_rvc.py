@@ -4,6 +4,7 @@ commands. Random weights, parity only."""
 import importlib
 import json
 import re
+import struct
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import soundfile
 import torch
 
 from checkpoints import CheckpointError
+from checkpoints.faiss_index import read_index
 from checkpoints.load import load
 from checkpoints.locate import locate
 from checkpoints.options import CheckpointOptions
@@ -23,7 +25,7 @@ from runtime.bundle.conversion import FeatureStage, HarmonicStage, PitchStage, V
 from runtime.engines import Execution
 from runtime.playing.conversions import ConversionChain, open_conversion, open_main
 from runtime.playing.stages import NOBODY
-from runtime.playing.tracks import Featured, Harmonic, Pitched
+from runtime.playing.tracks import INDEX, Featured, Harmonic, Pitched, Retrieved
 from runtime.speech.clips import read_clip
 from runtime.speech.metrics import snr_db
 from tests.converters.rvc_upstream import PUBLISHED, arguments, network, rvc_models, save_voice
@@ -209,8 +211,36 @@ def voice(tmp_path_factory):
     return path
 
 
+def write_index(path, vectors, centroids, lists):
+    """As faiss writes an IVF, Flat index; test_faiss_index.py reads one that it wrote itself."""
+    channels = vectors.shape[1]
+
+    def header(count):
+        return struct.pack("<iqqq?i", channels, count, 1 << 20, 1 << 20, True, 1)
+
+    parts = [b"IwFl", header(len(vectors)), struct.pack("<QQ", len(centroids), 1), b"IxF2", header(len(centroids))]
+    parts += [struct.pack("<Q", centroids.size), centroids.astype("<f4").tobytes(), struct.pack("<bQ", 0, 0)]
+    parts += [b"ilar", struct.pack("<QQ", len(centroids), 4 * channels), b"full", struct.pack("<Q", len(centroids))]
+    parts += [np.array([len(rows) for rows in lists], "<u8").tobytes()]
+    for rows in lists:
+        parts += [vectors[rows].astype("<f4").tobytes(), np.array(rows, "<i8").tobytes()]
+    path.write_bytes(b"".join(parts))
+
+
 @pytest.fixture(scope="module")
-def outcome(voice, reader, own_job):
+def index(voice):
+    """Beside the voice, with its name."""
+    random = np.random.default_rng(0)
+    vectors = random.standard_normal((30, 64)).astype(np.float32)
+    lists = [list(range(0, 12)), list(range(12, 30))]
+    centroids = np.stack([vectors[rows].mean(axis=0) for rows in lists])
+    path = voice.with_name(f"added_IVF2_Flat_nprobe_1_{voice.stem}_v2.index")
+    write_index(path, vectors, centroids, lists)
+    return path
+
+
+@pytest.fixture(scope="module")
+def outcome(index, voice, reader, own_job):
     content = f"model.parts.content.checkpoint.source={reader}"
     return own_job("model=rvc", f"checkpoint.source={voice}", content, "precision=fp32", "format=onnx")
 
@@ -223,6 +253,14 @@ def test_a_voice_goes_through_the_job_and_passes(outcome, clips):
     for measurement in outcome.measurements:
         assert {row.component for row in measurement.rows} == {"content", "text_encoder", "flow"}
         assert {clip.clip for clip in measurement.clips} == {path.stem for path in clips}
+
+
+def test_the_manifest_says_what_a_window_costs(outcome):
+    stages = outcome.bundle.manifest.conversion.stages
+    costs = {stage.name: stage.costs_db for stage in stages if stage.kind == "windowed"}
+    assert list(costs["content"]) == ["180/20/0", "160/20/20", "140/20/40"]
+    assert list(costs["text_encoder"]) == ["180/20/0"]
+    assert all(0 < decibels < 150 for stage in costs.values() for decibels in stage.values())
 
 
 @pytest.mark.parametrize("context", ["live", "offline"])
@@ -273,6 +311,30 @@ def test_a_detector_of_pitch_takes_the_place_of_yin(voice, reader, tmp_path):
     assert voicing.clock == clock_of(rvc.PITCH)
 
 
+def test_content_is_drawn_to_what_the_voice_was_trained_on(outcome, index):
+    """As vc of RVC's pipeline does with faiss."""
+    conversion = outcome.bundle.manifest.conversion
+    (stage,) = (one for one in conversion.stages if one.kind == "retrieve")
+    read = read_index(index)
+    content = Featured(FeatureStage("content", rvc.PITCH))
+    hertz = Featured(FeatureStage("hertz", rvc.PITCH))
+    track = Retrieved(stage, [content, hertz], dict(zip(INDEX, (read.vectors, read.centroids, read.ends))))
+    random = np.random.default_rng(1)
+    queries = np.repeat(random.standard_normal((64, 5)).astype(np.float32), 2, axis=1)
+    pitch = np.array([0, 0, 200, 200, 200, 0, 0, 0, 100, 100], np.float32)
+    made = track._mapped(queries, pitch[None])
+    for column, (query, one) in enumerate(zip(queries.T, pitch)):
+        number = int(((read.centroids - query) ** 2).sum(1).argmin())
+        rows = read.vectors[[0, *read.ends][number] : read.ends[number]]
+        score = np.sort(((rows - query) ** 2).sum(1))[:8]
+        order = np.argsort(((rows - query) ** 2).sum(1))[:8]
+        weight = np.square(1 / score)
+        found = (rows[order] * (weight / weight.sum())[:, None]).sum(0)
+        drawn = 0.75 * found + 0.25 * query
+        wanted = drawn if one > 0 else 0.33 * drawn + 0.67 * query
+        np.testing.assert_allclose(made[:, column], wanted, atol=1e-5)
+
+
 def test_what_does_not_fit_is_a_sentence(voice, reader, tmp_path):
     checkpoint = loaded(voice, "rvc")
     module = rvc.load(checkpoint)
@@ -295,6 +357,10 @@ def test_what_does_not_fit_is_a_sentence(voice, reader, tmp_path):
         torch.save({**saved, key: changed}, tmp_path / "voice.pth")
         with pytest.raises((CheckpointError, ValueError), match=said):
             rvc.load(loaded(tmp_path / "voice.pth", "rvc"))
+    write_index(tmp_path / "x.index", np.ones((3, 8), np.float32), np.ones((1, 8), np.float32), [[0, 1, 2]])
+    torch.save(saved, tmp_path / "voice.pth")
+    with pytest.raises(CheckpointError, match="other version of RVC"):
+        rvc.load(loaded(tmp_path / "voice.pth", "rvc"))
     torch.save({"model": {"a.weight": torch.zeros(1)}}, tmp_path / "other.pt")
     with pytest.raises(CheckpointError, match="no HuBERT"):
         hubert.load(loaded(tmp_path / "other.pt", "hubert"))

@@ -59,7 +59,9 @@ class Drawn(torch.nn.Module):
         return self.layers(x)
 
 
-@pytest.mark.parametrize("mode", ["window", pytest.param("stateful", marks=pytest.mark.proof), "recurrent"])
+@pytest.mark.parametrize(
+    "mode", ["recurrent", *(pytest.param(name, marks=pytest.mark.proof) for name in ("window", "stateful"))]
+)
 def test_a_network_of_everything_streams_through_its_artefact(mode, tmp_path):
     torch.manual_seed(0)
     module = lively(Drawn(mode == "recurrent")).float()

@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -19,7 +17,6 @@ from converters.options import Shape
 from runtime.bundle.spec import taken
 from runtime.engines import Execution
 from runtime.playing.chains import Request, utter
-from tests.conftest import ROOT
 from tests.converters.voices import coqui_vits, padded_equals_unpadded, write_coqui, write_onnx_voice
 
 KINDS = {
@@ -249,30 +246,6 @@ def test_the_job_gates_each_component_and_the_whole(small_voice):
     assert all(one.durations_off == 0 for one in mil.spoken)
     page = (small_voice.bundle.measured / "report.html").read_text()
     assert "durations that differ" in page and "text_encoder" in page
-
-
-def test_a_bundle_speaks_where_nothing_of_the_conversion_is_installed(small_voice, tmp_path):
-    """Whole sentences through the saved bundle, in a process where coqui-tts, MLflow and Hydra cannot be imported."""
-    block = (
-        "import sys, runpy\n"
-        "class Block:\n"
-        "    def find_spec(self, name, *_):\n"
-        "        if name.split('.')[0] in ('TTS', 'mlflow', 'hydra', 'converters', 'convert', 'checkpoints'):\n"
-        "            raise ImportError(name)\n"
-        "sys.meta_path.insert(0, Block())\n"
-        "runpy.run_module('runtime', run_name='__main__', alter_sys=True)\n"
-    )
-    target = tmp_path / "said.wav"
-    said = []
-    for speaker in ("ann", "cy"):
-        command = [sys.executable, "-c", block, "speak", "One sentence. And another, longer one!", str(target)]
-        command += ["--voice", str(small_voice.bundle.path), "--speaker", speaker, "--engine", "mil", "--json"]
-        result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-        assert result.returncode == 0, result.stderr
-        facts = json.loads(result.stdout)
-        assert (facts["sentences"], facts["wrote"]) == (2, str(target))
-        said.append(target.read_bytes())
-    assert said[0] != said[1]
 
 
 def test_what_the_bundle_says_is_what_coqui_says(small_voice):

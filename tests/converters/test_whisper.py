@@ -228,6 +228,22 @@ def test_clipped_recordings_are_said_to_be(bundle, clips, tmp_path):
     assert any("full scale" in note for note in make_target(bundle, [tmp_path / "clipped.wav"], EXECUTION).notes)
 
 
+def test_a_target_of_several_speakers_is_said_to_be(bundle, clips, tmp_path, monkeypatch, capsys):
+    class Embedder:
+        def __init__(self, path, execution):
+            assert path.name == "encoder"
+
+        def least_agreement(self, paths):
+            assert paths == clips
+            return 0.7
+
+    monkeypatch.setattr("runtime.commands.conversion.SpeakerEmbedder", Embedder)
+    kept = tmp_path / "target.npz"
+    command = ["target", *map(str, clips), str(kept), "--bundle", str(bundle.path), "--encoder", "encoder"]
+    assert main(command) == 0
+    assert "several speakers: a piece of them is like the rest by 0.70" in capsys.readouterr().err and kept.exists()
+
+
 def test_another_model_s_target_is_refused(bundle, clips, tmp_path):
     made = make_target(bundle, clips, EXECUTION)
     write_target(tmp_path / "target.npz", bundle, made)

@@ -60,6 +60,11 @@ def budget(
         Part("lookahead", lookahead * frame_ms, True),
         Part("inference, p99", inference_ms, False),
     )
+    return judged_budget(parts, block, device_rate, target_ms)
+
+
+def judged_budget(parts: tuple[Part, ...], block: int, device_rate: int, target_ms: float = 100.0) -> Budget:
+    """Sums up the parts of a delay and judges it."""
     total = sum(part.milliseconds for part in parts)
     structural = sum(part.milliseconds for part in parts if part.structural)
     verdict = "met" if total <= target_ms else "missed"

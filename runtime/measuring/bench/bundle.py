@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
@@ -27,11 +28,12 @@ from runtime.machine.child import output_of
 from runtime.machine.files import write_json
 from runtime.machine.versions import tool_versions
 from runtime.measuring.bench.budget import Budget, budget
-from runtime.measuring.bench.closed import Latency, closed_loop
+from runtime.measuring.bench.chains import BenchedChain, StageTime
+from runtime.measuring.bench.closed import Latency, timed_calls
 from runtime.measuring.bench.correctness import Correctness, correctness
 from runtime.measuring.bench.paced import Paced, Stall, paced_latencies, recovery, summarised
 from runtime.measuring.bench.stress import Resources, Silence, busy_cores, resources, silence
-from runtime.playing.player import Feed, open_player
+from runtime.playing.player import Feed, Player, open_player
 from runtime.speech.features import LocalFeatures, Sound
 
 SCHEMA_VERSION = 1
@@ -42,7 +44,8 @@ RTF_TARGET, CHUNK_TARGET_MS = 0.2, 30.0
 @dataclass(frozen=True)
 class BenchOptions:
     """`seconds`, `min_chunks`: of the closed loop; `paced_seconds`, `paced_chunks`: of the paced one, 0 leaves it out;
-    `growth_chunks`: over which memory is watched; `block`, `device_rate`: of the device that the budget is for."""
+    `growth_chunks`: over which memory is watched; `block`, `device_rate`: of the device that the budget is for;
+    `target`: recordings of whom a conversion is to sound like, by default the clips that ship."""
 
     engine: str = "auto"
     chunk: int | None = None
@@ -54,6 +57,7 @@ class BenchOptions:
     paced_seconds: float = 10.0
     paced_chunks: int = 0
     growth_chunks: int = 500
+    target: tuple[str, ...] = ()
     stress: bool = True
     processes: int = 1
     block: int = 256
@@ -78,7 +82,7 @@ class Target:
 
 @dataclass(frozen=True)
 class OneProcess:
-    """What one fresh process measured."""
+    """What one fresh process measured. `stages`: the components of a conversion, in the closed loop."""
 
     load_s: float
     correctness: Correctness
@@ -89,6 +93,7 @@ class OneProcess:
     silence: Silence | None = None
     stall: Stall | None = None
     under_load: Paced | None = None
+    stages: tuple[StageTime, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -133,13 +138,14 @@ def bench_bundle(
     artefact cannot follow."""
     bundle = open_bundle(path)
     record = bundle.main
-    if record.time is None or record.sound is None or not isinstance(record.features, LocalFeatures):
+    is_chain = bundle.manifest.conversion is not None
+    if record.time is None or record.sound is None or not (is_chain or isinstance(record.features, LocalFeatures)):
         raise BundleError(
             f"{bundle.path.name}: component {record.name} makes no audio of audio, and only that is benched"
         )
     load_average = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     if options.processes == 1:
-        one, engine, device = _measure(bundle, record.sound, record.features, options, progress)
+        one, engine, device = _measure(bundle, record.sound, options, progress)
         processes = [one]
     else:
         processes = []
@@ -181,31 +187,76 @@ def read_bench(path: Path) -> BenchReport:
         raise BundleError(f"{path} is no bench that this voxport reads: {error}") from error
 
 
+class _Subject(Protocol):
+    """What is benched: `feed` begins calls that are timed, `silence` runs speech and silence, `budget` says what of the
+    delay is structure, given the inference of a call."""
+
+    player: Player
+
+    def feed(self) -> Feed: ...
+
+    def silence(self) -> Silence: ...
+
+    def budget(self, closed: Latency, inference_ms: float) -> Budget: ...
+
+    def is_repeatable(self) -> bool: ...
+
+    def stages(self) -> tuple[StageTime, ...]: ...
+
+
+class _Component:
+    """What makes audio of features, on its golden cases."""
+
+    def __init__(self, bundle: Bundle, options: BenchOptions) -> None:
+        features, cases = bundle.main.features, bundle.goldens(bundle.main)
+        assert isinstance(features, LocalFeatures)
+        self._features, self._options = features, options
+        self.player = open_player(bundle, options.execution, mode=options.mode, chunk=options.chunk)
+        time_axis = self.player.time
+        _, self._constants = cases[0].along(time_axis)
+        self._frames = np.concatenate([case.inputs[time_axis.input] for case in cases], time_axis.input_axis)
+
+    def feed(self) -> Feed:
+        return self.player.feed(self._frames, self._constants)
+
+    def silence(self) -> Silence:
+        return silence(self.player, self._features, self._frames, self._constants)
+
+    def budget(self, closed: Latency, inference_ms: float) -> Budget:
+        lookahead = self.player.time.right if self.player.form is None else self.player.form.lookahead
+        options = self._options
+        return budget(self._features, closed.chunk_frames, lookahead, inference_ms, options.block, options.device_rate)
+
+    def is_repeatable(self) -> bool:
+        return True  # which `correctness` sees
+
+    def stages(self) -> tuple[StageTime, ...]:
+        return ()
+
+
 def _measure(
-    bundle: Bundle, sound: Sound, features: LocalFeatures, options: BenchOptions, progress: Callable[[str], None]
+    bundle: Bundle, sound: Sound, options: BenchOptions, progress: Callable[[str], None]
 ) -> tuple[OneProcess, str, str]:
     started = time.perf_counter()
-    player = open_player(bundle, options.execution, mode=options.mode, chunk=options.chunk)
+    subject: _Subject = (
+        _Component(bundle, options)
+        if bundle.manifest.conversion is None
+        else BenchedChain(bundle, options.execution, options.device_rate, options.block, options.target, options.mode)
+    )
     load_s = time.perf_counter() - started
+    player = subject.player
     who = player.engine.name, player.engine.device
-    cases = bundle.goldens(bundle.main)
     progress("correctness")
     precision = bundle.manifest.options.precision
-    checked = correctness(player, sound, cases, precision)
+    checked = correctness(player, sound, bundle.goldens(bundle.main), precision)
+    if not checked.problem and not subject.is_repeatable():
+        checked = dataclasses.replace(checked, repeatable=False, problem="other blocks of audio give other samples")
     if checked.problem:
         return OneProcess(load_s, checked), *who
-    time_axis = player.time
-    _, constants = cases[0].along(time_axis)
-    frames = np.concatenate([case.inputs[time_axis.input] for case in cases], time_axis.input_axis)
-
-    def calls() -> Feed:
-        return player.feed(frames, constants)
-
     progress(f"throughput, {options.seconds:g} s")
-    closed = closed_loop(
-        player, frames, options.seconds, options.min_chunks, threads=options.threads, constants=constants
-    )
-    first = calls()
+    closed = timed_calls(subject.feed(), options.seconds, options.min_chunks, threads=options.threads)
+    stages = subject.stages()
+    first = subject.feed()
     period, warm_up = first.seconds, first.settles_in + 10
     count = max(round(options.paced_seconds / period), options.paced_chunks)
     paced = under_load = stall = quiet = None
@@ -216,22 +267,22 @@ def _measure(
         short = max(min(count, round(5 / period)), 8)
         progress(f"a stall of {STALL_SECONDS:g} s")
         at = short // 2
-        late = paced_latencies(calls(), period, 2 * short, warm_up, stall=(at, STALL_SECONDS))
+        late = paced_latencies(subject.feed(), period, 2 * short, warm_up, stall=(at, STALL_SECONDS))
         stall = recovery(late, period, at, STALL_SECONDS)
         progress(f"busy cores, {short * period:.0f} s")
         with busy_cores():
-            under_load = summarised(paced_latencies(calls(), period, short, warm_up), period)
+            under_load = summarised(paced_latencies(subject.feed(), period, short, warm_up), period)
     if options.stress:
         progress("speech, silence, speech")
-        quiet = silence(player, features, frames, constants)
+        quiet = subject.silence()
     used = None
     if options.growth_chunks:
         progress(f"memory over {options.growth_chunks} chunks")
-        used = resources(calls(), options.growth_chunks)
-    lookahead = time_axis.right if player.form is None else player.form.lookahead
+        used = resources(subject.feed(), options.growth_chunks)
     slow = paced.p99_ms if paced is not None else closed.p99_ms
-    spent = budget(features, closed.chunk_frames, lookahead, slow, options.block, options.device_rate)
-    return OneProcess(load_s, checked, closed, paced, spent, used, quiet, stall, under_load), *who
+    return OneProcess(
+        load_s, checked, closed, paced, subject.budget(closed, slow), used, quiet, stall, under_load, stages
+    ), *who
 
 
 def _in_another_process(path: Path, options: BenchOptions) -> BenchReport:
@@ -275,5 +326,5 @@ def targets(processes: list[OneProcess], device: str) -> tuple[Target, ...]:
 if __name__ == "__main__":
     from runtime.machine.files import as_json
 
-    asked = BenchOptions(**json.loads(sys.argv[2]))
+    asked = TypeAdapter(BenchOptions).validate_json(sys.argv[2])
     print(json.dumps(as_json(dataclasses.asdict(bench_bundle(Path(sys.argv[1]), asked)))))

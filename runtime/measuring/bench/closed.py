@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from runtime.playing.player import Player
+from runtime.playing.player import Feed, Player
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,13 @@ def closed_loop(
     frames: an utterance in the shape of the component's input. `mode=offline` times whole calls of the default
     length. Raises as `Player.feed`.
     """
-    calls = player.feed(frames, constants)
+    return timed_calls(player.feed(frames, constants), seconds, min_chunks, warm_up, threads)
+
+
+def timed_calls(
+    calls: Feed, seconds: float = 2.0, min_chunks: int = 50, warm_up: int = 10, threads: int | None = None
+) -> Latency:
+    """Times calls back to back; as `closed_loop`."""
 
     def timed() -> float:
         call = next(calls)

@@ -87,14 +87,19 @@ def silence(player: Player, features: LocalFeatures, speech: np.ndarray, constan
     still = features.of(samples).reshape([-1 if i == axis else n for i, n in enumerate(speech.shape)])
     frames = np.concatenate([speech, still, speech], axis)
     calls = player.feed(frames, constants)
+    return silence_within(calls, calls.chunk, speech.shape[axis], still.shape[axis])
+
+
+def silence_within(calls: Feed, step: int, speech: int, still: int) -> Silence:
+    """Times calls of `step` positions each through so many of speech, silence, and speech again."""
     sections: list[list[float]] = [[], [], []]
-    borders = np.cumsum([speech.shape[axis], still.shape[axis]])
+    borders = np.cumsum([speech, still])
     not_finite = clipped = 0
-    for index, call in enumerate(islice(calls, frames.shape[axis] // calls.chunk)):
+    for index, call in enumerate(islice(calls, (2 * speech + still) // step)):
         started = time.perf_counter()
         (output, *_) = call().values()
         elapsed = (time.perf_counter() - started) * 1e3
-        sections[int(np.searchsorted(borders, index * calls.chunk, "right"))].append(elapsed)
+        sections[int(np.searchsorted(borders, index * step, "right"))].append(elapsed)
         not_finite += int((~np.isfinite(output)).sum())
         clipped += int((np.abs(output) >= 1.0).sum())
     medians = [float(np.median(section)) if section else float("nan") for section in sections]

@@ -9,13 +9,17 @@ import soundfile
 import torch
 
 from converters import component
+from converters.options import Shape, StreamOptions
+from converters.streaming import truncation_db
 from runtime.__main__ import main
 from runtime.bundle.store import BundleError
 from runtime.engines import Execution
+from runtime.measuring.bench.bundle import read_bench
 from runtime.playing.conversions import ConversionChain, open_conversion, open_main
 from runtime.playing.targets import make_target, target_of, write_target
 from runtime.speech.clips import read_clip
 from runtime.speech.metrics import snr_db
+from tests.converters.audio_to_audio import chain
 from tests.converters.audio_to_audio.chain import Chain
 from tests.converters.audio_to_audio.family import FRAME, RATE
 
@@ -87,28 +91,29 @@ def test_streamed_is_pytorch_s_own_on_every_sample(converted, clips):
 def test_blocks_of_any_size_give_the_same_samples(converted, clips):
     bundle = converted("stream=stateful").bundle
     target = target_of(bundle, her(clips), EXECUTION, [clips[0]]).target
-    chain = ConversionChain(
+    converting = ConversionChain(
         open_conversion(bundle, target, 48000, "live", EXECUTION), open_main(bundle, EXECUTION), target.of(bundle.main)
     )
     samples = read_clip(clips[0], 48000, 1)[:96000]
     outputs = []
     for size in (len(samples), 480, 4001):
-        chain.reset()
-        pieces = [chain.push(samples[at : at + size]) for at in range(0, len(samples), size)]
-        outputs.append(np.concatenate([*pieces, chain.flush()]))
+        converting.reset()
+        pieces = [converting.push(samples[at : at + size]) for at in range(0, len(samples), size)]
+        outputs.append(np.concatenate([*pieces, converting.flush()]))
     np.testing.assert_array_equal(outputs[0], outputs[1])
     np.testing.assert_array_equal(outputs[0], outputs[2])
-    structure = sum(chain.latency.values())
+    structure = sum(converting.latency.values())
     assert structure > 1e3 * (2 + 7 + 1) * FRAME / RATE, "by structure, what each sees of the future"
 
 
-def test_a_bounded_lookahead_is_measured_for_every_component(converted):
-    bundle = converted("stream=lowlat", "stream.lookahead=1").bundle
-    for name in ("reader", "flow"):
-        form = bundle.component(name).stream
-        assert (form.exact, form.lookahead) == (False, 1)
-        assert form.truncation_db[13][0] > 80 > form.truncation_db[3][0] or name == "reader"
-    assert any(("flow" in note and "lookahead" in note) or "frames ahead" in note for note in bundle.manifest.notes)
+def test_what_a_bounded_lookahead_costs_is_measured_with_whose_voice_it_is():
+    module = Chain().eval()
+    flow = chain.components(module, None, Shape(64))[1]
+    generator = torch.Generator().manual_seed(0)
+    case = {spec.name: torch.randn((1, spec.shape[1], 120 if spec.name == "encoded" else 1), generator=generator)
+            for spec in flow.inputs}  # fmt: skip
+    table = truncation_db(flow, StreamOptions("lowlat", 2, 3), [case])
+    assert table[13][0] > 80 > table[3][0] > 0, "it sees seven frames ahead"
 
 
 def test_the_commands_ask_whose_voice_the_source_is(converted, clips, tmp_path, capsys):
@@ -159,3 +164,19 @@ def test_a_live_one_that_takes_all_at_once_is_refused(converted, clips, tmp_path
     live = ["live", str(bundle.path), "--in", str(clips[0]), "--out", str(tmp_path / "o.wav")]
     assert main([*live, "--target", str(tmp_path / "t.npz"), "--own", str(clips[0])]) == 2
     assert "convert it with stream=stateful" in capsys.readouterr().err
+
+
+def test_a_bench_times_the_whole_chain_and_its_stages(converted, clips, tmp_path, capsys):
+    bundle, out = converted("stream=stateful").bundle, tmp_path / "bench.json"
+    short = ["--seconds", "0.2", "--min-chunks", "5", "--paced-seconds", "0.5", "--threads", "1", "--out", str(out)]
+    target = ["--target", *map(str, her(clips))]
+    assert main(["bench", str(bundle.path), *short, *target]) == 0
+    said = capsys.readouterr().out
+    assert "stage flow" in said and "flow, lookahead" in said
+    (one,) = read_bench(out).processes
+    assert [stage.component for stage in one.stages] == ["reader", "flow", "player"]
+    assert all(stage.calls >= 5 and 0 < stage.rtf < one.closed.rtf for stage in one.stages)
+    assert one.correctness.problem is None and one.paced.chunks >= 5 and one.silence.not_finite == 0
+    names = {part.name: part.milliseconds for part in one.budget.parts}
+    assert names["flow, lookahead"] == pytest.approx(1e3 * 7 * FRAME / RATE)
+    assert one.budget.structural_ms == pytest.approx(sum(names.values()) - names["inference, p99"])

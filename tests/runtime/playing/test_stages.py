@@ -13,10 +13,11 @@ from runtime.bundle.conversion import (
     clock_of,
 )
 from runtime.bundle.store import BundleError
-from runtime.playing.stages import NOBODY, Frontend, Target, pool_of
+from runtime.playing.stages import NOBODY, Frontend, Target, pool_of, window_costs
 from runtime.playing.tracks import Parts
 from runtime.speech.matching import ARRAYS, PitchShift, Pool, RunningMean, Softener, SpeechLevel, nearest
 from runtime.speech.mel import Mel
+from runtime.speech.metrics import snr_db
 from runtime.speech.resampling import Resampler
 from runtime.speech.spectrum import Level, Pitch
 
@@ -251,3 +252,14 @@ def test_stages_that_do_not_hang_together_are_refused(stages, said):
 def test_a_context_ends_with_a_frame_of_the_component():
     with pytest.raises(ValueError, match="ends within"):
         WindowedStage("content", "reader", "mel", {**CONTEXTS, "live": Context(3, 4, 3)}, frames_per_output=2)
+
+
+def test_what_a_window_costs_is_measured_against_a_file_s_context():
+    samples = speech(2.0)
+    costed = window_costs(conversion(), Parts(reader), samples, 16000)
+    (stage,) = (one for one in costed.stages if one.kind == "windowed")
+    assert list(stage.costs_db) == ["12/4/0", "10/4/2", "8/4/4"]
+    whole = Resampler(16000, RATE, "VHQ")
+    frames = MEL.of(np.concatenate([whole.push(samples), whole.flush()]))
+    file, live = (plain_windows(frames, context) for context in (CONTEXTS["offline"], Context(10, 4, 2)))
+    assert stage.costs_db["10/4/2"] == pytest.approx(snr_db(file.ravel(), live.ravel()), abs=0.1)

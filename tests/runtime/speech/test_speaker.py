@@ -11,8 +11,10 @@ from runtime.speech.clips import clip_paths
 from runtime.speech.mel import Mel
 from runtime.speech.recordings import read_audio
 from runtime.speech.speaker import (
+    ONE_SPEAKER,
     SpeakerMel,
     cosine,
+    least_agreement,
     partial_starts,
     partials,
     prepared,
@@ -140,3 +142,15 @@ def test_equal_error_rate_is_where_the_two_errors_meet():
     rate, threshold = equal_error_rate(np.array([0.3, 0.7, 0.8, 0.9]), np.array([0.1, 0.2, 0.4, 0.75]))
     assert rate == 0.25
     assert 0.4 < threshold <= 0.75
+
+
+def test_recordings_of_several_speakers_agree_less():
+    random = np.random.default_rng(0)
+    one, other = random.standard_normal((2, 32))
+
+    def spoken(who, count):
+        return who + 0.5 * random.standard_normal((count, 32))
+
+    assert least_agreement(spoken(one, 17)) is None, "one piece"
+    assert least_agreement(spoken(one, 60)) > ONE_SPEAKER
+    assert least_agreement(np.concatenate([spoken(one, 40), spoken(other, 14)])) < ONE_SPEAKER
