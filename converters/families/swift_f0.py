@@ -1,4 +1,4 @@
-"""SwiftF0, a small convolutional detector of pitch (MIT, PyPI swift-f0, 30 k parameters).
+"""SwiftF0, a small convolutional detector of pitch (MIT, PyPI swift-f0, 18,558 parameters).
 
 One component, `pitch`: bands of three spectra in, the frequency and the confidence that it is voiced out, each frame
 depending on seven on both sides. It is a bundle of its own, or the pitch of a conversion (`model.parts.pitch`).
