@@ -118,6 +118,7 @@ class MatchStage:
 
 PITCH_BINS = 255
 _BIN_LOWEST, _BIN_HIGHEST = 50.0, 1100.0  # Hz
+_MOST_FRAMES, _LARGEST_OFFSET = 10_000, 1e6  # of a pitch in a second; samples
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,11 @@ class VoicingStage:
     clock: Clock
     threshold: float = 0.5
     kind: Literal["voicing"] = "voicing"
+
+    def __post_init__(self) -> None:
+        clock = self.clock
+        if clock.sample_rate > _MOST_FRAMES * clock.hop_length or not abs(clock.offset) <= _LARGEST_OFFSET:
+            raise ValueError(f"stage {self.name}: its clock has more than {_MOST_FRAMES} frames a second, or no offset")
 
 
 @dataclass(frozen=True)

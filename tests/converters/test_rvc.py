@@ -311,6 +311,26 @@ def test_a_detector_of_pitch_takes_the_place_of_yin(voice, reader, tmp_path):
     assert voicing.clock == clock_of(rvc.PITCH)
 
 
+@pytest.mark.proof
+@pytest.mark.parametrize("family", ["swift_f0", "pitchdnn"])
+def test_a_voice_with_a_detector_of_pitch_passes_and_streams(voice, reader, own_job, clips, family):
+    outcome = own_job(
+        "model=rvc", f"checkpoint.source={voice}", f"model.parts.content.checkpoint.source={reader}",
+        f"model.parts.pitch.family={family}", f"model.parts.pitch.checkpoint.name={family}",
+        "precision=fp32", "format=onnx",
+    )  # fmt: skip
+    assert outcome.passed, outcome.gates
+    samples, made = read_clip(clips[0], 48000, 1), []
+    frontend = open_conversion(outcome.bundle, NOBODY, 48000, "live", EXECUTION, pitch_shift=3.0)
+    for size in (len(samples), 480, 7001):
+        frontend.reset()
+        pieces = [frontend.push(samples[at : at + size]) for at in range(0, len(samples), size)]
+        made.append(np.concatenate([*pieces, frontend.flush()], axis=2))
+    np.testing.assert_array_equal(made[0], made[1])
+    np.testing.assert_array_equal(made[0], made[2])
+    assert frontend.voiced_seconds > 0.3, "its own weights, on speech"
+
+
 def test_content_is_drawn_to_what_the_voice_was_trained_on(outcome, index):
     """As vc of RVC's pipeline does with faiss."""
     conversion = outcome.bundle.manifest.conversion

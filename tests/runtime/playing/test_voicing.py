@@ -131,6 +131,12 @@ def test_what_has_passed_is_forgotten_and_the_wait_is_stated():
     assert frontend.latency["detected, lookahead"] == AHEAD * 16.0
 
 
+@pytest.mark.parametrize("clock", [Clock(2**31 - 1, 1), Clock(RATE, 160, np.nan), Clock(RATE, 160, np.inf)])
+def test_a_clock_that_no_pitch_has_is_refused(clock):
+    with pytest.raises(ValueError, match="frames a second, or no offset"):
+        VoicingStage("pitch", "detected", clock)
+
+
 def test_one_row_is_no_pitch():
     with pytest.raises(BundleError, match="a frequency and a confidence, not 1 rows"):
         frontend_of(CLOCKS["faster"], rows=1)
