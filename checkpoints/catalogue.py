@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parent
 BUNDLED = FOLDER / "bundled"
 ARCHITECTURES = FOLDER / "architectures"  # configs as published, for weights that are drawn
 
-_KINDS = {"archive", "http", "hugging_face", "pypi", "bundled"}
+_KINDS = {"archive", "tar", "http", "hugging_face", "pypi", "bundled"}
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Source:
     parts that it is put together from."""
 
     archive: str | None = None
+    tar: str | None = None
     http: dict[str, str] = field(default_factory=dict)
     hugging_face: str | None = None
     revision: str = "main"
@@ -43,8 +44,8 @@ class Source:
     bundled: str | None = None
 
     def __str__(self) -> str:
-        if self.archive:
-            return self.archive
+        if self.archive or self.tar:
+            return str(self.archive or self.tar)
         if self.hugging_face:
             return f"https://huggingface.co/{self.hugging_face} ({self.revision})"
         if self.pypi:

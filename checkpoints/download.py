@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import lzma
 import shutil
 import socket
+import tarfile
 import threading
 import time
 import urllib.parse
 import urllib.request
 import zipfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -179,6 +182,33 @@ def require_reachable(url: str) -> None:
         raise Unavailable(f"{host} cannot be reached: no answer within {CONNECT_SECONDS:g} s")
     if outcome[0]:
         raise Unavailable(f"{host} cannot be reached: {outcome[0]}")
+
+
+def extract(archive: Path, folder: Path, take: Mapping[str, str], ceiling: int = CEILING_BYTES) -> None:
+    """Writes single files of a tar archive, compressed or not, into `folder`: name there -> plain name here.
+
+    Raises IntegrityError for a damaged archive, a member that is missing or no plain file, or contents above `ceiling`.
+    """
+    try:
+        with full_disk_named(folder), tarfile.open(archive) as stored:
+            missing, passed = dict(take), 0
+            while missing and (info := stored.next()) is not None:
+                passed += info.size
+                if passed > ceiling:
+                    raise IntegrityError(f"{archive.name} unpacks to more than {ceiling:,} bytes: it is not unpacked")
+                if info.name not in missing:
+                    continue
+                source = stored.extractfile(info) if info.isreg() else None
+                if source is None:
+                    raise IntegrityError(f"{archive.name}: {info.name!r} in it is no plain file")
+                with source, (folder / missing.pop(info.name)).open("wb") as file:
+                    shutil.copyfileobj(source, file, _CHUNK)
+            if missing:
+                raise IntegrityError(f"{archive.name} does not hold {next(iter(missing))}")
+    except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError) as error:
+        if isinstance(error, (CheckpointError, DiskFull)):
+            raise
+        raise IntegrityError(f"{archive.name} cannot be unpacked: {error}") from error
 
 
 def unpack(archive: Path, folder: Path, ceiling: int = CEILING_BYTES) -> None:

@@ -23,6 +23,7 @@ from checkpoints.download import (
     Unavailable,
     check,
     download,
+    extract,
     require_reachable,
     unpack,
 )
@@ -112,6 +113,11 @@ def _get_from(source: Source, entry: Entry, staging: Path, progress: Progress) -
         archive = staging / "archive.zip"
         download(source.archive, archive, FileFacts(), progress)
         unpack(archive, staging)
+        archive.unlink()
+    if source.tar:
+        archive = staging / "archive.tar"
+        download(source.tar, archive, FileFacts(), progress)
+        extract(archive, staging, source.take)
         archive.unlink()
     for url, name in source.http.items():
         if not (staging / name).exists():

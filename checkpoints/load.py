@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from checkpoints import CheckpointError
+from checkpoints.c_arrays import read_c_arrays
 from checkpoints.companions import WEIGHTS, read_companions
 from checkpoints.ctranslate2 import is_ctranslate2, read_ctranslate2
 from checkpoints.faiss_index import RetrievalIndex, read_index
@@ -94,6 +95,8 @@ def load(located: LocatedCheckpoint) -> LoadedCheckpoint:
 
         voice = read_onnx(weights)
         return LoadedCheckpoint(located, dict(voice.weights), None, voice.layers)
+    if weights.suffix == ".c":
+        return LoadedCheckpoint(located, read_c_arrays(weights))
     saved = _with_companions(_read(weights), weights)
     if saved.inside:
         located = dataclasses.replace(located, config={**saved.inside, **located.config})

@@ -28,9 +28,10 @@ _WEIGHT_FILES = (
     "model.pth",
     "checkpoint.pth",
 )
-_NEED_NO_CONFIG = ("hubert", "knn_vc", "rvc")  # families whose settings lie in the weight file or follow from it
+# Families whose settings lie in the weight file or follow from it, or which have one size.
+_NEED_NO_CONFIG = ("hubert", "knn_vc", "pitchdnn", "rvc", "swift_f0")
 _HAVE_INDEX = ("rvc",)
-_WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".tar", ".onnx")
+_WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".tar", ".onnx", ".c")
 
 
 @dataclass(frozen=True)

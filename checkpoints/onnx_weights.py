@@ -28,7 +28,8 @@ def read_onnx(path: Path) -> OnnxWeights:
     """The initialisers of a single-file ONNX model. Nothing of it is executed, and no other file is opened.
 
     An exporter folds weight norm and then names the result after itself; the node that uses it still carries the path
-    of its module, which gives the key back. What was computed beforehand keeps the name of its node's output.
+    of its module, which gives the key back. What was computed beforehand keeps the name of its node's output. Of a
+    graph without names the convolutions are `convolutions.N`, in the order in which they run.
     Raises CheckpointError for a file that is damaged or keeps its weights elsewhere.
     """
     import onnx
@@ -58,12 +59,15 @@ def _weights(graph: Any) -> OnnxWeights:
             raise CheckpointError(f"is damaged: {tensor.name}: {error}") from error
     weights = {name.strip("/"): value for name, value in tensors.items() if not name.startswith("onnx::")}
     layers: dict[str, dict[str, Any]] = {}
+    unnamed = 0
     for node in graph.node:
         module = ".".join(node.name.strip("/").split("/")[:-1])
         if node.op_type in _LAYERS and len(node.input) > 1 and node.input[1] in tensors:
             # a second use of the layer has a counter at the end of its node's name and another path, or the same
             bias = node.input[2] if len(node.input) > 2 else ""
             module = bias.removesuffix(".bias") if bias.endswith(".bias") else module
+            if not module:
+                module, unnamed = f"convolutions.{unnamed}", unnamed + 1
             weights[f"{module}.weight"] = tensors[node.input[1]]
             if bias in tensors:
                 weights[f"{module}.bias"] = tensors[bias]

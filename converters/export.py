@@ -19,8 +19,11 @@ LONGEST_REFERENCE_FRAMES = 16_384
 
 def reference_size(component: Component) -> int:
     """0 for a reference of flexible axes; PyTorch exports a recurrent layer for one length alone, the largest then."""
-    is_recurrent = any(isinstance(layer, nn.RNNBase) for layer in component.module.modules())
-    return max(component.sizes) if is_recurrent and component.padded and component.sizes else 0
+    return max(component.sizes) if _is_recurrent(component) and component.padded and component.sizes else 0
+
+
+def _is_recurrent(component: Component) -> bool:
+    return any(isinstance(layer, nn.RNNBase) for layer in component.module.modules())
 
 
 def export_reference(component: Component, folder: Path) -> Path:
@@ -45,7 +48,7 @@ def export_reference(component: Component, folder: Path) -> Path:
 def _dynamic_axes(component: Component, spec: TensorSpec) -> dict[int, torch.export.Dim]:
     axes = component.dynamic_axes(spec)
     time = component.time
-    if time is not None and spec.name == time.input:
+    if time is not None and spec.name == time.input and not _is_recurrent(component):
         frames = torch.export.Dim("frames", min=component.shortest, max=LONGEST_REFERENCE_FRAMES)
         axes[time.input_axis] = frames if time.positions == 1 else time.positions * frames
     return axes

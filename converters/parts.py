@@ -14,11 +14,13 @@ from checkpoints import CheckpointError
 from checkpoints.load import LoadedCheckpoint
 from converters.component import Component
 from converters.fitting import SettingsError, check_number
-from converters.options import Shape
+from converters.options import ConversionError, Shape
 from ops.streaming import Input, frames_reached
+from runtime.bundle.conversion import FeatureStage, LocalStage, Stage, VoicingStage, clock_of
 from runtime.bundle.spec import Dim, TensorSpec, TimeAxis
-from runtime.speech.features import Sound
+from runtime.speech.features import LocalFeatures, Sound
 from runtime.speech.mel import Mel
+from runtime.speech.spectrum import Pitch
 
 Settings = TypeVar("Settings")
 
@@ -118,6 +120,27 @@ def content_vocoder_component(
         time=dataclasses.replace(component.time, input="content"),
         features=None,
     )
+
+
+def pitch_stages(default: Pitch, detector: Component | None) -> list[Stage]:
+    """The stages that give `pitch`, in Hz and 0 where it is unvoiced, on the clock of `default`: YIN's as it is set
+    there, or that of a component of another model, which gives rows of frequency and confidence.
+
+    Raises ConversionError for a component that detects no pitch of audio.
+    """
+    if detector is None:
+        return [FeatureStage("pitch", default)]
+    features, rows = detector.features, detector.outputs[0].default_shape
+    if detector.time is None or not isinstance(features, LocalFeatures) or len(rows) != 3 or rows[1] != 2:
+        raise ConversionError(
+            f"component {detector.name} gives no frequency and confidence along time: model.parts.pitch takes a "
+            "detector of pitch, such as family swift_f0"
+        )
+    return [
+        FeatureStage("pitch_features", features),
+        LocalStage("pitch_detected", detector.name, ("pitch_features",)),
+        VoicingStage("pitch", "pitch_detected", clock_of(default)),
+    ]
 
 
 def _example(spec: TensorSpec, generator: torch.Generator) -> Tensor:

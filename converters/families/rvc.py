@@ -23,7 +23,7 @@ from checkpoints.load import LoadedCheckpoint
 from converters.component import Component
 from converters.families import hubert
 from converters.options import ConversionError, Shape
-from converters.parts import along_time, known_settings, time_axis
+from converters.parts import along_time, known_settings, pitch_stages, time_axis
 from converters.upstream.coqui import import_coqui
 from converters.upstream.layers import Couplings, fold_condition, fold_speaker, remove_weight_norm, transformer
 from runtime.bundle.conversion import (
@@ -235,8 +235,8 @@ def tables(module: nn.Module) -> dict[str, Tensor]:
 
 
 def conversion(module: nn.Module, parts: Mapping[str, Component]) -> Conversion:
-    """How a voice converts with what reads the content. Raises ConversionError where that is missing or of another
-    width."""
+    """How a voice converts with what reads the content, and with `parts.pitch` where that detects the pitch instead of
+    YIN. Raises ConversionError where the content is missing or of another width."""
     assert isinstance(module, Rvc)
     settings, content = module.settings, parts.get("content")
     if content is None:
@@ -245,7 +245,8 @@ def conversion(module: nn.Module, parts: Mapping[str, Component]) -> Conversion:
     if content.time is not None or given[1] != settings.content_channels:
         raise ConversionError(
             f"this voice takes content of {settings.content_channels} channels, {content.name} gives {given[1]}: "
-            "voices of RVC's first version take 256 (model.parts.content.checkpoint=hubert_base_v1), later ones 768"
+            "voices of RVC's first version take 256 (model.parts.content.checkpoint.name=hubert_base_v1), later ones "
+            "768"
         )
     if content.inputs[0].default_shape[2] != hubert.WINDOW * hubert.FRAME or given[2] != hubert.WINDOW:
         raise ConversionError(f"family rvc takes content a frame of 10 ms in windows of {hubert.WINDOW}, as hubert's")
@@ -255,7 +256,7 @@ def conversion(module: nn.Module, parts: Mapping[str, Component]) -> Conversion:
     ]
     if settings.f0:
         read += [
-            FeatureStage("pitch", PITCH),
+            *pitch_stages(PITCH, parts.get("pitch")),
             PitchStage("bins", "pitch", "bins"),
             PitchStage("hertz", "pitch", "hertz"),
             HarmonicStage("source", "hertz", settings.sample_rate, settings.samples_per_frame),

@@ -17,6 +17,7 @@ from checkpoints import CheckpointError
 from checkpoints.load import LoadedCheckpoint
 from converters.component import Component
 from converters.options import ConversionError, Shape
+from converters.parts import pitch_stages
 from runtime.bundle.conversion import (
     Context,
     ContextName,
@@ -123,7 +124,10 @@ def components(module: ContentEncoder, checkpoint: LoadedCheckpoint, shape: Shap
 
 
 def conversion(module: ContentEncoder, parts: Mapping[str, Component]) -> Conversion:
-    """How a bundle of the encoder and a vocoder converts. Raises ConversionError without a vocoder of a mel."""
+    """How a bundle of the encoder and a vocoder converts; `parts.pitch` detects the pitch instead of YIN.
+
+    Raises ConversionError without a vocoder of a mel.
+    """
     vocoder = parts.get("vocoder")
     if vocoder is None or not isinstance(vocoder.features, Mel):
         raise ConversionError("family whisper gives a mel: choose what plays it with model.parts.vocoder.family")
@@ -141,7 +145,7 @@ def conversion(module: ContentEncoder, parts: Mapping[str, Component]) -> Conver
         (
             FeatureStage("speech_mel", MEL),
             WindowedStage("content", "content", ("speech_mel",), CONTEXTS, frames_per_output=2, fill=-10.0),
-            FeatureStage("pitch", pitch),
+            *pitch_stages(pitch, parts.get("pitch")),
             FeatureStage("level", Level(mel.sample_rate, mel.n_fft, mel.hop_length)),
             MatchStage("matched", "content", mel, "pitch", "level", every=EVERY),
             LocalStage("vocoder", vocoder.name, ("matched",)),

@@ -35,7 +35,7 @@ def clock_of(features: LocalFeatures) -> Clock:
     """The clock of features: a frame stands for the middle of its window, of samples for the middle of its hop."""
     if isinstance(features, Samples):
         return Clock(features.sample_rate, features.hop_length, features.hop_length / 2)
-    return Clock(features.sample_rate, features.hop_length, features.n_fft / 2 - features.border)
+    return Clock(features.sample_rate, features.hop_length, features.middle - features.border)
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,8 @@ class MatchStage:
 
     Baas, van Niekerk and Kamper 2023 (arXiv 2305.18975, kNN-VC). `content`: the stage that is compared. Without a `mel`
     the mean is of the target's content itself, on the same clock, as in the paper. With one the content is interpolated
-    to the clock of `mel`, in which the target's frames are given, and `pitch` and `level` are stages of features on
-    that clock: matched frames are made softer where the source is further below its speech than they are below theirs,
+    to the clock of `mel`, in which the target's frames are given, and `pitch`, in Hz, and `level` are stages on that
+    clock: matched frames are made softer where the source is further below its speech than they are below theirs,
     and of the `shortlist` of frames nearest in content those `neighbours` are taken that cost least, `pitch_weight`
     being the cosine that a semitone costs. `centred`: both sides are compared without their speaker's mean. `every`: of
     the target's frames only every so many are kept.
@@ -125,20 +125,42 @@ class MatchStage:
 
 PITCH_BINS = 255
 _BIN_LOWEST, _BIN_HIGHEST = 50.0, 1100.0  # Hz
+_MOST_FRAMES, _LARGEST_OFFSET = 10_000, 1e6  # of a pitch in a second; samples
 
 
 @dataclass(frozen=True)
 class PitchStage:
     """The source's pitch as a model reads it, so many semitones higher as the user asks for.
 
-    `takes`: a stage of `Pitch`. `gives`: `hertz`, 0 where unvoiced, or `bins`: 1 where unvoiced or at 50 Hz and below,
-    to 255 at 1100 Hz and above, evenly in mel (RVC's f0_coarse; mel = 1127 ln(1 + f / 700)).
+    `takes`: a stage of `Pitch` or voicing. `gives`: `hertz`, 0 where unvoiced, or `bins`: 1 where unvoiced or at 50 Hz
+    and below, to 255 at 1100 Hz and above, evenly in mel (RVC's f0_coarse; mel = 1127 ln(1 + f / 700)).
     """
 
     name: Name
     takes: Name
     gives: Literal["hertz", "bins"] = "hertz"
     kind: Literal["pitch"] = "pitch"
+
+
+@dataclass(frozen=True)
+class VoicingStage:
+    """The pitch that a component detects, in Hz and 0 where it is unvoiced, on the clock of what takes it.
+
+    `takes`: a stage of two rows, the frequency in Hz and the confidence that it is voiced. A frame whose confidence is
+    below `threshold` is unvoiced. Between two voiced frames the frequency is interpolated linearly, else a moment has
+    what its nearest frame has.
+    """
+
+    name: Name
+    takes: Name
+    clock: Clock
+    threshold: float = 0.5
+    kind: Literal["voicing"] = "voicing"
+
+    def __post_init__(self) -> None:
+        clock = self.clock
+        if clock.sample_rate > _MOST_FRAMES * clock.hop_length or not abs(clock.offset) <= _LARGEST_OFFSET:
+            raise ValueError(f"stage {self.name}: its clock has more than {_MOST_FRAMES} frames a second, or no offset")
 
 
 @dataclass(frozen=True)
@@ -193,7 +215,7 @@ class LocalStage:
 
 
 Stage = Annotated[
-    FeatureStage | WindowedStage | MatchStage | PitchStage | HarmonicStage | RetrieveStage | LocalStage,
+    FeatureStage | WindowedStage | MatchStage | VoicingStage | PitchStage | HarmonicStage | RetrieveStage | LocalStage,
     Field(discriminator="kind"),
 ]
 TargetKind = Literal["built_in", "embedding", "pool"]
@@ -251,7 +273,7 @@ def taken_by(stage: Stage) -> list[str]:
         return [name for name in (stage.content, stage.pitch, stage.level) if name is not None]
     if isinstance(stage, RetrieveStage):
         return [stage.takes, *([stage.pitch] if stage.pitch else [])]
-    if isinstance(stage, PitchStage | HarmonicStage):
+    if isinstance(stage, VoicingStage | PitchStage | HarmonicStage):
         return [stage.takes]
     return [] if isinstance(stage, FeatureStage) else list(stage.takes)
 

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from runtime.bundle.formats import FORMATS
 from runtime.bundle.store import Bundle, BundleError, ComponentRecord, GoldenCase
 from runtime.bundle.trust import trust_references
-from runtime.engines import ENGINES, Engine, Execution, cpu_name, device_slug
+from runtime.engines import ENGINES, Engine, cpu_name, device_slug
 from runtime.errors import EngineError
 from runtime.machine.checked import Name
 from runtime.machine.files import write_array, write_json
@@ -129,8 +129,10 @@ def measure(bundle: Bundle, engine_name: str, options: MeasureOptions, keep_audi
         return _measure_voice(bundle, engine_name, options, keep_audio)
     component = bundle.main
     time_axis = component.time
-    if component.sound is None or time_axis is None:
+    if time_axis is None:
         return _measure_rows(bundle, engine_name, options)
+    if component.sound is None:
+        return _measure_frames(bundle, engine_name, options)
     cases = bundle.goldens(component)
     started = time.perf_counter()
     player = open_player(bundle, options.execution(engine_name), chunk=options.chunk)
@@ -162,9 +164,8 @@ def _other_results(
         if component.name in done:
             continue
         if component.time is not None:
-            frames_rows, frames_calls = _along_time(
-                bundle, component, options.execution(engine_name), options, is_timed
-            )
+            player = open_player(bundle, options.execution(engine_name), component.name)
+            frames_rows, frames_calls = _along_time(player, component, bundle.goldens(component), options, is_timed)
             rows, calls = rows + frames_rows, calls + frames_calls
             continue
         opened = open_sized(bundle, options.execution(engine_name), component.name)
@@ -176,15 +177,13 @@ def _other_results(
 
 
 def _along_time(
-    bundle: Bundle, component: ComponentRecord, execution: Execution, options: MeasureOptions, is_timed: bool
+    player: Player, component: ComponentRecord, cases: Sequence[GoldenCase], options: MeasureOptions, is_timed: bool
 ) -> tuple[list[RowsResult], list[CallTiming]]:
     """Measures a component that makes frames of frames, streamed where it streams."""
-    player, cases = open_player(bundle, execution, component.name), bundle.goldens(component)
-    assert component.time is not None
-    rows = []
+    rows, output = [], player.time.output
     for case in cases:
-        made, reference = player.play(*case.along(component.time)), case.outputs[component.time.output]
-        rows.append(_rows_result(component.name, case.clip, component.time.output, reference, made))
+        made, reference = player.play(*case.along(player.time)), case.outputs[output]
+        rows.append(_rows_result(component.name, case.clip, output, reference, made))
     return rows, time_chunks(player, component.name, cases, options.bench_seconds) if is_timed else []
 
 
@@ -257,6 +256,21 @@ def _measure_rows(bundle: Bundle, engine_name: str, options: MeasureOptions) -> 
     return _measurement(
         bundle, engine_name, options, opened.one, "offline", None, times, rows=tuple(results), calls=tuple(timings)
     )
+
+
+def _measure_frames(bundle: Bundle, engine_name: str, options: MeasureOptions) -> Measurement:
+    """Measures a component that makes frames of frames and is a bundle of its own."""
+    component = bundle.main
+    started = time.perf_counter()
+    player = open_player(bundle, options.execution(engine_name), component.name, chunk=options.chunk)
+    loaded = time.perf_counter()
+    is_timed = options.bench_seconds > 0 and ENGINES[player.engine.name].is_timed
+    rows, calls = _along_time(player, component, bundle.goldens(component), options, is_timed)
+    times = _Timing(started, loaded, time.perf_counter())
+    return _measurement(
+        bundle, engine_name, options, player.engine, player.mode, chunk_of(player, options), times, rows=tuple(rows),
+        calls=tuple(calls),
+    )  # fmt: skip
 
 
 def _measure_voice(bundle: Bundle, engine_name: str, options: MeasureOptions, keep_audio: Path | None) -> Measurement:

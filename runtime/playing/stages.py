@@ -22,7 +22,7 @@ from runtime.bundle.conversion import (
 )
 from runtime.bundle.store import BundleError, ComponentRecord
 from runtime.errors import AudioError
-from runtime.playing.tracks import Featured, Joined, Parts, Track, Windowed, interpolated, positions, track_of
+from runtime.playing.tracks import Featured, Joined, Parts, Track, Voicing, Windowed, interpolated, positions, track_of
 from runtime.speech.matching import Pool
 from runtime.speech.metrics import snr_db
 from runtime.speech.resampling import Resampler
@@ -139,8 +139,11 @@ class Frontend:
         return None if self._pitch is None else self._pitch.positive * self._pitch.block_seconds
 
     @property
-    def _pitch(self) -> Featured | None:
-        return next((track for track in self._running.features if isinstance(track.features, Pitch)), None)
+    def _pitch(self) -> Featured | Voicing | None:
+        for track in self._running.tracks.values():
+            if isinstance(track, Voicing) or (isinstance(track, Featured) and isinstance(track.features, Pitch)):
+                return track
+        return None
 
     @property
     def latency(self) -> dict[str, float]:

@@ -19,6 +19,7 @@ from runtime.bundle.conversion import (
     PitchStage,
     RetrieveStage,
     Stage,
+    VoicingStage,
     WindowedStage,
     clock_of,
     pitch_bins,
@@ -303,6 +304,61 @@ class Local(Track):
         return max(self._stream.chunk, 1) * self.clock.hop_length / self.clock.sample_rate
 
 
+class Voicing(Track):
+    """The pitch that a component detects, on another clock: Hz, 0 where it is unvoiced."""
+
+    def __init__(self, stage: VoicingStage, source: Track) -> None:
+        if source.channels != 2:
+            raise BundleError(f"stage {stage.name} takes a frequency and a confidence, not {source.channels} rows")
+        self._stage, self.sources, self.clock = stage, (source,), stage.clock
+        super().__init__()
+
+    def reset(self) -> None:
+        super().reset()
+        self.newest = 0.0  # Hz of the last frame
+        self.positive = 0  # frames that are voiced
+
+    def needs(self, source: Track) -> int:
+        (before,), _ = positions(source.clock, self.clock, self.frames.end, self.frames.end + 1)
+        return min(int(before), max(source.frames.end - 1, 0))
+
+    def advance(self) -> None:
+        (source,) = self.sources
+        # while the audio goes on, a frame waits for the one after it; the last one is held for a hop
+        known = source.frames.end - (not source.has_ended)
+        start, stop = self.frames.end, self._frames_before(known)
+        if stop > start:
+            self.frames.append(self._detected(start, stop))
+        self.has_ended = source.has_ended
+
+    def _frames_before(self, position: int) -> int:
+        """The frames whose moment is before a frame of the source."""
+        (source,) = self.sources
+        seconds = source.clock.moment(position)
+        count = max(0, math.ceil((seconds * self.clock.sample_rate - self.clock.offset) / self.clock.hop_length) + 1)
+        while count > self.frames.end and positions(source.clock, self.clock, count - 1, count)[0][0] >= position:
+            count -= 1
+        return count
+
+    def _detected(self, start: int, stop: int) -> np.ndarray:
+        (source,) = self.sources
+        before, share = positions(source.clock, self.clock, start, stop)
+        first, last = int(before[0]), source.frames.end - 1
+        hertz, confidence = source.frames.taken(first, last + 1)
+        hertz = np.where(confidence >= self._stage.threshold, hertz, np.float32(0))
+        here, after = hertz[before - first], hertz[np.minimum(before + 1, last) - first]
+        between, nearest_one = here * (1 - share) + after * share, np.where(share < 0.5, here, after)
+        pitch = np.where((here > 0) & (after > 0), between, nearest_one)
+        self.newest = float(pitch[-1])
+        self.positive += int((pitch > 0).sum())
+        return pitch[None]
+
+    @property
+    def latency(self) -> dict[str, float]:
+        source = self.sources[0].clock
+        return {f"{self._stage.name}, next frame": source.hop_length / source.sample_rate}
+
+
 class _Mapped(Track):
     """A frame of the frames of other tracks at its moment, made on the host."""
 
@@ -560,6 +616,8 @@ def track_of(
         return Windowed(stage, sources, parts.run, context)
     if isinstance(stage, LocalStage):
         return Local(stage, sources, parts.stream(stage.component))
+    if isinstance(stage, VoicingStage):
+        return Voicing(stage, sources[0])
     if isinstance(stage, PitchStage):
         return Pitched(stage, sources[0], pitch_shift)
     if isinstance(stage, HarmonicStage):

@@ -9,6 +9,8 @@ import numpy as np
 from pydantic import Field
 
 from runtime.errors import StreamError
+from runtime.speech.bands import LogBands
+from runtime.speech.excitation import Excitation
 from runtime.speech.frames import one_channel, require_counts
 from runtime.speech.mel import Mel
 from runtime.speech.speaker import SpeakerMel
@@ -76,7 +78,7 @@ class StreamingSamples:
 
 # Along time, as a component takes them block by block: each has `of`, `stream`, `sample_rate`, `hop_length` (samples
 # per frame), `channels`, `latency` and `unit`.
-LocalFeatures = Mel | Linear | Level | Pitch | Samples
+LocalFeatures = Mel | Linear | Level | LogBands | Excitation | Pitch | Samples
 # What a component's input is made of; a speaker encoder's is made of a whole recording.
 Features = Annotated[LocalFeatures | SpeakerMel, Field(discriminator="kind")]
 

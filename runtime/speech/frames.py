@@ -43,6 +43,11 @@ class Framed(Protocol):
         return (self.n_fft - self.hop_length) // 2
 
     @property
+    def middle(self) -> float:
+        """The sample of its window that a frame stands for."""
+        return self.n_fft / 2
+
+    @property
     def border_mode(self) -> str:
         """What is there, as numpy.pad calls it."""
         return "constant"

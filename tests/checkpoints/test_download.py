@@ -2,6 +2,7 @@ import hashlib
 import io
 import socket
 import stat
+import tarfile
 import threading
 import time
 import zipfile
@@ -11,7 +12,7 @@ import pytest
 
 from checkpoints import download as module
 from checkpoints.catalogue import FileFacts
-from checkpoints.download import IntegrityError, Unavailable, download, unpack
+from checkpoints.download import IntegrityError, Unavailable, download, extract, unpack
 from tests.checkpoints import server
 
 BODY = bytes(range(256)) * 40
@@ -170,3 +171,41 @@ def test_a_bomb_and_a_damaged_archive_are_sentences(tmp_path):
     path.write_bytes(raw)
     with pytest.raises(IntegrityError, match="cannot be unpacked"):
         unpack(path, tmp_path / "out2")
+
+
+def written_tar(path, members, mode="w:gz"):
+    with tarfile.open(path, mode) as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            if isinstance(content, bytes):
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+            else:
+                info.type, info.linkname = tarfile.SYMTYPE, content
+                archive.addfile(info)
+    return path
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz"])
+def test_single_files_are_taken_out_of_a_tar_archive(tmp_path, mode):
+    path = written_tar(tmp_path / "archive.tar", {"top/a.c": b"float a[1];", "top/b.c": b"no"}, mode)
+    extract(path, tmp_path, {"top/a.c": "weights.c"})
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["archive.tar", "weights.c"]
+    assert (tmp_path / "weights.c").read_bytes() == b"float a[1];"
+
+
+@pytest.mark.parametrize(
+    ("members", "ceiling", "said"),
+    [
+        ({"top/b.c": b"no"}, 100, "does not hold top/a.c"),
+        ({"top/a.c": "/etc/passwd"}, 100, "no plain file"),
+        ({"top/b.c": bytes(1000), "top/a.c": b"x"}, 100, "unpacks to more than 100 bytes"),
+    ],
+)
+def test_a_tar_archive_that_is_not_as_it_should_be_is_a_sentence(tmp_path, members, ceiling, said):
+    path = written_tar(tmp_path / "archive.tar", members)
+    with pytest.raises(IntegrityError, match=said):
+        extract(path, tmp_path, {"top/a.c": "weights.c"}, ceiling)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(IntegrityError):
+        extract(path, tmp_path, {"top/c.c": "weights.c"}, 10_000)

@@ -16,12 +16,12 @@ from checkpoints.faiss_index import read_index
 from checkpoints.load import load
 from checkpoints.locate import locate
 from checkpoints.options import CheckpointOptions
-from converters.families import hubert, rvc
+from converters.families import hubert, rvc, swift_f0
 from converters.goldens import run_original
 from converters.options import ConversionError, Shape
 from converters.upstream.coqui import import_coqui
 from runtime.__main__ import main
-from runtime.bundle.conversion import FeatureStage, HarmonicStage, PitchStage, pitch_bins
+from runtime.bundle.conversion import FeatureStage, HarmonicStage, PitchStage, VoicingStage, clock_of, pitch_bins
 from runtime.engines import Execution
 from runtime.playing.conversions import ConversionChain, open_conversion, open_main
 from runtime.playing.stages import NOBODY
@@ -29,6 +29,7 @@ from runtime.playing.tracks import INDEX, Featured, Harmonic, Pitched, Retrieved
 from runtime.speech.clips import read_clip
 from runtime.speech.metrics import snr_db
 from tests.converters.rvc_upstream import PUBLISHED, arguments, network, rvc_models, save_voice
+from tests.small_swift_f0 import write_small_swift_f0
 
 EXECUTION = Execution("onnx")
 FRAMES = hubert.WINDOW
@@ -293,6 +294,41 @@ def test_the_commands_take_a_voice_and_a_pitch(outcome, clips, tmp_path, capsys)
     assert json.loads(capsys.readouterr().out)["chain"].startswith("conversion: audio, samples, content, ")
     assert main(["convert-voice", str(clips[0]), str(out), "--bundle", bundle, "--target", str(clips[1])]) == 2
     assert "has one voice" in capsys.readouterr().err
+
+
+def test_a_detector_of_pitch_takes_the_place_of_yin(voice, reader, tmp_path):
+    write_small_swift_f0(tmp_path / "model.onnx")
+    detector = loaded(tmp_path / "model.onnx", "swift_f0")
+    checkpoint = loaded(reader, "hubert")
+    parts = {
+        "content": hubert.components(hubert.load(checkpoint), checkpoint, Shape())[0],
+        "pitch": swift_f0.components(swift_f0.load(detector), detector, Shape())[0],
+    }
+    made = rvc.conversion(rvc.load(loaded(voice, "rvc")), parts)
+    assert made.components == ["content", "pitch", "text_encoder", "flow", "decoder"]
+    (voicing,) = [stage for stage in made.stages if isinstance(stage, VoicingStage)]
+    assert {one.takes for one in made.stages if isinstance(one, PitchStage)} == {voicing.name}
+    assert voicing.clock == clock_of(rvc.PITCH)
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("family", ["swift_f0", "pitchdnn"])
+def test_a_voice_with_a_detector_of_pitch_passes_and_streams(voice, reader, own_job, clips, family):
+    outcome = own_job(
+        "model=rvc", f"checkpoint.source={voice}", f"model.parts.content.checkpoint.source={reader}",
+        f"model.parts.pitch.family={family}", f"model.parts.pitch.checkpoint.name={family}",
+        "precision=fp32", "format=onnx",
+    )  # fmt: skip
+    assert outcome.passed, outcome.gates
+    samples, made = read_clip(clips[0], 48000, 1), []
+    frontend = open_conversion(outcome.bundle, NOBODY, 48000, "live", EXECUTION, pitch_shift=3.0)
+    for size in (len(samples), 480, 7001):
+        frontend.reset()
+        pieces = [frontend.push(samples[at : at + size]) for at in range(0, len(samples), size)]
+        made.append(np.concatenate([*pieces, frontend.flush()], axis=2))
+    np.testing.assert_array_equal(made[0], made[1])
+    np.testing.assert_array_equal(made[0], made[2])
+    assert frontend.voiced_seconds > 0.3, "its own weights, on speech"
 
 
 def test_content_is_drawn_to_what_the_voice_was_trained_on(outcome, index):

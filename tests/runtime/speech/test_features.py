@@ -3,7 +3,9 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from runtime.errors import AudioError, StreamError
+from runtime.speech.bands import LogBands
 from runtime.speech.clips import clip_paths, read_clip
+from runtime.speech.excitation import Excitation
 from runtime.speech.features import Features, Samples
 from runtime.speech.mel import Mel
 from runtime.speech.speaker import SpeakerMel
@@ -11,6 +13,8 @@ from runtime.speech.spectrum import Level, Linear, Pitch
 
 RATE = 22050
 LOCAL = [
+    LogBands(),
+    Excitation(),
     Mel(framing="inset"),
     Linear(),
     Linear(n_fft=1280, win_length=1280, hop_length=320, sample_rate=16000),
@@ -58,6 +62,20 @@ def test_a_linear_spectrum_is_that_of_vits():
     spectrum = torch.stft(padded, 1024, 256, 1024, window, center=False, return_complex=True)
     expected = torch.sqrt(torch.abs(spectrum) ** 2 + 1e-6)[0].numpy()
     np.testing.assert_allclose(Linear().of(samples), expected, atol=2e-5)
+
+
+def test_a_tone_is_in_the_band_of_its_frequency_in_every_window():
+    features = LogBands()
+    time = np.arange(16000) / 16000
+    tone = features.of((0.5 * np.sin(2 * np.pi * 1000 * time)).astype(np.float32))
+    assert tone.shape == (385, 16000 // 256 + 1) and tone[-1].all()
+    frequencies = 46.875 * (2093.75 / 46.875) ** (np.arange(128) / 94)
+    nearest = np.abs(frequencies - 1000).argmin()
+    for row in range(3):
+        assert abs(int(tone[128 * row : 128 * (row + 1), 30].argmax()) - nearest) <= 1
+    silence = features.of(np.zeros(4000, np.float32))
+    np.testing.assert_allclose(silence[:-1], np.log(1e-8), rtol=1e-6)
+    assert not silence[-1].any()
 
 
 def test_the_level_of_a_sine_is_that_of_its_root_mean_square():
@@ -115,6 +133,12 @@ def test_features_of_no_kind_are_refused():
         (lambda: Level(hop_length=2048), "hop_length 2048 is larger than n_fft"),
         (lambda: Pitch(fmin=30), "holds no two periods of 30 Hz"),
         (lambda: Pitch(fmax=9000), "cannot be tracked at 22050 Hz"),
+        (lambda: LogBands(windows=()), "1 to 8 windows"),
+        (lambda: LogBands(windows=(1 << 20,)), "of 2 to 16384 samples"),
+        (lambda: LogBands(windows=(301, 1024)), "have no middle"),
+        (lambda: LogBands(hop_length=2048), "less than two hops"),
+        (lambda: LogBands(n_bands=10**6), "cannot lie between two frequencies"),
+        (lambda: LogBands(fmax=9000.0), "none at 16000 Hz"),
         (lambda: Samples(0), "sample_rate must be 1"),
         (lambda: Linear().of(np.zeros(10, np.float32)), "10 samples are too short"),
         (lambda: Samples(RATE).of(np.zeros((2, 10), np.float32)), "one channel"),
