@@ -10,7 +10,7 @@ from runtime.bundle.store import Bundle
 from runtime.engines import ENGINES
 from runtime.measuring.measure import Measurement
 from runtime.measuring.options import GateLimits
-from runtime.measuring.quality import OF_CLIPS, OF_ROWS, OF_SENTENCES, SNR
+from runtime.measuring.quality import OF_CLIPS, OF_CONVERSIONS, OF_ROWS, OF_SENTENCES, OF_SPEECH, SNR, listened
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,21 @@ def judge(
     return results
 
 
+def unmeasured(
+    bundle: Bundle, measurements: Sequence[Measurement], limits: Mapping[str, GateLimits], kind: str
+) -> list[str]:
+    """Returns the titles of metrics that have a limit and were not measured, so that no gate judges them: each once."""
+    titles: dict[str, None] = {}
+    for measurement in measurements:
+        names = limit_names(bundle, kind)
+        applicable = limits_for(limits, measurement.engine, bundle.manifest.options.format, names)
+        known = {metric.name for _, metric, _ in listened(measurement)}
+        for metric in (*OF_CONVERSIONS, *OF_SPEECH) if applicable is not None else ():
+            if getattr(applicable, metric.name) is not None and metric.name not in known:
+                titles[metric.title] = None
+    return list(titles)
+
+
 def limit_names(bundle: Bundle, kind: str) -> tuple[str, ...]:
     """Returns what a bundle's limits are called, its own before those of its kind: its precision, or its mode where
     that is approximate."""
@@ -92,6 +107,10 @@ def evaluate(measurement: Measurement, limits: GateLimits) -> list[GateResult]:
         if limit is not None:
             shares = [(getattr(one, metric.name) / one.symbols, one.case) for one in measurement.spoken]
             check(metric.name, shares, limit, metric.more_is_better)
+    for name, metric, found in listened(measurement):
+        limit = getattr(limits, metric.name)
+        if limit is not None:
+            check(name, found, limit, metric.more_is_better)
     clips = measurement.clips
     if not clips:
         return results

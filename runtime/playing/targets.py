@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from runtime.bundle.conversion import Conversion, FeatureStage, WindowedStage
+from runtime.bundle.conversion import Conversion, WindowedStage
 from runtime.bundle.store import Bundle, BundleError
 from runtime.engines import AUTO, Execution
 from runtime.machine.files import read_arrays, write_arrays
@@ -19,6 +19,7 @@ from runtime.playing.sizes import open_sized
 from runtime.playing.stages import NOBODY, Target, pool_of
 from runtime.speech.matching import ARRAYS, Pool, check_pool
 from runtime.speech.recordings import audio_blocks, read_audio
+from runtime.speech.resampling import resampled
 from runtime.speech.target import check_speech, target_embedding
 
 TARGET_SUFFIX = ".npz"
@@ -90,18 +91,40 @@ def make_target(bundle: Bundle, recordings: Sequence[Path], execution: Execution
     return MadeTarget(Target(constants=constants), len(samples) / rate, notes)
 
 
+def target_from(
+    bundle: Bundle, target: np.ndarray, source: np.ndarray, sample_rate: int, execution: Execution = AUTO
+) -> Target:
+    """The target that a conversion takes, of one recording in memory. Both (N,) at `sample_rate`; `source` where the
+    conversion wants to know whose voice the source is. However short they are, they are taken."""
+    conversion = conversion_of(bundle)
+    if conversion.matching is not None:
+        return Target(pool=pool_of(conversion, parts_of(bundle, conversion, execution), [[target]], sample_rate))
+    constants: dict[str, np.ndarray] = {}
+    for encoders, samples in ((_encoders(bundle, "targets"), target), (_encoders(bundle, "sources"), source)):
+        for name, encoder in encoders.items():
+            at_rate = resampled(samples, sample_rate, _rate(bundle, encoder), "VHQ")
+            constants[name] = _embedded(bundle, encoder, [at_rate], execution)
+    return Target(constants=constants)
+
+
 def embedded(bundle: Bundle, component: str, recordings: Sequence[Path], execution: Execution = AUTO) -> np.ndarray:
     """What a component makes of recordings of one speaker, (1, …): the mean over them."""
+    rate = _rate(bundle, component)
+    return _embedded(bundle, component, (read_audio(path, rate) for path in recordings), execution)
+
+
+def _embedded(bundle: Bundle, component: str, recordings: Iterable[np.ndarray], execution: Execution) -> np.ndarray:
+    """As `embedded`, of samples (N,) at the rate of the component's features."""
     record, encoder = bundle.component(component), open_sized(bundle, execution, component)
     (source,), (output,) = record.inputs, record.outputs
     vectors = [
         target_embedding(
-            read_audio(path, _rate(bundle, component)),
+            samples,
             record.features,
             source.default_shape[2],
             lambda windows: encoder.run({source.name: windows})[output.name],
         )
-        for path in recordings
+        for samples in recordings
     ]
     return np.concatenate(vectors).mean(axis=0, keepdims=True)
 
@@ -183,7 +206,7 @@ def _require_fitting(pool: Pool, bundle: Bundle) -> None:
 
 
 def _make_pool(bundle: Bundle, conversion: Conversion, recordings: Sequence[Path], execution: Execution) -> MadeTarget:
-    rate = max(stage.features.sample_rate for stage in conversion.stages if isinstance(stage, FeatureStage))
+    rate = conversion.sample_rate
     counters = [_Counted(audio_blocks(path, rate)) for path in recordings]
     pool = pool_of(conversion, parts_of(bundle, conversion, execution), counters, rate)
     seconds = sum(counter.samples for counter in counters) / rate
