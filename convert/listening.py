@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
 import numpy as np
 
@@ -43,6 +44,7 @@ def open_listeners(
             if name == ENCODER:
                 embed = _embedder(warn, progress)
             else:
+                import_module("faster_whisper")  # before weights are fetched that nothing could read
                 readers[name] = Recogniser(fetch(find(name), progress))
         except (Unavailable, ModuleNotFoundError) as error:
             sentence = missing_extra(error) if isinstance(error, ModuleNotFoundError) else str(error)

@@ -1,6 +1,8 @@
 """Whisper's encoder beside the one of transformers, and a conversion that matches frames through the whole job."""
 
+import itertools
 import json
+from dataclasses import replace
 
 import librosa
 import numpy as np
@@ -19,14 +21,22 @@ from converters.options import ConversionError, Shape
 from runtime.__main__ import main
 from runtime.bundle.store import BundleError
 from runtime.engines import Execution
-from runtime.playing.conversions import ConversionChain, open_conversion, open_main
+from runtime.measuring.gates import judge, unmeasured
+from runtime.measuring.listening import Listeners
+from runtime.measuring.measure import measure
+from runtime.measuring.options import GateLimits, MeasureOptions
+from runtime.measuring.quality import quality
+from runtime.playing.conversions import ConversionChain, converted, open_conversion, open_main
 from runtime.playing.live import Session, VirtualDevice
 from runtime.playing.targets import make_target, read_target, write_target
 from runtime.speech.clips import read_clip
 from runtime.speech.matching import ARRAYS
+from runtime.speech.metrics import snr_db
+from runtime.speech.recordings import audio_blocks
 from tests.small_whisper import small_whisper, write_ctranslate2, write_small_whisper
 
 EXECUTION = Execution("onnx")
+NO_SPEECH = [f"gates.limits.fp32.{name}=null" for name in ("silence_db", "room_db", "register")]  # of drawn weights
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +53,7 @@ def loaded(folder):
 @pytest.fixture(scope="module")
 def outcome(folder, small_hifigan, own_job):
     vocoder = f"model.parts.vocoder.checkpoint.source={small_hifigan}"
-    return own_job("model=whisper_knn", f"checkpoint.source={folder}", vocoder, "precision=fp32")
+    return own_job("model=whisper_knn", f"checkpoint.source={folder}", vocoder, "precision=fp32", *NO_SPEECH)
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +109,88 @@ def test_it_goes_through_the_job_and_passes(outcome, clips):
         assert {row.component for row in measurement.rows} == {"content"}
         assert {clip.clip for clip in measurement.clips} == {path.stem for path in clips}
     assert "content" in (outcome.bundle.measured / "report.html").read_text()
+
+
+class Echo:
+    """Reads what it is asked to: one text in each call, round and round."""
+
+    def __init__(self, *texts):
+        self.texts = itertools.cycle(texts)
+
+    def read(self, samples, sample_rate):
+        assert samples.ndim == 1 and sample_rate == 16000
+        return next(self.texts)
+
+
+@pytest.fixture(scope="module")
+def listened(bundle, tmp_path_factory):
+    """(a measurement in which somebody listens, the audio that it kept)."""
+    whole, part = "one two three", "one too"
+    texts = (whole, whole, whole, part, whole, whole)  # of both sources; of both in the contexts offline and live
+    readers = {"first": Echo(*texts), "second": Echo("so")}
+    listeners = Listeners(readers, lambda samples: np.array([1.0, len(samples)]), ("first", "second", "encoder"))
+    kept = tmp_path_factory.mktemp("kept")
+    return measure(bundle, "onnx", MeasureOptions(bench_seconds=0), kept, listeners), kept
+
+
+def test_each_clip_is_converted_to_the_voice_of_the_next_in_both_contexts(listened, bundle, clips):
+    measurement, kept = listened
+    names = [path.stem for path in clips]
+    spoken = [one for one in measurement.converted if one.f0_correlation is not None]
+    pairs = [(one.case, one.target, one.context) for one in spoken]
+    assert pairs == [(names[i], names[1 - i], context) for i in range(2) for context in ("offline", "live")]
+    assert all(one.similarity_to_target is not None and one.register is not None for one in spoken)
+    for path, context in itertools.product(clips, ("offline", "live")):
+        audio = np.load(kept / f"onnx-converted-{context}-{path.stem}.npy")
+        target = make_target(bundle, [clips[1 - clips.index(path)]] * 2, EXECUTION).target
+        frontend = open_conversion(bundle, target, 22050, context, EXECUTION, quality="VHQ")
+        (again,) = [np.concatenate([*converted(frontend, open_main(bundle, EXECUTION), audio_blocks(path, 22050))])]
+        assert snr_db(again, audio) > 20, "the pool twice over has the same frames, and two of each among the nearest"
+
+
+def test_silence_is_converted_and_its_level_is_measured(listened):
+    measurement, _ = listened
+    for name in ("silence_db", "room_db"):
+        levels = {one.context: getattr(one, name) for one in measurement.converted if getattr(one, name) is not None}
+        assert set(levels) == {"offline", "live"} and all(-60 < level < 0 for level in levels.values()), (
+            "drawn weights hum"
+        )
+
+
+def test_words_are_counted_over_all_clips_by_each_reader(listened):
+    values = quality(listened[0])
+    assert values["live_wer"] == pytest.approx(2 / 6), "`too` for `two`, `three` left out"
+    assert values["live_wer_second"] == 0.0 and 0 < values["live_cer"] < 1
+    assert values["offline_similarity_to_target"] <= 1
+
+
+def test_what_a_conversion_is_judged_by_has_gates(listened, bundle):
+    limits = {"fp32": GateLimits(silence_db=-55, f0_correlation=-2, wer=0.1, cer=0.9)}
+    gates = {gate.gate: gate for gate in judge(bundle, [listened[0]], limits, "fp32")}
+    assert not gates["live_silence_db"].passed and not gates["offline_silence_db"].passed
+    assert not gates["live_wer"].passed and gates["live_cer"].passed
+    assert not unmeasured(bundle, [listened[0]], limits, "fp32")
+
+
+def test_what_was_not_measured_is_no_met_gate_and_is_said(outcome, bundle):
+    limits = {"fp32": GateLimits(wer=0.1, similarity_to_target=0.7, silence_db=0)}
+    gates = [gate.gate for gate in judge(bundle, outcome.measurements, limits, "fp32")]
+    assert {"live_silence_db", "offline_silence_db"} < set(gates) and not any("wer" in gate for gate in gates)
+    assert unmeasured(bundle, outcome.measurements, limits, "fp32") == ["similarity to the target", "word error rate"]
+
+
+def test_what_drawn_weights_say_is_not_judged_as_speech(listened, bundle):
+    drawn = bundle.manifest.checkpoint.model_copy(update={"random": True})
+    drawn_bundle = replace(bundle, manifest=bundle.manifest.model_copy(update={"checkpoint": drawn}))
+    limits = {"fp32": GateLimits(silence_db=-55, wer=0.0, similarity_to_source=0.0)}
+    assert all(gate.passed for gate in judge(drawn_bundle, [listened[0]], limits, "fp32"))
+    assert not unmeasured(drawn_bundle, [listened[0]], limits, "fp32")
+
+
+def test_what_live_audio_waits_for_is_measured(outcome):
+    for measurement in outcome.measurements:
+        assert {"content, future", "content, chunk", "chunk", "lookahead"} < set(measurement.waits_ms)
+        assert measurement.waits_ms["content, future"] == 300
 
 
 @pytest.mark.parametrize("context", ["live", "offline"])
@@ -232,8 +324,6 @@ def test_another_model_s_target_is_refused(bundle, clips, tmp_path):
     made = make_target(bundle, clips, EXECUTION)
     write_target(tmp_path / "target.npz", bundle, made)
     other = bundle.manifest.checkpoint.model_copy(update={"sha256": "0" * 64})
-    from dataclasses import replace
-
     changed = replace(bundle, manifest=bundle.manifest.model_copy(update={"checkpoint": other}))
     with pytest.raises(BundleError, match="make it anew"):
         read_target(tmp_path / "target.npz", changed)
