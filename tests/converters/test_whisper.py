@@ -108,7 +108,14 @@ def test_it_goes_through_the_job_and_passes(outcome, clips):
     for measurement in outcome.measurements:
         assert {row.component for row in measurement.rows} == {"content"}
         assert {clip.clip for clip in measurement.clips} == {path.stem for path in clips}
-    assert "content" in (outcome.bundle.measured / "report.html").read_text()
+    page = (outcome.bundle.measured / "report.html").read_text()
+    assert "content" in page
+    for index, path in enumerate(clips):
+        assert f"{path.stem} in the voice of {clips[1 - index].stem}" in page
+    assert page.count("<label>converted, live</label>") == page.count("<label>converted, offline</label>") == 2
+    plots = {path.stem for path in (outcome.bundle.measured / "plots").iterdir()}
+    assert {"waits", *(f"converted-{path.stem}" for path in clips)} < plots and "similarity" not in plots
+    assert "offline F0 correlation" in page and "word error rate" not in page, "nobody listened"
 
 
 class Echo:
