@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
+from runtime.bundle.conversion import ContextName
 from runtime.measuring.conversion import ConvertedResult
 from runtime.measuring.listening import error_rate
 from runtime.measuring.measure import ClipResult, Measurement, SpokenResult
@@ -59,6 +60,7 @@ class Metric:
         return [(abs(value) if self.is_distance else value, case) for value, case in values if value is not None]
 
 
+# Which of a target's frames are nearest is a choice that rounding turns: a conversion's metrics have wide slacks.
 METRICS = (
     Metric("snr_db", "SNR", ("clip", "row"), True, 1, "dB", slack=0.3, is_shown=True),
     Metric("worst_window_db", "worst 50 ms", ("clip",), True, 1, "dB", slack=0.3),
@@ -69,14 +71,16 @@ METRICS = (
     Metric("stoi", "STOI", ("clip",), True, 4, slack=0.0005, is_shown=True, to_recording=True),
     Metric("cosine", "cosine", ("row",), True, 6, slack=1e-6, is_shown=True),
     Metric("durations_off", "durations that differ", ("sentence",), False, 0, slack=0.5),
-    Metric("silence_db", "of digital silence", ("conversion",), False, 1, "dB", slack=1.0),
-    Metric("room_db", "of a room's noise", ("conversion",), False, 1, "dB", slack=1.0),
-    Metric("f0_correlation", "F0 correlation", ("conversion",), True, 3, slack=0.02),
-    Metric("register", "register, to the target's", ("conversion",), False, 2, "semitones", slack=0.1,
+    Metric("silence_db", "output level for digital silence", ("conversion",), False, 1, "dB", slack=1.0, is_shown=True),
+    Metric("room_db", "output level for room noise", ("conversion",), False, 1, "dB", slack=1.0),
+    Metric("f0_correlation", "F0 correlation", ("conversion",), True, 3, slack=0.05),
+    Metric("register", "register, to the target's", ("conversion",), False, 2, "semitones", slack=0.3,
            is_distance=True),
-    Metric("similarity_to_target", "similarity to the target", ("conversion",), True, 3, slack=0.01),
-    Metric("similarity_to_source", "similarity to the source", ("conversion",), False, 3, slack=0.01),
-    Metric("wer", "word error rate", ("speech",), False, 3, slack=0.02, read_by=(0, "word")),
+    Metric("similarity_to_target", "similarity to the target", ("conversion",), True, 3, slack=0.02,
+           is_shown=True),
+    Metric("similarity_to_source", "similarity to the source", ("conversion",), False, 3, slack=0.02),
+    Metric("wer", "word error rate", ("speech",), False, 3, slack=0.02, read_by=(0, "word"),
+           is_shown=True),
     Metric("cer", "character error rate", ("speech",), False, 3, slack=0.02, read_by=(0, "character")),
     Metric("wer_second", "word error rate, second reader", ("speech",), False, 3, slack=0.02, read_by=(1, "word")),
 )  # fmt: skip
@@ -84,7 +88,14 @@ OF_CLIPS, OF_ROWS, OF_SENTENCES, OF_CONVERSIONS, OF_SPEECH = (
     tuple(metric for metric in METRICS if kind in metric.of)
     for kind in ("clip", "row", "sentence", "conversion", "speech")
 )
-SHOWN = tuple(metric for metric in METRICS if metric.is_shown)
+# Of what stands for all: of a conversion by context, as `quality` names them.
+SHOWN = tuple(metric for metric in METRICS if metric.is_shown and metric not in OF_CONVERSIONS)
+SHOWN_OF_CONVERSIONS = tuple(
+    (f"{context}_{metric.name}", f"{context}: {metric.heading}")
+    for context in get_args(ContextName)
+    for metric in OF_CONVERSIONS + OF_SPEECH
+    if metric.is_shown
+)
 SNR = METRICS[0]
 
 
@@ -110,7 +121,7 @@ def listened_titles(measurements: Iterable[Measurement]) -> list[tuple[str, str]
     """Returns name and title of everything that `listened` knows of any of the measurements."""
     known = {name: metric for one in measurements for name, metric, _ in listened(one)}
     contexts = {name: name.removesuffix(metric.name).rstrip("_") for name, metric in known.items()}
-    return [(name, f"{contexts[name]} {metric.title}".strip()) for name, metric in known.items()]
+    return [(name, f"{contexts[name]}: {metric.title}".removeprefix(": ")) for name, metric in known.items()]
 
 
 def listened(measurement: Measurement) -> Iterator[tuple[str, Metric, list[tuple[float, str]]]]:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 from dataclasses import replace
 
 import librosa
@@ -17,9 +18,15 @@ from checkpoints.load import load
 from checkpoints.locate import locate
 from checkpoints.options import CheckpointOptions
 from converters.families import whisper
+from converters.goldens import conversion_goldens
 from converters.options import ConversionError, Shape
+from reports import tracking
+from reports.nights import write_night
+from reports.options import TrackingOptions
+from reports.store import prepared
+from reports.suite import SuiteResult, SuiteRow, facts_of
 from runtime.__main__ import main
-from runtime.bundle.store import BundleError
+from runtime.bundle.store import RECORDINGS, Bundle, BundleError, read_goldens, write_goldens
 from runtime.engines import Execution
 from runtime.measuring.gates import judge, unmeasured
 from runtime.measuring.listening import Listeners
@@ -29,10 +36,11 @@ from runtime.measuring.quality import quality
 from runtime.playing.conversions import ConversionChain, converted, open_conversion, open_main
 from runtime.playing.live import Session, VirtualDevice
 from runtime.playing.targets import make_target, read_target, write_target
-from runtime.speech.clips import read_clip
+from runtime.speech.clips import read_clip, transcript_of
 from runtime.speech.matching import ARRAYS
 from runtime.speech.metrics import snr_db
 from runtime.speech.recordings import audio_blocks
+from tests.conftest import hifigan_component
 from tests.small_whisper import small_whisper, write_ctranslate2, write_small_whisper
 
 EXECUTION = Execution("onnx")
@@ -115,7 +123,7 @@ def test_it_goes_through_the_job_and_passes(outcome, clips):
     assert page.count("<label>converted, live</label>") == page.count("<label>converted, offline</label>") == 2
     plots = {path.stem for path in (outcome.bundle.measured / "plots").iterdir()}
     assert {"waits", *(f"converted-{path.stem}" for path in clips)} < plots and "similarity" not in plots
-    assert "offline F0 correlation" in page and "word error rate" not in page, "nobody listened"
+    assert "offline: F0 correlation" in page and "word error rate" not in page, "nobody listened"
 
 
 class Echo:
@@ -192,6 +200,28 @@ def test_what_drawn_weights_say_is_not_judged_as_speech(listened, bundle):
     limits = {"fp32": GateLimits(silence_db=-55, wer=0.0, similarity_to_source=0.0)}
     assert all(gate.passed for gate in judge(drawn_bundle, [listened[0]], limits, "fp32"))
     assert not unmeasured(drawn_bundle, [listened[0]], limits, "fp32")
+
+
+def test_what_was_measured_of_a_conversion_is_logged_and_has_trends(outcome, store_uri, tmp_path):
+    for path in (outcome.bundle.path, outcome.bundle.measured):
+        shutil.copytree(path, tmp_path / path.name)
+    store = TrackingOptions(uri=store_uri)
+    copy = Bundle(tmp_path / outcome.bundle.path.name, outcome.bundle.manifest)
+    ids = tracking.track(copy.path, store)
+    with prepared(store) as (client, _):
+        runs = {run.data.tags["mlflow.runName"]: run for run in map(client.get_run, ids.values())}
+        (onnx,) = [run for name, run in runs.items() if name.startswith("onnx")]
+        audio = {item.path for item in client.list_artifacts(onnx.info.run_id, "audio")}
+    values = quality(next(one for one in outcome.measurements if one.engine == "onnx"))
+    assert {"live_silence_db", "offline_room_db"} < set(values)
+    logged = {name: value for name, value in values.items() if np.isfinite(value)}
+    assert onnx.data.metrics["live_silence_db"] == pytest.approx(values["live_silence_db"])
+    assert set(logged) <= set(onnx.data.metrics)
+    clips = [one.clip for one in copy.recordings()]
+    assert {f"audio/converted-{one}-{clip}.wav" for one in ("offline", "live") for clip in clips} < audio
+    row = SuiteRow("job", (), "passed", 1.0, facts=facts_of(copy.path, store))
+    page = write_night(SuiteResult("own", "2026-11-01T02:17:00+00:00", (row,)), tmp_path, [], store, None).read_text()
+    assert "live: output level for digital silence" in page and "similarity" not in page, "which nobody measured"
 
 
 def test_what_live_audio_waits_for_is_measured(outcome):
@@ -356,3 +386,17 @@ def test_it_takes_a_vocoder_and_a_fixed_window(folder):
         whisper.conversion(module, {})
     with pytest.raises(ConversionError, match="fixed length"):
         whisper.components(module, loaded(folder), Shape(64, 8, 512))
+
+
+def test_a_transcript_beside_a_clip_is_kept_with_it(folder, small_hifigan, own_job, clips, tmp_path):
+    clip = tmp_path / "spoken.flac"
+    soundfile.write(clip, read_clip(clips[0], 22050, 1), 22050)
+    assert transcript_of(clip) == ""
+    clip.with_suffix(".txt").write_text("They robbed me\n  a few years later.\n")
+    module, vocoder = whisper.load(loaded(folder)), hifigan_component(str(small_hifigan))
+    components = (*whisper.components(module, loaded(folder), Shape()), vocoder)
+    cases = conversion_goldens(components, whisper.conversion(module, {"vocoder": vocoder}), [clip])
+    write_goldens(tmp_path / "goldens.npz", cases)
+    (case,) = read_goldens(tmp_path / "goldens.npz", RECORDINGS)
+    assert str(case.inputs["transcript"]) == "They robbed me a few years later."
+    np.testing.assert_array_equal(case.recording, read_clip(clips[0], 22050, 1))
