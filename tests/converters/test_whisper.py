@@ -17,6 +17,8 @@ from checkpoints import CheckpointError
 from checkpoints.load import load
 from checkpoints.locate import locate
 from checkpoints.options import CheckpointOptions
+from convert import listening
+from convert.job import run_job
 from converters.families import whisper
 from converters.goldens import conversion_goldens
 from converters.options import ConversionError, Shape
@@ -29,7 +31,7 @@ from runtime.__main__ import main
 from runtime.bundle.store import RECORDINGS, Bundle, BundleError, read_goldens, write_goldens
 from runtime.engines import Execution
 from runtime.measuring.gates import judge, unmeasured
-from runtime.measuring.listening import Listeners
+from runtime.measuring.listening import NOBODY_LISTENS, Listeners
 from runtime.measuring.measure import measure
 from runtime.measuring.options import GateLimits, MeasureOptions
 from runtime.measuring.quality import quality
@@ -41,6 +43,8 @@ from runtime.speech.matching import ARRAYS
 from runtime.speech.metrics import snr_db
 from runtime.speech.recordings import audio_blocks
 from tests.conftest import hifigan_component
+from tests.convert.test_config import composed
+from tests.echo import Echo
 from tests.small_whisper import small_whisper, write_ctranslate2, write_small_whisper
 
 EXECUTION = Execution("onnx")
@@ -124,17 +128,6 @@ def test_it_goes_through_the_job_and_passes(outcome, clips):
     plots = {path.stem for path in (outcome.bundle.measured / "plots").iterdir()}
     assert {"waits", *(f"converted-{path.stem}" for path in clips)} < plots and "similarity" not in plots
     assert "offline: F0 correlation" in page and "word error rate" not in page, "nobody listened"
-
-
-class Echo:
-    """Reads what it is asked to: one text in each call, round and round."""
-
-    def __init__(self, *texts):
-        self.texts = itertools.cycle(texts)
-
-    def read(self, samples, sample_rate):
-        assert samples.ndim == 1 and sample_rate == 16000
-        return next(self.texts)
 
 
 @pytest.fixture(scope="module")
@@ -222,6 +215,32 @@ def test_what_was_measured_of_a_conversion_is_logged_and_has_trends(outcome, sto
     row = SuiteRow("job", (), "passed", 1.0, facts=facts_of(copy.path, store))
     page = write_night(SuiteResult("own", "2026-11-01T02:17:00+00:00", (row,)), tmp_path, [], store, None).read_text()
     assert "live: output level for digital silence" in page and "similarity" not in page, "which nobody measured"
+
+
+def test_the_job_measures_anew_who_listens_and_says_what_was_not_measured(
+    outcome, folder, small_hifigan, clips, tmp_path, in_a_row, monkeypatch, capsys
+):
+    for path in (outcome.bundle.path, outcome.bundle.measured):
+        shutil.copytree(path, tmp_path / path.name)
+    sources = [f"checkpoint.source={folder}", f"goldens.clips=[{','.join(map(str, clips))}]"]
+    job = composed(
+        "model=whisper_knn", *sources, f"model.parts.vocoder.checkpoint.source={small_hifigan}", "precision=fp32",
+        "tracking=off", f"output={tmp_path}", "measure.engines=[onnx]", "measure.bench_seconds=0",
+        "measure.listen=true", *NO_SPEECH, "gates.limits.fp32.similarity_to_target=null", "+gates.limits.fp32.wer=0.0",
+    )  # fmt: skip
+    monkeypatch.setattr(listening, "open_listeners", lambda *_: NOBODY_LISTENS)
+    none = run_job(job)
+    assert none.passed and "not measured, and so not judged: word error rate" in capsys.readouterr().err
+    names = listening.listener_names(outcome.bundle.manifest)
+    everybody = Listeners({"first": Echo("one", "one", "two")}, None, names)
+    monkeypatch.setattr(listening, "open_listeners", lambda *_: everybody)
+    heard = run_job(job)
+    assert not heard.passed and not heard.reused and "not measured" not in capsys.readouterr().err
+    assert {gate.gate for gate in heard.gates if not gate.passed} == {"live_wer", "offline_wer"}
+    page = (heard.bundle.measured / "report.html").read_text()
+    assert "live: word error rate" in page and "1 of 1" in page
+    monkeypatch.setattr(listening, "open_listeners", lambda *_: pytest.fail("nobody is asked again"))
+    assert run_job(job).reused
 
 
 def test_what_live_audio_waits_for_is_measured(outcome):
