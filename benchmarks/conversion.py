@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from convert.listening import ENCODER, READERS, open_listeners
+from convert.listening import ENCODER, OPINION, READERS, open_listeners
 from runtime.bundle.conversion import Context, ContextName, Conversion, WindowedStage
 from runtime.bundle.store import open_bundle
 from runtime.engines import Execution
@@ -65,7 +65,7 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     bundle, execution = open_bundle(options.bundle), Execution(options.engine, threads=1)
-    player, listeners = open_main(bundle, execution), open_listeners((*READERS, ENCODER), print)
+    player, listeners = open_main(bundle, execution), open_listeners((*READERS, ENCODER, OPINION), print)
     likes = [analysed(read_audio(path, RATE), listeners, is_read=False) for path in options.like]
     embeddings = [one.embedding for one in likes if one.embedding is not None and len(one.embedding)]
     like = dataclasses.replace(

@@ -18,17 +18,18 @@ from converters.goldens import run_original
 from converters.options import Shape
 from runtime.bundle.store import Manifest
 from runtime.machine.extras import missing_extra
-from runtime.measuring.listening import Listeners, Reader, Recogniser
+from runtime.measuring.listening import Listeners, Reader, Recogniser, mean_opinion
 from runtime.speech.speaker import SpeakerMel, utterance_embedding
 
 READERS = ("whisper_base", "whisper_tiny_en")  # the first judges, the second is another's opinion
 ENCODER, ENCODER_FAMILY = "rtvc_encoder", "ge2e"
+OPINION = "distillmos"  # a package that has its weights
 
 
 def listener_names(manifest: Manifest) -> tuple[str, ...]:
-    """Returns the checkpoints that listen to what a bundle says; none for one that neither speaks nor converts."""
+    """Returns who listens to what a bundle says; nobody to one that neither speaks nor converts."""
     if manifest.conversion is not None:
-        return (*READERS, ENCODER)
+        return (*READERS, ENCODER, OPINION)
     return READERS if manifest.voice is not None else ()
 
 
@@ -37,12 +38,14 @@ def open_listeners(
 ) -> Listeners:
     """Opens those that can be had; who is missing, and why, is said once. Raises CheckpointError for a damaged one."""
     readers: dict[str, Reader] = {}
-    embed = None
+    embed, opinion = None, None
     missing: dict[str, list[str]] = {}
     for name in names:
         try:
             if name == ENCODER:
                 embed = _embedder(warn, progress)
+            elif name == OPINION:
+                opinion = mean_opinion()
             else:
                 import_module("faster_whisper")  # before weights are fetched that nothing could read
                 readers[name] = Recogniser(fetch(find(name), progress))
@@ -53,8 +56,8 @@ def open_listeners(
             missing.setdefault(sentence, []).append(name)
     for sentence, who in missing.items():
         warn(f"{', '.join(who)} cannot listen: {sentence}")
-    present = [*readers, *([ENCODER] if embed is not None else [])]
-    return Listeners(readers, embed, tuple(present))
+    absent = {name for who in missing.values() for name in who}
+    return Listeners(readers, embed, opinion, tuple(name for name in names if name not in absent))
 
 
 def _embedder(warn: Callable[[str], None], progress: Progress) -> Callable[[np.ndarray], np.ndarray]:

@@ -38,7 +38,8 @@ class ConvertedResult:
 
     `silence_db`, `room_db`: level of what comes of digital silence and of a room's noise of -60 dB, of full scale.
     `f0_correlation`: of log F0 with the source's, where both are voiced; `register`: median F0 above the target's, in
-    semitones. Similarities are cosines of speaker embeddings; `similarity_unconverted`: of source and target.
+    semitones. Similarities are cosines of speaker embeddings; `similarity_unconverted`: of source and target. `mos`:
+    the mean opinion score that DistillMOS predicts.
     """
 
     case: Name
@@ -52,17 +53,19 @@ class ConvertedResult:
     similarity_to_target: float | None = None
     similarity_to_source: float | None = None
     similarity_unconverted: float | None = None
+    mos: float | None = None
     readings: tuple[Reading, ...] = ()
 
 
 @dataclass(frozen=True)
 class Analysis:
     """A recording as it is compared. `f0`: (frames,) Hz every 10 ms, 0 unvoiced; `embedding`: (D,), None where nobody
-    embeds and empty where there is no speech; `texts`: what each reader reads."""
+    embeds and empty where there is no speech; `mos`: predicted mean opinion score; `texts`: what each reader reads."""
 
     seconds: float
     f0: np.ndarray
     embedding: np.ndarray | None = None
+    mos: float | None = None
     texts: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -78,7 +81,8 @@ def analysed(samples: np.ndarray, listeners: Listeners, *, is_read: bool = True,
     if is_read:
         words = plain_words(transcript)
         texts = {name: words or reader.read(samples, RATE) for name, reader in listeners.readers.items()}
-    return Analysis(len(samples) / RATE, F0.of(samples)[0], embedding, texts)
+    mos = None if listeners.opinion is None else listeners.opinion(samples)
+    return Analysis(len(samples) / RATE, F0.of(samples)[0], embedding, mos, texts)
 
 
 def judged(
@@ -95,6 +99,7 @@ def judged(
         similarity_to_target=_similarity(output, target),
         similarity_to_source=_similarity(output, source),
         similarity_unconverted=_similarity(source, target),
+        mos=output.mos,
         readings=tuple(compared(name, source.texts[name], text) for name, text in output.texts.items()),
     )
 

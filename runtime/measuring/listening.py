@@ -1,12 +1,17 @@
 """What listeners make of speech: the words that recognisers read in it, and how far they are from a reference; whose
-voice a speaker encoder takes it for."""
+voice a speaker encoder takes it for; what a network thinks that people would think of it."""
 
 from __future__ import annotations
 
+import io
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Literal, Protocol
 
 import numpy as np
@@ -28,10 +33,12 @@ class Reader(Protocol):
 @dataclass(frozen=True)
 class Listeners:
     """Those that listen in a measurement: `readers` by name, the first of which is the judge; `embed`: samples (N,) at
-    16 kHz -> a speaker's embedding (D,), raising AudioError for audio without speech. `names`: of all of them."""
+    16 kHz -> a speaker's embedding (D,), raising AudioError for audio without speech; `opinion`: the same -> a mean
+    opinion score. `names`: of all of them."""
 
     readers: Mapping[str, Reader] = field(default_factory=dict)
     embed: Callable[[np.ndarray], np.ndarray] | None = None
+    opinion: Callable[[np.ndarray], float] | None = None
     names: tuple[str, ...] = ()
 
 
@@ -56,6 +63,39 @@ class Recogniser:
             condition_on_previous_text=False, without_timestamps=True,
         )  # fmt: skip
         return plain_words(" ".join(segment.text for segment in segments))
+
+
+def mean_opinion() -> Callable[[np.ndarray], float]:
+    """Returns DistillMOS: samples (N,) at 16 kHz -> a predicted mean opinion score, 1 to 5.
+
+    Stahl and Gamper 2025 (arXiv 2502.05356). Its weights are in the package.
+    """
+    import torch
+
+    with _importable_torchaudio(), redirect_stdout(io.StringIO()):  # it prints where its weights lie
+        network = import_module("distillmos").ConvTransformerSQAModel().eval()
+
+    def opinion(samples: np.ndarray) -> float:
+        with torch.inference_mode():
+            return float(network(torch.from_numpy(samples)[None]))
+
+    return opinion
+
+
+@contextmanager
+def _importable_torchaudio() -> Iterator[None]:
+    """distillmos imports torchaudio, which its command line alone reads files with: where it does not load (its wheel
+    links CUDA), an empty module stands in for it meanwhile."""
+    try:
+        import_module("torchaudio")
+    except (ImportError, OSError):
+        sys.modules["torchaudio"] = ModuleType("torchaudio")
+        try:
+            yield
+        finally:
+            del sys.modules["torchaudio"]
+    else:
+        yield
 
 
 def plain_words(text: str) -> str:

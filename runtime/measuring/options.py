@@ -36,9 +36,9 @@ class GateLimits:
     far any 50 ms window, head or tail may lie below the whole. Of embeddings: `cosine`, the least of any. Of a voice:
     the SNR of `components` that have a limit of their own, and `durations_off`, the share of symbols that may last
     another number of frames. Of a conversion, on the worst golden of a context: levels in dB of what comes of silence
-    and of a room's noise, `f0_correlation` with the source, `register` in semitones from the target, similarities.
-    Of speech, over all goldens: word and character error rates, `wer_second` of a second recogniser; of a voice beside
-    what is read in PyTorch's audio."""
+    and of a room's noise, `f0_correlation` with the source, `register` in semitones from the target, similarities,
+    `mos`. Of speech, over all goldens: word and character error rates, `wer_second` of a second recogniser; of a voice
+    beside what is read in PyTorch's audio."""
 
     snr_db: float | None = None
     log_mel_l1: float | None = None
@@ -52,6 +52,7 @@ class GateLimits:
     register: float | None = None
     similarity_to_target: float | None = None
     similarity_to_source: float | None = None
+    mos: float | None = None
     wer: float | None = None
     cer: float | None = None
     wer_second: float | None = None

@@ -79,6 +79,7 @@ METRICS = (
     Metric("similarity_to_target", "similarity to the target", ("conversion",), True, 3, slack=0.02,
            is_shown=True),
     Metric("similarity_to_source", "similarity to the source", ("conversion",), False, 3, slack=0.02),
+    Metric("mos", "DistillMOS", ("conversion",), True, 2, slack=0.1),
     Metric("wer", "word error rate", ("speech",), False, 3, slack=0.02, read_by=(0, "word"),
            is_shown=True),
     Metric("cer", "character error rate", ("speech",), False, 3, slack=0.02, read_by=(0, "character")),

@@ -136,7 +136,7 @@ def listened(bundle, tmp_path_factory):
     whole, part = "one two three", "one too"
     texts = (whole, whole, whole, part, whole, whole)  # of both sources; of both in the contexts offline and live
     readers = {"first": Echo(*texts), "second": Echo("so")}
-    listeners = Listeners(readers, lambda samples: np.array([1.0, len(samples)]), ("first", "second", "encoder"))
+    listeners = Listeners(readers, lambda samples: np.array([1.0, len(samples)]), lambda samples: 3.5)
     kept = tmp_path_factory.mktemp("kept")
     return measure(bundle, "onnx", MeasureOptions(bench_seconds=0), kept, listeners), kept
 
@@ -169,7 +169,7 @@ def test_words_are_counted_over_all_clips_by_each_reader(listened):
     values = quality(listened[0])
     assert values["live_wer"] == pytest.approx(2 / 6), "`too` for `two`, `three` left out"
     assert values["live_wer_second"] == 0.0 and 0 < values["live_cer"] < 1
-    assert values["offline_similarity_to_target"] <= 1
+    assert values["offline_similarity_to_target"] <= 1 and values["offline_mos"] == 3.5
 
 
 def test_what_a_conversion_is_judged_by_has_gates(listened, bundle):
@@ -232,7 +232,7 @@ def test_the_job_measures_anew_who_listens_and_says_what_was_not_measured(
     none = run_job(job)
     assert none.passed and "not measured, and so not judged: word error rate" in capsys.readouterr().err
     names = listening.listener_names(outcome.bundle.manifest)
-    everybody = Listeners({"first": Echo("one", "one", "two")}, None, names)
+    everybody = Listeners({"first": Echo("one", "one", "two")}, names=names)
     monkeypatch.setattr(listening, "open_listeners", lambda *_: everybody)
     heard = run_job(job)
     assert not heard.passed and not heard.reused and "not measured" not in capsys.readouterr().err
