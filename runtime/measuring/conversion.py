@@ -13,10 +13,10 @@ from runtime.engines import Execution
 from runtime.errors import AudioError
 from runtime.machine.checked import Name
 from runtime.measuring.listening import RATE, Listeners, Reading, compared, plain_words
-from runtime.playing.conversions import ConversionChain, conversion_of, converted, parts_of
+from runtime.playing.conversions import ConversionChain, conversion_of, converted, open_parts
 from runtime.playing.player import Player
-from runtime.playing.stages import Frontend, Target
-from runtime.playing.targets import target_from
+from runtime.playing.stages import NOBODY, Frontend, Target
+from runtime.playing.targets import targets_from
 from runtime.playing.tracks import Parts
 from runtime.speech.resampling import resampled
 from runtime.speech.speaker import cosine
@@ -167,10 +167,12 @@ def convert_goldens(
     waits: dict[str, float] = {}
     at_16k = [resampled(one.samples, rate, RATE, "VHQ") for one in recordings]
     sides = [analysed(samples, listeners, transcript=one.transcript) for samples, one in zip(at_16k, recordings)]
-    for index, (source, side) in enumerate(zip(recordings, sides)):
+    parts = open_parts(bundle, conversion, execution)
+    pairs = [(voice.samples, source.samples) for voice, source in zip([*recordings[1:], *recordings[:1]], recordings)]
+    targets = targets_from(bundle, pairs, rate, parts(NOBODY), execution)
+    for index, (source, side, target) in enumerate(zip(recordings, sides, targets)):
         other = (index + 1) % len(recordings)
-        target = target_from(bundle, recordings[other].samples, source.samples, rate, execution)
-        run = _Conversion(bundle, player, target, parts_of(bundle, conversion, execution, target), rate)
+        run = _Conversion(bundle, player, target, parts(target), rate)
         for context in contexts:
             audio = run.audio(context, source.samples)
             keep(kept_name(source.clip, context), audio)

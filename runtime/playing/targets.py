@@ -15,8 +15,9 @@ from runtime.bundle.store import Bundle, BundleError
 from runtime.engines import AUTO, Execution
 from runtime.machine.files import read_arrays, write_arrays
 from runtime.playing.conversions import conversion_of, parts_of
-from runtime.playing.sizes import open_sized
+from runtime.playing.sizes import Batched, Padded, open_sized
 from runtime.playing.stages import NOBODY, Target, pool_of
+from runtime.playing.tracks import Parts
 from runtime.speech.matching import ARRAYS, Pool, check_pool
 from runtime.speech.recordings import audio_blocks, read_audio
 from runtime.speech.resampling import resampled
@@ -91,31 +92,37 @@ def make_target(bundle: Bundle, recordings: Sequence[Path], execution: Execution
     return MadeTarget(Target(constants=constants), len(samples) / rate, notes)
 
 
-def target_from(
-    bundle: Bundle, target: np.ndarray, source: np.ndarray, sample_rate: int, execution: Execution = AUTO
-) -> Target:
-    """The target that a conversion takes, of one recording in memory. Both (N,) at `sample_rate`; `source` where the
-    conversion wants to know whose voice the source is. However short they are, they are taken."""
+def targets_from(
+    bundle: Bundle, pairs: Iterable[tuple[np.ndarray, np.ndarray]], sample_rate: int, parts: Parts, execution: Execution
+) -> Iterator[Target]:
+    """Yields the target that a conversion takes for each (whose voice it is to be, what is converted), recordings (N,)
+    in memory at `sample_rate`. However short they are, they are taken. `parts` run the conversion's components."""
     conversion = conversion_of(bundle)
-    if conversion.matching is not None:
-        return Target(pool=pool_of(conversion, parts_of(bundle, conversion, execution), [[target]], sample_rate))
-    constants: dict[str, np.ndarray] = {}
-    for encoders, samples in ((_encoders(bundle, "targets"), target), (_encoders(bundle, "sources"), source)):
-        for name, encoder in encoders.items():
-            at_rate = resampled(samples, sample_rate, _rate(bundle, encoder), "VHQ")
-            constants[name] = _embedded(bundle, encoder, [at_rate], execution)
-    return Target(constants=constants)
+    kinds = (_encoders(bundle, "targets"), _encoders(bundle, "sources"))
+    opened = {encoder: open_sized(bundle, execution, encoder) for kind in kinds for encoder in kind.values()}
+    for pair in pairs:
+        if conversion.matching is not None:
+            yield Target(pool=pool_of(conversion, parts, [[pair[0]]], sample_rate))
+            continue
+        constants: dict[str, np.ndarray] = {}
+        for kind, samples in zip(kinds, pair):
+            for name, encoder in kind.items():
+                at_rate = resampled(samples, sample_rate, _rate(bundle, encoder), "VHQ")
+                constants[name] = _embedded(bundle, encoder, opened[encoder], [at_rate])
+        yield Target(constants=constants)
 
 
 def embedded(bundle: Bundle, component: str, recordings: Sequence[Path], execution: Execution = AUTO) -> np.ndarray:
     """What a component makes of recordings of one speaker, (1, …): the mean over them."""
-    rate = _rate(bundle, component)
-    return _embedded(bundle, component, (read_audio(path, rate) for path in recordings), execution)
+    rate, encoder = _rate(bundle, component), open_sized(bundle, execution, component)
+    return _embedded(bundle, component, encoder, (read_audio(path, rate) for path in recordings))
 
 
-def _embedded(bundle: Bundle, component: str, recordings: Iterable[np.ndarray], execution: Execution) -> np.ndarray:
+def _embedded(
+    bundle: Bundle, component: str, encoder: Batched | Padded, recordings: Iterable[np.ndarray]
+) -> np.ndarray:
     """As `embedded`, of samples (N,) at the rate of the component's features."""
-    record, encoder = bundle.component(component), open_sized(bundle, execution, component)
+    record = bundle.component(component)
     (source,), (output,) = record.inputs, record.outputs
     vectors = [
         target_embedding(
