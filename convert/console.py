@@ -37,6 +37,10 @@ def warn(message: str) -> None:
     progress_console.print(f"[bold yellow]warning[/] {escape(scrubbed(message))}")
 
 
+def note(message: str) -> None:
+    progress_console.print(f"note: {scrubbed(message)}", markup=False)
+
+
 def error(message: str) -> None:
     """Says what was wrong, to the person and to the process that started this one."""
     message = printable(scrubbed(message))

@@ -28,7 +28,8 @@ from runtime.engines import ENGINES
 from runtime.machine.cache import NoHome, cache_folder
 from runtime.machine.disk import full_disk_named
 from runtime.machine.files import write_json
-from runtime.measuring.gates import GateResult, judge, limit_names
+from runtime.measuring.gates import GateResult, judge, limit_names, unmeasured
+from runtime.measuring.listening import NOBODY_LISTENS, Listeners
 from runtime.measuring.measure import (
     AUDIT,
     Measurement,
@@ -241,16 +242,36 @@ def _convert(
 def _known_measurements(job: Job, bundle: Bundle) -> list[Measurement] | None:
     """The measurements asked for, where every one of them is there and would come out of the same code."""
     known = []
+    listeners = _listener_names(job, bundle)
     for engine in engines_for(job.measure, bundle):
         path = measurement_path(bundle, engine, job.measure.chunk)
         try:
             measurement = read_measurement(path)
         except BundleError:  # missing, damaged, or of another schema: it is measured again
             return None
-        if measurement.key != measurement_key(bundle, engine, job.measure):
+        if measurement.key != measurement_key(bundle, engine, job.measure, listeners):
             return None
         known.append(measurement)
     return known
+
+
+def _listener_names(job: Job, bundle: Bundle) -> tuple[str, ...]:
+    """Returns who should listen in the measurements. One that some of them missed is made again."""
+    if not job.measure.listen:
+        return ()
+    from convert.listening import listener_names
+
+    return listener_names(bundle.manifest)
+
+
+def _listeners(job: Job, bundle: Bundle, stages: console.Stages) -> Listeners:
+    names = _listener_names(job, bundle)
+    if not names:
+        return NOBODY_LISTENS
+    from convert.listening import open_listeners
+
+    with stages.stage("open who listens", spinner=False), console.download_bar("download") as progress:
+        return open_listeners(names, console.warn, progress)
 
 
 def _measure(
@@ -260,6 +281,7 @@ def _measure(
     from convert.stages import shared_cores
 
     measurements = []
+    listeners = _listeners(job, bundle, stages)
     for engine in engines_for(job.measure, bundle):
         is_timed = ENGINES[engine].is_timed
         if is_timed:
@@ -267,7 +289,7 @@ def _measure(
                 worker.wait_until_warm()
                 lowering.wait()
         with stages.stage(f"execute and measure in {engine}"), nullcontext() if is_timed else shared_cores():
-            measurement = measure(bundle, engine, job.measure, keep_audio=bundle.measured / "audio")
+            measurement = measure(bundle, engine, job.measure, bundle.measured / "audio", listeners)
         write_measurement(measurement_path(bundle, engine, job.measure.chunk), measurement)
         measurements.append(measurement)
     return measurements
@@ -278,4 +300,8 @@ def _judge(job: Job, bundle: Bundle, measurements: list[Measurement]) -> list[Ga
     if not results:
         judged = limit_names(bundle, job.precision.kind)[0]
         console.warn(f"no gate judges {judged} in the engines that ran: measured, not judged")
+    not_measured = unmeasured(bundle, measurements, job.gates.limits, job.precision.kind)
+    if not_measured:
+        how = "" if job.measure.listen else " (measure.listen=true does)"
+        console.note(f"not measured, and so not judged: {', '.join(not_measured)}{how}")
     return results

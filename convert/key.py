@@ -14,6 +14,7 @@ from convert.schema import Job
 from runtime.bundle.formats import FORMATS
 from runtime.machine.sources import BUNDLE, CHOICE, sources_hash
 from runtime.machine.versions import installed_versions
+from runtime.speech.clips import transcript_of
 
 TOOLS = sorted(
     {"coqui-tts", "numpy", "torch", "voxport", *(tool for facts in FORMATS.values() for tool in facts.tools)}
@@ -51,5 +52,7 @@ def bundle_name(job: Job, checkpoint: LocatedCheckpoint, key: str) -> str:
 
 
 def _clips(paths: list[Path]) -> Any:
-    """A user's own clips by content and by name: their golden cases are named after them. Ours are in the sources."""
-    return [[path.stem, hashlib.sha256(path.read_bytes()).hexdigest()] for path in paths]
+    """A user's own clips by content, name and transcript: their golden cases are named after them. Ours are in the
+    sources."""
+    named = [[path.stem, hashlib.sha256(path.read_bytes()).hexdigest()] for path in paths]
+    return [[*facts, *filter(None, [transcript_of(path)])] for facts, path in zip(named, paths)]

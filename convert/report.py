@@ -19,7 +19,7 @@ from runtime.machine.answer import answer
 from runtime.machine.command_line import explained
 from runtime.machine.interrupts import stop_if_interrupted
 from runtime.measuring.measure import Measurement
-from runtime.measuring.quality import OF_CLIPS, OF_ROWS, SNR, Metric, quality
+from runtime.measuring.quality import OF_CLIPS, OF_ROWS, SNR, Metric, listened_titles, metric_of, quality
 
 
 def show(job: Job, expressions: Expressions) -> Outcome | ExitCode:
@@ -99,6 +99,7 @@ def _table(outcome: Outcome) -> Table:
     }
     if outcome.measurements[0].spoken:
         rows = _spoken_rows(outcome.measurements) | rows
+    rows |= {title: _listened(name) for name, title in listened_titles(outcome.measurements)}
     for title, cell in rows.items():
         table.add_row(title, *(cell(measurement) for measurement in outcome.measurements))
     table.caption = f"measured on {outcome.measurements[0].device}, {outcome.measurements[0].system}"
@@ -108,6 +109,16 @@ def _table(outcome: Outcome) -> Table:
 def _worst(metric: Metric, owner: str = "") -> Callable[[Measurement], str]:
     """Returns a function that writes the worst value of a measurement."""
     return lambda measurement: metric.text(quality(measurement)[f"{owner}{metric.name}"])
+
+
+def _listened(name: str) -> Callable[[Measurement], str]:
+    """Returns a function that writes a value of converted or spoken goldens, where it was measured."""
+
+    def cell(measurement: Measurement) -> str:
+        values = quality(measurement)
+        return metric_of(name).text(values[name]) if name in values else "–"
+
+    return cell
 
 
 def _spoken_rows(measurements: Sequence[Measurement]) -> dict[str, Callable[[Measurement], str]]:

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 
 from converters.component import Component
-from runtime.bundle.conversion import Conversion, FeatureStage
+from runtime.bundle.conversion import Conversion
 from runtime.bundle.spec import taken
-from runtime.bundle.store import GoldenCase
+from runtime.bundle.store import RECORDINGS, GoldenCase, Recording, recording_case
 from runtime.playing.sampling import Sampling
 from runtime.playing.stages import Frontend, Target, pool_of, window_costs
 from runtime.playing.tracks import Collected, Parts, checked_index
-from runtime.speech.clips import read_clip
+from runtime.speech.clips import read_clip, transcript_of
 from runtime.speech.recordings import audio_blocks, read_audio
 from runtime.speech.speaker import SpeakerMel
 from runtime.speech.target import target_embedding
@@ -89,12 +89,15 @@ def conversion_goldens(
     clips: Sequence[Path],
     tables: Mapping[str, np.ndarray] = MappingProxyType({}),
 ) -> dict[str, list[GoldenCase]]:
-    """Runs a conversion on each clip of speech, to the voice of the next clip, through the original components. Each of
-    them keeps what it was given and made. `tables`: what the bundle keeps beside its components."""
+    """Runs a conversion on each clip of speech, to the voice of the next clip, through the original components.
+
+    Each of them keeps what it was given and made; the clips are kept as well, since whoever measures converts them
+    again. `tables`: what the bundle keeps beside its components.
+    """
     known = {component.name: component for component in components}
     cases: dict[str, list[GoldenCase]] = {name: [] for name in known}
     index = checked_index(tables) if tables else {}
-    rate = max(stage.features.sample_rate for stage in conversion.stages if isinstance(stage, FeatureStage))
+    rate, kept = conversion.sample_rate, []
     for source, voice in zip(clips, [*clips[1:], clips[0]]):
         recorder = Recorder(known, source.stem, cases)
         constants: dict[str, np.ndarray] = {}
@@ -107,10 +110,12 @@ def conversion_goldens(
             parts = _parts(Recorder(known, "", unseen), constants, index)
             pool = pool_of(conversion, parts, [audio_blocks(voice, rate)], rate)
         frontend = Frontend(conversion, _parts(recorder, constants, index), Target(pool=pool), rate)
-        frames = [*map(frontend.push, audio_blocks(source, rate)), frontend.flush()]
+        blocks = list(audio_blocks(source, rate))
+        kept.append(recording_case(Recording(source.stem, np.concatenate(blocks), transcript_of(source))))
+        frames = [*map(frontend.push, blocks), frontend.flush()]
         last = known[conversion.components[-1]]
         rendered(recorder, last, _constants(last, constants), np.concatenate(frames, axis=2))
-    return cases
+    return {**cases, RECORDINGS: kept}
 
 
 def costed_windows(
@@ -119,7 +124,7 @@ def costed_windows(
     """A conversion with what its windows cost, measured through the original components on a clip of speech."""
     known = {component.name: component for component in components}
     cases: dict[str, list[GoldenCase]] = {name: [] for name in known}
-    rate = max(stage.features.sample_rate for stage in conversion.stages if isinstance(stage, FeatureStage))
+    rate = conversion.sample_rate
     parts = _parts(Recorder(known, "", cases), {}, checked_index(tables) if tables else {})
     return window_costs(conversion, parts, read_audio(clip, rate)[: round(_COSTED_SECONDS * rate)], rate)
 

@@ -18,6 +18,7 @@ from reports.runs import NOTE, discard_model, log_once
 from reports.tracked import conversion_key
 from runtime.bundle.store import MANIFEST, Bundle, Manifest
 from runtime.machine.files import write_text
+from runtime.measuring.conversion import kept_name
 from runtime.measuring.measure import AUDIT, Measurement
 from runtime.measuring.quality import SNR, against_recording, quality
 from runtime.speech.recordings import write_wav
@@ -73,6 +74,13 @@ class BundleRuns:
                 if picture.is_file():
                     (folder / "spectrograms").mkdir(exist_ok=True)
                     shutil.copy(picture, folder / "spectrograms" / f"{clip.clip}.png")
+
+            for name in dict.fromkeys(kept_name(one.case, one.context) for one in measurement.converted):
+                file = bundle.measured / "audio" / f"{measurement.engine}-{name}.npy"
+                if file.is_file():  # silences are not kept
+                    assert bundle.sound is not None
+                    (folder / "audio").mkdir(exist_ok=True)
+                    write_wav(folder / "audio" / f"{name}.wav", np.load(file), bundle.sound.sample_rate)
 
         tags = {
             **self._tags(record, "measure"),

@@ -13,13 +13,14 @@ import numpy as np
 import soundfile
 
 from reports import plots
+from reports.converted import ConvertedClip, converted_clips, similarities, spectrograms, waits
 from reports.pages import data_url, render
 from reports.record import read_job
 from runtime.bundle.store import Bundle, GoldenCase, size_of
 from runtime.machine.files import write_bytes, write_text
 from runtime.measuring.mac_check import MacCheck
 from runtime.measuring.measure import AUDIT, Measurement
-from runtime.measuring.quality import OF_CLIPS, OF_ROWS, quality
+from runtime.measuring.quality import OF_CLIPS, OF_CONVERSIONS, OF_ROWS, listened_titles, metric_of, quality
 from runtime.rounding.record import Audit, read_audit
 
 FILE = "report.html"
@@ -40,6 +41,9 @@ def write_report(bundle_path: Path) -> Path:
     clips: list[dict[str, Any]] = []
     if measurements[0].clips:
         clips = _draw_audio(bundle, measurements, judge, pictures)
+    judged = next(one for one in measurements if one.engine == judge)
+    converted = converted_clips(bundle, judged)
+    pictures |= _draw_conversion(converted, judged)
     audit = read_audit(bundle.measured / AUDIT) if (bundle.measured / AUDIT).is_file() else None
     drawn = _draw_audit(audit)
     pictures |= {f"audit-{index}": png for index, png in enumerate(drawn)}
@@ -59,7 +63,10 @@ def write_report(bundle_path: Path) -> Path:
         audit_pictures=[data_url(png, "image/png") for png in drawn],
         of_clips=OF_CLIPS,
         of_rows=OF_ROWS,
-        judged_quality=quality(next(one for one in measurements if one.engine == judge)),
+        judged_quality=quality(judged),
+        converted=[_converted_view(clip) for clip in converted],
+        of_conversions=OF_CONVERSIONS,
+        listened=[(title, [_listened(m, name) for m in measurements]) for name, title in listened_titles(measurements)],
         sizes=_sizes(bundle),
         config=json.dumps(record.config, indent=2),
         versions=_versions(bundle, measurements),
@@ -93,6 +100,28 @@ def _draw_audio(
     if component.stream is not None and component.stream.costs:
         pictures["streaming"] = plots.streaming(component.stream, component.time, component.features)
     return [_clip_view(case, references[case.clip], outputs[judge][case.clip], rate) for case in cases]
+
+
+def _draw_conversion(clips: Sequence[ConvertedClip], judged: Measurement) -> dict[str, bytes]:
+    """Returns the pictures of a conversion by name; none of what converts nothing."""
+    pictures = {f"converted-{clip.name}": spectrograms(clip) for clip in clips}
+    bars = similarities(clips)
+    if bars is not None:
+        pictures["similarity"] = bars
+    if judged.waits_ms:
+        pictures["waits"] = waits(judged.waits_ms)
+    return pictures
+
+
+def _converted_view(clip: ConvertedClip) -> dict[str, Any]:
+    players = [(sound.label, _wav_url(sound.samples, sound.rate)) for sound in clip.sounds]
+    return {"name": clip.name, "target": clip.target, "players": players, "results": clip.results}
+
+
+def _listened(measurement: Measurement, name: str) -> str:
+    """Returns a value of converted or spoken goldens as text, where it was measured."""
+    values = quality(measurement)
+    return metric_of(name).text(values[name]) if name in values else "–"
 
 
 def write_mac_check(check: MacCheck, path: Path) -> Path:

@@ -29,7 +29,7 @@ from reports.tracked import UNTRACKED, mark_untracked
 from runtime.engines import device_slug
 from runtime.machine.address import Address
 from runtime.machine.files import write_text
-from runtime.measuring.quality import SHOWN
+from runtime.measuring.quality import SHOWN, SHOWN_OF_CONVERSIONS
 
 PAGE = "nightly.html"
 NIGHTS = 30
@@ -39,9 +39,10 @@ ABOUT = """Nights of voxport: one run per run of a suite.
 Metrics are `<series>/<engine>/<metric>`, of time `<series>/<engine>/<device>/<metric>`. The artifact nightly.html has
 verdicts and trends.
 """
-# What the page draws, in this order: (metric, its title).
+# What the page draws where a job has it, in this order: (metric, its title).
 TRENDS = (
     *((metric.name, metric.heading) for metric in SHOWN),
+    *SHOWN_OF_CONVERSIONS,
     ("rtf", "RTF"),
     ("latency_p95_ms", "p95, ms"),
     ("first_audio_s", "first audio, s"),
@@ -135,12 +136,13 @@ def write_night(
     result: SuiteResult, folder: Path, before: Sequence[Night], options: TrackingOptions, experiment: str | None
 ) -> Path:
     """`nightly.html` in `folder`; `experiment` None where MLflow could not be reached: then there are no trends."""
+    drawn = _drawn(result)
     page = render(
         "nightly.html",
         result=result,
         verdict=result.verdict,
-        trends=_trends(result, before),
-        trend_titles=[title for _, title in TRENDS],
+        trends=_trends(result, before, [metric for metric, _ in drawn]),
+        trend_titles=[title for _, title in drawn],
         nights=len(before) + 1,
         tracked=experiment is not None,
         links={row.name: _links(row.facts, options, experiment) for row in result.rows},
@@ -150,13 +152,19 @@ def write_night(
     return path
 
 
-def _trends(result: SuiteResult, before: Sequence[Night]) -> list[dict[str, Any]]:
+def _drawn(result: SuiteResult) -> list[tuple[str, str]]:
+    """Returns the trends that any job has."""
+    known = {metric for row in result.rows if row.facts for group in _groups(row.facts) for metric in group.names}
+    return [(metric, title) for metric, title in TRENDS if metric in known]
+
+
+def _trends(result: SuiteResult, before: Sequence[Night], metrics: Sequence[str]) -> list[dict[str, Any]]:
     """A row per engine of a job, a cell per metric: the last value, its line, and where it stepped."""
     rows = []
     for row in result.rows:
         for group in _groups(row.facts) if row.facts else ():
             cells: list[dict[str, Any] | None] = []
-            for metric, _ in TRENDS:
+            for metric in metrics:
                 if metric not in group.names:
                     cells.append(None)
                     continue

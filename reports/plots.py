@@ -20,7 +20,7 @@ from reports.metrics import pareto
 from reports.tradeoff import Point
 from runtime.bundle.form import StreamForm
 from runtime.bundle.spec import TimeAxis
-from runtime.measuring.bench.budget import Budget
+from runtime.measuring.bench.budget import Budget, Part
 from runtime.measuring.bench.bundle import BenchReport
 from runtime.measuring.bench.closed import Latency
 from runtime.rounding.record import OpAudit, ProgramAudit
@@ -30,13 +30,13 @@ from runtime.speech.metrics import WINDOW_SECONDS, window_snr_db
 from runtime.speech.speaker import SpeakerMel
 
 PALETTE = ("#3b6fb6", "#d1603d", "#3f9c6d", "#8a63b0")
-_INK, _GRID = "#30343b", "#dfe3e8"
+INK, _GRID = "#30343b", "#dfe3e8"
 
 plt.rcParams.update(
     {
         "font.size": 9,
         "axes.edgecolor": _GRID,
-        "axes.labelcolor": _INK,
+        "axes.labelcolor": INK,
         "axes.titlesize": 9,
         "axes.titlelocation": "left",
         "axes.spines.top": False,
@@ -44,9 +44,9 @@ plt.rcParams.update(
         "axes.grid": True,
         "grid.color": _GRID,
         "grid.linewidth": 0.6,
-        "xtick.color": _INK,
-        "ytick.color": _INK,
-        "text.color": _INK,
+        "xtick.color": INK,
+        "ytick.color": INK,
+        "text.color": INK,
         "legend.frameon": False,
     }
 )
@@ -90,7 +90,7 @@ def clip(
         axis.grid(False)
     figure.colorbar(drawn, cax=figure.add_axes((0.935, 0.55, 0.012, 0.3)), label="dB")
     _draw_snr(axes[-1], reference, outputs, settings.sample_rate)
-    return _png(figure)
+    return png(figure)
 
 
 def _draw_snr(axis: Axes, reference: np.ndarray, outputs: Mapping[str, np.ndarray], sample_rate: int) -> None:
@@ -115,7 +115,7 @@ def error_over_frequency(
         axis.plot(frequencies, ratio, color=colour, label=engine, lw=1.2)
     axis.set(xlabel="kHz", ylabel="SNR, dB", xlim=(0, sample_rate / 2e3))
     axis.legend()
-    return _png(figure)
+    return png(figure)
 
 
 def latency_distribution(latencies: Mapping[str, Latency]) -> bytes:
@@ -132,7 +132,7 @@ def latency_distribution(latencies: Mapping[str, Latency]) -> bytes:
     axis.xaxis.set_minor_formatter(matplotlib.ticker.ScalarFormatter())
     axis.tick_params(axis="x", which="both", labelsize=7)
     axis.legend()
-    return _png(figure)
+    return png(figure)
 
 
 def op_bars(ops: Mapping[str, int]) -> bytes:
@@ -145,7 +145,7 @@ def op_bars(ops: Mapping[str, int]) -> bytes:
     axis.grid(False)
     axis.set(xticks=[], xlim=(0, max(counts) * 1.12))
     axis.spines[["bottom", "left"]].set_visible(False)
-    return _png(figure)
+    return png(figure)
 
 
 def precisions(name: str, points: Sequence[Point]) -> bytes:
@@ -158,7 +158,7 @@ def precisions(name: str, points: Sequence[Point]) -> bytes:
         shown = [(point, float(point.mac_ms or 0.0)) for point in timed]
         _draw_tradeoff(axes[0][1], shown, "ms per call on a Mac, p50")
     axes[0][0].set_title(name)
-    return _png(figure)
+    return png(figure)
 
 
 def _draw_tradeoff(axis: Axes, placed: Sequence[tuple[Point, float]], what: str) -> None:
@@ -208,7 +208,7 @@ def audit(program: ProgramAudit) -> bytes:
         values = [value if math.isfinite(value := getattr(row, name)) else math.nan for row in rows]
         error.plot(at, values, ".", color=colour, label=label)
     if math.isfinite(program.snr_db):
-        error.axhline(program.snr_db, color=_INK, lw=1, ls="--")
+        error.axhline(program.snr_db, color=INK, lw=1, ls="--")
     error.set(xlabel="op, in the program's order", ylabel="SNR, dB (dashed: the program's)")
     error.set_title(f"{program.component} {program.function}".strip())
     error.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=8)
@@ -223,7 +223,7 @@ def audit(program: ProgramAudit) -> bytes:
     worst.set_axisbelow(True)
     worst.set(xlabel="% of what rounding costs")
     worst.set_title("ops that matter most")
-    return _png(figure)
+    return png(figure)
 
 
 def _share(row: OpAudit, program: ProgramAudit) -> float:
@@ -248,7 +248,7 @@ def bench(report: BenchReport) -> bytes:
             seconds = np.arange(one.paced.chunks) * one.paced.period_ms / 1e3
             label = f"process {index + 1}" if len(report.processes) > 1 else None
             series.plot(seconds, one.paced.samples_ms, color=PALETTE[index % len(PALETTE)], lw=0.8, label=label)
-            series.axhline(one.paced.period_ms, color=_INK, lw=1, ls="--")
+            series.axhline(one.paced.period_ms, color=INK, lw=1, ls="--")
     tail.set(xscale="log", yscale="log", xlabel="ms per chunk", ylabel="% of chunks that take longer")
     tail.set_title(f"{report.bundle}, {report.engine} on {report.device}")
     tail.xaxis.set_major_formatter(matplotlib.ticker.ScalarFormatter())
@@ -262,20 +262,25 @@ def bench(report: BenchReport) -> bytes:
     budgets = [one.budget for one in report.processes if one.budget is not None]
     if budgets:
         _draw_budget(delay, max(budgets, key=lambda budget: budget.total_ms))
-    return _png(figure)
+    return png(figure)
 
 
 def _draw_budget(axis: Axes, spent: Budget) -> None:
-    """One bar of parts, and the target."""
-    colours = plt.get_cmap("Blues")(np.linspace(0.3, 0.8, len(spent.parts)))
-    left = 0.0
-    for colour, part in zip(colours, spent.parts):
-        shown = colour if part.structural else PALETTE[1]
-        axis.barh([0], [part.milliseconds], left=left, color=shown, label=f"{part.name} {part.milliseconds:.1f}")
-        left += part.milliseconds
-    axis.axvline(spent.target_ms, color=_INK, lw=1, ls="--")
-    axis.set(yticks=[], xlabel="ms", ylim=(-0.5, 1.6), xlim=(0, 1.05 * max(left, spent.target_ms)))
+    draw_parts(axis, spent.parts, spent.target_ms)
     axis.set_title(f"delay {spent.total_ms:.1f} ms, {spent.structural_ms:.1f} by structure; target: {spent.verdict}")
+
+
+def draw_parts(axis: Axes, parts: Sequence[Part], target_ms: float) -> None:
+    """One bar of the parts of a delay, and the target."""
+    colours = plt.get_cmap("Blues")(np.linspace(0.3, 0.8, len(parts)))
+    left = 0.0
+    for colour, part in zip(colours, parts):
+        shown = colour if part.structural else PALETTE[1]
+        label = f"{part.name} {part.milliseconds:.1f}"
+        axis.barh([0], [part.milliseconds], left=left, color=shown, edgecolor="white", label=label)
+        left += part.milliseconds
+    axis.axvline(target_ms, color=INK, lw=1, ls="--")
+    axis.set(yticks=[], xlabel="ms", ylim=(-0.5, 1.6), xlim=(0, 1.05 * max(left, target_ms)))
     axis.legend(ncols=3, loc="upper right", fontsize=8)
 
 
@@ -297,7 +302,7 @@ def streaming(form: StreamForm, time: TimeAxis, features: LocalFeatures | Speake
         cost.plot(delays, [value / least for value in row.values()], "o-", ms=3, lw=1.2, color=colour, label=mode)
         if mode == form.mode and form.chunk in row:
             here = (form.chunk + lookaheads[mode]) * frame + waiting
-            cost.plot([here], [row[form.chunk] / least], "o", ms=9, mfc="none", color=_INK)
+            cost.plot([here], [row[form.chunk] / least], "o", ms=9, mfc="none", color=INK)
     cost.set(yscale="log", xlabel="ms of chunk + lookahead + STFT window", ylabel="multiply-adds, least = 1")
     cost.yaxis.set_major_formatter(matplotlib.ticker.ScalarFormatter())
     cost.yaxis.set_minor_formatter(matplotlib.ticker.ScalarFormatter())
@@ -314,7 +319,7 @@ def streaming(form: StreamForm, time: TimeAxis, features: LocalFeatures | Speake
             f"lookahead of {min(form.truncation_db)} to {max(form.truncation_db)} frames, chunks of {form.chunk}"
         )
         axis.legend()
-    return _png(figure)
+    return png(figure)
 
 
 def _power_spectrum(samples: np.ndarray) -> np.ndarray:
@@ -322,7 +327,8 @@ def _power_spectrum(samples: np.ndarray) -> np.ndarray:
     return (np.abs(np.fft.rfft(frames, axis=1)) ** 2).sum(axis=0)
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """Returns the picture, and closes the figure."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
     plt.close(figure)

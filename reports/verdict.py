@@ -172,8 +172,8 @@ def _moved(name: str, theirs: Sequence[float], value: float, candidate: Bundle, 
     is_worse = not math.isfinite(value) or (change < 0) == kind.more_is_better
     part = name.removesuffix("_snr_db") if name.endswith("_snr_db") else candidate.main.name
     what = "" if name.endswith("snr_db") else f" in {name}"
-    amount = f"{abs(change):.1f} dB" if kind.unit else f"{abs(change):.2g}"
-    values = f"{before:.1f} -> {value:.1f} dB" if kind.unit else f"{before:.4g} -> {value:.4g}"
+    amount = f"{abs(change):.1f} {kind.unit}" if kind.unit else f"{abs(change):.2g}"
+    values = f"{before:.1f} -> {value:.1f} {kind.unit}" if kind.unit else f"{before:.4g} -> {value:.4g}"
     text = f"{part} {amount} {'worse' if is_worse else 'better'}{what} ({values} in {engine})"
     return Finding("quality", "worse" if is_worse else "better", text)
 

@@ -9,11 +9,9 @@ CHECKPOINT is a folder that checkpoints.training.export wrote; the clips must be
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import torch
@@ -21,6 +19,7 @@ import torch
 from checkpoints.training.mel import HOP, N_FFT, SAMPLE_RATE, LogMel, mel_filters
 from checkpoints.training.networks import Generator
 from runtime.machine.files import write_json
+from runtime.measuring.listening import mean_opinion
 
 GRIFFIN_LIM_ROUNDS = 60
 
@@ -81,24 +80,9 @@ def metrics(samples: np.ndarray, render: np.ndarray, opinion: Callable[[np.ndarr
 
 
 def distillmos() -> Callable[[np.ndarray], float]:
-    """samples (N,) -> a predicted mean opinion score; its weights are in the package."""
-    if importlib.util.find_spec("torchaudio") is None or not _loads("torchaudio"):
-        sys.modules["torchaudio"] = ModuleType("torchaudio")  # its command line alone reads files with it
-    network = importlib.import_module("distillmos").ConvTransformerSQAModel().eval()
-
-    def opinion(samples: np.ndarray) -> float:
-        with torch.inference_mode():
-            return float(network(torch.from_numpy(at_16k(samples))[None]))
-
-    return opinion
-
-
-def _loads(name: str) -> bool:
-    try:
-        importlib.import_module(name)
-    except (ImportError, OSError):
-        return False
-    return True
+    """samples (N,) -> a predicted mean opinion score."""
+    opinion = mean_opinion()
+    return lambda samples: opinion(at_16k(samples))
 
 
 def at_16k(samples: np.ndarray) -> np.ndarray:

@@ -263,6 +263,17 @@ class Conversion:
         return has_pitch or any(isinstance(stage, PitchStage) for stage in self.stages)
 
     @property
+    def sample_rate(self) -> int:
+        """The highest rate of any features: what recordings are read at."""
+        return max(stage.features.sample_rate for stage in self.stages if isinstance(stage, FeatureStage))
+
+    @property
+    def context_names(self) -> tuple[ContextName, ...]:
+        """The contexts in which it gives different audio: one where no stage looks through a window."""
+        is_windowed = any(isinstance(stage, WindowedStage) for stage in self.stages)
+        return ("offline", "live") if is_windowed else ("offline",)
+
+    @property
     def matching(self) -> MatchStage | None:
         return next((stage for stage in self.stages if isinstance(stage, MatchStage)), None)
 

@@ -37,6 +37,8 @@ GOLDENS = "goldens.npz"
 MODULES = ".places.json"  # behind a component's name: function -> output of an op -> module of the original
 USUAL_LENGTHS = ("64", "8..512")  # shape=fixed, shape=flexible
 VOICE_GOLDENS = "voice"  # in the place of a component's name
+RECORDINGS = "recordings"  # likewise
+_TRANSCRIPT = "transcript"
 
 
 class BundleError(VoxportError, ValueError):
@@ -236,6 +238,16 @@ class GoldenCase:
 
 
 @dataclass(frozen=True)
+class Recording:
+    """A clip that a conversion's goldens were made of: `samples` (N,) float32 at the conversion's `sample_rate`.
+    `transcript`: its words, empty where nobody wrote them down."""
+
+    clip: str
+    samples: np.ndarray
+    transcript: str = ""
+
+
+@dataclass(frozen=True)
 class Bundle:
     """A bundle that was checked when it was opened: who holds one need not open or hash it again."""
 
@@ -290,6 +302,15 @@ class Bundle:
         """The component's golden cases, in the order in which they were stored."""
         return read_goldens(self.path / GOLDENS, component.name)
 
+    def recordings(self) -> list[Recording]:
+        """The clips that a conversion's goldens were made of; each was converted to the voice of the next, the last to
+        that of the first. None in a bundle that an older voxport made."""
+        return [
+            Recording(case.clip, case.recording, str(case.inputs.get(_TRANSCRIPT, "")))
+            for case in read_goldens(self.path / GOLDENS, RECORDINGS)
+            if case.recording is not None
+        ]
+
     @property
     def measured(self) -> Path:
         """Where measurements and the report of this bundle lie: beside it, because it never changes."""
@@ -313,15 +334,21 @@ def read_goldens(path: Path, component: str) -> list[GoldenCase]:
             _, clip, kind, tensor = key.split("/")
             cases.setdefault(checked_name(clip), {}).setdefault(kind, {})[tensor] = array
         return [
-            GoldenCase(clip, kinds["in"], kinds["out"], kinds.get("recording", {}).get("samples"))
+            GoldenCase(clip, kinds.get("in", {}), kinds.get("out", {}), kinds.get("recording", {}).get("samples"))
             for clip, kinds in cases.items()
         ]
     except (OSError, KeyError, ValueError) as error:
         raise BundleError(f"{path} is damaged: {error}") from error
 
 
+def recording_case(recording: Recording) -> GoldenCase:
+    """Returns a recording as it is kept among the goldens, under `RECORDINGS`."""
+    words = {_TRANSCRIPT: np.array(recording.transcript)} if recording.transcript else {}
+    return GoldenCase(recording.clip, words, {}, recording.samples)
+
+
 def write_goldens(path: Path, cases: Mapping[str, Sequence[GoldenCase]]) -> None:
-    """cases: by component, and `VOICE_GOLDENS` of the whole voice."""
+    """cases: by component, `VOICE_GOLDENS` of the whole voice, `RECORDINGS` of what a conversion converts."""
     arrays: dict[str, np.ndarray] = {}
     for owner, goldens in cases.items():
         for case in goldens:

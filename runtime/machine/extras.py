@@ -7,7 +7,7 @@ _EXTRAS = {
     "convert": ("TTS", "httpx", "huggingface_hub", "hydra", "omegaconf", "safetensors", "torchaudio"),
     "dask": ("distributed",),
     "espeak": ("espeakng_loader", "phonemizer"),
-    "listen": ("faster_whisper", "jiwer"),
+    "listen": ("distillmos", "faster_whisper", "xls_r_sqa"),
     "live": ("sounddevice",),
     "report": ("filelock", "jinja2", "matplotlib", "mlflow", "rich"),
 }

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runtime.bundle.store import Bundle
 from runtime.engines import ENGINES
 from runtime.measuring.measure import Measurement
 from runtime.measuring.options import GateLimits
-from runtime.measuring.quality import OF_CLIPS, OF_ROWS, OF_SENTENCES, SNR
+from runtime.measuring.quality import OF_CLIPS, OF_CONVERSIONS, OF_ROWS, OF_SENTENCES, OF_SPEECH, SNR, listened
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,40 @@ def judge(
 ) -> list[GateResult]:
     """Evaluates every gate that judges a bundle in the engines that ran; none where the limits know neither its
     precision nor the `kind` of it."""
-    conversion = bundle.manifest.options
     results = []
     for measurement in measurements:
-        applicable = limits_for(limits, measurement.engine, conversion.format, limit_names(bundle, kind))
+        applicable = _applicable(bundle, measurement, limits, kind)
         if applicable is not None:
             results += evaluate(measurement, applicable)
     return results
+
+
+def _applicable(
+    bundle: Bundle, measurement: Measurement, limits: Mapping[str, GateLimits], kind: str
+) -> GateLimits | None:
+    """The limits that judge a measurement; what drawn weights say is no speech, and is not judged as such."""
+    names = limit_names(bundle, kind)
+    applicable = limits_for(limits, measurement.engine, bundle.manifest.options.format, names)
+    manifest = bundle.manifest
+    if applicable is not None and any(one.random for one in (manifest.checkpoint, *manifest.parts.values())):
+        applicable = replace(applicable)
+        for metric in (*OF_CONVERSIONS, *OF_SPEECH):
+            setattr(applicable, metric.name, None)
+    return applicable
+
+
+def unmeasured(
+    bundle: Bundle, measurements: Sequence[Measurement], limits: Mapping[str, GateLimits], kind: str
+) -> list[str]:
+    """Returns the titles of metrics that have a limit and were not measured, so that no gate judges them: each once."""
+    titles: dict[str, None] = {}
+    for measurement in measurements:
+        applicable = _applicable(bundle, measurement, limits, kind)
+        known = {metric.name for _, metric, _ in listened(measurement)}
+        for metric in (*OF_CONVERSIONS, *OF_SPEECH) if applicable is not None else ():
+            if getattr(applicable, metric.name) is not None and metric.name not in known:
+                titles[metric.title] = None
+    return list(titles)
 
 
 def limit_names(bundle: Bundle, kind: str) -> tuple[str, ...]:
@@ -92,6 +119,10 @@ def evaluate(measurement: Measurement, limits: GateLimits) -> list[GateResult]:
         if limit is not None:
             shares = [(getattr(one, metric.name) / one.symbols, one.case) for one in measurement.spoken]
             check(metric.name, shares, limit, metric.more_is_better)
+    for name, metric, found in listened(measurement):
+        limit = getattr(limits, metric.name)
+        if limit is not None:
+            check(name, found, limit, metric.more_is_better)
     clips = measurement.clips
     if not clips:
         return results

@@ -8,7 +8,7 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,8 @@ from runtime.machine.sources import MEASUREMENT, sources_hash
 from runtime.machine.versions import tool_versions
 from runtime.measuring.bench.calls import CallTiming, chunk_latency, time_chunks, time_part, time_sizes
 from runtime.measuring.bench.closed import Latency
+from runtime.measuring.conversion import ConvertedResult, convert_goldens
+from runtime.measuring.listening import NOBODY_LISTENS, Listeners, Reading, readings
 from runtime.measuring.options import MeasureOptions
 from runtime.playing.chains import Request
 from runtime.playing.player import Player, open_player
@@ -75,7 +77,7 @@ class RowsResult:
 class SpokenResult:
     """One golden sentence through a whole voice. `durations_off`: symbols that last another number of frames than the
     reference gives them. Seconds until its first audio and its last, of calls one after another; none where the engine
-    is not timed."""
+    is not timed. `readings`: of its audio with the reference's durations, beside PyTorch's."""
 
     case: str
     symbols: int
@@ -83,13 +85,15 @@ class SpokenResult:
     durations_off: int
     first_audio_s: float | None
     elapsed_s: float | None
+    readings: tuple[Reading, ...] = ()
 
 
 @dataclass(frozen=True)
 class Measurement:
     """Everything one engine gave on one bundle; a JSON file beside the bundle and one MLflow run.
 
-    `clips` of what makes audio, end to end; `rows` and `calls` of each component that makes none; `spoken` of a voice.
+    `clips` of what makes audio, end to end; `rows` and `calls` of each component that makes none; `spoken` of a voice;
+    `converted` of a conversion, and `waits_ms`: what its live audio waits for, by part, however fast the machine is.
     """
 
     schema_version: int
@@ -112,27 +116,36 @@ class Measurement:
     rows: tuple[RowsResult, ...] = ()
     calls: tuple[CallTiming, ...] = ()
     spoken: tuple[SpokenResult, ...] = ()
+    converted: tuple[ConvertedResult, ...] = ()
+    waits_ms: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def worst(self) -> ClipResult:
         return min(self.clips, key=lambda clip: clip.agreement.snr_db)
 
 
-def measure(bundle: Bundle, engine_name: str, options: MeasureOptions, keep_audio: Path | None = None) -> Measurement:
-    """Runs the bundle's goldens through one engine. `keep_audio`: a folder for the outputs, one `.npy` a clip.
+def measure(
+    bundle: Bundle,
+    engine_name: str,
+    options: MeasureOptions,
+    keep_audio: Path | None = None,
+    listeners: Listeners = NOBODY_LISTENS,
+) -> Measurement:
+    """Runs the bundle's goldens through one engine. `keep_audio`: a folder for the outputs, one `.npy` a clip;
+    `listeners`: hear whole sentences, and what was converted.
 
     Raises what the engine raises. A clip whose output has the wrong length is recorded as such, not raised.
     """
     if options.trust_reference:
         trust_references()
     if bundle.manifest.voice is not None:
-        return _measure_voice(bundle, engine_name, options, keep_audio)
+        return _measure_voice(bundle, engine_name, options, keep_audio, listeners)
     component = bundle.main
     time_axis = component.time
     if time_axis is None:
-        return _measure_rows(bundle, engine_name, options)
+        return _measure_rows(bundle, engine_name, options, listeners)
     if component.sound is None:
-        return _measure_frames(bundle, engine_name, options)
+        return _measure_frames(bundle, engine_name, options, listeners)
     cases = bundle.goldens(component)
     started = time.perf_counter()
     player = open_player(bundle, options.execution(engine_name), chunk=options.chunk)
@@ -145,12 +158,18 @@ def measure(bundle: Bundle, engine_name: str, options: MeasureOptions, keep_audi
         clips.append(_clip_result(bundle, case, output, engine.name, keep_audio))
     is_timed = options.bench_seconds > 0 and ENGINES[engine.name].is_timed
     rows, calls = _other_results(bundle, engine_name, options, is_timed, [component.name])
+    converted: list[ConvertedResult] = []
+    waits: dict[str, float] = {}
+    if bundle.manifest.conversion is not None:
+        execution = options.execution(engine_name)
+        converted, waits = convert_goldens(bundle, player, execution, listeners, _keeping(engine.name, keep_audio))
     finished = time.perf_counter()
     timing = chunk_latency(player, cases, options) if is_timed else None
     times = _Timing(started, loaded, finished)
     return _measurement(
-        bundle, engine_name, options, engine, player.mode, chunk_of(player, options), times, clips=tuple(clips),
-        latency=timing, rows=tuple(rows), calls=tuple(calls),
+        bundle, engine_name, options, listeners, engine, player.mode, chunk_of(player, options), times,
+        clips=tuple(clips), latency=timing, rows=tuple(rows), calls=tuple(calls), converted=tuple(converted),
+        waits_ms=waits,
     )  # fmt: skip
 
 
@@ -205,6 +224,7 @@ def _measurement(
     bundle: Bundle,
     engine_name: str,
     options: MeasureOptions,
+    listeners: Listeners,
     engine: Engine,
     mode: str,
     chunk: int | None,
@@ -214,11 +234,13 @@ def _measurement(
     rows: tuple[RowsResult, ...] = (),
     calls: tuple[CallTiming, ...] = (),
     spoken: tuple[SpokenResult, ...] = (),
+    converted: tuple[ConvertedResult, ...] = (),
+    waits_ms: dict[str, float] | None = None,
 ) -> Measurement:
     """Builds the record of what was found, with everything that it depends on."""
     return Measurement(
         schema_version=SCHEMA_VERSION,
-        key=measurement_key(bundle, engine_name, options),
+        key=measurement_key(bundle, engine_name, options, listeners.names),
         bundle=bundle.path.name,
         bundle_key=bundle.manifest.key,
         component=bundle.main.name,
@@ -237,10 +259,12 @@ def _measurement(
         rows=rows,
         calls=calls,
         spoken=spoken,
+        converted=converted,
+        waits_ms=waits_ms or {},
     )
 
 
-def _measure_rows(bundle: Bundle, engine_name: str, options: MeasureOptions) -> Measurement:
+def _measure_rows(bundle: Bundle, engine_name: str, options: MeasureOptions, listeners: Listeners) -> Measurement:
     """Measures a component that makes no audio."""
     component = bundle.main
     started = time.perf_counter()
@@ -254,11 +278,12 @@ def _measure_rows(bundle: Bundle, engine_name: str, options: MeasureOptions) -> 
         timings = time_sizes(opened, component, cases, options.bench_seconds)
     times = _Timing(started, loaded, finished)
     return _measurement(
-        bundle, engine_name, options, opened.one, "offline", None, times, rows=tuple(results), calls=tuple(timings)
-    )
+        bundle, engine_name, options, listeners, opened.one, "offline", None, times,
+        rows=tuple(results), calls=tuple(timings),
+    )  # fmt: skip
 
 
-def _measure_frames(bundle: Bundle, engine_name: str, options: MeasureOptions) -> Measurement:
+def _measure_frames(bundle: Bundle, engine_name: str, options: MeasureOptions, listeners: Listeners) -> Measurement:
     """Measures a component that makes frames of frames and is a bundle of its own."""
     component = bundle.main
     started = time.perf_counter()
@@ -268,12 +293,14 @@ def _measure_frames(bundle: Bundle, engine_name: str, options: MeasureOptions) -
     rows, calls = _along_time(player, component, bundle.goldens(component), options, is_timed)
     times = _Timing(started, loaded, time.perf_counter())
     return _measurement(
-        bundle, engine_name, options, player.engine, player.mode, chunk_of(player, options), times, rows=tuple(rows),
-        calls=tuple(calls),
+        bundle, engine_name, options, listeners, player.engine, player.mode, chunk_of(player, options), times,
+        rows=tuple(rows), calls=tuple(calls),
     )  # fmt: skip
 
 
-def _measure_voice(bundle: Bundle, engine_name: str, options: MeasureOptions, keep_audio: Path | None) -> Measurement:
+def _measure_voice(
+    bundle: Bundle, engine_name: str, options: MeasureOptions, keep_audio: Path | None, listeners: Listeners
+) -> Measurement:
     """Measures each component on the reference's own inputs, then the chain. The chain runs with the reference's
     durations, so that samples can be compared, and with its own, to see which differ and how long it takes."""
     started = time.perf_counter()
@@ -299,13 +326,18 @@ def _measure_voice(bundle: Bundle, engine_name: str, options: MeasureOptions, ke
         if sampled_by(bundle) is not None:  # goldens of the beginning
             count = case.outputs["audio"].size // voice.last.time.samples_per_frame
             aligned = dataclasses.replace(aligned, frames=np.ascontiguousarray(aligned.frames[..., :count]))
-        clips.append(_clip_result(bundle, case, voice.audio(aligned), engine.name, keep_audio))
-        spoken.append(_spoken_result(voice, case, request, is_timed))
+        audio = voice.audio(aligned)
+        clips.append(_clip_result(bundle, case, audio, engine.name, keep_audio))
+        sentence = _spoken_result(voice, case, request, is_timed)
+        if sampled_by(bundle) is None:
+            read = readings(listeners.readers, bundle.audio_of(case), audio, voice.record.sample_rate)
+            sentence = dataclasses.replace(sentence, readings=read)
+        spoken.append(sentence)
     finished = time.perf_counter()
     timing = chunk_latency(voice.last, bundle.goldens(last), options) if is_timed else None
     times = _Timing(started, loaded, finished)
     return _measurement(
-        bundle, engine_name, options, engine, voice.last.mode, chunk_of(voice.last, options), times,
+        bundle, engine_name, options, listeners, engine, voice.last.mode, chunk_of(voice.last, options), times,
         clips=tuple(clips), latency=timing, rows=tuple(rows), calls=tuple(calls), spoken=tuple(spoken),
     )  # fmt: skip
 
@@ -371,9 +403,7 @@ def _clip_result(
     sound, reference = bundle.sound, bundle.audio_of(case)
     assert sound is not None
     rate, features = sound.sample_rate, sound.mel
-    if keep_audio is not None:
-        keep_audio.mkdir(parents=True, exist_ok=True)
-        write_array(keep_audio / f"{engine}-{case.clip}.npy", output)
+    _keeping(engine, keep_audio)(case.clip, output)
     length_ok = len(output) == len(reference)
     common = min(len(output), len(reference))
     reference, output = reference[:common], output[:common]
@@ -388,6 +418,17 @@ def _clip_result(
             stoi(recording, reference[:spoken], rate),
         ]
     return ClipResult(case.clip, len(reference) / rate, length_ok, agreement(reference, output, features), *human)
+
+
+def _keeping(engine: str, folder: Path | None) -> Callable[[str, np.ndarray], None]:
+    """Returns a function that keeps audio (N,) as `<engine>-<name>.npy` in a folder, where there is one."""
+
+    def keep(name: str, samples: np.ndarray) -> None:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_array(folder / f"{engine}-{name}.npy", samples)
+
+    return keep
 
 
 def engine_names(options: MeasureOptions, artefact_format: str) -> list[str]:
@@ -427,9 +468,10 @@ def engines_for(options: MeasureOptions, bundle: Bundle) -> list[str]:
     return [name for name in names if name != "onnx" or not is_left_out]
 
 
-def measurement_key(bundle: Bundle, engine: str, options: MeasureOptions) -> str:
-    """sha256 of bundle, engine, options, tool versions and the sources that measure."""
-    asked = {**dataclasses.asdict(options), "engines": engine}
+def measurement_key(bundle: Bundle, engine: str, options: MeasureOptions, listeners: Sequence[str] = ()) -> str:
+    """sha256 of bundle, engine, options, tool versions and the sources that measure. `listeners`: the names of those
+    that took part."""
+    asked = {**dataclasses.asdict(options), "engines": engine, "listen": list(listeners)}
     del asked["trust_reference"]  # whether it is executed, not what comes of it
     parts = [bundle.manifest.key, cpu_name(), asked, tool_versions(), sources_hash(MEASUREMENT)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

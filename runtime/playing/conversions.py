@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 import numpy as np
@@ -135,6 +135,13 @@ def parts_of(
 
     Raises as `voxport.load`, and StreamError where a live one takes all at once.
     """
+    return open_parts(bundle, conversion, execution, is_live)(target)
+
+
+def open_parts(
+    bundle: Bundle, conversion: Conversion, execution: Execution = AUTO, is_live: bool = False
+) -> Callable[[Target], Parts]:
+    """Opens them once, for any target. Arguments and errors as `parts_of`; those of a live one come with the target."""
     windowed = {
         stage.component: open_sized(bundle, execution, stage.component)
         for stage in conversion.stages
@@ -145,24 +152,30 @@ def parts_of(
         for stage in conversion.stages[:-1]
         if isinstance(stage, LocalStage)
     }
-    if is_live:
-        for name, player in players.items():
-            player.stream(target.of(bundle.component(name)))
 
-    def run(name: str, frames: np.ndarray) -> np.ndarray:
-        record = bundle.component(name)
-        constants = target.of(record)
-        (source,) = (spec.name for spec in record.inputs if spec.name not in constants)
-        return windowed[name].run({source: frames, **constants})[record.outputs[0].name]
+    index = _index_of(bundle, conversion)
 
-    def stream(name: str) -> FrameStream:
-        record, player = bundle.component(name), players[name]
-        constants, channels = target.of(record), record.outputs[0].default_shape[1]
-        if player.form is None:
-            return Collected(lambda frames: player.play(frames, constants), channels)
-        return _Streamed(player, player.stream(constants), channels)
+    def parts(target: Target) -> Parts:
+        if is_live:
+            for name, player in players.items():
+                player.stream(target.of(bundle.component(name)))
 
-    return Parts(run, stream, _index_of(bundle, conversion))
+        def run(name: str, frames: np.ndarray) -> np.ndarray:
+            record = bundle.component(name)
+            constants = target.of(record)
+            (source,) = (spec.name for spec in record.inputs if spec.name not in constants)
+            return windowed[name].run({source: frames, **constants})[record.outputs[0].name]
+
+        def stream(name: str) -> FrameStream:
+            record, player = bundle.component(name), players[name]
+            constants, channels = target.of(record), record.outputs[0].default_shape[1]
+            if player.form is None:
+                return Collected(lambda frames: player.play(frames, constants), channels)
+            return _Streamed(player, player.stream(constants), channels)
+
+        return Parts(run, stream, index)
+
+    return parts
 
 
 def _index_of(bundle: Bundle, conversion: Conversion) -> dict[str, np.ndarray]:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from runtime.bundle.conversion import Conversion, FeatureStage, WindowedStage
+from runtime.bundle.conversion import Conversion, WindowedStage
 from runtime.bundle.store import Bundle, BundleError
 from runtime.engines import AUTO, Execution
 from runtime.machine.files import read_arrays, write_arrays
 from runtime.playing.conversions import conversion_of, parts_of
-from runtime.playing.sizes import open_sized
+from runtime.playing.sizes import Batched, Padded, open_sized
 from runtime.playing.stages import NOBODY, Target, pool_of
+from runtime.playing.tracks import Parts
 from runtime.speech.matching import ARRAYS, Pool, check_pool
 from runtime.speech.recordings import audio_blocks, read_audio
+from runtime.speech.resampling import resampled
 from runtime.speech.target import check_level, check_speech, target_embedding
 
 TARGET_SUFFIX = ".npz"
@@ -90,18 +92,46 @@ def make_target(bundle: Bundle, recordings: Sequence[Path], execution: Execution
     return MadeTarget(Target(constants=constants), len(samples) / rate, notes)
 
 
+def targets_from(
+    bundle: Bundle, pairs: Iterable[tuple[np.ndarray, np.ndarray]], sample_rate: int, parts: Parts, execution: Execution
+) -> Iterator[Target]:
+    """Yields the target that a conversion takes for each (whose voice it is to be, what is converted), recordings (N,)
+    in memory at `sample_rate`. However short they are, they are taken. `parts` run the conversion's components."""
+    conversion = conversion_of(bundle)
+    kinds = (_encoders(bundle, "targets"), _encoders(bundle, "sources"))
+    opened = {encoder: open_sized(bundle, execution, encoder) for kind in kinds for encoder in kind.values()}
+    for pair in pairs:
+        if conversion.matching is not None:
+            yield Target(pool=pool_of(conversion, parts, [[pair[0]]], sample_rate))
+            continue
+        constants: dict[str, np.ndarray] = {}
+        for kind, samples in zip(kinds, pair):
+            for name, encoder in kind.items():
+                at_rate = resampled(samples, sample_rate, _rate(bundle, encoder), "VHQ")
+                constants[name] = _embedded(bundle, encoder, opened[encoder], [at_rate])
+        yield Target(constants=constants)
+
+
 def embedded(bundle: Bundle, component: str, recordings: Sequence[Path], execution: Execution = AUTO) -> np.ndarray:
     """What a component makes of recordings of one speaker, (1, …): the mean over them."""
-    record, encoder = bundle.component(component), open_sized(bundle, execution, component)
+    rate, encoder = _rate(bundle, component), open_sized(bundle, execution, component)
+    return _embedded(bundle, component, encoder, (read_audio(path, rate) for path in recordings))
+
+
+def _embedded(
+    bundle: Bundle, component: str, encoder: Batched | Padded, recordings: Iterable[np.ndarray]
+) -> np.ndarray:
+    """As `embedded`, of samples (N,) at the rate of the component's features."""
+    record = bundle.component(component)
     (source,), (output,) = record.inputs, record.outputs
     vectors = [
         target_embedding(
-            read_audio(path, _rate(bundle, component)),
+            samples,
             record.features,
             source.default_shape[2],
             lambda windows: encoder.run({source.name: windows})[output.name],
         )
-        for path in recordings
+        for samples in recordings
     ]
     return np.concatenate(vectors).mean(axis=0, keepdims=True)
 
@@ -187,7 +217,7 @@ def _read_pool(arrays: Mapping[str, np.ndarray], bundle: Bundle) -> Pool:
 
 
 def _make_pool(bundle: Bundle, conversion: Conversion, recordings: Sequence[Path], execution: Execution) -> MadeTarget:
-    rate = max(stage.features.sample_rate for stage in conversion.stages if isinstance(stage, FeatureStage))
+    rate = conversion.sample_rate
     counters = [_Counted(audio_blocks(path, rate)) for path in recordings]
     pool = pool_of(conversion, parts_of(bundle, conversion, execution), counters, rate)
     samples = sum(counter.samples for counter in counters)

@@ -15,6 +15,12 @@ def clip_paths() -> list[Path]:
     return sorted(CLIPS.glob("*.flac"))
 
 
+def transcript_of(clip: Path) -> str:
+    """The words of a clip, from the text file of its name beside it; empty where there is none."""
+    path = clip.with_suffix(".txt")
+    return " ".join(path.read_text(encoding="utf-8").split()) if path.is_file() else ""
+
+
 def read_clip(path: Path, sample_rate: int, hop_length: int) -> np.ndarray:
     """(N,) float32 at `sample_rate`, N cut to a multiple of `hop_length`."""
     samples = read_audio(path, sample_rate)

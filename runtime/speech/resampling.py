@@ -38,3 +38,8 @@ class Resampler:
 
     def flush(self) -> np.ndarray:
         return self.push(np.zeros(0, np.float32), last=True)
+
+
+def resampled(samples: np.ndarray, rate_in: int, rate_out: int, quality: str = "HQ") -> np.ndarray:
+    """samples (N,) at rate_in -> (M,) at rate_out, all at once."""
+    return Resampler(rate_in, rate_out, quality).push(samples, last=True)

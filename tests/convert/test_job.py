@@ -186,6 +186,8 @@ def test_clips_are_in_the_key_by_name_and_content(checkpoint, tmp_path):
     keys = [bundle_key(composed(), checkpoint.located, {}), key("a.wav", 1), key("a.wav", 2), key("b.wav", 2)]
     assert len(set(keys)) == 4
     assert key("a.wav", 1) == keys[1]
+    (tmp_path / "a.txt").write_text("Its words.")
+    assert key("a.wav", 1) not in keys, "words are counted against its transcript"
 
 
 def test_a_clip_shorter_than_the_artefact_s_input_is_a_sentence(sources, tmp_path):

@@ -1,6 +1,9 @@
 """Whisper's encoder beside the one of transformers, and a conversion that matches frames through the whole job."""
 
+import itertools
 import json
+import shutil
+from dataclasses import replace
 
 import librosa
 import numpy as np
@@ -14,19 +17,38 @@ from checkpoints import CheckpointError
 from checkpoints.load import load
 from checkpoints.locate import locate
 from checkpoints.options import CheckpointOptions
+from convert import listening
+from convert.job import run_job
 from converters.families import whisper
+from converters.goldens import conversion_goldens
 from converters.options import ConversionError, Shape
+from reports import tracking
+from reports.nights import write_night
+from reports.options import TrackingOptions
+from reports.store import prepared
+from reports.suite import SuiteResult, SuiteRow, facts_of
 from runtime.__main__ import main
-from runtime.bundle.store import BundleError
+from runtime.bundle.store import RECORDINGS, Bundle, BundleError, read_goldens, write_goldens
 from runtime.engines import Execution
-from runtime.playing.conversions import ConversionChain, open_conversion, open_main
+from runtime.measuring.gates import judge, unmeasured
+from runtime.measuring.listening import NOBODY_LISTENS, Listeners
+from runtime.measuring.measure import measure
+from runtime.measuring.options import GateLimits, MeasureOptions
+from runtime.measuring.quality import quality
+from runtime.playing.conversions import ConversionChain, converted, open_conversion, open_main
 from runtime.playing.live import Session, VirtualDevice
 from runtime.playing.targets import make_target, read_target, write_target
-from runtime.speech.clips import read_clip
+from runtime.speech.clips import read_clip, transcript_of
 from runtime.speech.matching import ARRAYS
+from runtime.speech.metrics import snr_db
+from runtime.speech.recordings import audio_blocks
+from tests.conftest import hifigan_component
+from tests.convert.test_config import composed
+from tests.echo import Echo
 from tests.small_whisper import small_whisper, write_ctranslate2, write_small_whisper
 
 EXECUTION = Execution("onnx")
+NO_SPEECH = [f"gates.limits.fp32.{name}=null" for name in ("silence_db", "room_db", "register")]  # of drawn weights
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +65,7 @@ def loaded(folder):
 @pytest.fixture(scope="module")
 def outcome(folder, small_hifigan, own_job):
     vocoder = f"model.parts.vocoder.checkpoint.source={small_hifigan}"
-    return own_job("model=whisper_knn", f"checkpoint.source={folder}", vocoder, "precision=fp32")
+    return own_job("model=whisper_knn", f"checkpoint.source={folder}", vocoder, "precision=fp32", *NO_SPEECH)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +120,133 @@ def test_it_goes_through_the_job_and_passes(outcome, clips):
     for measurement in outcome.measurements:
         assert {row.component for row in measurement.rows} == {"content"}
         assert {clip.clip for clip in measurement.clips} == {path.stem for path in clips}
-    assert "content" in (outcome.bundle.measured / "report.html").read_text()
+    page = (outcome.bundle.measured / "report.html").read_text()
+    assert "content" in page
+    for index, path in enumerate(clips):
+        assert f"{path.stem} in the voice of {clips[1 - index].stem}" in page
+    assert page.count("<label>converted, live</label>") == page.count("<label>converted, offline</label>") == 2
+    plots = {path.stem for path in (outcome.bundle.measured / "plots").iterdir()}
+    assert {"waits", *(f"converted-{path.stem}" for path in clips)} < plots and "similarity" not in plots
+    assert "offline: F0 correlation" in page and "word error rate" not in page, "nobody listened"
+
+
+@pytest.fixture(scope="module")
+def listened(bundle, tmp_path_factory):
+    """(a measurement in which somebody listens, the audio that it kept)."""
+    whole, part = "one two three", "one too"
+    texts = (whole, whole, whole, part, whole, whole)  # of both sources; of both in the contexts offline and live
+    readers = {"first": Echo(*texts), "second": Echo("so")}
+    listeners = Listeners(readers, lambda samples: np.array([1.0, len(samples)]), lambda samples: 3.5)
+    kept = tmp_path_factory.mktemp("kept")
+    return measure(bundle, "onnx", MeasureOptions(bench_seconds=0), kept, listeners), kept
+
+
+def test_each_clip_is_converted_to_the_voice_of_the_next_in_both_contexts(listened, bundle, clips):
+    measurement, kept = listened
+    names = [path.stem for path in clips]
+    spoken = [one for one in measurement.converted if one.f0_correlation is not None]
+    pairs = [(one.case, one.target, one.context) for one in spoken]
+    assert pairs == [(names[i], names[1 - i], context) for i in range(2) for context in ("offline", "live")]
+    assert all(one.similarity_to_target is not None and one.register is not None for one in spoken)
+    for path, context in itertools.product(clips, ("offline", "live")):
+        audio = np.load(kept / f"onnx-converted-{context}-{path.stem}.npy")
+        target = make_target(bundle, [clips[1 - clips.index(path)]] * 2, EXECUTION).target
+        frontend = open_conversion(bundle, target, 22050, context, EXECUTION, quality="VHQ")
+        (again,) = [np.concatenate([*converted(frontend, open_main(bundle, EXECUTION), audio_blocks(path, 22050))])]
+        assert snr_db(again, audio) > 20, "the pool twice over has the same frames, and two of each among the nearest"
+
+
+def test_silence_is_converted_and_its_level_is_measured(listened):
+    measurement, _ = listened
+    for name in ("silence_db", "room_db"):
+        levels = {one.context: getattr(one, name) for one in measurement.converted if getattr(one, name) is not None}
+        assert set(levels) == {"offline", "live"} and all(-60 < level < 0 for level in levels.values()), (
+            "drawn weights hum"
+        )
+
+
+def test_words_are_counted_over_all_clips_by_each_reader(listened):
+    values = quality(listened[0])
+    assert values["live_wer"] == pytest.approx(2 / 6), "`too` for `two`, `three` left out"
+    assert values["live_wer_second"] == 0.0 and 0 < values["live_cer"] < 1
+    assert values["offline_similarity_to_target"] <= 1 and values["offline_mos"] == 3.5
+
+
+def test_what_a_conversion_is_judged_by_has_gates(listened, bundle):
+    limits = {"fp32": GateLimits(silence_db=-55, f0_correlation=-2, wer=0.1, cer=0.9)}
+    gates = {gate.gate: gate for gate in judge(bundle, [listened[0]], limits, "fp32")}
+    assert not gates["live_silence_db"].passed and not gates["offline_silence_db"].passed
+    assert not gates["live_wer"].passed and gates["live_cer"].passed
+    assert not unmeasured(bundle, [listened[0]], limits, "fp32")
+
+
+def test_what_was_not_measured_is_no_met_gate_and_is_said(outcome, bundle):
+    limits = {"fp32": GateLimits(wer=0.1, similarity_to_target=0.7, silence_db=0)}
+    gates = [gate.gate for gate in judge(bundle, outcome.measurements, limits, "fp32")]
+    assert {"live_silence_db", "offline_silence_db"} < set(gates) and not any("wer" in gate for gate in gates)
+    assert unmeasured(bundle, outcome.measurements, limits, "fp32") == ["similarity to the target", "word error rate"]
+
+
+def test_what_drawn_weights_say_is_not_judged_as_speech(listened, bundle):
+    drawn = bundle.manifest.checkpoint.model_copy(update={"random": True})
+    drawn_bundle = replace(bundle, manifest=bundle.manifest.model_copy(update={"checkpoint": drawn}))
+    limits = {"fp32": GateLimits(silence_db=-55, wer=0.0, similarity_to_source=0.0)}
+    assert all(gate.passed for gate in judge(drawn_bundle, [listened[0]], limits, "fp32"))
+    assert not unmeasured(drawn_bundle, [listened[0]], limits, "fp32")
+
+
+def test_what_was_measured_of_a_conversion_is_logged_and_has_trends(outcome, store_uri, tmp_path):
+    for path in (outcome.bundle.path, outcome.bundle.measured):
+        shutil.copytree(path, tmp_path / path.name)
+    store = TrackingOptions(uri=store_uri)
+    copy = Bundle(tmp_path / outcome.bundle.path.name, outcome.bundle.manifest)
+    ids = tracking.track(copy.path, store)
+    with prepared(store) as (client, _):
+        runs = {run.data.tags["mlflow.runName"]: run for run in map(client.get_run, ids.values())}
+        (onnx,) = [run for name, run in runs.items() if name.startswith("onnx")]
+        audio = {item.path for item in client.list_artifacts(onnx.info.run_id, "audio")}
+    values = quality(next(one for one in outcome.measurements if one.engine == "onnx"))
+    assert {"live_silence_db", "offline_room_db"} < set(values)
+    logged = {name: value for name, value in values.items() if np.isfinite(value)}
+    assert onnx.data.metrics["live_silence_db"] == pytest.approx(values["live_silence_db"])
+    assert set(logged) <= set(onnx.data.metrics)
+    clips = [one.clip for one in copy.recordings()]
+    assert {f"audio/converted-{one}-{clip}.wav" for one in ("offline", "live") for clip in clips} < audio
+    row = SuiteRow("job", (), "passed", 1.0, facts=facts_of(copy.path, store))
+    page = write_night(SuiteResult("own", "2026-11-01T02:17:00+00:00", (row,)), tmp_path, [], store, None).read_text()
+    assert "live: output level for digital silence" in page and "similarity" not in page, "which nobody measured"
+
+
+def test_the_job_measures_anew_who_listens_and_says_what_was_not_measured(
+    outcome, folder, small_hifigan, clips, tmp_path, in_a_row, monkeypatch, capsys
+):
+    for path in (outcome.bundle.path, outcome.bundle.measured):
+        shutil.copytree(path, tmp_path / path.name)
+    sources = [f"checkpoint.source={folder}", f"goldens.clips=[{','.join(map(str, clips))}]"]
+    job = composed(
+        "model=whisper_knn", *sources, f"model.parts.vocoder.checkpoint.source={small_hifigan}", "precision=fp32",
+        "tracking=off", f"output={tmp_path}", "measure.engines=[onnx]", "measure.bench_seconds=0",
+        "measure.listen=true", *NO_SPEECH, "gates.limits.fp32.similarity_to_target=null", "+gates.limits.fp32.wer=0.0",
+    )  # fmt: skip
+    monkeypatch.setattr(listening, "open_listeners", lambda *_: NOBODY_LISTENS)
+    none = run_job(job)
+    assert none.passed and "not measured, and so not judged: word error rate" in capsys.readouterr().err
+    names = listening.listener_names(outcome.bundle.manifest)
+    everybody = Listeners({"first": Echo("one", "one", "two")}, names=names)
+    monkeypatch.setattr(listening, "open_listeners", lambda *_: everybody)
+    heard = run_job(job)
+    assert not heard.passed and not heard.reused and "not measured" not in capsys.readouterr().err
+    assert {gate.gate for gate in heard.gates if not gate.passed} == {"live_wer", "offline_wer"}
+    page = (heard.bundle.measured / "report.html").read_text()
+    assert "live: word error rate" in page and "1 of 1" in page
+    monkeypatch.setattr(listening, "open_listeners", lambda *_: pytest.fail("nobody is asked again"))
+    assert run_job(job).reused
+
+
+def test_what_live_audio_waits_for_is_measured(outcome):
+    for measurement in outcome.measurements:
+        assert {"content, future", "content, chunk", "chunk", "lookahead"} < set(measurement.waits_ms)
+        assert measurement.waits_ms["content, future"] == 300
 
 
 @pytest.mark.parametrize("context", ["live", "offline"])
@@ -248,8 +396,6 @@ def test_another_model_s_target_is_refused(bundle, clips, tmp_path):
     made = make_target(bundle, clips, EXECUTION)
     write_target(tmp_path / "target.npz", bundle, made)
     other = bundle.manifest.checkpoint.model_copy(update={"sha256": "0" * 64})
-    from dataclasses import replace
-
     changed = replace(bundle, manifest=bundle.manifest.model_copy(update={"checkpoint": other}))
     with pytest.raises(BundleError, match="make it anew"):
         read_target(tmp_path / "target.npz", changed)
@@ -275,3 +421,17 @@ def test_it_takes_a_vocoder_and_a_fixed_window(folder):
         whisper.conversion(module, {})
     with pytest.raises(ConversionError, match="fixed length"):
         whisper.components(module, loaded(folder), Shape(64, 8, 512))
+
+
+def test_a_transcript_beside_a_clip_is_kept_with_it(folder, small_hifigan, own_job, clips, tmp_path):
+    clip = tmp_path / "spoken.flac"
+    soundfile.write(clip, read_clip(clips[0], 22050, 1), 22050)
+    assert transcript_of(clip) == ""
+    clip.with_suffix(".txt").write_text("They robbed me\n  a few years later.\n")
+    module, vocoder = whisper.load(loaded(folder)), hifigan_component(str(small_hifigan))
+    components = (*whisper.components(module, loaded(folder), Shape()), vocoder)
+    cases = conversion_goldens(components, whisper.conversion(module, {"vocoder": vocoder}), [clip])
+    write_goldens(tmp_path / "goldens.npz", cases)
+    (case,) = read_goldens(tmp_path / "goldens.npz", RECORDINGS)
+    assert str(case.inputs["transcript"]) == "They robbed me a few years later."
+    np.testing.assert_array_equal(case.recording, read_clip(clips[0], 22050, 1))

@@ -9,6 +9,8 @@ from fractions import Fraction
 from runtime.speech.features import LocalFeatures
 from runtime.speech.resampling import Resampler
 
+TARGET_MS = 100.0  # of a delay in a call
+
 
 @dataclass(frozen=True)
 class Part:
@@ -42,7 +44,7 @@ def budget(
     inference_ms: float,
     block: int = 256,
     device_rate: int = 48000,
-    target_ms: float = 100.0,
+    target_ms: float = TARGET_MS,
 ) -> Budget:
     """The parts for a copy-synthesis: a device with blocks of `block` samples, chunks and lookahead in mel frames.
 
