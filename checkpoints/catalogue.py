@@ -15,7 +15,6 @@ from checkpoints import CheckpointError
 
 FOLDER = Path(__file__).parent
 BUNDLED = FOLDER / "bundled"
-ARCHITECTURES = FOLDER / "architectures"  # configs as published, for weights that are drawn
 
 _KINDS = {"archive", "tar", "http", "hugging_face", "pypi", "bundled"}
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from checkpoints import CheckpointError
 
+ARCHITECTURES = Path(__file__).parent / "architectures"  # configs as published, for weights that are drawn
 # Of Coqui's configs, Piper's and Mimic 3's.
 _SECTIONS = ("audio", "characters", "encoder_params", "decoder_params", "espeak", "generator_model_params", "inference",
              "model_args", "model_params", "phoneme_id_map", "phonemes", "speaker_id_map")  # fmt: skip

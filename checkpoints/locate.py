@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from checkpoints import CheckpointError
-from checkpoints.catalogue import ARCHITECTURES, BUNDLED, Entry, FileFacts, catalogue, find
+from checkpoints.catalogue import BUNDLED, Entry, FileFacts, catalogue, find
 from checkpoints.companions import companion_hashes
 from checkpoints.download import IntegrityError, Progress, Unavailable
 from checkpoints.fetch import fetch, known_facts, origin
-from checkpoints.files import read_config, refuse_pointer, sha256_of
+from checkpoints.files import ARCHITECTURES, read_config, refuse_pointer, sha256_of
 from checkpoints.options import CheckpointOptions
 
 # The only weights that may stand in for others, and only where nobody named any.

@@ -14,9 +14,9 @@ from converters.component import Component
 from runtime.bundle.conversion import Conversion
 from runtime.bundle.spec import taken
 from runtime.bundle.store import RECORDINGS, GoldenCase, Recording, recording_case
+from runtime.playing.parts import Collected, Parts, checked_index
 from runtime.playing.sampling import Sampling
 from runtime.playing.stages import Frontend, Target, pool_of, window_costs
-from runtime.playing.tracks import Collected, Parts, checked_index
 from runtime.speech.clips import read_clip, transcript_of
 from runtime.speech.recordings import audio_blocks, read_audio
 from runtime.speech.speaker import SpeakerMel

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from checkpoints.catalogue import ARCHITECTURES
+from checkpoints.files import ARCHITECTURES
 from converters.upstream.coqui import import_coqui
 from converters.upstream.wavlm import published
 

@@ -16,8 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from checkpoints import CheckpointError
-from checkpoints.catalogue import ARCHITECTURES
-from checkpoints.files import read_config
+from checkpoints.files import ARCHITECTURES, read_config
 from checkpoints.load import LoadedCheckpoint
 from converters.component import Component
 from converters.parts import known_settings

@@ -14,10 +14,10 @@ from runtime.errors import AudioError
 from runtime.machine.checked import Name
 from runtime.measuring.listening import RATE, Listeners, Reading, compared, plain_words
 from runtime.playing.conversions import ConversionChain, conversion_of, converted, open_parts
+from runtime.playing.parts import Parts
 from runtime.playing.player import Player
 from runtime.playing.stages import NOBODY, Frontend, Target
 from runtime.playing.targets import targets_from
-from runtime.playing.tracks import Parts
 from runtime.speech.resampling import resampled
 from runtime.speech.speaker import cosine
 from runtime.speech.spectrum import Pitch

@@ -14,11 +14,11 @@ from runtime.bundle.store import Bundle, BundleError
 from runtime.bundle.voice import VOICE_TABLES
 from runtime.engines import AUTO, Execution
 from runtime.machine.files import read_arrays
+from runtime.playing.parts import Collected, FrameStream, Parts, checked_index
 from runtime.playing.player import Constants, Player, open_player
 from runtime.playing.sizes import open_sized
 from runtime.playing.stages import NOBODY, Frontend, Target
 from runtime.playing.stream import Stream
-from runtime.playing.tracks import Collected, FrameStream, Parts, checked_index
 from runtime.speech.features import LocalFeatures
 from runtime.speech.mel import Mel
 from runtime.speech.resampling import Resampler

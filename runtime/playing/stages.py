@@ -6,7 +6,7 @@ into blocks. No engine is opened here: who calls says how a component is run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,13 +16,22 @@ from runtime.bundle.conversion import (
     ContextName,
     Conversion,
     FeatureStage,
+    HarmonicStage,
+    LocalStage,
     MatchStage,
+    PitchStage,
+    RetrieveStage,
+    Stage,
+    VoicingStage,
     WindowedStage,
     taken_by,
 )
 from runtime.bundle.store import BundleError, ComponentRecord
 from runtime.errors import AudioError
-from runtime.playing.tracks import Featured, Joined, Parts, Track, Voicing, Windowed, interpolated, positions, track_of
+from runtime.playing.matching_tracks import Matched, MatchedContent, Retrieved
+from runtime.playing.parts import Parts
+from runtime.playing.pitch_tracks import Harmonic, Pitched, Voicing
+from runtime.playing.tracks import Featured, Joined, Local, Track, Windowed, interpolated, positions
 from runtime.speech.matching import Pool
 from runtime.speech.metrics import snr_db
 from runtime.speech.resampling import Resampler
@@ -108,7 +117,7 @@ class Frontend:
         tracks: dict[str, Track] = {}
         for stage in conversion.stages[:-1]:
             sources = [tracks[name] for name in taken_by(stage)]
-            tracks[stage.name] = track_of(stage, sources, parts, target.pool, context, pitch_shift)
+            tracks[stage.name] = _track_of(stage, sources, parts, target.pool, context, pitch_shift)
         last = conversion.last
         self._last = Joined(last.name, [tracks[name] for name in last.takes], last.noise_rows)
         self._running = _Running(tracks, sample_rate, quality)
@@ -182,7 +191,7 @@ def window_costs(conversion: Conversion, parts: Parts, samples: np.ndarray, samp
         if isinstance(stage, MatchStage):
             break
         sources = [tracks[name] for name in taken_by(stage)]
-        tracks[stage.name] = track_of(stage, sources, parts, None, "offline", 0.0)
+        tracks[stage.name] = _track_of(stage, sources, parts, None, "offline", 0.0)
     running = _Running(tracks, sample_rate, "VHQ")
     running.push(samples)
     running.flush()
@@ -222,7 +231,7 @@ def pool_of(conversion: Conversion, parts: Parts, recordings: Iterable[Iterable[
     tracks: dict[str, Track] = {} if matching.mel is None else {"": Featured(FeatureStage("", matching.mel))}
     for stage in conversion.stages[: conversion.stages.index(matching)]:
         sources = [tracks[name] for name in taken_by(stage)]
-        tracks[stage.name] = track_of(stage, sources, parts, None, "offline", 0.0)
+        tracks[stage.name] = _track_of(stage, sources, parts, None, "offline", 0.0)
     running, pieces = _Running(tracks, sample_rate, "VHQ"), list[dict[str, np.ndarray]]()
     for blocks in recordings:
         running.reset()
@@ -253,3 +262,27 @@ def _pooled(matching: MatchStage, tracks: Mapping[str, Track]) -> dict[str, np.n
     rows = interpolated(rows, *positions(content.clock, tracks[""].clock, 0, count)).astype(np.float16)
     rows_of = {name: frames.taken(0, count)[0] for name, frames in (("pitch", pitch), ("level", level))}
     return {"content": rows, "mel": mel.taken(0, count).T, **rows_of}
+
+
+def _track_of(
+    stage: Stage, sources: Sequence[Track], parts: Parts, pool: Pool | None, context: ContextName, pitch_shift: float
+) -> Track:
+    """A stage that runs. Raises BundleError where what it takes does not fit together."""
+    if isinstance(stage, FeatureStage):
+        return Featured(stage)
+    if isinstance(stage, WindowedStage):
+        return Windowed(stage, sources, parts.run, context)
+    if isinstance(stage, LocalStage):
+        return Local(stage, sources, parts.stream(stage.component))
+    if isinstance(stage, VoicingStage):
+        return Voicing(stage, sources[0])
+    if isinstance(stage, PitchStage):
+        return Pitched(stage, sources[0], pitch_shift)
+    if isinstance(stage, HarmonicStage):
+        return Harmonic(stage, sources[0])
+    if isinstance(stage, RetrieveStage):
+        return Retrieved(stage, sources, parts.index)
+    assert pool is not None
+    if stage.mel is None:
+        return MatchedContent(stage, sources, pool)
+    return Matched(stage, stage.mel, sources, pool, pitch_shift)

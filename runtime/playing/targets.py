@@ -15,9 +15,9 @@ from runtime.bundle.store import Bundle, BundleError
 from runtime.engines import AUTO, Execution
 from runtime.machine.files import read_arrays, write_arrays
 from runtime.playing.conversions import conversion_of, parts_of
+from runtime.playing.parts import Parts
 from runtime.playing.sizes import Batched, Padded, open_sized
 from runtime.playing.stages import NOBODY, Target, pool_of
-from runtime.playing.tracks import Parts
 from runtime.speech.matching import ARRAYS, Pool, check_pool
 from runtime.speech.recordings import audio_blocks, read_audio
 from runtime.speech.resampling import resampled

@@ -10,7 +10,7 @@ import soundfile
 import torch
 
 from checkpoints import CheckpointError
-from checkpoints.catalogue import ARCHITECTURES
+from checkpoints.files import ARCHITECTURES
 from checkpoints.load import load
 from checkpoints.locate import locate
 from checkpoints.options import CheckpointOptions

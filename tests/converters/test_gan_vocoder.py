@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from checkpoints import CheckpointError
-from checkpoints.catalogue import ARCHITECTURES, catalogue
+from checkpoints.catalogue import catalogue
+from checkpoints.files import ARCHITECTURES
 from checkpoints.load import LoadedCheckpoint, fold_weight_norm
 from converters.families import gan_vocoder
 from converters.goldens import run_original

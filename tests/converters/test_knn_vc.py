@@ -19,9 +19,9 @@ from converters.upstream.coqui import import_coqui
 from runtime.__main__ import main
 from runtime.engines import Execution
 from runtime.playing.conversions import ConversionChain, open_conversion, open_main
+from runtime.playing.parts import Parts
 from runtime.playing.stages import Frontend, Target
 from runtime.playing.targets import make_target, read_target, write_target
-from runtime.playing.tracks import Parts
 from runtime.speech.clips import read_clip
 from runtime.speech.matching import Pool
 from runtime.speech.metrics import snr_db

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from checkpoints import CheckpointError
-from checkpoints.catalogue import ARCHITECTURES
+from checkpoints.files import ARCHITECTURES
 from checkpoints.load import LoadedCheckpoint, fold_weight_norm
 from converters.families import openvoice
 from converters.goldens import run_original

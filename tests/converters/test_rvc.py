@@ -24,8 +24,11 @@ from runtime.__main__ import main
 from runtime.bundle.conversion import FeatureStage, HarmonicStage, PitchStage, VoicingStage, clock_of, pitch_bins
 from runtime.engines import Execution
 from runtime.playing.conversions import ConversionChain, open_conversion, open_main
+from runtime.playing.matching_tracks import Retrieved
+from runtime.playing.parts import INDEX
+from runtime.playing.pitch_tracks import Harmonic, Pitched
 from runtime.playing.stages import NOBODY
-from runtime.playing.tracks import INDEX, Featured, Harmonic, Pitched, Retrieved
+from runtime.playing.tracks import Featured
 from runtime.speech.clips import read_clip
 from runtime.speech.metrics import snr_db
 from tests.converters.rvc_upstream import PUBLISHED, arguments, network, rvc_models, save_voice

@@ -9,8 +9,8 @@ import types
 
 import pytest
 
-from checkpoints.catalogue import ARCHITECTURES, BUNDLED, catalogue
-from checkpoints.files import read_config
+from checkpoints.catalogue import BUNDLED, catalogue
+from checkpoints.files import ARCHITECTURES, read_config
 from checkpoints.locate import LocatedCheckpoint, locate
 from checkpoints.options import CheckpointOptions
 from convert.__main__ import main

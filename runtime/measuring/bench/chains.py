@@ -18,11 +18,11 @@ from runtime.measuring.bench.budget import Budget, Part, judged_budget
 from runtime.measuring.bench.closed import Latency
 from runtime.measuring.bench.stress import SILENCE_SECONDS, Silence, silence_within
 from runtime.playing.conversions import ConversionChain, conversion_of, open_main, parts_of
+from runtime.playing.parts import FrameStream, Parts
 from runtime.playing.player import Call, Constants, Feed, Player, Streaming
 from runtime.playing.stages import Frontend
 from runtime.playing.stream import Stream
 from runtime.playing.targets import asks_for_own, target_of
-from runtime.playing.tracks import FrameStream, Parts
 from runtime.speech.clips import clip_paths
 from runtime.speech.recordings import read_audio
 

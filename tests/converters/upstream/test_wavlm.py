@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from checkpoints.catalogue import ARCHITECTURES
+from checkpoints.files import ARCHITECTURES
 from checkpoints.load import load
 from checkpoints.locate import locate
 from checkpoints.options import CheckpointOptions

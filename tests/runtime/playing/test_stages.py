@@ -14,8 +14,8 @@ from runtime.bundle.conversion import (
 )
 from runtime.bundle.store import BundleError
 from runtime.errors import AudioError
+from runtime.playing.parts import Parts
 from runtime.playing.stages import NOBODY, Frontend, Target, pool_of, window_costs
-from runtime.playing.tracks import Parts
 from runtime.speech.matching import ARRAYS, PitchShift, Pool, RunningMean, Softener, SpeechLevel, nearest
 from runtime.speech.mel import Mel
 from runtime.speech.metrics import snr_db

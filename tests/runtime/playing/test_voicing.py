@@ -5,8 +5,8 @@ import pytest
 
 from runtime.bundle.conversion import Clock, Conversion, FeatureStage, LocalStage, PitchStage, VoicingStage, clock_of
 from runtime.bundle.store import BundleError
+from runtime.playing.parts import Parts
 from runtime.playing.stages import NOBODY, Frontend
-from runtime.playing.tracks import Parts
 from runtime.speech.bands import LogBands
 from runtime.speech.spectrum import Level
 from tests.runtime.playing.test_stages import pushed, ragged, speech
