@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -115,7 +116,10 @@ def quality(measurement: Measurement) -> dict[str, float]:
         values[f"{component}_snr_db"] = SNR.worst(row.snr_db for row in rows if row.component == component)
     if sentences:
         values |= {metric.name: sum(getattr(one, metric.name) for one in sentences) for metric in OF_SENTENCES}
-    return values | {name: metric.worst(value for value, _ in found) for name, metric, found in listened(measurement)}
+    for name, metric, found in listened(measurement):
+        scores = [score for score, _ in found]
+        values[name] = float("nan") if any(map(math.isnan, scores)) else metric.worst(scores)
+    return values
 
 
 def listened_titles(measurements: Iterable[Measurement]) -> list[tuple[str, str]]:

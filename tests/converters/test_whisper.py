@@ -180,6 +180,14 @@ def test_what_a_conversion_is_judged_by_has_gates(listened, bundle):
     assert not unmeasured(bundle, [listened[0]], limits, "fp32")
 
 
+def test_what_is_not_defined_in_one_clip_meets_no_limit(listened, bundle):
+    first, *others = listened[0].converted
+    measurement = replace(listened[0], converted=(*others, replace(first, register=float("nan"))))
+    assert np.isnan(quality(measurement)["offline_register"]) and np.isfinite(quality(measurement)["live_register"])
+    gates = {gate.gate: gate for gate in judge(bundle, [measurement], {"fp32": GateLimits(register=99)}, "fp32")}
+    assert not gates["offline_register"].passed and gates["live_register"].passed
+
+
 def test_what_was_not_measured_is_no_met_gate_and_is_said(outcome, bundle):
     limits = {"fp32": GateLimits(wer=0.1, similarity_to_target=0.7, silence_db=0)}
     gates = [gate.gate for gate in judge(bundle, outcome.measurements, limits, "fp32")]
