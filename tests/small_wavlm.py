@@ -46,7 +46,7 @@ def write_small_wavlm(folder: Path) -> Path:
 
 def content_vocoder_config() -> dict[str, Any]:
     """kNN-VC's HiFi-GAN, with few layers and the content of `SMALL`."""
-    config = json.loads((ARCHITECTURES / "wavlm_hifigan_prematched.json").read_text())
+    config = json.loads((ARCHITECTURES / "prematched_wavlm_hifigan.json").read_text())
     config["generator_model_params"] |= {
         "in_channels": 12,
         "pre_linear": CHANNELS,

@@ -60,7 +60,7 @@ def conversion(module: KNNVC, parts: Mapping[str, Component]) -> Conversion:
     if vocoder.features is not None or channels != module.wavlm.channels:
         raise ConversionError(
             f"family knn_vc gives content of {module.wavlm.channels} channels: take a vocoder of that, such as "
-            "wavlm_hifigan_prematched"
+            "prematched_wavlm_hifigan"
         )
     if vocoder.time.frame_seconds != HOP / SAMPLE_RATE:
         raise ConversionError(f"family knn_vc gives frames of {1e3 * HOP / SAMPLE_RATE:g} ms, the vocoder takes others")

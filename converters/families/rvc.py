@@ -245,7 +245,7 @@ def conversion(module: nn.Module, parts: Mapping[str, Component]) -> Conversion:
     if content.time is not None or given[1] != settings.content_channels:
         raise ConversionError(
             f"this voice takes content of {settings.content_channels} channels, {content.name} gives {given[1]}: "
-            "voices of RVC's first version take 256 (model.parts.content.checkpoint.name=hubert_base_v1), later ones "
+            "voices of RVC's first version take 256 (model.parts.content.checkpoint.name=rvc_v1_hubert), later ones "
             "768"
         )
     if content.inputs[0].default_shape[2] != hubert.WINDOW * hubert.FRAME or given[2] != hubert.WINDOW:

@@ -81,7 +81,11 @@ def loaded(folder):
     return load(locate(CheckpointOptions(source=str(folder)), "freevc", "", print))
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["external speaker encoder", "its own"])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(True, marks=pytest.mark.proof), False],
+    ids=["external speaker encoder", "its own"],
+)
 def both(request, tmp_path_factory):
     """coqui-tts's, ours, and our components by name."""
     folder = tmp_path_factory.mktemp("freevc") / "small"

@@ -64,7 +64,7 @@ def bundle(folders, own_job):
     wavlm, vocoder = folders
     outcome = own_job(
         "model=knn_vc", f"checkpoint.source={wavlm}", f"model.parts.vocoder.checkpoint.source={vocoder}",
-        "precision=fp32",
+        "precision=fp32", "format=onnx",
     )  # fmt: skip
     assert outcome.passed, outcome.gates
     return outcome.bundle

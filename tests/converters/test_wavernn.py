@@ -62,7 +62,7 @@ def sampled(upsample, block, mel):
     ("mode", "settings", "frames"),
     [
         pytest.param(9, {}, 41, marks=pytest.mark.proof),  # 8,200 samples
-        (9, {}, 6),
+        pytest.param(9, {}, 6, marks=pytest.mark.proof),
         (10, {"mulaw": False, "use_aux_net": False}, 4),
         ("mold", {}, 6),
         ("gauss", {}, 6),

@@ -45,7 +45,7 @@ def converted(own_job, tmp_path_factory):
     (folder / "config.json").write_text("{}")
     searched = f"hydra.searchpath=[file://{CONF}]"
     return lambda *overrides: own_job(
-        searched, "model=toy_chain", f"checkpoint.source={folder}", "precision=fp32", *overrides
+        searched, "model=toy_chain", f"checkpoint.source={folder}", "precision=fp32", "format=onnx", *overrides
     )
 
 

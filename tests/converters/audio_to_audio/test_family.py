@@ -49,7 +49,7 @@ def converted(checkpoints, own_job):
 
     def convert(reads, *overrides):
         searched = f"hydra.searchpath=[file://{FOLDER / 'conf'}]"
-        return own_job(searched, "model=toy", f"checkpoint.source={checkpoints[reads]}", *overrides)
+        return own_job(searched, "model=toy", f"checkpoint.source={checkpoints[reads]}", "format=onnx", *overrides)
 
     return convert
 

@@ -82,9 +82,9 @@ def test_what_this_voxport_writes_is_read_as_it_is(tmp_path):
     assert opened(tmp_path, manifest).manifest.model_dump(mode="json") == manifest
 
 
-@pytest.mark.parametrize("version", [0, 4, True, 1.0, "1", None])
+@pytest.mark.parametrize("version", [0, 5, True, 1.0, "1", None])
 def test_another_schema_is_refused_by_its_number(tmp_path, version):
-    with pytest.raises(BundleError, match=f"has schema {version!r}, this voxport reads schemas 1 to 3"):
+    with pytest.raises(BundleError, match=f"has schema {version!r}, this voxport reads schemas 1 to 4"):
         opened(tmp_path, {**old("mel_voice"), "schema_version": version})
 
 
