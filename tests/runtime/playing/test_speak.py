@@ -13,13 +13,20 @@ from converters.families.ge2e import RTVCEncoder
 from converters.options import ConversionError
 from runtime.__main__ import main
 from runtime.bundle import store
-from runtime.bundle.store import BundleError
+from runtime.bundle.store import BundleError, open_bundle
 from runtime.engines import Execution
 from runtime.errors import AudioError, TextError
+from runtime.measuring.gates import judge, unmeasured
+from runtime.measuring.listening import Listeners
+from runtime.measuring.measure import measure
+from runtime.measuring.options import GateLimits, MeasureOptions
+from runtime.measuring.quality import quality
 from runtime.playing.chains import Request
 from runtime.playing.chains.flow_prior import whole_frames
 from runtime.playing.speak import Voice, utterances
+from runtime.speech.metrics import snr_db
 from tests.converters.voices import coqui_forward, coqui_vits, write_coqui
+from tests.echo import Echo
 
 # How many layers a voice has is nothing to who speaks with it.
 FEW_LAYERS = {"num_layers_text_encoder": 1, "num_layers_flow": 1}
@@ -197,3 +204,23 @@ def test_a_vocoder_of_another_mel_is_refused(tmp_path, own_job):
         own_job("model=fast_pitch", f"checkpoint.source={source}", "model.parts.vocoder.checkpoint.source=bundled")
     with pytest.raises(ConversionError, match="choose what plays it with model"):
         own_job("model=fast_pitch", f"checkpoint.source={source}", "model.parts.vocoder.family=''")
+
+
+def test_the_words_of_a_voice_are_those_of_pytorch_s_audio_or_a_gate_is_missed(plain):
+    bundle = open_bundle(plain)
+    sentences = bundle.spoken()
+    reader = Echo("a b c", "a b c", "a b c d", "a b c")  # of PyTorch's audio, then the artefact's, of each sentence
+    listeners = Listeners({"first": reader}, names=("first",))
+    measurement = measure(bundle, "onnx", MeasureOptions(bench_seconds=0), listeners=listeners)
+    pairs = list(zip(reader.given[::2], reader.given[1::2]))
+    assert len(pairs) == len(sentences) == len(measurement.spoken)
+    for case, ((original, rate), (output, same_rate)) in zip(sentences, pairs):
+        np.testing.assert_array_equal(original, bundle.audio_of(case))
+        assert rate == same_rate == bundle.sound.sample_rate and snr_db(original, output) > 60
+    unheard = measure(bundle, "onnx", MeasureOptions(bench_seconds=0))
+    wrong, words = len(sentences) // 2, sum(len(one.readings[0].reference.split()) for one in measurement.spoken)
+    assert quality(measurement)["wer"] == pytest.approx(wrong / words)
+    for limit, is_met in ((0.0, False), (0.5, True)):
+        gates = {gate.gate: gate for gate in judge(bundle, [measurement], {"fp32": GateLimits(wer=limit)}, "fp32")}
+        assert gates["wer"].passed == is_met
+    assert unmeasured(bundle, [unheard], {"fp32": GateLimits(wer=0.0)}, "fp32") == ["word error rate"]
