@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,21 +21,12 @@ from checkpoints.front_ends import coqui_text
 from checkpoints.training.evaluate import at_16k, copies, distillmos, vocoder
 from checkpoints.training.forward import TEXT, Forward
 from checkpoints.training.mel import HOP, SAMPLE_RATE
+from runtime.measuring.listening import edit_distance
 from runtime.speech.text import read
 
 
 def words(text: str) -> list[str]:
     return re.sub(r"[^a-z' ]", " ", text.lower()).split()
-
-
-def misheard(reference: Sequence[str], transcript: Sequence[str]) -> int:
-    """The fewest words replaced, left out and put in (Levenshtein)."""
-    row = list(range(len(transcript) + 1))
-    for place, word in enumerate(reference, start=1):
-        before, row[0] = row[0], place
-        for other, guess in enumerate(transcript, start=1):
-            before, row[other] = row[other], min(row[other] + 1, row[other - 1] + 1, before + (word != guess))
-    return row[-1]
 
 
 def recogniser() -> Callable[[np.ndarray], list[str]]:
@@ -89,7 +80,7 @@ def main() -> None:
         reference = words(text)
         transcript = hear(samples)
         rows.setdefault(kind, []).append(
-            (misheard(reference, transcript), len(reference), opinion(samples), len(samples))
+            (edit_distance(reference, transcript), len(reference), opinion(samples), len(samples))
         )
         print(f"{kind:10} {rows[kind][-1][0]:3} of {len(reference):2}: {' '.join(transcript)}", file=sys.stderr)
 

@@ -23,7 +23,7 @@ from converters.component import Component
 from converters.options import ConversionError, Shape
 from converters.parts import along_time, embedding, known_settings, time_axis
 from converters.upstream.coqui import import_coqui
-from converters.upstream.layers import Couplings, remove_weight_norm, wavenet
+from converters.upstream.layers import Couplings, draw_couplings, remove_weight_norm, wavenet
 from converters.upstream.wavlm import CONTEXTS, HOP, SAMPLE_RATE, SAMPLES, WavLM, content_component, load_wavlm
 from runtime.bundle.conversion import Conversion, FeatureStage, LocalStage, WindowedStage
 from runtime.bundle.spec import Dim, TensorSpec
@@ -36,7 +36,6 @@ BATCHES = (1, 4)
 # What TTS/vc/layers/freevc/speaker_encoder takes: 1.3 windows of 160 frames a second, no level, no silence cut within
 GE2E = SpeakerMel(overlap=1 - 77 / 160, level_dbfs=None, trims_silence=False)
 GE2E_HIDDEN, GE2E_EMBEDDING = 256, 256
-_SPREAD = 0.01  # of drawn weights where upstream begins with zeros, which would make the flow do nothing
 
 
 @dataclass(frozen=True)
@@ -123,8 +122,7 @@ def load(checkpoint: LoadedCheckpoint) -> FreeVC:
     module = FreeVC(settings)
     module.load_state_dict(checkpoint.weights_for(module, ("",)))
     if checkpoint.located.is_random:
-        for flow in module.flow.flows[::2]:
-            nn.init.normal_(flow.post.weight, std=_SPREAD)
+        draw_couplings(module.flow)
     module.flow = Couplings(module.flow)
     module.wavlm = load_wavlm(checkpoint, ("wavlm.",))
     if module.wavlm.channels != settings.ssl_dim:

@@ -22,7 +22,14 @@ from converters.component import Component
 from converters.options import ConversionError, Shape
 from converters.parts import along_time, embedding, known_settings, time_axis
 from converters.upstream.coqui import import_coqui
-from converters.upstream.layers import Couplings, fold_condition, fold_speaker, remove_weight_norm, wavenet
+from converters.upstream.layers import (
+    Couplings,
+    draw_couplings,
+    fold_condition,
+    fold_speaker,
+    remove_weight_norm,
+    wavenet,
+)
 from runtime.bundle.conversion import Conversion, FeatureStage, LocalStage
 from runtime.bundle.spec import Dim, TensorSpec
 from runtime.speech.features import Sound
@@ -31,7 +38,6 @@ from runtime.speech.spectrum import Linear
 
 WINDOW = 512  # frames of a reference, six seconds: upstream takes some ten seconds at once, and the mean of such pieces
 REFERENCE_SIZES = (1, 4)
-_SPREAD = 0.01  # of drawn weights where upstream begins with zeros, which would make the flow do nothing
 
 
 @dataclass(frozen=True)
@@ -104,8 +110,7 @@ def load(checkpoint: LoadedCheckpoint) -> nn.Module:
         raise CheckpointError(f"checkpoint {checkpoint.name}: its config does not fit: {error}") from error
     module.load_state_dict(checkpoint.weights_for(module, ("",)))
     if checkpoint.located.is_random:
-        for flow in module.flow.flows[::2]:
-            nn.init.normal_(flow.post.weight, std=_SPREAD)
+        draw_couplings(module.flow)
     if module.settings.zero_g:
         fold_condition(module.enc_q.enc)
         fold_speaker(module.dec)

@@ -25,7 +25,14 @@ from converters.families import hubert
 from converters.options import ConversionError, Shape
 from converters.parts import along_time, known_settings, pitch_stages, time_axis
 from converters.upstream.coqui import import_coqui
-from converters.upstream.layers import Couplings, fold_condition, fold_speaker, remove_weight_norm, transformer
+from converters.upstream.layers import (
+    Couplings,
+    draw_couplings,
+    fold_condition,
+    fold_speaker,
+    remove_weight_norm,
+    transformer,
+)
 from runtime.bundle.conversion import (
     PITCH_BINS,
     Context,
@@ -47,7 +54,6 @@ from runtime.speech.spectrum import Pitch
 NOISE_SCALE = 0.66666  # of the prior, a constant of SynthesizerTrnMs256NSFsid.infer
 _RELATIVE_WINDOW = 10  # of attention: a default of RVC's Encoder
 _SLOPE, _LAST_SLOPE = 0.1, 0.01  # of leaky ReLU: LRELU_SLOPE, and F.leaky_relu's own at the end
-_SPREAD = 0.01  # of drawn weights where upstream begins with zeros, which would make the flow do nothing
 PITCH = Pitch(hubert.RATE, 1024, hubert.FRAME, fmin=50.0, fmax=1100.0, threshold=0.3)
 CONTEXTS: dict[ContextName, Context] = {
     "offline": Context(past=50, chunk=100, future=50),
@@ -179,8 +185,7 @@ def load(checkpoint: LoadedCheckpoint) -> nn.Module:
             f"{module.settings.content_channels}: one of the other version of RVC"
         )
     if checkpoint.located.is_random:
-        for flow in module.flow.flows[::2]:
-            nn.init.normal_(flow.post.weight, std=_SPREAD)
+        draw_couplings(module.flow)
     speaker = module.emb_g.weight[:1, :, None]
     for flow in module.flow.flows[::2]:
         fold_condition(flow.enc, speaker)

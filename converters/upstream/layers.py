@@ -88,6 +88,12 @@ def fold_speaker(generator: Any, speaker: Tensor | None = None) -> None:
     del generator.cond
 
 
+def draw_couplings(block: Any) -> None:
+    """Draws the last weights of a ResidualCouplingBlock: upstream begins with zeros, with which a flow does nothing."""
+    for flow in block.flows[::2]:
+        nn.init.normal_(flow.post.weight, std=0.01)
+
+
 class Couplings(nn.Module):
     """ResidualCouplingBlock of FreeVC, OpenVoice and RVC, local in time, without its flips.
 

@@ -65,7 +65,7 @@ def budget(
     return judged_budget(parts, block, device_rate, target_ms)
 
 
-def judged_budget(parts: tuple[Part, ...], block: int, device_rate: int, target_ms: float = 100.0) -> Budget:
+def judged_budget(parts: tuple[Part, ...], block: int, device_rate: int, target_ms: float = TARGET_MS) -> Budget:
     """Sums up the parts of a delay and judges it."""
     total = sum(part.milliseconds for part in parts)
     structural = sum(part.milliseconds for part in parts if part.structural)
