@@ -56,6 +56,6 @@ def captured(
     for optimiser in optimisers:
         optimiser.zero_grad(set_to_none=True)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads, such as NCCL's, go on
         step()
     return graph.replay

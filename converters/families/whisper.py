@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from checkpoints import CheckpointError
 from checkpoints.load import LoadedCheckpoint
 from converters.component import Component
 from converters.options import ConversionError, Shape
 from converters.parts import pitch_stages
+from converters.upstream.whisper import HEAD_CHANNELS, ContentEncoder
 from runtime.bundle.conversion import (
     Context,
     ContextName,
@@ -31,8 +31,6 @@ from runtime.bundle.spec import TensorSpec
 from runtime.speech.mel import Mel
 from runtime.speech.spectrum import Level, Pitch
 
-HEAD_CHANNELS = 64  # in every size of Whisper
-RANGE = 8.0  # log10 below a window's loudest band: what is softer is as soft (whisper/audio.py)
 # log_mel_spectrogram of whisper/audio.py, before the maximum over the audio
 MEL = Mel(
     sample_rate=16000, n_fft=400, win_length=400, hop_length=160, fmax=8000.0, power=2, gain=1.0, amplitude_floor=1e-10,
@@ -45,45 +43,6 @@ CONTEXTS: dict[ContextName, Context] = {
     "offline": Context(past=50, chunk=100, future=50),
     "live": Context(past=150, chunk=20, future=30),
 }
-
-
-class Layer(nn.Module):
-    """A transformer layer, normalised before attention and before its two linear layers."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.heads = channels // HEAD_CHANNELS
-        self.attention_norm, self.norm = nn.LayerNorm(channels), nn.LayerNorm(channels)
-        self.query_key_value, self.out = nn.Linear(channels, 3 * channels), nn.Linear(channels, channels)
-        self.wide, self.narrow = nn.Linear(channels, 4 * channels), nn.Linear(4 * channels, channels)
-
-    def forward(self, frames: Tensor) -> Tensor:
-        """frames (1, T, channels) -> the same."""
-        _, length, channels = frames.shape
-        heads = self.query_key_value(self.attention_norm(frames)).reshape(1, length, 3, self.heads, HEAD_CHANNELS)
-        query, key, value = heads.permute(2, 0, 3, 1, 4)
-        weights = torch.softmax(query * HEAD_CHANNELS**-0.5 @ key.transpose(-1, -2), dim=-1)
-        frames = frames + self.out((weights @ value).transpose(1, 2).reshape(1, length, channels))
-        return frames + self.narrow(F.gelu(self.wide(self.norm(frames))))
-
-
-class ContentEncoder(nn.Module):
-    """Whisper's encoder up to a layer, on windows as long as `positions` says."""
-
-    def __init__(self, bands: int, channels: int, layers: int, positions: int) -> None:
-        super().__init__()
-        self.into = nn.Conv1d(bands, channels, 3, padding=1)
-        self.down = nn.Conv1d(channels, channels, 3, stride=2, padding=1)
-        self.positions = nn.Parameter(torch.zeros(positions, channels))
-        self.layers = nn.ModuleList(Layer(channels) for _ in range(layers))
-
-    def forward(self, mel: Tensor) -> Tensor:
-        """mel (1, bands, 2 * positions), log10 of power -> content (1, channels, positions)."""
-        mel = torch.maximum(mel, mel.amax(dim=(1, 2), keepdim=True) - RANGE) / 4 + 1
-        frames = F.gelu(self.down(F.gelu(self.into(mel)))).transpose(1, 2) + self.positions
-        for layer in self.layers:
-            frames = layer(frames)
-        return frames.transpose(1, 2)
 
 
 def load(checkpoint: LoadedCheckpoint) -> ContentEncoder:
@@ -99,7 +58,7 @@ def load(checkpoint: LoadedCheckpoint) -> ContentEncoder:
         raise CheckpointError(f"checkpoint {checkpoint.name}: {channels} channels and {bands} bands are no Whisper's")
     module = ContentEncoder(bands, channels, round(2 * count / 3), WINDOW // 2)
     try:
-        module.load_state_dict(_renamed(weights, module))
+        module.load_state_dict(named_as_ours(weights, module))
     except (KeyError, RuntimeError) as error:
         raise CheckpointError(f"checkpoint {checkpoint.name} does not hold a whole encoder: {error}") from error
     return module.eval().requires_grad_(False)
@@ -154,7 +113,7 @@ def conversion(module: ContentEncoder, parts: Mapping[str, Component]) -> Conver
     )
 
 
-def _renamed(weights: Mapping[str, Tensor], module: ContentEncoder) -> dict[str, Tensor]:
+def named_as_ours(weights: Mapping[str, Tensor], module: ContentEncoder) -> dict[str, Tensor]:
     """CTranslate2's names as ours; positions beyond the window are left out."""
 
     def layer(index: int, theirs: str, ours: str) -> dict[str, Tensor]:

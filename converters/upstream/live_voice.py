@@ -19,7 +19,8 @@ SLOPE = 0.1  # of leaky ReLU, HiFi-GAN's
 
 @dataclass(frozen=True)
 class ConverterSettings:
-    """`lookahead`: frames; `kernel` of every layer, of which the first sees `lookahead` after its own frame."""
+    """`lookahead`: frames; `kernel` of every layer, of which the first sees `lookahead` after its own frame.
+    `bottleneck`: channels half way, where pitch and voicing are given again; 0 for none."""
 
     bands: int = 80
     channels: int = 256
@@ -27,6 +28,7 @@ class ConverterSettings:
     kernel: int = 5
     dilations: tuple[int, ...] = (1, 2, 4, 8)
     lookahead: int = 2
+    bottleneck: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,12 +81,27 @@ class Converter(nn.Module):
             GatedBlock(settings.channels, settings.kernel, settings.dilations[index % len(settings.dilations)])
             for index in range(settings.blocks)
         )
+        if settings.bottleneck:
+            self.narrow = CausalConv(settings.channels, settings.bottleneck, 1)
+            self.widen = CausalConv(settings.bottleneck + 2, settings.channels, 1)
         self.last = CausalConv(settings.channels, settings.bands, 1)
 
     def forward(self, speech: Tensor) -> Tensor:
         """speech (B, bands + 2, T) -> mel (B, bands, T)."""
+        return self.decode(self.encode(speech), speech)
+
+    def encode(self, speech: Tensor) -> Tensor:
+        """speech (B, bands + 2, T) -> what is said (B, C, T), the first half of the blocks."""
         x = self.into(speech)
-        for block in self.blocks:
+        for block in list(self.blocks)[: self.settings.blocks // 2]:
+            x = block(x)
+        return torch.tanh(self.narrow(x)) if self.settings.bottleneck else x
+
+    def decode(self, x: Tensor, speech: Tensor) -> Tensor:
+        """What is said (B, C, T) and speech (B, bands + 2, T), of which pitch and voicing are read -> mel."""
+        if self.settings.bottleneck:
+            x = self.widen(torch.cat([x, speech[:, self.settings.bands :]], 1))
+        for block in list(self.blocks)[self.settings.blocks // 2 :]:
             x = block(x)
         return self.last(F.leaky_relu(x, SLOPE))
 
