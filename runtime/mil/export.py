@@ -13,6 +13,7 @@ import torch
 from runtime.bundle.spec import Dim, TensorSpec
 from runtime.errors import ArtefactError, NotLowered
 from runtime.mil.graph import build_graph
+from runtime.mil.narrow import multiply_narrow
 from runtime.mil.opaque import TRANSLATIONS
 from runtime.mil.package import Package
 from runtime.mil.shapes import Traced
@@ -101,6 +102,7 @@ def _tidy(model: Any) -> None:
 
     common.InlinePass()(model)
     fold_constants(model)
+    multiply_narrow(model)
     Sequential(
         common.RemoveUnusedNodesPass(),
         common.DeduplicateInitializersPass(),
