@@ -12,8 +12,8 @@ import torch
 
 from runtime.bundle.spec import Dim, TensorSpec
 from runtime.errors import ArtefactError, NotLowered
+from runtime.mil.convolutions import rewrite_convolutions
 from runtime.mil.graph import build_graph
-from runtime.mil.narrow import multiply_narrow
 from runtime.mil.opaque import TRANSLATIONS
 from runtime.mil.package import Package
 from runtime.mil.shapes import Traced
@@ -102,7 +102,7 @@ def _tidy(model: Any) -> None:
 
     common.InlinePass()(model)
     fold_constants(model)
-    multiply_narrow(model)
+    rewrite_convolutions(model)
     Sequential(
         common.RemoveUnusedNodesPass(),
         common.DeduplicateInitializersPass(),

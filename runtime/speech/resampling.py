@@ -78,6 +78,8 @@ class PromptStream:
 
     def resample_chunk(self, samples: np.ndarray, last: bool = False) -> np.ndarray:
         """samples (n,) float32 -> (m,) float32; with `last` as many in all as the input's length says."""
+        if not len(samples) and not last:
+            return samples
         self._came += len(samples)
         self._held = np.concatenate([self._held, samples, np.zeros(self._half if last else 0, np.float32)])
         known = self._came - self._half
@@ -92,13 +94,15 @@ class PromptStream:
 
     def _outputs(self, start: int, stop: int) -> np.ndarray:
         at, phase = np.divmod(np.arange(start, stop, dtype=np.int64) * self._down, self._up)
-        taken = self._held[(at - self._half + 1 - self._first)[:, None] + np.arange(2 * self._half)]
-        return (taken * self._phases[phase]).sum(axis=1).astype(np.float32)
+        held, taps = self._held, self._phases.shape[1]
+        # as numpy's sliding_window_view, whose checks take as long as the sum
+        windows = np.ndarray((len(held) - taps + 1, taps), np.float32, held, 0, 2 * held.strides)
+        return np.einsum("ij,ij->i", windows[at - self._half + 1 - self._first], self._phases[phase])
 
 
 @functools.lru_cache(maxsize=8)
 def _phases(rate_in: int, rate_out: int) -> np.ndarray:
-    """The filter at each place that an output can have between two inputs: (places, taps) float64."""
+    """The filter at each place that an output can have between two inputs: (places, taps) float32."""
     lower = min(rate_in, rate_out)
     width = 2 * math.pi * _TRANSITION * lower / rate_in  # radians per sample
     half = math.ceil((_REJECTED_DB - 7.95) / (2.285 * width) / 2)
@@ -107,4 +111,4 @@ def _phases(rate_in: int, rate_out: int) -> np.ndarray:
     distance = np.arange(places)[:, None] / places - np.arange(1 - half, half + 1)
     window = np.i0(beta * np.sqrt(np.maximum(1 - (distance / half) ** 2, 0.0)))
     taps = np.sinc(distance * lower / rate_in) * window
-    return taps / taps.sum(axis=1, keepdims=True)
+    return (taps / taps.sum(axis=1, keepdims=True)).astype(np.float32)
