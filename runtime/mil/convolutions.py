@@ -92,20 +92,19 @@ class _Written:
 
 
 def _multiply(graph: Any, node: Any) -> None:
-    """x (1, C, L) -> columns (N, C K) -> times weights (C K, O) -> (1, O, N)."""
+    """x (1, C, L) -> columns (C K, N), turned -> times weights (C K, O) -> (1, O, N)."""
     x, weight, bias = (*node.inputs, None)[:3]
     array = weight.const_value.numpy()  # (O, C, K)
     (channels_out, channels, kernel), count = array.shape, _positions(node)
     (dilation,) = _attribute(node, "dilations") or [1]
     written = _Written(graph, node.outputs[0].name)
-    taps = (np.arange(count)[:, None] + dilation * np.arange(kernel)).reshape(-1)
+    taps = (dilation * np.arange(kernel)[:, None] + np.arange(count)).reshape(-1)
     columns = x
     if kernel > 1:
         columns = written.op("Gather", [x, written.constant("taps", taps.astype(np.int64))], axis=2)
-    columns = written.op("Transpose", [written.shaped(columns, "taken", channels, count, kernel)], perm=[1, 0, 2])
-    columns = written.shaped(columns, "columns", count, channels * kernel)
+    columns = written.shaped(columns, "columns", channels * kernel, count)
     turned = written.constant("weight", array.transpose(1, 2, 0).reshape(channels * kernel, channels_out))
-    product = written.op("Gemm", [columns, turned, *([] if bias is None else [bias])])
+    product = written.op("Gemm", [columns, turned, *([] if bias is None else [bias])], transA=1)
     turned_back = written.op("Transpose", [product], perm=[1, 0])
     written.replace(node, written.shaped(turned_back, "given", 1, channels_out, count))
 
