@@ -226,6 +226,12 @@ def test_live_is_as_late_as_it_says(bundle, clips):
     assert 1e3 * session.delay / 22050 <= sum(parts.values()) + 1e3 * 128 / 22050 + 0.1
 
 
+def test_one_thread_computes_short_chunks_where_nobody_names_more(bundle):
+    for threads, used in ((None, 1), (2, 2)):
+        engine = open_main(bundle, Execution("onnx", threads)).engine
+        assert engine._session.get_session_options().intra_op_num_threads == used
+
+
 def test_the_commands_take_no_target_and_find_the_newest_live_voice(bundle, clips, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["live"]) == 2
