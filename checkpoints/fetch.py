@@ -109,6 +109,8 @@ def _get(entry: Entry, staging: Path, progress: Progress) -> None:
 
 def _get_from(source: Source, entry: Entry, staging: Path, progress: Progress) -> None:
     files = known_facts(entry)
+    if source.bundled:  # or its folder would have been there
+        raise Unavailable(f"it ships with voxport, and this copy lacks bundled/{source.bundled}")
     if source.archive:
         archive = staging / "archive.zip"
         download(source.archive, archive, FileFacts(), progress)

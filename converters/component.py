@@ -154,6 +154,7 @@ FAMILIES = {
     "hifigan": "converters.families.hifigan",
     "hubert": "converters.families.hubert",
     "knn_vc": "converters.families.knn_vc",
+    "live_voice": "converters.families.live_voice",
     "melgan": "converters.families.gan_vocoder",
     "openvoice": "converters.families.openvoice",
     "parallel_wavegan": "converters.families.gan_vocoder",

@@ -51,9 +51,10 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("--json", action="store_true", help="print the result as JSON")
         return added
 
-    def command(name: str, run: str, text: str) -> argparse.ArgumentParser:
+    def command(name: str, run: str, text: str, default: str = "") -> argparse.ArgumentParser:
         added = bare(name, run, text)
-        added.add_argument("artefact", type=Path, help=f"a bundle, or a bare artefact ({suffixes})")
+        said = f"a bundle, or a bare artefact ({suffixes}){default and f' [{default}]'}"
+        added.add_argument("artefact", type=Path, nargs="?" if default else None, help=said)
         return added
 
     def with_engine(added: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -65,8 +66,8 @@ def _parser() -> argparse.ArgumentParser:
         )
         return added
 
-    def executing(name: str, run: str, text: str) -> argparse.ArgumentParser:
-        added = with_engine(command(name, run, text))
+    def executing(name: str, run: str, text: str, default: str = "") -> argparse.ArgumentParser:
+        added = with_engine(command(name, run, text, default))
         modes = (*OFFLINE_MODES, "fold")
         added.add_argument("--mode", choices=modes, help="where it does not stream [overlap]; fold: where it samples")
         added.add_argument("--chunk", type=int, help="new frames per call [all that fit]")
@@ -109,8 +110,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     vocode.add_argument("bundle", type=Path, metavar="BUNDLE", help="what `python -m convert model=hifigan` made")
     converting(vocode)
+    newest = "the newest live voice in bundles/, which `python -m convert model=kathleen_live` makes"
     convert = bare("convert-voice", "conversion:convert_voice", "a recording in another voice")
-    convert.add_argument("--bundle", type=Path, required=True, help="what `python -m convert model=whisper_knn` made")
+    convert.add_argument("--bundle", type=Path, help=f"what `python -m convert model=whisper_knn` made [{newest}]")
     converting(convert)
     target = bare(
         "target", "conversion:target", "whose voice a conversion is to be, kept in a file: a call starts at once"
@@ -139,7 +141,9 @@ def _parser() -> argparse.ArgumentParser:
     speak.add_argument("--fold", action="store_true", help="of a vocoder that samples: stretches of audio side by side")
     speak.add_argument("--seed", type=int, default=0, help="of the noise: the same seed, the same audio [0]")
     with_engine(speak)
-    live = executing("live", "live:live", "microphone -> features -> a streaming bundle -> speakers, as it comes")
+    live = executing(
+        "live", "live:live", "microphone -> features -> a streaming bundle -> speakers, as it comes", newest
+    )
     live.add_argument("--target", dest="target_voice", type=Path, nargs="+", metavar="REF.wav", help=whose)
     live.add_argument("--own", type=Path, nargs="+", metavar="REF.wav", help=own)
     live.add_argument("--pitch", type=float, default=0.0, metavar="SEMITONES", help="higher, or lower if negative [0]")

@@ -153,10 +153,11 @@ class CausalGenerator(nn.Module):
         x = self.into(mel)
         for up, blocks in zip(self.ups, self.residual):
             x = up(F.leaky_relu(x, SLOPE))
-            total = blocks[0](x)
-            for block in list(blocks)[1:]:
+            first, *others = blocks.children()
+            total = first(x)
+            for block in others:
                 total = total + block(x)
-            x = total / len(blocks)
+            x = total / (1 + len(others))
         return self.finish(x)
 
     def finish(self, x: Tensor) -> Tensor:

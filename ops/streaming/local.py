@@ -49,8 +49,8 @@ class Rule:
     """A rule says how one node computes an interval of outputs from an interval of inputs.
 
     `run` computes without padding along time. The result of the inputs from position p starts at output position
-    `grid[0] * p - grid[1]`; without a grid it is exactly the interval that was asked for. A padding that copies values
-    is a mere `shift` for a reader that pads nothing itself.
+    `grid[0] * p - grid[1]`; without a grid it is exactly the interval that was asked for. A padding is a mere `shift`
+    for a reader that pads nothing itself: a causal one would else make the reader wait for what it delays.
     """
 
     run: Callable[[Get], Any]
@@ -270,7 +270,9 @@ def pad(node: fx.Node, facts: Facts) -> Rule:
         return F.pad(get(source), others, value=value) if any(others) else get(source)
 
     if mode == "constant" or max(left, right) <= 0:
-        return Rule(run, Reach(first=-left, last=-left), Fill("constant", value) if max(left, right) > 0 else None)
+        shift = None if any(others) or max(left, right) <= 0 else -left
+        fill = Fill("constant", value) if max(left, right) > 0 else None
+        return Rule(run, Reach(first=-left, last=-left), fill, shift=shift)
     # A copy of a value at the other side of the end: a distance away that depends on the position, at most this.
     times = 2 if mode == "reflect" else 1
     ahead, behind = times * max(left, 0), times * max(right, 0)

@@ -182,7 +182,7 @@ def _step(node: fx.Node, sources: tuple[fx.Node, ...], facts: Facts, earlier: Ma
 
 def _mirrored(node: fx.Node, source: fx.Node, reach: Reach, fill: Fill | None, facts: Facts) -> Reach:
     """Extends the reach to where padding copies values from, at the first output position and at the last."""
-    if fill is None:
+    if fill is None or fill.mode == "constant":
         return reach
     out, taken = (facts.axis(item).length(facts.frames) for item in (node, source))
     before = -reach.first

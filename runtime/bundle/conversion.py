@@ -132,13 +132,14 @@ _MOST_FRAMES, _LARGEST_OFFSET = 10_000, 1e6  # of a pitch in a second; samples
 class PitchStage:
     """The source's pitch as a model reads it, so many semitones higher as the user asks for.
 
-    `takes`: a stage of `Pitch` or voicing. `gives`: `hertz`, 0 where unvoiced, or `bins`: 1 where unvoiced or at 50 Hz
-    and below, to 255 at 1100 Hz and above, evenly in mel (RVC's f0_coarse; mel = 1127 ln(1 + f / 700)).
+    `takes`: a stage of `Pitch` or voicing. `gives`: `hertz`, 0 where unvoiced; `bins`: 1 where unvoiced or at 50 Hz
+    and below, to 255 at 1100 Hz and above, evenly in mel (RVC's f0_coarse; mel = 1127 ln(1 + f / 700)); `normalised`,
+    two rows: ln F0 less its running mean (runtime/speech/melody.py), 0 where unvoiced, and 1 where voiced.
     """
 
     name: Name
     takes: Name
-    gives: Literal["hertz", "bins"] = "hertz"
+    gives: Literal["hertz", "bins", "normalised"] = "hertz"
     kind: Literal["pitch"] = "pitch"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -71,3 +73,48 @@ class StreamForm:
     repeated: Size = 0
     truncation_db: dict[int, tuple[float, float]] = field(default_factory=dict)
     costs: dict[str, dict[int, float]] = field(default_factory=dict)
+
+    @property
+    def pace(self) -> Pace:
+        """When frames go in and out."""
+        first = self.outputs[0]
+        return Pace(self.chunk, max(self.ahead, self.inputs[0].hi // self.inputs[0].rate), first.hi // first.rate)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """When frames pass a component: its call k comes as soon as k * chunk + ahead of them are there, and gives all
+    before frame k * chunk + gives."""
+
+    chunk: Count
+    ahead: Size
+    gives: Position
+
+    def wanted(self, frame: int) -> int:
+        """How many frames must be there until it has given this one."""
+        return -(-(frame + 1 - self.gives) // self.chunk) * self.chunk + self.ahead
+
+
+def waited(paces: Sequence[Pace]) -> int:
+    """Frames from the beginning of one until components in a row have given it, at most: 1 for none of them.
+
+    Two of the same chunk that tick together wait for it once.
+    """
+    return max(wanted - frame for frame, wanted in _period(paces))
+
+
+def burst(paces: Sequence[Pace]) -> int:
+    """The most frames that come at once of components in a row."""
+    moments = [wanted for _, wanted in _period(paces, 3)]  # those of a burst may lie in two periods
+    return max(moments.count(moment) for moment in moments)
+
+
+def _period(paces: Sequence[Pace], times: int = 1) -> list[tuple[int, int]]:
+    """Pairs of a frame and how many must be there for it, until these begin again, so many times."""
+    pairs = []
+    for frame in range(times * math.lcm(*(pace.chunk for pace in paces))):
+        wanted = frame + 1
+        for pace in reversed(paces):
+            wanted = pace.wanted(wanted - 1)
+        pairs.append((frame, wanted))
+    return pairs

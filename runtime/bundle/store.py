@@ -9,7 +9,8 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -389,6 +390,17 @@ def open_bundle(path: str | Path | Bundle) -> Bundle:
     _refuse_links(path)
     _verify(path, manifest)
     return Bundle(path, manifest)
+
+
+def newest_bundle(folder: Path, fits: Callable[[Manifest], bool]) -> Path | None:
+    """Returns, of the bundles in a folder that fit, the one that was converted last; None where none does."""
+    fitting: list[tuple[str, Path]] = []
+    for path in folder.glob(f"*/{MANIFEST}"):
+        with suppress(BundleError):
+            manifest = read_manifest(path.parent)
+            if fits(manifest):
+                fitting.append((manifest.created, path.parent))
+    return max(fitting)[1] if fitting else None
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -14,6 +14,8 @@ from runtime.engines import Execution
 from runtime.machine.files import read_arrays
 from runtime.playing.player import Player, open_player
 
+BUNDLES = Path("bundles")  # where `python -m convert` puts them
+
 
 def execution_of(options: argparse.Namespace) -> Execution:
     """Reads what `--engine`, `--threads` and `--compute-unit` say. Raises EngineError."""

@@ -16,12 +16,13 @@ from tqdm import tqdm
 
 from runtime.bundle.conversion import ContextName, FeatureStage
 from runtime.bundle.store import Bundle, BundleError, open_bundle
-from runtime.commands import execution_of, is_artefact
+from runtime.commands import BUNDLES, execution_of, is_artefact
 from runtime.machine.files import check_target
 from runtime.playing.conversions import (
     ConversionChain,
     conversion_of,
     converted,
+    newest_live_voice,
     open_conversion,
     open_main,
     says,
@@ -37,7 +38,7 @@ from runtime.speech.speaker import ONE_SPEAKER
 def convert_voice(options: argparse.Namespace) -> dict[str, Any]:
     """Reads, converts and writes block by block: a recording may be of any length."""
     check_target(options.output)
-    bundle = opened_conversion(options.bundle)
+    bundle = opened_conversion(options.bundle or newest_live_voice(BUNDLES))
     execution, streams = execution_of(options), options.mode == "stream"
     seconds = seconds_of(options.source)
     own = options.own or ([options.source] if asks_for_own(bundle) else [])

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from runtime.commands import execution_of
+from runtime.commands import BUNDLES, execution_of
 from runtime.commands.conversion import opened_conversion, say_notes
 from runtime.errors import AudioError, StreamError
 from runtime.machine.files import check_target
 from runtime.machine.keys import keys
-from runtime.playing.conversions import ConversionChain, open_conversion, open_main, says
+from runtime.playing.conversions import ConversionChain, newest_live_voice, open_conversion, open_main, says
 from runtime.playing.devices import SoundCard, devices, loopback
 from runtime.playing.live import Session, VirtualDevice
 from runtime.playing.mixer import Gate, Mixer, meter
@@ -33,7 +33,8 @@ def live(options: argparse.Namespace) -> dict[str, Any]:
         raise StreamError("live needs --block >= 1, --rate >= 8000, --prefill >= 0 and --max-age > 0")
     if options.target is not None:
         check_target(options.target)
-    bundle, execution = opened_conversion(options.artefact), execution_of(options)
+    bundle = opened_conversion(options.artefact or newest_live_voice(BUNDLES))
+    execution = execution_of(options)
     player = open_main(bundle, execution, options.mode, options.chunk)
     made = target_of(bundle, options.target_voice or [], execution, options.own or [])
     say_notes(made)

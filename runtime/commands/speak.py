@@ -12,15 +12,13 @@ from typing import Any
 import numpy as np
 
 from runtime.bundle.store import BundleError
-from runtime.commands import execution_of
+from runtime.commands import BUNDLES, execution_of
 from runtime.errors import TextError
 from runtime.machine.files import check_target
 from runtime.playing.chains import Request
 from runtime.playing.embed import SpeakerEmbedder
 from runtime.playing.speak import SENTENCE_PAUSE, Voice, newest_voice, utterances
 from runtime.speech.recordings import wav_file
-
-BUNDLES = Path("bundles")  # where `python -m convert` puts them
 
 
 def speak(options: argparse.Namespace) -> dict[str, Any]:

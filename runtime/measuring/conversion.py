@@ -18,7 +18,7 @@ from runtime.playing.parts import Parts
 from runtime.playing.player import Player
 from runtime.playing.stages import NOBODY, Frontend, Target
 from runtime.playing.targets import targets_from
-from runtime.speech.resampling import resampled
+from runtime.speech.resampling import PROMPT, resampled
 from runtime.speech.speaker import cosine
 from runtime.speech.spectrum import Pitch
 
@@ -86,16 +86,17 @@ def analysed(samples: np.ndarray, listeners: Listeners, *, is_read: bool = True,
 
 
 def judged(
-    case: str, whose: str, context: ContextName, source: Analysis, target: Analysis, output: Analysis
+    case: str, whose: str, context: ContextName, source: Analysis, target: Analysis | None, output: Analysis
 ) -> ConvertedResult:
-    """Returns the record of one converted clip."""
+    """Returns the record of one converted clip. `target`: None where the voice is in the weights, and no recording of
+    it is there."""
     return ConvertedResult(
         case,
         whose,
         context,
         output.seconds,
         f0_correlation=f0_correlation(source.f0, output.f0),
-        register=register(output.f0, target.f0),
+        register=None if target is None else register(output.f0, target.f0),
         similarity_to_target=_similarity(output, target),
         similarity_to_source=_similarity(output, source),
         similarity_unconverted=_similarity(source, target),
@@ -122,9 +123,9 @@ def register(output: np.ndarray, target: np.ndarray) -> float:
     return float(_SEMITONES * np.log2(np.median(voiced[0]) / np.median(voiced[1])))
 
 
-def _similarity(one: Analysis, other: Analysis) -> float | None:
+def _similarity(one: Analysis, other: Analysis | None) -> float | None:
     """The cosine of two embeddings; None where nobody embeds, NaN where there is no speech to embed."""
-    if one.embedding is None or other.embedding is None:
+    if other is None or one.embedding is None or other.embedding is None:
         return None
     return cosine(one.embedding, other.embedding) if len(one.embedding) and len(other.embedding) else float("nan")
 
@@ -177,7 +178,8 @@ def convert_goldens(
             audio = run.audio(context, source.samples)
             keep(kept_name(source.clip, context), audio)
             output = analysed(resampled(audio, player.time.sample_rate, RATE, "VHQ"), listeners)
-            results.append(judged(source.clip, recordings[other].clip, context, side, sides[other], output))
+            whose = None if conversion.target == "built_in" else sides[other]
+            results.append(judged(source.clip, recordings[other].clip, context, side, whose, output))
         if index == 0:
             results += run.of_silences(recordings[other].clip)
             waits = run.waits()
@@ -217,5 +219,5 @@ class _Conversion:
 
     def _frontend(self, context: ContextName, sample_rate: int) -> Frontend:
         conversion = conversion_of(self.bundle)
-        quality = "VHQ" if sample_rate == self.rate else "HQ"
+        quality = "VHQ" if sample_rate == self.rate else PROMPT
         return Frontend(conversion, self.parts, self.target, sample_rate, context, quality=quality)

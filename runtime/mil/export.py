@@ -12,6 +12,7 @@ import torch
 
 from runtime.bundle.spec import Dim, TensorSpec
 from runtime.errors import ArtefactError, NotLowered
+from runtime.mil.convolutions import rewrite_convolutions
 from runtime.mil.graph import build_graph
 from runtime.mil.opaque import TRANSLATIONS
 from runtime.mil.package import Package
@@ -101,6 +102,7 @@ def _tidy(model: Any) -> None:
 
     common.InlinePass()(model)
     fold_constants(model)
+    rewrite_convolutions(model)
     Sequential(
         common.RemoveUnusedNodesPass(),
         common.DeduplicateInitializersPass(),

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from runtime.bundle.conversion import ContextName, Conversion, FeatureStage, LocalStage, RetrieveStage, WindowedStage
-from runtime.bundle.store import Bundle, BundleError
+from runtime.bundle.form import burst
+from runtime.bundle.store import Bundle, BundleError, Manifest, newest_bundle
 from runtime.bundle.voice import VOICE_TABLES
 from runtime.engines import AUTO, Execution
 from runtime.machine.files import read_arrays
@@ -19,9 +21,10 @@ from runtime.playing.player import Constants, Player, open_player
 from runtime.playing.sizes import open_sized
 from runtime.playing.stages import NOBODY, Frontend, Target
 from runtime.playing.stream import Stream
+from runtime.playing.tracks import waits_beyond
 from runtime.speech.features import LocalFeatures
 from runtime.speech.mel import Mel
-from runtime.speech.resampling import Resampler
+from runtime.speech.resampling import PROMPT, Resampler
 
 
 class LiveChain(Protocol):
@@ -56,6 +59,28 @@ def conversion_of(bundle: Bundle) -> Conversion:
     return Conversion(stages, "embedding" if record.targets else "built_in")
 
 
+def newest_live_voice(folder: Path) -> Path:
+    """Returns, of the bundles in a folder that convert to a voice of their own as audio comes, the one that was made
+    last; drawn weights are nobody's voice.
+
+    Raises BundleError where none does.
+    """
+    newest = newest_bundle(folder, _is_live_voice)
+    if newest is None:
+        raise BundleError(
+            f"{folder}/ holds no live voice: `python -m convert model=kathleen_live` makes one, or name a bundle"
+        )
+    return newest
+
+
+def _is_live_voice(manifest: Manifest) -> bool:
+    conversion = manifest.conversion
+    if conversion is None or conversion.target != "built_in" or manifest.checkpoint.random:
+        return False
+    streaming = {component.name for component in manifest.components if component.stream is not None}
+    return conversion.context_names == ("offline",) and streaming.issuperset(conversion.components)
+
+
 def says(bundle: Bundle) -> str:
     """What a bundle does to audio, for a user: what takes only the mel that its own audio is judged in repeats it."""
     main = bundle.main
@@ -76,11 +101,10 @@ class ConversionChain:
     ) -> None:
         self.sample_rate, self._frontend, self._time = frontend.sample_rate, frontend, player.time
         self._stream = player.stream(constants)
-        self._outwards = Resampler(player.time.sample_rate, rate_out or frontend.sample_rate)
+        self._outwards = Resampler(player.time.sample_rate, rate_out or frontend.sample_rate, PROMPT)
         self._frame_seconds = player.time.samples_per_frame / player.time.sample_rate
         self.chunk_seconds = self._stream.form.chunk * self._frame_seconds  # of the last stage
-        shared = 0.0 if frontend.block_seconds <= self._frame_seconds else frontend.block_seconds
-        self.chunk = math.ceil((self.chunk_seconds + shared) * frontend.sample_rate - 1e-6)
+        self.chunk = math.ceil(self._at_once() * frontend.sample_rate - 1e-6)
 
     def push(self, samples: np.ndarray) -> np.ndarray:
         return self._outwards.push(self._played(self._frontend.push(samples)))
@@ -99,8 +123,15 @@ class ConversionChain:
         """Milliseconds by part that no speed can remove."""
         form, parts = self._stream.form, self._frontend.latency
         parts["resampling"] += 1e3 * self._outwards.delay()
-        delays = {"chunk": form.chunk, "lookahead": form.lookahead}
+        lookahead, chunk = waits_beyond(self._frontend.paces, form.pace, form.lookahead)
+        delays = {"chunk": chunk, "lookahead": lookahead}
         return parts | {name: 1e3 * frames * self._frame_seconds for name, frames in delays.items()}
+
+    def _at_once(self) -> float:
+        """Seconds of audio that come at once, at most."""
+        if self._frontend.is_even:
+            return burst([*self._frontend.paces, self._stream.form.pace]) * self._frame_seconds
+        return self.chunk_seconds + self._frontend.block_seconds
 
     def _played(self, frames: np.ndarray) -> np.ndarray:
         return self._stream.push({self._time.input: frames})[self._time.output].reshape(-1)
@@ -113,7 +144,7 @@ def open_conversion(
     context: ContextName = "live",
     execution: Execution = AUTO,
     pitch_shift: float = 0.0,
-    quality: str = "HQ",
+    quality: str = PROMPT,
 ) -> Frontend:
     """Opens the stages of a bundle's conversion but the last. Arguments and errors as `Frontend`.
 
@@ -193,7 +224,7 @@ class _Streamed:
 
     def __init__(self, player: Player, stream: Stream, channels: int) -> None:
         self._time, self._stream, self.channels = player.time, stream, channels
-        self.chunk, self.lookahead = stream.form.chunk, stream.form.lookahead
+        self.chunk, self.lookahead, self.pace = stream.form.chunk, stream.form.lookahead, stream.form.pace
 
     def push(self, frames: np.ndarray) -> np.ndarray:
         return self._stream.push({self._time.input: frames})[self._time.output]

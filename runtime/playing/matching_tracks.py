@@ -140,8 +140,9 @@ class Matched(Track):
 
     @property
     def latency(self) -> dict[str, float]:
-        content = self.sources[0].clock
-        return {f"{self._stage.name}, next frame of content": content.hop_length / content.sample_rate}
+        # that it lies before, up to a frame of its own early (`_frames_until`)
+        seconds = sum(clock.hop_length / clock.sample_rate for clock in (self.sources[0].clock, self.clock))
+        return {f"{self._stage.name}, next frame of content": seconds}
 
 
 class MatchedContent(Track):

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from runtime.bundle.form import Pace
 from runtime.bundle.store import BundleError
 from runtime.errors import StreamError
 
@@ -17,12 +18,16 @@ Run = Callable[[str, np.ndarray], np.ndarray]  # a component by name, its input 
 class FrameStream(Protocol):
     """A component that is local in time, frames (1, channels, n) in and out, in blocks of any size.
 
-    `channels` of a frame that it gives; `chunk`: frames that it takes at once, after the `lookahead` it waits for.
+    `channels` of a frame that it gives; `chunk`: frames that it takes at once, after the `lookahead` it waits for;
+    `pace`: when they go in and out, None of what takes all at once.
     """
 
     channels: int
     chunk: int
     lookahead: int
+
+    @property
+    def pace(self) -> Pace | None: ...
 
     def push(self, frames: np.ndarray) -> np.ndarray: ...
 
@@ -35,6 +40,7 @@ class Collected:
     """A `FrameStream` of what takes an utterance at once: all of it comes at the end."""
 
     chunk = lookahead = 0
+    pace = None
 
     def __init__(self, play: Callable[[np.ndarray], np.ndarray], channels: int) -> None:
         self._play, self.channels = play, channels

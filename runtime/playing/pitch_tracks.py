@@ -9,6 +9,7 @@ import numpy as np
 from runtime.bundle.conversion import HarmonicStage, PitchStage, VoicingStage, pitch_bins
 from runtime.bundle.store import BundleError
 from runtime.playing.tracks import Mapped, Track, positions
+from runtime.speech.melody import Melody
 from runtime.speech.noise import noise_of
 
 
@@ -77,6 +78,23 @@ class Pitched(Mapped):
     def _mapped(self, *frames: np.ndarray) -> np.ndarray:
         shifted = frames[0] * self._ratio
         return pitch_bins(shifted) if self._is_binned else shifted
+
+
+class Normalised(Mapped):
+    """The pitch without its register, shifted by so many semitones, and whether there is one."""
+
+    channels = 2
+
+    def __init__(self, stage: PitchStage, source: Track, semitones: float) -> None:
+        self._melody = Melody(source.clock.sample_rate / source.clock.hop_length, semitones)
+        super().__init__(stage, [source])
+
+    def reset(self) -> None:
+        super().reset()
+        self._melody.reset()
+
+    def _mapped(self, *frames: np.ndarray) -> np.ndarray:
+        return self._melody.push(frames[0][0])
 
 
 class Harmonic(Mapped):

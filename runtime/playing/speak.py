@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from runtime.bundle.spec import InputError, taken
-from runtime.bundle.store import MANIFEST, Bundle, BundleError, open_bundle, read_manifest
+from runtime.bundle.store import Bundle, BundleError, newest_bundle, open_bundle
 from runtime.bundle.voice import VOICE_TABLES, VoiceRecord
 from runtime.engines import AUTO, Execution
 from runtime.errors import TextError
@@ -30,17 +29,12 @@ def newest_voice(folder: Path) -> Path:
 
     Raises BundleError where none speaks.
     """
-    voices: list[tuple[str, Path]] = []
-    for path in folder.glob(f"*/{MANIFEST}"):
-        with suppress(BundleError):
-            manifest = read_manifest(path.parent)
-            if manifest.voice is not None:
-                voices.append((manifest.created, path.parent))
-    if not voices:
+    newest = newest_bundle(folder, lambda manifest: manifest.voice is not None)
+    if newest is None:
         raise BundleError(
             f"{folder}/ holds no voice: `python -m convert model=fastspeech2` makes one, --voice names one"
         )
-    return max(voices)[1]
+    return newest
 
 
 class Voice:

@@ -26,15 +26,16 @@ from runtime.bundle.conversion import (
     WindowedStage,
     taken_by,
 )
+from runtime.bundle.form import Pace
 from runtime.bundle.store import BundleError, ComponentRecord
 from runtime.errors import AudioError
 from runtime.playing.matching_tracks import Matched, MatchedContent, Retrieved
 from runtime.playing.parts import Parts
-from runtime.playing.pitch_tracks import Harmonic, Pitched, Voicing
+from runtime.playing.pitch_tracks import Harmonic, Normalised, Pitched, Voicing
 from runtime.playing.tracks import Featured, Joined, Local, Track, Windowed, interpolated, positions
 from runtime.speech.matching import Pool
 from runtime.speech.metrics import snr_db
-from runtime.speech.resampling import Resampler
+from runtime.speech.resampling import PROMPT, Resampler
 from runtime.speech.spectrum import Pitch
 
 Constants = Mapping[str, np.ndarray] | None  # inputs without time, by name
@@ -107,7 +108,7 @@ class Frontend:
         sample_rate: int,
         context: ContextName = "offline",
         pitch_shift: float = 0.0,
-        quality: str = "HQ",
+        quality: str = PROMPT,
     ) -> None:
         if (conversion.matching is None) != (target.pool is None):
             raise BundleError("a pool of a target's frames is for a conversion that matches frames")
@@ -157,10 +158,11 @@ class Frontend:
     @property
     def latency(self) -> dict[str, float]:
         """Milliseconds by part, on the path that takes longest."""
-        path, sources = list[Track](), self._last.sources
-        while sources:
-            path.append(max(sources, key=lambda source: source.waits()))
-            sources = path[-1].sources
+        path: list[Track] = []
+        slowest: Track | None = self._slowest
+        while slowest is not None:
+            path.append(slowest)
+            slowest = slowest.slowest
         delays = [resampler.delay() for resampler in self._running.resamplers.values()]
         parts = {"resampling": max(delays, default=0.0)}
         for track in reversed(path):
@@ -171,6 +173,23 @@ class Frontend:
     def block_seconds(self) -> float:
         """Seconds of audio after which frames come out: the longest chunk of any stage."""
         return max(track.block_seconds for track in self._running.tracks.values())
+
+    @property
+    def paces(self) -> tuple[Pace, ...]:
+        """Of the components in a row that the frames come of last."""
+        return self._slowest.paces
+
+    @property
+    def is_even(self) -> bool:
+        """Whether frames come one by one but for `paces`: no other stage holds them back for a chunk."""
+        return all(
+            track.paces or track.block_seconds <= track.clock.hop_length / track.clock.sample_rate
+            for track in self._running.tracks.values()
+        )
+
+    @property
+    def _slowest(self) -> Track:
+        return max(self._last.sources, key=lambda source: source.waits())
 
     def _new_frames(self) -> np.ndarray:
         start, self.frames = self.frames, self._last.end
@@ -277,7 +296,7 @@ def _track_of(
     if isinstance(stage, VoicingStage):
         return Voicing(stage, sources[0])
     if isinstance(stage, PitchStage):
-        return Pitched(stage, sources[0], pitch_shift)
+        return (Normalised if stage.gives == "normalised" else Pitched)(stage, sources[0], pitch_shift)
     if isinstance(stage, HarmonicStage):
         return Harmonic(stage, sources[0])
     if isinstance(stage, RetrieveStage):

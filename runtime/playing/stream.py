@@ -11,7 +11,7 @@ What comes out is the offline output of the same artefact, every sample of it, d
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import numpy as np
 from runtime.bundle.form import StreamForm, StreamPort
 from runtime.bundle.sampler import Sampler
 from runtime.bundle.spec import TensorSpec
-from runtime.bundle.store import Bundle, open_bundle
+from runtime.bundle.store import Bundle, ComponentRecord, open_bundle
 from runtime.engines import AUTO, Engine, Execution
 from runtime.engines.load import open_component
 from runtime.errors import ArtefactError, StreamError
@@ -54,6 +54,8 @@ def open_stream(
     form = record.stream
     if form is None:
         raise StreamError(f"{name} was converted to be called offline: convert it with stream=stateful")
+    if execution.threads is None and execution.engine in (AUTO.engine, "onnx"):
+        execution = replace(execution, threads=_threads_of(record))
     edge = open_component(bundle, record, execution, form.edge)
     steady = None if form.steady is None else open_component(bundle, record, execution, form.steady)
     states = form.states if form.state == "explicit" else ()
@@ -67,6 +69,16 @@ def open_stream(
         block = open_sized(bundle, execution, record.sampler.component).run
         sampled = (block, record.sampler, record.time.output)
     return StreamingArtefact(form, edge, steady, sampled)
+
+
+_SHORT = 0.03  # seconds
+
+
+def _threads_of(record: ComponentRecord) -> int | None:
+    """One for short chunks: their layers take some 50 us, in which a second thread gains nothing, and on a busy machine
+    each of them would wait for it (docs/live.md). None is the engine's own choice."""
+    time, form = record.time, record.stream
+    return 1 if time is not None and form is not None and form.chunk * time.frame_seconds < _SHORT else None
 
 
 class Stream:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from runtime.bundle.conversion import Clock, ContextName, FeatureStage, LocalStage, Stage, WindowedStage, clock_of
+from runtime.bundle.form import Pace, waited
 from runtime.bundle.store import BundleError
 from runtime.playing.parts import FrameStream, Run
 from runtime.speech.features import Samples
@@ -52,6 +53,16 @@ class Track:
     def waits(self) -> float:
         """Seconds from a moment until its frame is there."""
         return sum(self.latency.values()) + max((source.waits() for source in self.sources), default=0.0)
+
+    @property
+    def slowest(self) -> Track | None:
+        """The source whose frames come last."""
+        return max(self.sources, key=lambda source: source.waits(), default=None)
+
+    @property
+    def paces(self) -> tuple[Pace, ...]:
+        """Of the components in a row on its clock that it ends, each of which takes what the one before gives."""
+        return ()
 
 
 class Joined:
@@ -201,12 +212,16 @@ class Local(Track):
             self.has_ended = True
 
     @property
+    def paces(self) -> tuple[Pace, ...]:
+        return () if self._stream.pace is None else (*paces_before(self.slowest), self._stream.pace)
+
+    @property
     def latency(self) -> dict[str, float]:
         frame = self.clock.hop_length / self.clock.sample_rate
-        return {
-            f"{self._name}, lookahead": self._stream.lookahead * frame,
-            f"{self._name}, chunk": self._stream.chunk * frame,
-        }
+        lookahead, chunk = self._stream.lookahead, self._stream.chunk
+        if self._stream.pace is not None:
+            lookahead, chunk = waits_beyond(paces_before(self.slowest), self._stream.pace, lookahead)
+        return {f"{self._name}, lookahead": lookahead * frame, f"{self._name}, chunk": chunk * frame}
 
     @property
     def block_seconds(self) -> float:
@@ -231,12 +246,31 @@ class Mapped(Track):
             self.frames.append(self._mapped(*(source.frames.taken(start, end) for source in self.sources)))
         self.has_ended = all(source.has_ended for source in self.sources)
 
+    @property
+    def paces(self) -> tuple[Pace, ...]:
+        return paces_before(self.slowest)
+
     def _mapped(self, *frames: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
     @property
     def latency(self) -> dict[str, float]:
         return {}
+
+
+def paces_before(source: Track | None) -> tuple[Pace, ...]:
+    """The paces at which frames of a source come."""
+    return () if source is None else source.paces
+
+
+def waits_beyond(before: Sequence[Pace], pace: Pace, lookahead: int) -> tuple[int, int]:
+    """(lookahead, chunk) in frames: what a component waits for beyond what those before it have waited for already.
+
+    One of the same chunk takes at once what the one before it gives at once, and waits for nothing more.
+    """
+    first = 0 if not before else waited(before)
+    beyond = max(waited([*before, pace]) - first, 0)
+    return min(lookahead, beyond), beyond - min(lookahead, beyond)
 
 
 def interpolated(rows: np.ndarray, before: np.ndarray, share: np.ndarray) -> np.ndarray:

@@ -146,7 +146,8 @@ def _normalised_difference(windows: np.ndarray, longest: int) -> np.ndarray:
     size = next_fast_len(windows.shape[1] + longest, real=True)
     head = windows[:, : windows.shape[1] - longest]
     products = irfft(np.conj(rfft(head, size)) * rfft(windows, size), size)[:, : longest + 1]
-    energy = np.pad(np.cumsum(windows**2, axis=1), ((0, 0), (1, 0)))
+    energy = np.zeros((len(windows), windows.shape[1] + 1))
+    np.cumsum(windows**2, axis=1, out=energy[:, 1:])
     lags = np.arange(longest + 1)
     energies = energy[:, lags + head.shape[1]] - energy[:, lags]
     difference = np.maximum(energies[:, :1] + energies - 2 * products, 0.0)

@@ -12,6 +12,7 @@ from runtime.engines import Execution
 from runtime.playing.player import open_player
 from runtime.speech.clips import clip_paths
 from runtime.speech.metrics import snr_db
+from runtime.speech.resampling import PROMPT, resampled
 
 
 @pytest.fixture
@@ -146,7 +147,7 @@ def test_a_streaming_bundle_is_described_run_timed_and_played(streaming, width, 
     assert played_rate == 48000
     assert live["drops"] == live["dropped_samples"] == 0
     delay = round(live["delay_ms"] * 48)
-    said = soxr.resample(soundfile.read(tmp_path / "out.wav", dtype="float32")[0], rate, 48000, quality="HQ")
+    said = resampled(soundfile.read(tmp_path / "out.wav", dtype="float32")[0], rate, 48000, PROMPT)
     count = min(len(said), len(played) - delay) - 48000 // 4
     assert snr_db(said[:count], played[delay : delay + count]) > 30, "what vocode says, later"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from runtime.speech.features import LocalFeatures
-from runtime.speech.resampling import Resampler
+from runtime.speech.resampling import PROMPT, Resampler
 
 TARGET_MS = 100.0  # of a delay in a call
 
@@ -53,7 +53,7 @@ def budget(
     """
     rate = features.sample_rate
     frame_ms = 1e3 * features.hop_length / rate
-    resampling = Resampler(device_rate, rate).delay(block) + Resampler(rate, device_rate).delay(block)
+    resampling = sum(Resampler(*rates, PROMPT).delay(block) for rates in ((device_rate, rate), (rate, device_rate)))
     parts = (
         Part("block of the device", 1e3 * block / device_rate, True),
         Part("resampling", 1e3 * resampling, True),

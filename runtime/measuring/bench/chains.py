@@ -155,6 +155,7 @@ class _WatchedStream:
     def __init__(self, component: str, stream: FrameStream, watch: Stopwatch) -> None:
         self._component, self._stream, self._watch = component, stream, watch
         self.channels, self.chunk, self.lookahead = stream.channels, stream.chunk, stream.lookahead
+        self.pace = stream.pace
 
     def push(self, frames: np.ndarray) -> np.ndarray:
         return self._watch.timed(self._component, lambda: self._stream.push(frames))

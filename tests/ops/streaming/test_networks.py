@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ops.streaming import Input, read
 
-from .networks import CHANNELS, Recurrent, frame, networks
+from .networks import CHANNELS, Padded, Recurrent, frame, networks
 from .player import artefact, example, lively, play, streaming
 
 LAW = settings(
@@ -66,6 +66,17 @@ def test_of_any_local_network(network, mode, chunk, frames, polyphase):
 @ANY
 def test_of_many_local_networks(network, mode, chunk, frames, polyphase):
     check(network, mode, chunk, frames, polyphase)
+
+
+@pytest.mark.parametrize(("lookahead", "chunk"), [(0, 1), (0, 3), (2, 2), (3, 1)])
+def test_layers_that_pad_the_past_wait_for_no_frame_of_the_future(lookahead, chunk):
+    """A causal network waits for its lookahead alone, however many layers it has."""
+    layers = [Padded(5, 4 - lookahead, lookahead, "constant"), *(Padded(3, 2, 0, "constant") for _ in range(4))]
+    module, inputs = prepared(torch.nn.Sequential(*layers))
+    played = artefact(streaming(read(module, inputs), "stateful", chunk))
+    assert (played.form.lookahead, played.form.delay, played.form.ahead) == (lookahead, lookahead, chunk)
+    whole = example(inputs, 20)
+    assert (play(played, whole)[0] - offline(module, whole)).abs().max() < 1e-12
 
 
 @pytest.mark.proof

@@ -94,6 +94,28 @@ def test_outputs_that_are_inputs_and_states_that_are_only_read(saved):
         assert state["s"].tolist() == [5, 5]
 
 
+def test_a_convolution_to_few_positions_is_lowered_as_a_product(saved):
+    """As a stream's chunk has them (runtime/mil/convolutions.py)."""
+    import onnx
+    from coremltools.converters.mil import Builder as mb
+
+    random = np.random.default_rng(0)
+    weight = random.standard_normal((256, 128, 3)).astype(np.float32) / 20
+
+    @mb.program(
+        input_specs=[mb.TensorSpec(shape=(1, 128, 4))],
+        opset_version=runtime.machine.coreml_tools.coremltools().target.iOS18,
+    )
+    def convolving(x):
+        return mb.conv(x=x, weight=weight, bias=weight[:, 0, 0], name="y")
+
+    path = saved(convolving)
+    model, _ = runtime.mil.lower.lowered(path)
+    assert {"Gemm"} == {node.op_type for node in onnx.load(model).graph.node} & {"Gemm", "Conv"}
+    given = {"x": random.standard_normal((1, 128, 4)).astype(np.float32)}
+    np.testing.assert_allclose(OnnxEngine(path).run(given)["y"], MilEngine(path).run(given)["y"], atol=1e-5)
+
+
 def test_what_is_in_the_cache_opens_without_pytorch(mlpackage):
     OnnxEngine(mlpackage)
     program = (

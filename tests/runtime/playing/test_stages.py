@@ -19,7 +19,7 @@ from runtime.playing.stages import NOBODY, Frontend, Target, pool_of, window_cos
 from runtime.speech.matching import ARRAYS, PitchShift, Pool, RunningMean, Softener, SpeechLevel, nearest
 from runtime.speech.mel import Mel
 from runtime.speech.metrics import snr_db
-from runtime.speech.resampling import Resampler
+from runtime.speech.resampling import PROMPT, Resampler
 from runtime.speech.spectrum import Level, Pitch
 
 RATE = 8000
@@ -102,7 +102,7 @@ def test_they_are_what_whole_audio_gives(pool, context, shift):
     samples = speech(2.5)
     frontend = Frontend(conversion(), Parts(reader), Target(pool=pool), RATE, context, shift)
     samples = samples[::2]
-    whole = Resampler(RATE, SPOKEN.sample_rate)
+    whole = Resampler(RATE, SPOKEN.sample_rate, PROMPT)
     at_pitch = np.concatenate([whole.push(samples), whole.flush()])
     frames, hertz = MEL.of(samples), PITCH.of(at_pitch)[0]
     content = plain_windows(frames, CONTEXTS[context])

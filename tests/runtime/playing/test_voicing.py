@@ -25,7 +25,7 @@ AHEAD = 3  # frames
 class Detector:
     """A frequency and a confidence of a frame and the three after it, in chunks of two."""
 
-    channels, chunk, lookahead = 2, 2, AHEAD
+    channels, chunk, lookahead, pace = 2, 2, AHEAD, None
 
     def __init__(self, rows=2):
         self.channels = rows
