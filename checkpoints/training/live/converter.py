@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from checkpoints.training.live.content import Content, unlike
 from checkpoints.training.live.disguise import NEAR, Disguise, Ranges
-from checkpoints.training.live.schedule import Networks, add_options, begun, run
+from checkpoints.training.live.schedule import Networks, add_options, begun, run, set_weights
 from checkpoints.training.live.speech import Speech, read_speech
 from checkpoints.training.mel import FLOOR
 from checkpoints.training.networks import Discriminator
@@ -181,7 +181,7 @@ class ConverterTraining:
         channels = 1 if teacher is None else teacher.channels
         converter = LearningConverter(settings, channels, batch.said.mean((0, 2))).to(device)
         if options.begin is not None:
-            converter.load_state_dict(torch.load(options.begin, map_location=device, weights_only=True))
+            set_weights(converter, options.begin, "converter", device)
         judges = MelJudges().to(device)
         self.networks = Networks(
             {"converter": converter, "judges": judges}, ["converter"], options.rate, device, (0.8, 0.98)
@@ -276,7 +276,7 @@ def held_l1(training: ConverterTraining, frames: int) -> tuple[float, Tensor, Ba
     network.load_state_dict(training.networks.average["converter"])
     with torch.random.fork_rng(device):
         torch.manual_seed(1)
-        batch = training.held_pieces.draw(48, True)
+        batch = training.held_pieces.draw(training.options.held, True)
     mel = network(batch.heard)[..., :CONTEXT_END]
     return F.l1_loss(mel, batch.said[..., :CONTEXT_END]).item(), mel, batch
 
@@ -288,7 +288,9 @@ def _mean(values: Iterable[Tensor]) -> Tensor:
 def add_converter_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--speakers", type=Path, metavar="DATA", help="packed recordings of many others [none]")
     parser.add_argument("--teacher", type=Path, help="what checkpoints.training.live.content wrote [none]")
-    parser.add_argument("--begin", type=Path, metavar="CONVERTER", help="weights to go on from [none]")
+    parser.add_argument(
+        "--begin", type=Path, metavar="WEIGHTS", help="to go on from: a .pt, or a voice's folder [none]"
+    )
     parser.add_argument("--channels", type=int, default=256, help="of the converter [%(default)s]")
     parser.add_argument("--blocks", type=int, default=12, help="of the converter [%(default)s]")
     parser.add_argument("--lookahead", type=int, default=2, help="frames [%(default)s]")

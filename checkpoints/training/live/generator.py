@@ -25,7 +25,7 @@ from checkpoints.training.live.converter import (
     add_converter_options,
     held_l1,
 )
-from checkpoints.training.live.schedule import Networks, add_options, begun, run
+from checkpoints.training.live.schedule import Networks, add_options, begun, run, set_weights
 from checkpoints.training.mel import HOP, MelLoss
 from checkpoints.training.networks import Discriminators
 from converters.upstream.live_voice import SLOPE, CausalConv, CausalGenerator, GeneratorSettings
@@ -64,9 +64,13 @@ class GeneratorTraining(ConverterTraining):
         options.begin, begin = options.converter, options.begin
         options.unstretched = True  # a waveform has one speed
         super().__init__(options, device)
-        generator, self.discriminators = LearningGenerator(GeneratorSettings()).to(device), Discriminators().to(device)
+        generator, self.discriminators = (
+            LearningGenerator(GeneratorSettings(channels=options.width)),
+            Discriminators().to(device),
+        )
+        generator = generator.to(device)
         if begin is not None:
-            generator.load_state_dict(torch.load(begin, map_location=device, weights_only=True))
+            set_weights(generator, begin, "generator", device)
         self.generator, self.mel_loss = generator, MelLoss().to(device)
         self.is_joint = options.converter is not None
         networks: dict[str, nn.Module] = {"generator": generator, "discriminators": self.discriminators}
@@ -149,7 +153,7 @@ class GeneratorTraining(ConverterTraining):
         else:
             with torch.random.fork_rng([self.device] if self.device == "cuda" else []):
                 torch.manual_seed(1)
-                batch = self.held_pieces.draw(48, True)
+                batch = self.held_pieces.draw(self.options.held, True)
             mel = batch.said[..., :CONTEXT_END]
         render = generator(mel)[..., BEFORE * HOP :].squeeze(1)
         made = self.mel_loss.mel(render)[..., 2:-2]
@@ -161,12 +165,17 @@ def main() -> None:
     parser.add_argument("data", type=Path, metavar="DATA", help="the voice's packed recordings with their pitch")
     add_options(parser, minutes=9.0, alone=1.5, rate=4e-4, batch=32)
     add_converter_options(parser)
+    add_generator_options(parser)
+    options = parser.parse_args()
+    run(GeneratorTraining(options, begun(options.seed)), options)
+
+
+def add_generator_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--converter", type=Path, help="train it too, beginning with these weights [none]")
     parser.add_argument("--share", type=float, default=0.3, help="of the learning rate, the converter's [%(default)s]")
     parser.add_argument("--waves", type=int, default=16, help="pieces that are played [%(default)s]")
     parser.add_argument("--segment", type=int, default=32, help="frames of them that are judged [%(default)s]")
-    options = parser.parse_args()
-    run(GeneratorTraining(options, begun(options.seed)), options)
+    parser.add_argument("--width", type=int, default=256, help="channels of the generator [%(default)s]")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import torch
 import torch.distributed as distributed
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from checkpoints.training.state import load_state, packed_optimiser, save_state, unpack_optimiser
 from checkpoints.training.steps import SAVE_SECONDS, adam, average_into, captured, halved, rate_at
@@ -174,13 +175,37 @@ def _report(training: Training, rate: float, since: int, reported: float) -> Non
     )
 
 
+def set_weights(network: nn.Module, source: Path, name: str, device: str) -> None:
+    """Sets a network to what a training left (`NAME.pt`), or to an exported voice (its folder).
+
+    Weight norm takes what its product is; what an exported voice has not, a head of training alone, stays as drawn.
+    """
+    if source.is_file():
+        network.load_state_dict(torch.load(source, map_location=device, weights_only=True))
+        return
+    from safetensors.torch import load_file
+
+    prefix = f"{name}."
+    weights = {key.removeprefix(prefix): value.float().to(device)
+               for key, value in load_file(source / "model.safetensors").items() if key.startswith(prefix)}  # fmt: skip
+    with torch.no_grad():
+        for key, layer in network.named_modules():
+            if f"{key}.weight" in weights:
+                assert isinstance(layer, nn.Conv1d) and layer.bias is not None
+                if parametrize.is_parametrized(layer, "weight"):
+                    layer.weight = weights[f"{key}.weight"]
+                else:
+                    layer.weight.copy_(weights[f"{key}.weight"])
+                layer.bias.copy_(weights[f"{key}.bias"])
+
+
 def begun(seed: int) -> str:
-    """The device to train on; with several processes, each takes its GPU and finds the others."""
+    """Returns the device to train on; with several processes, each takes its GPU and finds the others."""
     torch.backends.cudnn.benchmark = False  # trying takes minutes: every layer is a size of its own
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch.manual_seed(seed)
     if not torch.cuda.is_available():
-        return "cpu"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         distributed.init_process_group("nccl")
@@ -194,6 +219,7 @@ def add_options(parser: argparse.ArgumentParser, minutes: float, alone: float, r
     parser.add_argument("--alone", type=float, default=alone, help="minutes without judges [%(default)s]")
     parser.add_argument("--steps", type=int, default=10**9, help="at most [no limit]")
     parser.add_argument("--batch", type=int, default=batch, help="pieces of the voice [%(default)s]")
+    parser.add_argument("--held", type=int, default=48, help="pieces of held clips to judge by [%(default)s]")
     parser.add_argument("--rate", type=float, default=rate, help="learning rate [%(default)s]")
     parser.add_argument("--warm-up", type=int, default=300, help="steps until that rate [%(default)s]")
     parser.add_argument("--seed", type=int, default=0, help="[%(default)s]")

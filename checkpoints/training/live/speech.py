@@ -79,7 +79,11 @@ def read_speech(folder: Path, device: str, is_held: bool = False) -> Speech:
     """The clips to train on, or those that are held."""
     held = held_names(folder)
     with np.load(folder / "pitch.npz") as pitches:
-        clips = [(samples, pitches[name]) for name, samples in clips_of(folder) if (name in held) == is_held]
+        clips = [
+            (samples, pitches[name].astype(np.float32))
+            for name, samples in clips_of(folder)
+            if (name in held) == is_held
+        ]
     clips = [(samples[: len(samples) // HOP * HOP], pitch[: len(samples) // HOP]) for samples, pitch in clips]
     lengths = torch.tensor([len(pitch) for _, pitch in clips])
     means = [float(np.log(pitch[pitch > 0]).mean()) if (pitch > 0).any() else 0.0 for _, pitch in clips]

@@ -1,0 +1,68 @@
+"""Adapts the live voice that ships to another speaker: anybody's speech, as it comes, in the voice of the recordings.
+
+    python -m checkpoints.training.live_voice RECORDINGS OUT [--speakers DATA --teacher teacher.pt]
+    python -m convert model=live_voice checkpoint.source=OUT/voice
+
+RECORDINGS is a folder of ten to thirty minutes of one speaker, in files of a sentence or a few. Both networks begin as
+those that ship and learn together from disguises of the recordings. With packed recordings of many speakers and a
+teacher (README.md beside this) they also learn from people who are not disguised. An interrupted training goes on with
+the same command.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from checkpoints.catalogue import BUNDLED
+from checkpoints.training.live.converter import add_converter_options
+from checkpoints.training.live.export import export
+from checkpoints.training.live.generator import GeneratorTraining, add_generator_options
+from checkpoints.training.live.schedule import add_options, begun, run
+from checkpoints.training.live.speech import write_pitch
+from checkpoints.training.recordings import pack
+from runtime.errors import AudioError
+
+ENDINGS = (".wav", ".flac", ".ogg", ".mp3")
+HELD = 20  # of so many recordings one is kept out of the training
+LEAST = 3  # recordings
+
+
+def packed(recordings: Path, folder: Path) -> Path:
+    """Packs the recordings once, with their pitch, and returns the folder. Raises AudioError for too few."""
+    if not (folder / "pitch.npz").is_file():
+        clips = sorted(path for path in recordings.rglob("*") if path.suffix.lower() in ENDINGS)
+        if len(clips) < LEAST:
+            raise AudioError(
+                f"{recordings} holds {len(clips)} recordings ({', '.join(ENDINGS)}): ten minutes and more are wanted, "
+                f"in files of a sentence or a few, {LEAST} of them at least"
+            )
+        held = clips[HELD // 2 :: HELD] or clips[-1:]
+        pack([clip for clip in clips if clip not in held], held, folder)
+        write_pitch(folder)
+    return folder
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="checkpoints.training.live_voice",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("recordings", type=Path, metavar="RECORDINGS")
+    add_options(parser, minutes=9.0, alone=0.0, rate=2e-4, batch=40)
+    add_converter_options(parser)
+    add_generator_options(parser)
+    parser.set_defaults(begin=BUNDLED / "kathleen_live", converter=BUNDLED / "kathleen_live", share=0.8)
+    options = parser.parse_args()
+    try:
+        options.data = packed(options.recordings, options.out / "data")
+    except AudioError as error:
+        parser.error(str(error))
+    run(GeneratorTraining(options, begun(options.seed)), options)
+    export(options.out / "converter.pt", options.out / "generator.pt", options.out / "voice", options.lookahead)
+    print(f"python -m convert model=live_voice checkpoint.source={options.out / 'voice'}")
+
+
+if __name__ == "__main__":
+    main()
