@@ -38,11 +38,13 @@ def fitting(checkpoint: LoadedCheckpoint) -> Iterator[None]:
     """
     check_sizes(checkpoint)
     most = 4 * sum(value.numel() for value in checkpoint.weights.values()) + _SPARE
-    elements = 0
+    elements, counted = 0, dict[int, nn.Parameter]()  # an export of the network registers the same ones again
 
     def count(_: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
         nonlocal elements
-        elements += 0 if parameter is None else parameter.numel()
+        if parameter is not None and id(parameter) not in counted:
+            counted[id(parameter)] = parameter
+            elements += parameter.numel()
         if elements > (_DRAWN if checkpoint.located.is_random else most):
             raise CheckpointError(
                 f"checkpoint {checkpoint.name}: its config describes a network of over {elements:,} weights, which its "
