@@ -112,7 +112,7 @@ def composed(overrides: Sequence[str]) -> Job:
     return job
 
 
-def row(model: str, stream: str) -> str:
+def row(model: str, stream: str = "offline") -> str:
     """One line of the table."""
     context = multiprocessing.get_context("spawn")
     asking: dict[str, Connection] = {}
