@@ -1,17 +1,18 @@
-"""What the job's conversion costs over bare trace + convert + save of the same components: seconds and memory.
+"""What the job's conversion costs over bare trace + convert + save of the same modules: processor seconds and memory.
 
-    python -m benchmarks.conversion_overhead [MODEL ...]
+    python -m benchmarks.conversion_overhead [MODEL ...] [--stream MODE]
 
 A process each for the two, which take turns component by component; the second of two rounds counts. `once` converts
 each component once; the job makes every size of it, so that `bare` is what a script that wants the same functions pays.
+With a stream mode `bare` converts the chunks' modules, which it is given: rewriting and counting costs are the job's.
 Memory is the most that either process held. Weights that are not bundled are random.
 """
 
 from __future__ import annotations
 
+import argparse
 import multiprocessing
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -22,14 +23,16 @@ from typing import Any
 import torch
 
 import conf
-from benchmarks.families import MODELS
+from benchmarks.families import CONVERSIONS, MODELS
 from checkpoints.locate import locate
 from convert.schema import Job, register
 from convert.stages import convert_artefact, load_original
 from converters.component import Component
 from converters.formats.mlprogram import _tensor_types
+from converters.streaming import streaming_component
 from runtime.machine.coreml_tools import coremltools
 
+ALL = MODELS | CONVERSIONS
 HEAD = (
     "| model | components | once s | bare s | job s | job / bare | bare GB | job GB | memory, job / bare |\n"
     + "|---" * 9
@@ -37,13 +40,22 @@ HEAD = (
 )
 
 
-def bare(_: Job, component: Component, folder: Path) -> list[float]:
-    """Seconds of torch.jit.trace, coremltools.convert and save, size by size."""
+def functions_of(job: Job, component: Component) -> list[Component]:
+    """What the job makes functions of: every size, or a chunk away from the ends and at them."""
+    if component.sizes:
+        return [component.at_size(size) for size in component.sizes]
+    if job.stream.mode == "offline" or component.time is None:
+        return [component]
+    return list(streaming_component(component, job.stream, job.upsampler.name, True).functions.values())
+
+
+def bare(job: Job, component: Component, folder: Path) -> list[float]:
+    """Seconds of torch.jit.trace, coremltools.convert and save, function by function."""
     ct: Any = coremltools()
     seconds = []
-    for one in [component.at_size(size) for size in component.sizes] or [component]:
+    for one in functions_of(job, component):
         example = one.example()
-        started = time.perf_counter()
+        started = time.process_time()
         with torch.no_grad():
             arguments = [example[spec.name] for spec in one.inputs]
             traced = torch.jit.trace(one.module, arguments, check_trace=False)
@@ -57,23 +69,23 @@ def bare(_: Job, component: Component, folder: Path) -> list[float]:
             skip_model_load=True,
         )
         model.save(str(folder / f"bare-{one.name}.mlpackage"))
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.process_time() - started)
     return seconds
 
 
 def ours(job: Job, component: Component, folder: Path) -> list[float]:
-    started = time.perf_counter()
+    started = time.process_time()
     convert_artefact(job, component, folder)
-    return [time.perf_counter() - started]
+    return [time.process_time() - started]
 
 
 CONVERTERS = {"bare": bare, "job": ours}
 
 
-def serve(kind: str, model: str, asked: Connection) -> None:
+def serve(kind: str, model: str, stream: str, asked: Connection) -> None:
     """Answers a number with the seconds of that component's conversion, or with why it fails; at the beginning says how
     many components there are, at the end (None) how many GB this process held at most."""
-    job = composed([f"model={model}", *MODELS[model]])
+    job = composed([f"model={model}", f"stream={stream}", *ALL[model]])
     checkpoint = locate(job.checkpoint, job.model.family, job.model.default_checkpoint, print)
     parts = {
         name: locate(part.checkpoint, part.family, part.default_checkpoint, print)
@@ -96,18 +108,18 @@ def composed(overrides: Sequence[str]) -> Job:
 
     register()
     with initialize_config_dir(config_dir=str(Path(conf.__file__).parent), version_base="1.3"):
-        job: Any = OmegaConf.to_object(compose("config", overrides=["precision=fp16", "stream=offline", *overrides]))
+        job: Any = OmegaConf.to_object(compose("config", overrides=["precision=fp16", *overrides]))
     return job
 
 
-def row(model: str) -> str:
+def row(model: str, stream: str = "offline") -> str:
     """One line of the table."""
     context = multiprocessing.get_context("spawn")
     asking: dict[str, Connection] = {}
     processes = []
     for kind in CONVERTERS:
         asking[kind], theirs = context.Pipe()
-        processes.append(context.Process(target=serve, args=(kind, model, theirs), daemon=True))
+        processes.append(context.Process(target=serve, args=(kind, model, stream, theirs), daemon=True))
         processes[-1].start()
     counts = {kind: pipe.recv() for kind, pipe in asking.items()}
     total = {"once": 0.0, "bare": 0.0, "job": 0.0}
@@ -140,11 +152,15 @@ def row(model: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def main(names: Sequence[str]) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("models", nargs="*", choices=[[], *ALL], default=[], metavar="MODEL")
+    parser.add_argument("--stream", default="offline", choices=("offline", "stateful", "window"))
+    options = parser.parse_args()
     print(HEAD)
-    for name in names or list(MODELS):
-        print(row(name), flush=True)
+    for model in options.models or ALL:
+        print(row(model, options.stream), flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -15,3 +15,14 @@ MODELS = {
     "fastspeech2": ["checkpoint=kathleen_fastspeech2"],
     "sv2tts": ["checkpoint.source=random", "model.parts.vocoder.checkpoint.source=random"],
 }
+
+# Conversions and what they read pitch by. Weights that are not on PyPI are drawn.
+CONVERSIONS = {
+    "openvoice": ["checkpoint.source=random"],
+    "freevc": ["checkpoint.source=random"],
+    "knn_vc": ["checkpoint.source=random", "model.parts.vocoder.checkpoint.source=random"],
+    "rvc": ["checkpoint.source=random", "model.parts.content.checkpoint.source=random"],
+    "whisper_knn": ["model.parts.vocoder.checkpoint.source=bundled"],
+    "swift_f0": [],
+    "pitchdnn": [],
+}

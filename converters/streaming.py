@@ -6,7 +6,7 @@ The rewrite itself is in `ops/streaming`; here its modules get names, specificat
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -184,9 +184,9 @@ def costs(component: Component, network: Network) -> dict[str, dict[int, float]]
     fit the network's strides, or a mode that the network does not have, is left out. `lowlat` costs what `window` does.
     """
     table: dict[str, dict[int, float]] = {}
-    time = component.time
-    assert time is not None
-    module = copy.deepcopy(component.module).to("meta")
+    offline = offline_multiply_adds(component)
+    assert component.time is not None
+    halo = component.time.left + component.time.right
     for chunk in COSTED_CHUNKS:
         for mode, form in (("stateful", stateful), ("window", window)):
             try:
@@ -199,15 +199,28 @@ def costs(component: Component, network: Network) -> dict[str, dict[int, float]]
             sizes += [item.shape for item in streamed.fixed_inputs]
             sizes += [tuple(state.initial.shape) for state in streamed.states]
             table.setdefault(mode, {})[chunk] = _multiply_adds(streamed, sizes) / chunk
-        frames = chunk + time.left + time.right
+        table.setdefault("overlap", {})[chunk] = offline(chunk + halo) / chunk
+    return table
+
+
+def offline_multiply_adds(component: Component) -> Callable[[int], float]:
+    """Returns the multiply-adds of a call of so many frames: those of two short ones and the straight line through
+    them, since every frame more costs the same. A recurrent layer takes a second to count step by step."""
+    time, module = component.time, copy.deepcopy(component.module).to("meta")
+    assert time is not None
+
+    def counted(frames: int) -> float:
         sizes = [
             _sized(spec, time.input_axis, frames * time.positions).default_shape
             if spec.name == time.input
             else spec.default_shape
             for spec in component.inputs
         ]
-        table.setdefault("overlap", {})[chunk] = _multiply_adds(module, sizes) / chunk
-    return table
+        return _multiply_adds(module, sizes)
+
+    fewest = component.shortest
+    first, second = counted(fewest), counted(2 * fewest)
+    return lambda frames: first + (second - first) * (frames / fewest - 1)
 
 
 def _ports(component: Component, streamed: Streamed) -> list[tuple[TensorSpec, Port]]:

@@ -304,9 +304,9 @@ def streaming(form: StreamForm, time: TimeAxis, features: LocalFeatures | Speake
             here = (form.chunk + lookaheads[mode]) * frame + waiting
             cost.plot([here], [row[form.chunk] / least], "o", ms=9, mfc="none", color=INK)
     cost.set(yscale="log", xlabel="ms of chunk + lookahead + STFT window", ylabel="multiply-adds, least = 1")
-    cost.yaxis.set_major_formatter(matplotlib.ticker.ScalarFormatter())
-    cost.yaxis.set_minor_formatter(matplotlib.ticker.ScalarFormatter())
-    cost.tick_params(axis="y", which="both", labelsize=7)
+    cost.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+    cost.yaxis.set_major_formatter(matplotlib.ticker.StrMethodFormatter("{x:g}"))
+    cost.yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
     cost.set_title(f"chunks of {', '.join(map(str, next(iter(form.costs.values()))))} frames (circle: this one)")
     cost.legend()
     for axis in rest:

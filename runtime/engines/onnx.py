@@ -33,6 +33,8 @@ class OnnxEngine:
     def __init__(self, path: Path, threads: int | None = None, function: str | None = None) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        # Else its threads, each session having its own, spin on beside whatever runs next.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         if threads:
             options.intra_op_num_threads = threads
         if path.suffix == ".mlpackage":

@@ -84,7 +84,7 @@ class StreamingFrames:
 
     def reset(self) -> None:
         """Begins anew: the next sample is the first."""
-        self._windows: np.ndarray | None = None  # samples that windows still need, the left border included
+        self._windows = HeldFrames()  # samples that windows still need, the left border included
         self._start = np.zeros(0, np.float32)  # the audio's start, until the left border can be made of it
         self._last = np.float32(0)  # sample before, for the pre-emphasis
         self._ended = False
@@ -101,14 +101,21 @@ class StreamingFrames:
         incoming = emphasised(samples, self._last, self.features.preemphasis)
         if len(samples):
             self._last = samples[-1]
-        if self._windows is None:
+        if not self._windows.end:
             self._start = np.concatenate([self._start, incoming])
             if len(self._start) <= self.features.n_fft // 2:
                 return self._none()
-            self._windows = _padded(self._start, (self.features.border, 0), self.features)
-        else:
-            self._windows = np.concatenate([self._windows, incoming])
-        return self._complete(keep=self.features.border + 1)
+            incoming = _padded(self._start, (self.features.border, 0), self.features)
+        self._windows.append(incoming)
+        hop, start = self.features.hop_length, self.frames * self.features.hop_length
+        size = self._windows.end - start
+        # The border at the end is made of samples that must still be there then.
+        count = min(self._count(size), max(0, (size - self.features.border - 1) // hop))
+        if not count:
+            return self._none()
+        frames = self._complete(self._windows.taken(start, start + (count - 1) * hop + self.features.n_fft))
+        self._windows.forget(self.frames * hop)
+        return frames
 
     def flush(self) -> np.ndarray:
         """The last frames, whose windows reach over the end; once more gives none.
@@ -118,25 +125,24 @@ class StreamingFrames:
         if self._ended:
             return self._none()
         self._ended = True
-        if self._windows is None:
+        if not self._windows.end:
             _require_a_window(len(self._start), self.features)
-        assert self._windows is not None
-        self._windows = _padded(self._windows, (0, self.features.border), self.features)
-        return self._complete(keep=0)
+        rest = self._windows.taken(self.frames * self.features.hop_length, self._windows.end)
+        return self._complete(_padded(rest, (0, self.features.border), self.features))
 
-    def _complete(self, keep: int) -> np.ndarray:
-        """The frames that are there; their windows are left behind, but for `keep` samples."""
-        assert self._windows is not None
-        hop, size = self.features.hop_length, len(self._windows)
-        count = max(0, (size - self.features.n_fft) // hop + 1)
-        if keep:  # the border at the end is made of samples that must still be there then
-            count = min(count, max(0, (size - keep) // hop))
+    def _complete(self, padded: np.ndarray) -> np.ndarray:
+        """The frames of samples with their borders, the next frame's window first."""
+        count = self._count(len(padded))
         if not count:
             return self._none()
-        frames = self.features.of_padded(self._windows[: (count - 1) * hop + self.features.n_fft], self.frames)
-        self._windows = self._windows[count * hop :]
+        hop = self.features.hop_length
+        frames = self.features.of_padded(padded[: (count - 1) * hop + self.features.n_fft], self.frames)
         self.frames += count
         return frames
+
+    def _count(self, size: int) -> int:
+        """Of how many frames so many samples hold the windows."""
+        return max(0, (size - self.features.n_fft) // self.features.hop_length + 1)
 
     def _none(self) -> np.ndarray:
         return np.zeros((self.features.channels, 0), np.float32)
@@ -171,37 +177,53 @@ def hann_window(n_fft: int, win_length: int) -> np.ndarray:
 class HeldFrames:
     """Frames, each of `size` positions, that come in blocks along `axis`, as long as they are needed.
 
-    `end` counts the whole ones that came.
+    They lie in a buffer that grows only when what is needed does not fit. `end` counts the whole frames that came.
     """
 
     def __init__(self, axis: int = 0, size: int = 1) -> None:
         self._axis, self._size = axis, size
-        self._positions, self._came = np.zeros(0), 0
+        self._buffer = np.zeros(0)
+        self._head = self._tail = 0  # positions of the buffer in use
+        self._came = 0
 
     @property
     def end(self) -> int:
         return self._came // self._size
 
     def append(self, block: np.ndarray) -> None:
-        self._positions = np.concatenate([self._positions, block], self._axis) if self._came else block
-        self._came += block.shape[self._axis]
+        count, used = block.shape[self._axis], self._tail - self._head
+        if not self._came:  # of another shape, perhaps
+            self._buffer, self._head, self._tail = self._sized(block, count), 0, 0
+        elif self._tail + count > self._buffer.shape[self._axis]:
+            kept, buffer = self._part(self._head, self._tail), self._buffer
+            if used + count > buffer.shape[self._axis]:
+                buffer = self._sized(block, used + count)
+            buffer[self._index(0, used)] = kept
+            self._buffer, self._head, self._tail = buffer, 0, used
+        self._part(self._tail, self._tail + count)[...] = block
+        self._tail += count
+        self._came += count
 
     def taken(self, start: int, stop: int) -> np.ndarray:
         """A copy of the frames [start, stop), none of which may be forgotten."""
-        span = range(start * self._size - self._before, stop * self._size - self._before)
-        return np.take(self._positions, span, axis=self._axis)
+        dropped = self._came - self._tail  # places of the buffer before position 0
+        return self._part(start * self._size - dropped, stop * self._size - dropped).copy()
 
     def forget(self, before: int) -> None:
         """Drops the frames before frame `before`."""
-        if not self._came:
-            return
-        passed = max(before * self._size - self._before, 0)
-        self._positions = self._positions[(slice(None),) * self._axis + (slice(passed, None),)]
+        self._head = min(max(before * self._size - self._came + self._tail, self._head), self._tail)
 
-    @property
-    def _before(self) -> int:
-        """Positions that are dropped."""
-        return self._came - self._positions.shape[self._axis]
+    def _sized(self, block: np.ndarray, count: int) -> np.ndarray:
+        """An empty buffer for such blocks, half as large again as `count`."""
+        shape = list(block.shape)
+        shape[self._axis] = count + count // 2 + 64
+        return np.zeros(shape, block.dtype)
+
+    def _index(self, first: int, last: int) -> tuple[slice, ...]:
+        return (slice(None),) * self._axis + (slice(first, last),)
+
+    def _part(self, first: int, last: int) -> np.ndarray:
+        return self._buffer[self._index(first, last)]
 
 
 def require_counts(features: object, *names: str) -> None:

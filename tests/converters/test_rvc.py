@@ -59,6 +59,19 @@ def glide():
     return np.where(moments % 60 < 45, 180 + 60 * np.sin(moments / 20), 0).astype(np.float32)
 
 
+def test_a_drawn_voice_is_a_sound_and_no_constant():
+    """Else half precision rounds the constant, which is larger than the sound."""
+    checkpoint = load(locate(CheckpointOptions(source="random"), "rvc", "rvc_v2_40k", print))
+    torch.manual_seed(0)
+    decoder = next(
+        one for one in rvc.components(rvc.load(checkpoint), checkpoint, Shape(FRAMES)) if one.name == "decoder"
+    )
+    (inputs,) = decoder.example().values()
+    with torch.inference_mode():
+        audio = decoder.module(0.1 * inputs[..., :32])  # the amplitude of its sines
+    assert audio.mean().abs() < 10 * audio.std()
+
+
 @pytest.mark.parametrize(
     ("version", "has_pitch", "rate", "sizes"),
     [(1, True, 40000, {}), (2, False, 48000, {}), (2, True, 32000, {}),

@@ -8,11 +8,12 @@ import pytest
 import torch
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
 
 import voxport
 from converters.component import Component, format_
 from converters.options import ConversionError, FormatOptions, PrecisionOptions, StreamOptions
-from converters.streaming import emit, streaming_component, truncation_db
+from converters.streaming import emit, offline_multiply_adds, streaming_component, truncation_db
 from ops.streaming import Input, read
 from runtime.engines import Execution, open_engine
 from runtime.playing.player import open_player
@@ -186,6 +187,18 @@ def test_an_onnx_file_streams_too(precision, generator, tmp_path):
         offline = generator.module(mel)
     (streamed,) = play(played, {"mel": mel})
     assert snr_db(offline.numpy(), streamed.numpy()) > {"fp32": 95, "fp16": 35}[precision]
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_what_a_call_costs_is_known_from_two_short_ones(recurrent):
+    torch.manual_seed(0)
+    module = lively(Drawn(recurrent)).float()
+    component = described(read(module, [Input("x", (1, CHANNELS, 0), 2, 2)]))
+    counted = offline_multiply_adds(dataclasses.replace(component, module=module, shortest=4))
+    for positions in (6, 32, 114):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            module.to("meta")(torch.zeros(1, CHANNELS, positions, device="meta"))
+        assert counted(positions) == counter.get_total_flops() / 2 > 0
 
 
 def test_what_a_bounded_lookahead_costs_falls_as_it_grows(generator, fp16, width, monkeypatch):

@@ -32,6 +32,16 @@ def test_the_page_is_self_contained_and_says_what_was_measured(fp16, copy, width
         assert text in page
 
 
+def test_the_page_has_a_dark_form_and_no_colour_outside_it(copy):
+    style = re.search(r"<style>(.*?)</style>", write_report(copy).read_text(), re.DOTALL)[1]
+    _, light, dark = style.split(":root {")
+    rest = style[style.index("\n* {") :]
+    names = [set(re.findall(r"--\w+(?=:)", part.split("}")[0])) for part in (light, dark)]
+    assert names[0] == names[1] == set(re.findall(r"--\w+", rest)), "every colour has both forms"
+    assert re.findall(r"#[0-9a-f]{3,6}", rest) == ["#fff"], "plots are drawn on white"
+    assert re.search(r"\.card \{[^}]*overflow-x: auto", rest), "a wide table scrolls in its card, not the page"
+
+
 def test_every_plot_is_also_a_file(copy, width):
     write_report(copy)
     names = sorted(path.stem for path in (copy.parent / f"{copy.name}.measured" / "plots").iterdir())

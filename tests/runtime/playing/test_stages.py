@@ -1,5 +1,9 @@
 """The stages of a conversion on audio in blocks, against the same on whole audio, written plainly."""
 
+import dataclasses
+import gc
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -14,8 +18,10 @@ from runtime.bundle.conversion import (
 )
 from runtime.bundle.store import BundleError
 from runtime.errors import AudioError
+from runtime.playing.matching_tracks import Matched
 from runtime.playing.parts import Parts
 from runtime.playing.stages import NOBODY, Frontend, Target, pool_of, window_costs
+from runtime.playing.tracks import Featured
 from runtime.speech.matching import ARRAYS, PitchShift, Pool, RunningMean, Softener, SpeechLevel, nearest
 from runtime.speech.mel import Mel
 from runtime.speech.metrics import snr_db
@@ -233,8 +239,55 @@ def test_what_has_passed_is_forgotten(pool):
     for _ in range(40):
         frontend.push(speech(0.5))
         tracks = frontend._running.tracks.values()
-        held.append(sum(track.frames._positions.size for track in tracks))
+        held.append(sum(track.frames._buffer.size for track in tracks))
     assert max(held[20:]) <= 1.1 * max(held[5:20])
+
+
+class Doubled:
+    """A component that is local in time, by arithmetic: the six rows above its noise, twice."""
+
+    channels, chunk, lookahead = 6, 1, 0
+
+    def push(self, frames):
+        return 2 * frames[:, :6]
+
+    def flush(self):
+        return np.zeros((1, 6, 0), np.float32)
+
+    def reset(self):
+        pass
+
+
+def test_in_the_steady_state_queues_keep_their_memory_and_nothing_stays(pool):
+    mel, windowed, *others = conversion().stages
+    doubled = LocalStage("doubled", "doubled", ("mel",), noise_rows=2)
+    whole = Conversion((mel, doubled, dataclasses.replace(windowed, takes=("doubled",)), *others), target="pool")
+    frontend = Frontend(whole, Parts(reader, lambda _: Doubled()), Target(pool=pool), 16000, "live")
+    samples = speech(20.0)
+    blocks = [samples[at : at + 320] for at in range(0, len(samples) - 320, 320)]
+
+    def buffers():
+        tracks = frontend._running.tracks.values()
+        queues = [track.frames for track in tracks]
+        queues += [track._stream._windows for track in tracks if isinstance(track, Featured)]
+        queues += [track._centred for track in tracks if isinstance(track, Matched)]
+        return [queue._buffer for queue in queues]
+
+    def traced():
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    for block in blocks[:400]:
+        frontend.push(block)
+    before, held = buffers(), [traced()]
+    for start in range(400, 900, 100):
+        for block in blocks[start : start + 100]:
+            frontend.push(block)
+        held.append(traced())
+    tracemalloc.stop()
+    assert len(before) == 10 and all(now is then for now, then in zip(buffers(), before))
+    assert np.diff(held).min() < 50 * 100, "a frame that stays is more, every time; numpy's caches fill now and then"
 
 
 def test_frames_come_when_the_latency_says(pool):

@@ -125,7 +125,7 @@ def test_what_has_passed_is_forgotten_and_the_wait_is_stated():
     frontend, held = frontend_of(CLOCKS["slower"]), []
     for _ in range(40):
         frontend.push(speech(0.5))
-        held.append(sum(track.frames._positions.size for track in frontend._running.tracks.values()))
+        held.append(sum(track.frames._buffer.size for track in frontend._running.tracks.values()))
     assert max(held[20:]) <= 1.1 * max(held[5:20])
     assert frontend.latency["pitch, next frame"] == 16.0
     assert frontend.latency["detected, lookahead"] == AHEAD * 16.0

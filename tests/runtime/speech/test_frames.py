@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from runtime.errors import AudioError, StreamError
 from runtime.speech.clips import clip_paths, read_clip
+from runtime.speech.frames import HeldFrames
 from runtime.speech.mel import Mel
 from runtime.speech.resampling import Resampler
 
@@ -40,6 +41,31 @@ def test_streamed_mel_frames_equal_offline_ones(name, sizes, length):
     frames = [mel.push(block) for block in blocks(samples, sizes)] + [mel.flush(), mel.flush()]
     streamed = np.concatenate(frames, 1)
     np.testing.assert_array_equal(streamed, offline)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 3), st.booleans(), st.lists(st.tuples(st.integers(0, 40), st.integers(0, 60)), max_size=30))
+def test_held_frames_are_a_list_whose_start_is_dropped(size, is_rows, pushes):
+    axis = 0 if is_rows else 1
+    held, whole, kept = HeldFrames(axis, size), np.zeros((0, 2), np.float32), 0
+    for count, kept_at_most in pushes:
+        block = np.arange(len(whole), len(whole) + count, dtype=np.float32)[:, None] * [1, -1]
+        whole = np.concatenate([whole, block]).astype(np.float32)
+        held.append((block if is_rows else block.T).astype(np.float32))
+        assert held.end == len(whole) // size
+        kept = min(max(kept, held.end - kept_at_most), held.end)
+        held.forget(kept)
+        wanted = whole[kept * size : held.end * size]
+        np.testing.assert_array_equal(held.taken(kept, held.end), wanted if is_rows else wanted.T)
+
+
+def test_held_frames_need_no_more_memory_than_their_longest_stretch():
+    held, buffers = HeldFrames(), list[np.ndarray]()
+    for number in range(300):
+        held.append(np.full(100, number, np.float32))
+        held.forget(held.end - 250)
+        buffers.append(held._buffer)
+    assert all(buffer is buffers[5] for buffer in buffers[5:]) and len(buffers[5]) < 2 * 350
 
 
 def test_on_speech_in_the_blocks_of_a_device_and_again_after_a_reset():
