@@ -246,7 +246,7 @@ def test_what_has_passed_is_forgotten(pool):
 class Doubled:
     """A component that is local in time, by arithmetic: the six rows above its noise, twice."""
 
-    channels, chunk, lookahead = 6, 1, 0
+    channels, chunk, lookahead, pace = 6, 1, 0, None
 
     def push(self, frames):
         return 2 * frames[:, :6]
