@@ -180,7 +180,7 @@ def test_a_malformed_catalogue_names_the_entry(tmp_path):
 
 def test_the_bundled_files_are_those_of_the_catalogue():
     for entry in catalogue().values():
-        if entry.bundled and entry.bundled.is_dir():  # kathleen_live's is not here yet
+        if entry.bundled:
             assert fetch.verify(entry) == []
             assert (entry.bundled / "README.md").is_file(), "a model card ships with the weights"
 
