@@ -1,0 +1,111 @@
+import Foundation
+import VoxportONNX
+import VoxportRuntime
+
+/// The options that say how a bundle is executed.
+let executing: Set<String> = ["lowered", "onnxruntime", "threads"]
+
+/// What a bundle holds.
+func info(_ arguments: Arguments) throws {
+    let bundle = try VoxportBundle(contentsOf: arguments.folder(0, "BUNDLE"))
+    let manifest = bundle.manifest
+    var facts: [(String, String)] = [
+        ("bundle", manifest.name), ("created", manifest.created),
+        ("checkpoint", "\(manifest.checkpoint.name) (\(manifest.checkpoint.licence)), \(manifest.checkpoint.source)"),
+        ("options", "\(manifest.options.format) \(manifest.options.precision), \(manifest.options.mode)"),
+    ]
+    for component in manifest.components {
+        let inputs = component.inputs.map(\.description).joined(separator: ", ")
+        let outputs = component.outputs.map(\.description).joined(separator: ", ")
+        facts.append((component.name, "\(inputs) -> \(outputs)"))
+    }
+    let main = try bundle.main
+    if let form = main.stream {
+        let kind = form.exact ? "exact" : "approximate"
+        facts.append(("stream", "\(form.mode.rawValue), \(kind), chunks of \(form.chunk) frames"))
+        facts.append(("lookahead", "\(form.lookahead) frames"))
+    }
+    if let time = main.time {
+        facts.append(("receptive field", "\(time.left) frames before, \(time.right) after"))
+        facts.append(("sample_rate", "\(time.sampleRate)"))
+    }
+    show(facts)
+}
+
+/// Frames of an utterance through a component that runs along time: an array in, an array out.
+func play(_ arguments: Arguments) throws {
+    let bundle = try VoxportBundle(contentsOf: arguments.folder(0, "BUNDLE"))
+    let arrays = try NPZ(contentsOf: arguments.folder(1, "IN.npz"))
+    let player = try makePlayer(
+        bundle, engines: engines(arguments, bundle), mode: mode(arguments), chunk: arguments.number("chunk"))
+    let output = try player.play(arrays.tensor(player.time.input))
+    try NPZ.write([player.time.output: output], to: arguments.folder(2, "OUT.npz"))
+    show([("mode", player.mode), (player.time.output, "\(output.type.rawValue) \(output.shape)")])
+}
+
+/// A recording through a vocoder: audio, mel, audio.
+func vocode(_ arguments: Arguments) throws {
+    let bundle = try VoxportBundle(contentsOf: arguments.folder(0, "BUNDLE"))
+    let source = try WAV(contentsOf: arguments.folder(1, "IN.wav"))
+    let target = try arguments.folder(2, "OUT.wav")
+    let chain = try CopySynthesis(
+        bundle, engines: engines(arguments, bundle), sampleRate: source.sampleRate, mode: mode(arguments),
+        chunk: arguments.number("chunk"))
+    // Silence behind audio that is shorter than the artefact takes, cut off again.
+    let least = Int((chain.shortest * Double(source.sampleRate)).rounded(.up))
+    let padding = max(least - source.samples.count, 0)
+    let samples = source.samples + [Float](repeating: 0, count: padding)
+    let started = Date()
+    var output: [Float] = []
+    for start in stride(from: 0, to: samples.count, by: source.sampleRate) {
+        output += try chain.push(Array(samples[start..<min(start + source.sampleRate, samples.count)]))
+    }
+    output += try chain.flush()
+    let elapsed = Date().timeIntervalSince(started)
+    if padding > 0 {
+        let ratio = Double(chain.outputRate) / Double(source.sampleRate)
+        output = Array(output.prefix(Int((Double(source.samples.count) * ratio).rounded(.up))))
+    }
+    try WAV(samples: output, sampleRate: chain.outputRate).write(to: target)
+    let seconds = Double(output.count) / Double(chain.outputRate)
+    show([
+        ("bundle", bundle.manifest.name), ("mode", chain.player.mode), ("seconds", String(format: "%.3f", seconds)),
+        ("padded with silence", padding > 0 ? "yes" : "no"),
+        ("rtf", String(format: "%.4f", elapsed / max(seconds, 1e-9))), ("wrote", target.path),
+    ])
+}
+
+/// The bundle's goldens on this machine: how near to PyTorch its audio is.
+func check(_ arguments: Arguments) throws -> Bool {
+    let bundle = try VoxportBundle(contentsOf: arguments.folder(0, "BUNDLE"))
+    let report = try Check(bundle, engines: engines(arguments, bundle))
+    var facts = report.clips.map { ($0.name, String(format: "%.1f dB to PyTorch", $0.decibels)) }
+    facts.append(("least", String(format: "%.0f dB for %@", report.limit, bundle.manifest.options.precision)))
+    facts.append(("verdict", report.passed ? "as it was converted" : "NOT as it was converted"))
+    show(facts)
+    return report.passed
+}
+
+private func mode(_ arguments: Arguments) throws -> OfflineMode {
+    guard let mode = OfflineMode(rawValue: arguments["mode"] ?? "overlap") else {
+        throw UsageError("--mode is offline or overlap")
+    }
+    return mode
+}
+
+/// ONNX Runtime where it is; the library is named by an option or by VOXPORT_ONNXRUNTIME.
+private func engines(_ arguments: Arguments, _ bundle: VoxportBundle) throws -> ONNXEngines {
+    guard let path = arguments["onnxruntime"] ?? ProcessInfo.processInfo.environment["VOXPORT_ONNXRUNTIME"] else {
+        throw UsageError(
+            "name ONNX Runtime's library: --onnxruntime PATH or VOXPORT_ONNXRUNTIME (in the wheel of onnxruntime it is "
+                + "onnxruntime/capi/libonnxruntime.so.*)")
+    }
+    return ONNXEngines(
+        library: URL(fileURLWithPath: path), lowered: arguments["lowered"].map { URL(fileURLWithPath: $0) },
+        threads: try arguments.number("threads"))
+}
+
+private func show(_ facts: [(String, String)]) {
+    let width = facts.map(\.0.count).max() ?? 0
+    for (name, value) in facts { print("\(name.padding(toLength: width, withPad: " ", startingAt: 0))  \(value)") }
+}

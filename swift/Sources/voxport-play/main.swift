@@ -1,0 +1,35 @@
+import Foundation
+import VoxportRuntime
+
+let usage = """
+    voxport-play info BUNDLE                   what a bundle holds
+    voxport-play run BUNDLE IN.npz OUT.npz     frames of an utterance in, what the bundle makes of them out
+    voxport-play vocode BUNDLE IN.wav OUT.wav  audio, mel, a vocoder's audio
+    voxport-play check BUNDLE                  its goldens on this machine: SNR to PyTorch, and a verdict
+
+      --lowered FOLDER     what `python -m runtime lower BUNDLE --out FOLDER` wrote, of a bundle for Core ML
+      --onnxruntime PATH   the library that executes [VOXPORT_ONNXRUNTIME]
+      --threads N          of the engine [its own choice]
+      --mode MODE          of run and vocode: offline or overlap, where the artefact does not stream [overlap]
+      --chunk N            of run and vocode: new frames per call [all that fit]
+    """
+
+/// Exit codes are those of Python's commands: 0 done, 1 missed, 2 wrong usage or input.
+func run(_ words: [String]) -> Int32 {
+    do {
+        switch words.first {
+        case "info": try info(Arguments(Array(words.dropFirst()), options: []))
+        case "run": try play(Arguments(Array(words.dropFirst()), options: executing.union(["mode", "chunk"])))
+        case "vocode": try vocode(Arguments(Array(words.dropFirst()), options: executing.union(["mode", "chunk"])))
+        case "check": return try check(Arguments(Array(words.dropFirst()), options: executing)) ? 0 : 1
+        case nil, "--help", "help": print(usage)
+        case let word?: throw UsageError("there is no command \(word)\n\(usage)")
+        }
+        return 0
+    } catch {
+        FileHandle.standardError.write(Data("voxport-play: \(error.localizedDescription)\n".utf8))
+        return 2
+    }
+}
+
+exit(run(Array(CommandLine.arguments.dropFirst())))

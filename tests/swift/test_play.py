@@ -1,0 +1,131 @@
+"""The Swift package's command on Linux, over ONNX Runtime, beside Python's: the same bundles, the same sound.
+
+`make swift-test` builds it. Where there is no Swift, nothing here runs.
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import soundfile
+
+from runtime.__main__ import main
+from runtime.speech.clips import clip_paths
+from runtime.speech.metrics import snr_db
+from tests.conftest import ROOT
+
+ENVIRONMENT = dict(os.environ)  # that of whoever runs the tests, in whose cache the toolchain is
+PLAY = ROOT / ".cache" / "swift" / "build" / "debug" / "voxport-play"
+TOOLCHAIN = ROOT / "swift" / "toolchain"
+(LIBRARY,) = Path(onnxruntime.__file__).parent.glob("capi/libonnxruntime.so.*") or [None]
+
+pytestmark = pytest.mark.skipif(
+    not PLAY.is_file() or LIBRARY is None, reason="voxport-play is not built here (make swift-test)"
+)
+
+
+@pytest.fixture
+def play(tmp_path, kept):
+    """Runs voxport-play; gives its exit code and what it said."""
+
+    def run(*arguments):
+        folders = {tmp_path, kept, LIBRARY.parent}
+        environment = ENVIRONMENT | {
+            "VOXPORT_SWIFT_FOLDERS": ":".join(map(str, folders)),
+            "VOXPORT_ONNXRUNTIME": str(LIBRARY),
+        }
+        command = [str(TOOLCHAIN), "run", str(PLAY), *map(str, arguments)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    return run
+
+
+@pytest.fixture
+def lowered(tmp_path):
+    """Writes the programs of a bundle as ONNX files."""
+
+    def lower(bundle):
+        assert main(["lower", str(bundle.path), "--out", str(tmp_path / "lowered")]) == 0
+        return tmp_path / "lowered"
+
+    return lower
+
+
+@pytest.fixture(params=["fp32", "stateful"])
+def bundle(request, width):
+    return request.getfixturevalue(request.param).bundle
+
+
+def test_frames_become_the_same_samples(bundle, lowered, play, tmp_path, capsys):
+    (case, *_) = bundle.goldens(bundle.main)
+    np.savez(tmp_path / "in.npz", **case.inputs)
+    files = str(tmp_path / "in.npz"), str(tmp_path / "python.npz")
+    assert main(["run", str(bundle.path), *files, "--engine", "onnx"]) == 0
+    code, text = play("run", bundle.path, files[0], tmp_path / "swift.npz", "--lowered", lowered(bundle))
+    assert code == 0, text
+    with np.load(files[1]) as python, np.load(tmp_path / "swift.npz") as swift:
+        assert swift["audio"].shape == python["audio"].shape
+        assert np.abs(swift["audio"] - python["audio"]).max() <= 1e-5
+
+
+def test_a_recording_becomes_the_same_recording(bundle, lowered, play, tmp_path, capsys):
+    speech, rate = soundfile.read(clip_paths()[0], dtype="float32")
+    soundfile.write(tmp_path / "in.wav", speech, rate, subtype="PCM_16")
+    files = str(tmp_path / "in.wav"), str(tmp_path / "python.wav")
+    assert main(["vocode", str(bundle.path), *files, "--engine", "onnx"]) == 0
+    code, text = play("vocode", bundle.path, files[0], tmp_path / "swift.wav", "--lowered", lowered(bundle))
+    assert code == 0, text
+    python, swift = (soundfile.read(tmp_path / f"{name}.wav")[0] for name in ("python", "swift"))
+    assert len(swift) == len(python)
+    assert snr_db(python, swift) > 60  # in steps of 1 / 32768
+
+
+def test_a_short_sound_is_padded_and_cut_again(fp32, lowered, play, tmp_path, capsys):
+    soundfile.write(tmp_path / "in.wav", np.sin(np.arange(3000) * 0.1) * 0.3, 22050)
+    arguments = [tmp_path / "in.wav", tmp_path / "out.wav", "--lowered", lowered(fp32.bundle)]
+    code, text = play("vocode", fp32.bundle.path, *arguments)
+    assert code == 0 and "padded with silence  yes" in text
+    assert soundfile.info(tmp_path / "out.wav").frames == 3000
+
+
+def test_goldens_are_checked_on_the_machine_that_plays(fp32, lowered, play, tmp_path, capsys):
+    folder = lowered(fp32.bundle)
+    code, text = play("check", fp32.bundle.path, "--lowered", folder)
+    assert code == 0 and "as it was converted" in text
+    copy = shutil.copytree(fp32.bundle.path, tmp_path / "copy")
+    with np.load(copy / "goldens.npz") as stored:
+        arrays = {name: -value if name.endswith("/out/audio") else value for name, value in stored.items()}
+    np.savez(copy / "goldens.npz", **arrays)
+    code, text = play("check", copy, "--lowered", folder)
+    assert code == 1 and "NOT as it was converted" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["info", "{tmp}"], "is not a bundle: it has no manifest.json"),
+        (["vocode", "{bundle}", "{tmp}/absent.wav", "{tmp}/o.wav"], "there is no audio file"),
+        (["check", "{bundle}"], "is a program of Core ML: write it as ONNX files first"),
+        (["check", "{bundle}", "--lowered", "{tmp}"], "there is no generator.onnx in"),
+        (
+            ["check", "{bundle}", "--lowered", "{tmp}", "--onnxruntime", "{tmp}/a.so"],
+            "there is no library of ONNX Runtime",
+        ),
+        (["check", "{bundle}", "--threads", "none"], "--threads wants a positive number"),
+        (["dance"], "there is no command dance"),
+    ],
+)
+def test_what_cannot_be_done_is_a_sentence(fp32, play, tmp_path, arguments, sentence):
+    places = {"tmp": tmp_path, "bundle": fp32.bundle.path}
+    code, text = play(*(argument.format(**places) for argument in arguments))
+    assert code == 2 and sentence in text
+
+
+def test_info_says_what_a_bundle_holds(stateful, play):
+    code, text = play("info", stateful.bundle.path)
+    assert code == 0 and "stateful, exact, chunks of 8 frames" in text
