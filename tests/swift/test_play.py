@@ -16,7 +16,9 @@ import soundfile
 from runtime.__main__ import main
 from runtime.speech.clips import clip_paths
 from runtime.speech.metrics import snr_db
+from runtime.speech.text import read
 from tests.conftest import ROOT
+from tests.runtime.playing.test_speak import bundle as small_voice
 
 ENVIRONMENT = dict(os.environ)  # that of whoever runs the tests, in whose cache the toolchain is
 PLAY = ROOT / ".cache" / "swift" / "build" / "debug" / "voxport-play"
@@ -105,6 +107,37 @@ def test_goldens_are_checked_on_the_machine_that_plays(fp32, lowered, play, tmp_
     assert code == 1 and "NOT as it was converted" in text
 
 
+@pytest.fixture
+def voice(tmp_path, own_job):
+    """A small VITS voice of random weights, whose artefacts are ONNX files: noise, sizes, flow and decoder."""
+    return small_voice(tmp_path / "vits", own_job)
+
+
+def test_a_voice_says_the_same(voice, play, tmp_path, capsys):
+    text = "Mr. Smith has 21 dogs. They bark!"
+    for options in ([], ["--seed", "3", "--pace", "1.3"]):
+        python, swift = tmp_path / "python.wav", tmp_path / "swift.wav"
+        assert main(["speak", text, str(python), "--voice", str(voice), "--engine", "onnx", *options]) == 0
+        code, said = play("speak", voice, swift, "--text", text, *options)
+        assert code == 0, said
+        (ours, rate), (theirs, _) = soundfile.read(swift), soundfile.read(python)
+        assert rate == 22050 and len(ours) == len(theirs) > 0.2 * rate
+        assert snr_db(theirs, ours) > 60
+
+
+@pytest.mark.proof
+def test_the_voice_that_ships_says_the_same(real_job, play, tmp_path, capsys):
+    ships = real_job("model=fastspeech2", "precision=fp32", "format=onnx", "stream=window", "measure.engines=[onnx]")
+    text = "Some words of some length."
+    path = ships.bundle.path
+    assert main(["speak", text, str(tmp_path / "python.wav"), "--voice", str(path), "--engine", "onnx"]) == 0
+    symbols = read(text, ships.bundle.manifest.voice.text).symbols
+    code, said = play("speak", path, tmp_path / "swift.wav", "--symbols", symbols)
+    assert code == 0, said
+    theirs, ours = (soundfile.read(tmp_path / f"{name}.wav")[0] for name in ("python", "swift"))
+    assert len(ours) == len(theirs) and snr_db(theirs, ours) > 60
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -117,6 +150,7 @@ def test_goldens_are_checked_on_the_machine_that_plays(fp32, lowered, play, tmp_
             "there is no library of ONNX Runtime",
         ),
         (["check", "{bundle}", "--threads", "none"], "--threads wants a positive number"),
+        (["speak", "{bundle}", "{tmp}/o.wav", "--text", "a"], "does not speak: convert a voice"),
         (["dance"], "there is no command dance"),
     ],
 )

@@ -12,6 +12,8 @@ public enum VoxportError: Error, Equatable, Sendable {
     case stream(String)
     /// Audio, or settings of features, that no features can be made of.
     case audio(String)
+    /// Text, or symbols, that a voice cannot say.
+    case text(String)
     /// An engine that is not there.
     case engine(String)
 
@@ -19,7 +21,7 @@ public enum VoxportError: Error, Equatable, Sendable {
     public var message: String {
         switch self {
         case .bundle(let text), .artefact(let text), .input(let text), .stream(let text), .audio(let text),
-            .engine(let text):
+            .text(let text), .engine(let text):
             return text
         }
     }

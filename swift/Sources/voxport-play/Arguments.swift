@@ -31,6 +31,21 @@ struct Arguments {
         return number
     }
 
+    /// A number from 0 on.
+    func count(_ option: String) throws -> Int? {
+        guard let text = options[option] else { return nil }
+        guard let number = Int(text), number >= 0 else { throw UsageError("--\(option) wants a number, got \(text)") }
+        return number
+    }
+
+    func decimal(_ option: String) throws -> Double? {
+        guard let text = options[option] else { return nil }
+        guard let number = Double(text), number.isFinite else {
+            throw UsageError("--\(option) wants a number, got \(text)")
+        }
+        return number
+    }
+
     func folder(_ index: Int, _ what: String) throws -> URL {
         guard positional.indices.contains(index) else { throw UsageError("\(what) is missing") }
         return URL(fileURLWithPath: positional[index])

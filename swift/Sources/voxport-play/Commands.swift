@@ -75,6 +75,49 @@ func vocode(_ arguments: Arguments) throws {
     ])
 }
 
+/// A text, or symbols, in a voice.
+func speak(_ arguments: Arguments) throws {
+    let bundle = try VoxportBundle(contentsOf: arguments.folder(0, "BUNDLE"))
+    let target = try arguments.folder(1, "OUT.wav")
+    let chain = try VoiceChain(bundle, engines: engines(arguments, bundle))
+    var request = Request(seed: try arguments.count("seed") ?? 0, pace: try arguments.decimal("pace") ?? 1)
+    request.pitch = try arguments.decimal("pitch") ?? 0
+    request.energy = try arguments.decimal("energy") ?? 0
+    request.speaker = try chain.speaker(arguments["speaker"])
+    request.language = try chain.language(arguments["language"])
+    guard (0.1...10).contains(request.pace) else { throw UsageError("--pace takes 0.1 to 10") }
+    var samples: [Float] = []
+    var unknown: [String] = []
+    let started = Date()
+    var first: TimeInterval?
+    func heard(_ piece: [Float]) {
+        first = first ?? Date().timeIntervalSince(started)
+        samples += piece
+    }
+    if let symbols = arguments["symbols"] {
+        let reading = try Reading(symbols: symbols, chain.record.text)
+        request.ids = reading.ids
+        unknown = reading.unknown
+        try chain.play(chain.utterance(request)) { heard($0) }
+    } else if let text = arguments["text"] {
+        unknown = try chain.speak(text, request) { heard($0.samples) }
+    } else {
+        throw UsageError("say what to say: --text TEXT or --symbols SYMBOLS")
+    }
+    let elapsed = Date().timeIntervalSince(started)
+    try WAV(samples: samples, sampleRate: chain.record.sampleRate).write(to: target)
+    let seconds = Double(samples.count) / Double(chain.record.sampleRate)
+    var facts = [
+        ("voice", bundle.manifest.name), ("seconds", String(format: "%.3f", seconds)),
+        ("first_audio_ms", String(format: "%.1f", 1e3 * (first ?? elapsed))),
+        ("rtf", String(format: "%.3f", elapsed / max(seconds, 1e-9))), ("wrote", target.path),
+    ]
+    if !unknown.isEmpty {
+        facts.append(("left out", "symbols that it does not know: \(unknown.joined(separator: " "))"))
+    }
+    show(facts)
+}
+
 /// The bundle's goldens on this machine: how near to PyTorch its audio is.
 func check(_ arguments: Arguments) throws -> Bool {
     let bundle = try VoxportBundle(contentsOf: arguments.folder(0, "BUNDLE"))

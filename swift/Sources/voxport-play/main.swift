@@ -1,10 +1,13 @@
 import Foundation
 import VoxportRuntime
 
+let speaking: Set<String> = ["text", "symbols", "speaker", "language", "pace", "pitch", "energy", "seed"]
+
 let usage = """
     voxport-play info BUNDLE                   what a bundle holds
     voxport-play run BUNDLE IN.npz OUT.npz     frames of an utterance in, what the bundle makes of them out
     voxport-play vocode BUNDLE IN.wav OUT.wav  audio, mel, a vocoder's audio
+    voxport-play speak BUNDLE OUT.wav          a voice: --text TEXT, or --symbols SYMBOLS where it reads phonemes
     voxport-play check BUNDLE                  its goldens on this machine: SNR to PyTorch, and a verdict
 
       --lowered FOLDER     what `python -m runtime lower BUNDLE --out FOLDER` wrote, of a bundle for Core ML
@@ -12,6 +15,8 @@ let usage = """
       --threads N          of the engine [its own choice]
       --mode MODE          of run and vocode: offline or overlap, where the artefact does not stream [overlap]
       --chunk N            of run and vocode: new frames per call [all that fit]
+      --speaker NAME, --language NAME, --pace 1.0, --pitch 0, --energy 0, --seed 0
+                           of speak, as `python -m runtime speak` takes them
     """
 
 /// Exit codes are those of Python's commands: 0 done, 1 missed, 2 wrong usage or input.
@@ -21,6 +26,7 @@ func run(_ words: [String]) -> Int32 {
         case "info": try info(Arguments(Array(words.dropFirst()), options: []))
         case "run": try play(Arguments(Array(words.dropFirst()), options: executing.union(["mode", "chunk"])))
         case "vocode": try vocode(Arguments(Array(words.dropFirst()), options: executing.union(["mode", "chunk"])))
+        case "speak": try speak(Arguments(Array(words.dropFirst()), options: executing.union(speaking)))
         case "check": return try check(Arguments(Array(words.dropFirst()), options: executing)) ? 0 : 1
         case nil, "--help", "help": print(usage)
         case let word?: throw UsageError("there is no command \(word)\n\(usage)")

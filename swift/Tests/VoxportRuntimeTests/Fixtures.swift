@@ -23,6 +23,14 @@ struct Fixtures {
 
     static func floats(_ name: String) throws -> [Float] { try tensor(name).floats }
 
+    /// The numbers of a name; nil where there are none.
+    static func find(_ name: String) -> Tensor? { arrays?[name]?.tensor }
+
+    /// What stands behind a prefix in the names.
+    static func names(under prefix: String) -> [String] {
+        (arrays?.arrays.keys.filter { $0.hasPrefix(prefix) } ?? []).map { String($0.dropFirst(prefix.count)) }
+    }
+
     static func file(_ name: String) throws -> Data { try Data(contentsOf: folder!.appendingPathComponent(name)) }
 }
 

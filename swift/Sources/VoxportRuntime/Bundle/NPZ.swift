@@ -2,19 +2,31 @@ import Foundation
 
 /// The arrays of a file of `numpy.savez`: a zip archive without compression.
 public struct NPZ: Sendable {
-    /// One array: numpy's description of its type, such as `<f4`, its shape, and its bytes in C order.
+    /// One array: numpy's description of its type, such as `<f4`, its shape, and its bytes.
     public struct Array: Equatable, Sendable {
         public let descr: String
         public let shape: [Int]
         public let bytes: Data
+        /// Whether the first index runs fastest, as numpy writes what was transposed.
+        public let isFortran: Bool
 
         /// The array as numbers; nil where it holds anything else.
         public var tensor: Tensor? {
             guard let type = Self.types[descr] else { return nil }
             let count = shape.reduce(1, *)
-            return bytes.withUnsafeBytes {
-                Tensor(shape: shape, elements: Tensor.Elements(copying: $0, count: count, type: type))
+            let elements = bytes.withUnsafeBytes { Tensor.Elements(copying: $0, count: count, type: type) }
+            return Tensor(shape: shape, elements: isFortran ? elements.gathered(runsInC) : elements)
+        }
+
+        /// Where the elements lie, in the order of the last index running fastest.
+        private var runsInC: [Range<Int>] {
+            var places = [0]
+            var stride = 1
+            for size in shape {
+                places = places.flatMap { place in (0..<size).map { place + $0 * stride } }
+                stride *= size
             }
+            return places.map { $0..<$0 + 1 }
         }
 
         /// The text of an array of one string; nil where it holds anything else.
@@ -66,13 +78,14 @@ public struct NPZ: Sendable {
         let start = isShort ? 10 : 12
         let end = try start + bytes.number(8, isShort ? 2 : 4)
         let header = String(decoding: try bytes.slice(start, end), as: UTF8.self)
-        guard header.contains("'fortran_order': False") else { throw Damage("an array is in Fortran's order") }
         guard let descr = between(header, "'descr': '", "'"), let sizes = between(header, "'shape': (", ")") else {
             throw Damage("an array has no type or no shape")
         }
         let shape = sizes.split(separator: ",").compactMap { Int($0.trimmingCharacters(in: .whitespaces)) }
         let size = try bytesPerElement(descr) * shape.reduce(1, *)
-        return Array(descr: String(descr), shape: shape, bytes: try bytes.slice(end, end + size))
+        return Array(
+            descr: String(descr), shape: shape, bytes: try bytes.slice(end, end + size),
+            isFortran: header.contains("'fortran_order': True"))
     }
 
     private static func bytesPerElement(_ descr: Substring) throws -> Int {

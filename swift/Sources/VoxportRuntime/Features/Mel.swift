@@ -47,8 +47,7 @@ public struct Mel: Codable, Equatable, Sendable {
 
     /// Starts frames of audio that arrives in blocks.
     ///
-    /// Throws ``VoxportError/audio(_:)`` for settings that are none, and for rows of noise, which this runtime does not
-    /// make.
+    /// Throws ``VoxportError/audio(_:)`` for settings that are none.
     public func stream() throws -> StreamingFrames {
         try StreamingFrames(framing: layout, kernel: MelKernel(self))
     }
@@ -65,7 +64,8 @@ public struct Mel: Codable, Equatable, Sendable {
         let border = framing == .centered ? nFft / 2 : (nFft - hopLength) / 2
         return FrameLayout(
             sampleRate: sampleRate, nFft: nFft, hopLength: hopLength, border: border,
-            borderMode: framing == .centered ? padMode : .reflect, preemphasis: preemphasis, channels: channels)
+            borderMode: framing == .centered ? padMode : .reflect, preemphasis: preemphasis,
+            channels: nMels, noiseRows: noiseRows, noise: noise)
     }
 
     func check() throws {
@@ -88,9 +88,6 @@ public struct Mel: Codable, Equatable, Sendable {
         }
         for statistics in [mean, std].compactMap({ $0 }) where statistics.count != nMels {
             throw VoxportError.audio("the statistics have \(statistics.count) values for \(nMels) bands")
-        }
-        guard noiseRows == 0 else {
-            throw VoxportError.audio("a vocoder that starts from noise is not played by this runtime yet")
         }
     }
 

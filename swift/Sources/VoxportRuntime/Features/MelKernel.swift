@@ -34,7 +34,7 @@ struct MelKernel: FrameKernel {
         amplitudeFloor = Float(mel.amplitudeFloor)
         isDecimal = mel.logBase == 10
         gain = Float(mel.gain)
-        isClipped = mel.signalNorm && mel.mean == nil && mel.clipNorm
+        isClipped = mel.isClipped
         highest = Float(mel.maxNorm)
         lowest = mel.symmetricNorm ? -highest : 0
         fft = RealFFT(size: mel.nFft)
@@ -60,20 +60,10 @@ struct MelKernel: FrameKernel {
         weights.initialize(from: packed, count: packed.count)
         scales = .allocate(capacity: bands)
         offsets = .allocate(capacity: bands)
-        for band in 0..<bands {
-            let (scale, offset) = Self.normalisation(mel, band)
-            scales[band] = Float(scale)
-            offsets[band] = Float(offset)
+        for (band, level) in mel.levels.enumerated() {
+            scales[band] = Float(level.scale)
+            offsets[band] = Float(level.offset)
         }
-    }
-
-    private static func normalisation(_ mel: Mel, _ band: Int) -> (scale: Double, offset: Double) {
-        guard mel.signalNorm else { return (1, 0) }
-        if let mean = mel.mean, let std = mel.std { return (1 / std[band], -mean[band] / std[band]) }
-        // (level - ref - min) / -min is 0 to 1: that times max_norm, or from -max_norm to max_norm.
-        let scale = mel.maxNorm / -mel.minLevelDb
-        let offset = -(mel.refLevelDb + mel.minLevelDb) * scale
-        return mel.symmetricNorm ? (2 * scale, 2 * offset - mel.maxNorm) : (scale, offset)
     }
 
     func deallocate() {

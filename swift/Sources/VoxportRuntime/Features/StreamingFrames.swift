@@ -13,7 +13,11 @@ struct FrameLayout {
     let borderMode: BorderMode
     /// The share of the sample before that is taken off each sample.
     let preemphasis: Double
+    /// Rows that the kernel makes.
     let channels: Int
+    /// Rows of noise below them.
+    let noiseRows: Int
+    let noise: String
 }
 
 /// Makes one frame of a window of samples.
@@ -48,7 +52,7 @@ public final class StreamingFrames {
     deinit { kernel.deallocate() }
 
     /// The rows of a frame.
-    public var channels: Int { layout.channels }
+    public var channels: Int { layout.channels + layout.noiseRows }
 
     /// Samples at this rate are taken.
     public var sampleRate: Int { layout.sampleRate }
@@ -123,7 +127,8 @@ public final class StreamingFrames {
         }
         held.removeFirst(count * layout.hopLength)
         frames += count
-        return Tensor(values, shape: [layout.channels, count])
+        let rows = frameNoise(rows: layout.noiseRows, frames: first..<frames, kind: layout.noise)
+        return Tensor(values + rows, shape: [channels, count])
     }
 }
 
