@@ -9,7 +9,7 @@ PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n $(WORKERS) --dist
 # What is imported is compiled once, not by every process of the tests.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: convert check test proof swift-toolchain swift-test conformance models layer ui clean
+.PHONY: convert check test proof swift-toolchain swift-test swift-check conformance models layer ui clean
 
 convert: $(STAMP)
 	$(VENV)/bin/python -m convert model=hifigan precision=fp16
@@ -57,6 +57,12 @@ swift-test: $(STAMP)
 	@mkdir -p .cache/swift
 	VOXPORT_FIXTURES=$(SWIFT_FIXTURES) $(SWIFT_TEST) > .cache/swift/test.log 2>&1 || { cat .cache/swift/test.log; exit 1; }
 	@grep -E "^EQUALITY|Test run with" .cache/swift/test.log | sed 's/^EQUALITY //'
+
+# What takes longer: the engine over Core ML on a fake of it, and all tests under ThreadSanitizer.
+swift-check: swift-test
+	VOXPORT_FAKES=1 swift/toolchain run swift build --scratch-path .cache/swift/fakes -j 2
+	$(PYTEST) tests/swift $(PYTEST_ARGS)
+	VOXPORT_FIXTURES=$(SWIFT_FIXTURES) $(SWIFT_TEST:.cache/swift/build=.cache/swift/tsan) --sanitize=thread
 
 # coremltools' own tests, all of them, executed by the reference engine (an hour on two cores; outcomes are kept), and
 # two cases of every class by the fast one.

@@ -22,6 +22,7 @@ from tests.runtime.playing.test_speak import bundle as small_voice
 
 ENVIRONMENT = dict(os.environ)  # that of whoever runs the tests, in whose cache the toolchain is
 PLAY = ROOT / ".cache" / "swift" / "build" / "debug" / "voxport-play"
+FAKED = ROOT / ".cache" / "swift" / "fakes" / "debug" / "voxport-play"  # with a Core ML that ONNX Runtime computes
 TOOLCHAIN = ROOT / "swift" / "toolchain"
 (LIBRARY,) = Path(onnxruntime.__file__).parent.glob("capi/libonnxruntime.so.*") or [None]
 
@@ -34,14 +35,14 @@ pytestmark = pytest.mark.skipif(
 def play(tmp_path, kept):
     """Runs voxport-play; gives its exit code and what it said."""
 
-    def run(*arguments):
+    def run(*arguments, binary=PLAY, **environment):
         folders = {tmp_path, kept, LIBRARY.parent}
-        environment = ENVIRONMENT | {
+        environment |= {
             "VOXPORT_SWIFT_FOLDERS": ":".join(map(str, folders)),
             "VOXPORT_ONNXRUNTIME": str(LIBRARY),
         }
-        command = [str(TOOLCHAIN), "run", str(PLAY), *map(str, arguments)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        command = [str(TOOLCHAIN), "run", str(binary), *map(str, arguments)]
+        done = subprocess.run(command, env=ENVIRONMENT | environment, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout + done.stderr
 
     return run
@@ -105,6 +106,42 @@ def test_goldens_are_checked_on_the_machine_that_plays(fp32, lowered, play, tmp_
     np.savez(copy / "goldens.npz", **arrays)
     code, text = play("check", copy, "--lowered", folder)
     assert code == 1 and "NOT as it was converted" in text
+
+
+@pytest.mark.skipif(not FAKED.is_file(), reason="voxport-play is not built with a fake Core ML (make swift-check)")
+class TestOverAFakeCoreML:
+    """Its outputs lie in memory with gaps, its compiled models at a new place each time."""
+
+    def test_frames_become_the_same_samples(self, bundle, lowered, play, tmp_path, capsys):
+        (case, *_) = bundle.goldens(bundle.main)
+        np.savez(tmp_path / "in.npz", **case.inputs)
+        arguments = [bundle.path, tmp_path / "in.npz"]
+        folder = lowered(bundle)
+        assert play("run", *arguments, tmp_path / "onnx.npz", "--lowered", folder)[0] == 0
+        options = {"binary": FAKED, "VOXPORT_FAKE_LOWERED": str(folder)}
+        code, text = play("run", *arguments, tmp_path / "coreml.npz", "--cache", tmp_path / "cache", **options)
+        assert code == 0, text
+        with np.load(tmp_path / "onnx.npz") as onnx, np.load(tmp_path / "coreml.npz") as coreml:
+            assert (onnx["audio"] == coreml["audio"]).all()
+
+    def test_outputs_in_half_precision_are_read_as_such(self, fp32, lowered, play, tmp_path, capsys):
+        options = {"binary": FAKED, "VOXPORT_FAKE_LOWERED": str(lowered(fp32.bundle)), "VOXPORT_FAKE_HALF": "1"}
+        code, text = play("check", fp32.bundle.path, "--cache", tmp_path / "cache", **options)
+        assert code == 0, text
+
+    def test_a_model_is_compiled_once_and_kept_under_the_bundle_s_key(self, fp32, lowered, play, tmp_path, capsys):
+        options = {"binary": FAKED, "VOXPORT_FAKE_LOWERED": str(lowered(fp32.bundle))}
+        for _ in range(2):
+            assert play("check", fp32.bundle.path, "--cache", tmp_path / "cache", **options)[0] == 0
+            kept = list((tmp_path / "cache" / fp32.bundle.manifest.key).glob("*/*"))
+            assert [path.name for path in kept] == ["generator.mlmodelc"]
+            (kept[0] / "mark").touch()
+        assert (kept[0] / "mark").exists()
+
+    def test_where_a_unit_is_missing_the_next_one_computes(self, fp32, lowered, play, tmp_path, capsys):
+        options = {"binary": FAKED, "VOXPORT_FAKE_LOWERED": str(lowered(fp32.bundle)), "VOXPORT_FAKE_NO_NE": "1"}
+        arguments = ["check", fp32.bundle.path, "--cache", tmp_path / "cache", "--units", "cpu_and_ne"]
+        assert play(*arguments, **options)[0] == 0
 
 
 @pytest.fixture

@@ -1,9 +1,10 @@
 import Foundation
+import VoxportCoreML
 import VoxportONNX
 import VoxportRuntime
 
 /// The options that say how a bundle is executed.
-let executing: Set<String> = ["lowered", "onnxruntime", "threads"]
+let executing: Set<String> = ["engine", "units", "cache", "lowered", "onnxruntime", "threads"]
 
 /// What a bundle holds.
 func info(_ arguments: Arguments) throws {
@@ -33,23 +34,23 @@ func info(_ arguments: Arguments) throws {
 }
 
 /// Frames of an utterance through a component that runs along time: an array in, an array out.
-func play(_ arguments: Arguments) throws {
+func play(_ arguments: Arguments) async throws {
     let bundle = try VoxportBundle(contentsOf: arguments.folder(0, "BUNDLE"))
     let arrays = try NPZ(contentsOf: arguments.folder(1, "IN.npz"))
     let player = try makePlayer(
-        bundle, engines: engines(arguments, bundle), mode: mode(arguments), chunk: arguments.number("chunk"))
+        bundle, engines: try await engines(arguments, bundle), mode: mode(arguments), chunk: arguments.number("chunk"))
     let output = try player.play(arrays.tensor(player.time.input))
     try NPZ.write([player.time.output: output], to: arguments.folder(2, "OUT.npz"))
     show([("mode", player.mode), (player.time.output, "\(output.type.rawValue) \(output.shape)")])
 }
 
 /// A recording through a vocoder: audio, mel, audio.
-func vocode(_ arguments: Arguments) throws {
+func vocode(_ arguments: Arguments) async throws {
     let bundle = try VoxportBundle(contentsOf: arguments.folder(0, "BUNDLE"))
     let source = try WAV(contentsOf: arguments.folder(1, "IN.wav"))
     let target = try arguments.folder(2, "OUT.wav")
     let chain = try CopySynthesis(
-        bundle, engines: engines(arguments, bundle), sampleRate: source.sampleRate, mode: mode(arguments),
+        bundle, engines: try await engines(arguments, bundle), sampleRate: source.sampleRate, mode: mode(arguments),
         chunk: arguments.number("chunk"))
     // Silence behind audio that is shorter than the artefact takes, cut off again.
     let least = Int((chain.shortest * Double(source.sampleRate)).rounded(.up))
@@ -76,10 +77,10 @@ func vocode(_ arguments: Arguments) throws {
 }
 
 /// A text, or symbols, in a voice.
-func speak(_ arguments: Arguments) throws {
+func speak(_ arguments: Arguments) async throws {
     let bundle = try VoxportBundle(contentsOf: arguments.folder(0, "BUNDLE"))
     let target = try arguments.folder(1, "OUT.wav")
-    let chain = try VoiceChain(bundle, engines: engines(arguments, bundle))
+    let chain = try VoiceChain(bundle, engines: try await engines(arguments, bundle))
     var request = Request(seed: try arguments.count("seed") ?? 0, pace: try arguments.decimal("pace") ?? 1)
     request.pitch = try arguments.decimal("pitch") ?? 0
     request.energy = try arguments.decimal("energy") ?? 0
@@ -119,9 +120,9 @@ func speak(_ arguments: Arguments) throws {
 }
 
 /// The bundle's goldens on this machine: how near to PyTorch its audio is.
-func check(_ arguments: Arguments) throws -> Bool {
+func check(_ arguments: Arguments) async throws -> Bool {
     let bundle = try VoxportBundle(contentsOf: arguments.folder(0, "BUNDLE"))
-    let report = try Check(bundle, engines: engines(arguments, bundle))
+    let report = try Check(bundle, engines: try await engines(arguments, bundle))
     var facts = report.clips.map { ($0.name, String(format: "%.1f dB to PyTorch", $0.decibels)) }
     facts.append(("least", String(format: "%.0f dB for %@", report.limit, bundle.manifest.options.precision)))
     facts.append(("verdict", report.passed ? "as it was converted" : "NOT as it was converted"))
@@ -136,8 +137,32 @@ private func mode(_ arguments: Arguments) throws -> OfflineMode {
     return mode
 }
 
-/// ONNX Runtime where it is; the library is named by an option or by VOXPORT_ONNXRUNTIME.
-private func engines(_ arguments: Arguments, _ bundle: VoxportBundle) throws -> ONNXEngines {
+/// Core ML where it is and nothing else is asked for, ONNX Runtime elsewhere; its library is named by an option or by
+/// VOXPORT_ONNXRUNTIME.
+private func engines(_ arguments: Arguments, _ bundle: VoxportBundle) async throws -> any EngineSource {
+    #if canImport(CoreML)
+        let usual = "coreml"
+    #else
+        let usual = "onnx"
+    #endif
+    switch arguments["engine"] ?? usual {
+    case "onnx": return try onnxEngines(arguments)
+    #if canImport(CoreML)
+        case "coreml":
+            guard let units = ComputeUnits(rawValue: arguments["units"] ?? ComputeUnits.cpuAndGPU.rawValue) else {
+                let known = ComputeUnits.allCases.map(\.rawValue).joined(separator: ", ")
+                throw UsageError("--units is one of \(known)")
+            }
+            let cache = arguments["cache"].map { URL(fileURLWithPath: $0) }
+            let engines = CoreMLEngines(units: units, cache: cache)
+            try await engines.prepare(bundle)
+            return engines
+    #endif
+    case let other: throw UsageError("there is no engine \(other) here")
+    }
+}
+
+private func onnxEngines(_ arguments: Arguments) throws -> ONNXEngines {
     guard let path = arguments["onnxruntime"] ?? ProcessInfo.processInfo.environment["VOXPORT_ONNXRUNTIME"] else {
         throw UsageError(
             "name ONNX Runtime's library: --onnxruntime PATH or VOXPORT_ONNXRUNTIME (in the wheel of onnxruntime it is "

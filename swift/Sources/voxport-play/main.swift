@@ -10,6 +10,9 @@ let usage = """
     voxport-play speak BUNDLE OUT.wav          a voice: --text TEXT, or --symbols SYMBOLS where it reads phonemes
     voxport-play check BUNDLE                  its goldens on this machine: SNR to PyTorch, and a verdict
 
+      --engine NAME        coreml or onnx [coreml where it is]
+      --units NAME         of Core ML: cpu, cpu_and_gpu, cpu_and_ne, all [cpu_and_gpu]
+      --cache FOLDER       of Core ML: where compiled models are kept [the user's caches]
       --lowered FOLDER     what `python -m runtime lower BUNDLE --out FOLDER` wrote, of a bundle for Core ML
       --onnxruntime PATH   the library that executes [VOXPORT_ONNXRUNTIME]
       --threads N          of the engine [its own choice]
@@ -20,14 +23,15 @@ let usage = """
     """
 
 /// Exit codes are those of Python's commands: 0 done, 1 missed, 2 wrong usage or input.
-func run(_ words: [String]) -> Int32 {
+func run(_ words: [String]) async -> Int32 {
     do {
         switch words.first {
         case "info": try info(Arguments(Array(words.dropFirst()), options: []))
-        case "run": try play(Arguments(Array(words.dropFirst()), options: executing.union(["mode", "chunk"])))
-        case "vocode": try vocode(Arguments(Array(words.dropFirst()), options: executing.union(["mode", "chunk"])))
-        case "speak": try speak(Arguments(Array(words.dropFirst()), options: executing.union(speaking)))
-        case "check": return try check(Arguments(Array(words.dropFirst()), options: executing)) ? 0 : 1
+        case "run": try await play(Arguments(Array(words.dropFirst()), options: executing.union(["mode", "chunk"])))
+        case "vocode":
+            try await vocode(Arguments(Array(words.dropFirst()), options: executing.union(["mode", "chunk"])))
+        case "speak": try await speak(Arguments(Array(words.dropFirst()), options: executing.union(speaking)))
+        case "check": return try await check(Arguments(Array(words.dropFirst()), options: executing)) ? 0 : 1
         case nil, "--help", "help": print(usage)
         case let word?: throw UsageError("there is no command \(word)\n\(usage)")
         }
@@ -38,4 +42,4 @@ func run(_ words: [String]) -> Int32 {
     }
 }
 
-exit(run(Array(CommandLine.arguments.dropFirst())))
+exit(await run(Array(CommandLine.arguments.dropFirst())))

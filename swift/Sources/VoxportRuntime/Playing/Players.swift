@@ -50,7 +50,7 @@ public func makePlayer(
     guard record.sampler == nil else {
         throw VoxportError.stream("\(record.name) makes samples one by one, which this runtime does not play yet")
     }
-    let engine = try engines.engine(for: record, function: nil, in: bundle)
+    let engine = try engines.opened(record, in: bundle)
     switch mode {
     case .offline: return try OfflinePlayer(engine, time: time, constants: constants)
     case .overlap: return try OverlapPlayer(engine, time: time, chunk: chunk, constants: constants)

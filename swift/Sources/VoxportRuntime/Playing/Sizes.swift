@@ -9,10 +9,10 @@ public final class SizedComponent {
         throws
     {
         var engines: [Int: any Engine] = [:]
-        if record.sizes.isEmpty { engines[0] = try source.engine(for: record, function: nil, in: bundle) }
+        if record.sizes.isEmpty { engines[0] = try source.opened(record, in: bundle) }
         for (size, function) in record.sizes {
             guard let size = Int(size) else { throw VoxportError.bundle("\(record.name) has a size \(size)") }
-            engines[size] = try source.engine(for: record, function: function.isEmpty ? nil : function, in: bundle)
+            engines[size] = try source.opened(record, function: function.isEmpty ? nil : function, in: bundle)
         }
         self.init(record, engines: engines)
     }

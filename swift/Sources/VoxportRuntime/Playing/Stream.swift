@@ -22,8 +22,8 @@ public struct StreamingArtefact {
             throw VoxportError.stream(
                 "\(component.name) makes samples one by one, which this runtime does not play yet")
         }
-        edge = try engines.engine(for: component, function: form.edge, in: bundle)
-        steady = try form.steady.map { try engines.engine(for: component, function: $0, in: bundle) }
+        edge = try engines.opened(component, function: form.edge, in: bundle)
+        steady = try form.steady.map { try engines.opened(component, function: $0, in: bundle) }
         self.form = form
     }
 }
