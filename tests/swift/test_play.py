@@ -12,6 +12,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import soundfile
+import soxr
 
 from runtime.__main__ import main
 from runtime.speech.clips import clip_paths
@@ -19,6 +20,7 @@ from runtime.speech.metrics import snr_db
 from runtime.speech.text import read
 from tests.conftest import ROOT
 from tests.runtime.playing.test_speak import bundle as small_voice
+from tests.small_wavlm import write_small_content_vocoder, write_small_wavlm
 
 ENVIRONMENT = dict(os.environ)  # that of whoever runs the tests, in whose cache the toolchain is
 PLAY = ROOT / ".cache" / "swift" / "build" / "debug" / "voxport-play"
@@ -160,6 +162,32 @@ def test_a_voice_says_the_same(voice, play, tmp_path, capsys):
         (ours, rate), (theirs, _) = soundfile.read(swift), soundfile.read(python)
         assert rate == 22050 and len(ours) == len(theirs) > 0.2 * rate
         assert snr_db(theirs, ours) > 60
+
+
+@pytest.fixture
+def conversion(tmp_path, own_job):
+    """A small kNN-VC of random weights: WavLM in windows, frames matched with a target's, a vocoder of content."""
+    wavlm = write_small_wavlm(tmp_path / "wavlm")
+    vocoder = f"model.parts.vocoder.checkpoint.source={write_small_content_vocoder(tmp_path / 'vocoder')}"
+    return own_job("model=knn_vc", f"checkpoint.source={wavlm}", vocoder, "precision=fp32", "format=onnx").bundle.path
+
+
+def test_a_conversion_gives_the_same_voice(conversion, play, tmp_path, capsys):
+    """At the rate of its features: resampled by another filter, another frame may be the nearest."""
+    for path, name in zip(clip_paths(), ("in", "target")):
+        speech, rate = soundfile.read(path, dtype="float32")
+        soundfile.write(tmp_path / f"{name}.wav", soxr.resample(speech, rate, 16000), 16000, subtype="PCM_16")
+    kept, source, python, swift = (str(tmp_path / name) for name in ("target.npz", "in.wav", "python.wav", "swift.wav"))
+    bundle = str(conversion)
+    assert main(["target", str(tmp_path / "target.wav"), kept, "--bundle", bundle]) == 0
+    files = ["--bundle", bundle, source, python]
+    assert main(["convert-voice", *files, "--target", kept, "--engine", "onnx"]) == 0
+    code, said = play("convert-voice", bundle, source, swift, "--target", kept)
+    assert code == 0, said
+    theirs, ours = (soundfile.read(path)[0] for path in (python, swift))
+    assert len(ours) == len(theirs) and snr_db(theirs, ours) > 60
+    code, said = play("convert-voice", bundle, source, swift)
+    assert code == 2 and "a conversion that matches frames, which needs them" in said
 
 
 @pytest.mark.proof

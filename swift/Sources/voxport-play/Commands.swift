@@ -44,13 +44,18 @@ func play(_ arguments: Arguments) async throws {
     show([("mode", player.mode), (player.time.output, "\(output.type.rawValue) \(output.shape)")])
 }
 
-/// A recording through a vocoder: audio, mel, audio.
+/// A recording through a vocoder, or in another voice.
 func vocode(_ arguments: Arguments) async throws {
     let bundle = try VoxportBundle(contentsOf: arguments.folder(0, "BUNDLE"))
     let source = try WAV(contentsOf: arguments.folder(1, "IN.wav"))
     let target = try arguments.folder(2, "OUT.wav")
-    let chain = try CopySynthesis(
-        bundle, engines: try await engines(arguments, bundle), sampleRate: source.sampleRate, mode: mode(arguments),
+    let voice = try arguments["target"].map {
+        try Target(
+            contentsOf: URL(fileURLWithPath: $0), own: arguments["own"].map { URL(fileURLWithPath: $0) }, for: bundle)
+    }
+    let chain = try ConversionChain(
+        bundle, engines: try await engines(arguments, bundle), sampleRate: source.sampleRate,
+        target: voice ?? Target(), semitones: arguments.decimal("pitch") ?? 0, mode: mode(arguments),
         chunk: arguments.number("chunk"))
     // Silence behind audio that is shorter than the artefact takes, cut off again.
     let least = Int((chain.shortest * Double(source.sampleRate)).rounded(.up))

@@ -7,6 +7,8 @@ let usage = """
     voxport-play info BUNDLE                   what a bundle holds
     voxport-play run BUNDLE IN.npz OUT.npz     frames of an utterance in, what the bundle makes of them out
     voxport-play vocode BUNDLE IN.wav OUT.wav  audio, mel, a vocoder's audio
+    voxport-play convert-voice BUNDLE IN.wav OUT.wav
+                                               a recording in another voice
     voxport-play speak BUNDLE OUT.wav          a voice: --text TEXT, or --symbols SYMBOLS where it reads phonemes
     voxport-play check BUNDLE                  its goldens on this machine: SNR to PyTorch, and a verdict
 
@@ -18,6 +20,8 @@ let usage = """
       --threads N          of the engine [its own choice]
       --mode MODE          of run and vocode: offline or overlap, where the artefact does not stream [overlap]
       --chunk N            of run and vocode: new frames per call [all that fit]
+      --target FILE.npz    of convert-voice: what `python -m runtime target` wrote; --own FILE.npz, of whose voice goes in;
+                           --pitch SEMITONES
       --speaker NAME, --language NAME, --pace 1.0, --pitch 0, --energy 0, --seed 0
                            of speak, as `python -m runtime speak` takes them
     """
@@ -28,8 +32,9 @@ func run(_ words: [String]) async -> Int32 {
         switch words.first {
         case "info": try info(Arguments(Array(words.dropFirst()), options: []))
         case "run": try await play(Arguments(Array(words.dropFirst()), options: executing.union(["mode", "chunk"])))
-        case "vocode":
-            try await vocode(Arguments(Array(words.dropFirst()), options: executing.union(["mode", "chunk"])))
+        case "vocode", "convert-voice":
+            let options = executing.union(["mode", "chunk", "target", "own", "pitch"])
+            try await vocode(Arguments(Array(words.dropFirst()), options: options))
         case "speak": try await speak(Arguments(Array(words.dropFirst()), options: executing.union(speaking)))
         case "check": return try await check(Arguments(Array(words.dropFirst()), options: executing)) ? 0 : 1
         case nil, "--help", "help": print(usage)

@@ -44,10 +44,7 @@ struct MelKernel: FrameKernel {
         window.initialize(repeating: 0, count: size)
         windowed.initialize(repeating: 0, count: size)
         spectrum.initialize(repeating: 0, count: size / 2 + 1)
-        let start = (size - mel.winLength) / 2
-        for index in 0..<mel.winLength {  // a periodic Hann window
-            window[start + index] = Float(0.5 - 0.5 * cos(2 * Double.pi * Double(index) / Double(mel.winLength)))
-        }
+        window.update(from: hannWindow(size: size, length: mel.winLength), count: size)
         var packed: [Float] = []
         bins = .allocate(capacity: bands)
         for (band, row) in mel.basis.enumerated() {
