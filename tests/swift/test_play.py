@@ -90,6 +90,24 @@ def test_a_recording_becomes_the_same_recording(bundle, lowered, play, tmp_path,
     assert snr_db(python, swift) > 60  # in steps of 1 / 32768
 
 
+@pytest.mark.parametrize("block", [100, 256])
+def test_live_every_sample_comes_as_late_as_the_first(stateful, lowered, play, tmp_path, capsys, block):
+    speech, rate = soundfile.read(clip_paths()[0], dtype="float32")
+    soundfile.write(tmp_path / "in.wav", speech, rate, subtype="PCM_16")
+    folder = lowered(stateful.bundle)
+    files = [stateful.bundle.path, tmp_path / "in.wav"]
+    assert play("vocode", *files, tmp_path / "whole.wav", "--lowered", folder)[0] == 0
+    code, text = play("live", *files, tmp_path / "live.wav", "--lowered", folder, "--block", block)
+    assert code == 0, text
+    facts = dict(line.split(maxsplit=1) for line in text.splitlines())
+    assert facts["underruns"] == "0"
+    whole, live = (soundfile.read(tmp_path / f"{name}.wav", dtype="int16")[0] for name in ("whole", "live"))
+    delay = int(facts["delay_samples"])
+    complete = len(whole) - 8 * 256 - delay  # the end of a file that goes on in silence is another one
+    assert delay < 0.5 * rate and not live[:delay].any()
+    assert (live[delay : delay + complete] == whole[:complete]).all()
+
+
 def test_a_short_sound_is_padded_and_cut_again(fp32, lowered, play, tmp_path, capsys):
     soundfile.write(tmp_path / "in.wav", np.sin(np.arange(3000) * 0.1) * 0.3, 22050)
     arguments = [tmp_path / "in.wav", tmp_path / "out.wav", "--lowered", lowered(fp32.bundle)]

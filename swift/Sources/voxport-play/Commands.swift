@@ -49,13 +49,9 @@ func vocode(_ arguments: Arguments) async throws {
     let bundle = try VoxportBundle(contentsOf: arguments.folder(0, "BUNDLE"))
     let source = try WAV(contentsOf: arguments.folder(1, "IN.wav"))
     let target = try arguments.folder(2, "OUT.wav")
-    let voice = try arguments["target"].map {
-        try Target(
-            contentsOf: URL(fileURLWithPath: $0), own: arguments["own"].map { URL(fileURLWithPath: $0) }, for: bundle)
-    }
     let chain = try ConversionChain(
         bundle, engines: try await engines(arguments, bundle), sampleRate: source.sampleRate,
-        target: voice ?? Target(), semitones: arguments.decimal("pitch") ?? 0, mode: mode(arguments),
+        target: voice(arguments, bundle), semitones: arguments.decimal("pitch") ?? 0, mode: mode(arguments),
         chunk: arguments.number("chunk"))
     // Silence behind audio that is shorter than the artefact takes, cut off again.
     let least = Int((chain.shortest * Double(source.sampleRate)).rounded(.up))
@@ -78,6 +74,29 @@ func vocode(_ arguments: Arguments) async throws {
         ("bundle", bundle.manifest.name), ("mode", chain.player.mode), ("seconds", String(format: "%.3f", seconds)),
         ("padded with silence", padding > 0 ? "yes" : "no"),
         ("rtf", String(format: "%.4f", elapsed / max(seconds, 1e-9))), ("wrote", target.path),
+    ])
+}
+
+/// A recording through a live session, on a sound card of its own time that waits for nothing.
+func live(_ arguments: Arguments) async throws {
+    let bundle = try VoxportBundle(contentsOf: arguments.folder(0, "BUNDLE"))
+    let source = try WAV(contentsOf: arguments.folder(1, "IN.wav"))
+    let chain = try ConversionChain(
+        bundle, engines: await engines(arguments, bundle), sampleRate: source.sampleRate,
+        outputRate: source.sampleRate, target: voice(arguments, bundle), context: .live,
+        semitones: arguments.decimal("pitch") ?? 0)
+    guard chain.player is StreamingPlayer else {
+        throw UsageError("\(bundle.manifest.name) does not stream: convert it with stream=stateful")
+    }
+    let block = try arguments.number("block") ?? 256
+    let session = Session(chain, block: block, prefill: prefill(deviceBlock: block, modelBlock: chain.chunk))
+    let played = try VirtualDevice { _ in 0 }.play(session, source.samples)
+    try WAV(samples: played, sampleRate: source.sampleRate).write(to: arguments.folder(2, "OUT.wav"))
+    let delay = Double(session.delay ?? 0) / Double(source.sampleRate)
+    show([
+        ("bundle", bundle.manifest.name), ("mode", chain.player.mode), ("blocks", "\(session.counters.blocks)"),
+        ("underruns", "\(session.counters.underruns)"), ("delay_samples", "\(session.delay ?? 0)"),
+        ("delay_ms", String(format: "%.1f", 1e3 * delay)),
     ])
 }
 
@@ -133,6 +152,12 @@ func check(_ arguments: Arguments) async throws -> Bool {
     facts.append(("verdict", report.passed ? "as it was converted" : "NOT as it was converted"))
     show(facts)
     return report.passed
+}
+
+private func voice(_ arguments: Arguments, _ bundle: VoxportBundle) throws -> Target {
+    guard let path = arguments["target"] else { return Target() }
+    let own = arguments["own"].map { URL(fileURLWithPath: $0) }
+    return try Target(contentsOf: URL(fileURLWithPath: path), own: own, for: bundle)
 }
 
 private func mode(_ arguments: Arguments) throws -> OfflineMode {

@@ -9,8 +9,10 @@ let usage = """
     voxport-play vocode BUNDLE IN.wav OUT.wav  audio, mel, a vocoder's audio
     voxport-play convert-voice BUNDLE IN.wav OUT.wav
                                                a recording in another voice
+    voxport-play live BUNDLE IN.wav OUT.wav    the same through a live session, --block 256 samples at a time
     voxport-play speak BUNDLE OUT.wav          a voice: --text TEXT, or --symbols SYMBOLS where it reads phonemes
     voxport-play check BUNDLE                  its goldens on this machine: SNR to PyTorch, and a verdict
+    voxport-play bench                         times of what runs beside the models (build it with -c release)
 
       --engine NAME        coreml or onnx [coreml where it is]
       --units NAME         of Core ML: cpu, cpu_and_gpu, cpu_and_ne, all [cpu_and_gpu]
@@ -20,7 +22,7 @@ let usage = """
       --threads N          of the engine [its own choice]
       --mode MODE          of run and vocode: offline or overlap, where the artefact does not stream [overlap]
       --chunk N            of run and vocode: new frames per call [all that fit]
-      --target FILE.npz    of convert-voice: what `python -m runtime target` wrote; --own FILE.npz, of whose voice goes in;
+      --target FILE.npz    of convert-voice and live: what `python -m runtime target` wrote; --own FILE.npz, of whose voice goes in;
                            --pitch SEMITONES
       --speaker NAME, --language NAME, --pace 1.0, --pitch 0, --energy 0, --seed 0
                            of speak, as `python -m runtime speak` takes them
@@ -35,8 +37,12 @@ func run(_ words: [String]) async -> Int32 {
         case "vocode", "convert-voice":
             let options = executing.union(["mode", "chunk", "target", "own", "pitch"])
             try await vocode(Arguments(Array(words.dropFirst()), options: options))
+        case "live":
+            let options = executing.union(["block", "target", "own", "pitch"])
+            try await live(Arguments(Array(words.dropFirst()), options: options))
         case "speak": try await speak(Arguments(Array(words.dropFirst()), options: executing.union(speaking)))
         case "check": return try await check(Arguments(Array(words.dropFirst()), options: executing)) ? 0 : 1
+        case "bench": try bench()
         case nil, "--help", "help": print(usage)
         case let word?: throw UsageError("there is no command \(word)\n\(usage)")
         }

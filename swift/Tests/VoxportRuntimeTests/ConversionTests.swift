@@ -94,9 +94,8 @@ import Testing
             let file = FileManager.default.temporaryDirectory.appendingPathComponent("\(UUID().uuidString).npz")
             defer { try? FileManager.default.removeItem(at: file) }
             try NPZ.write(tables, to: file)
-            let parts = Parts(run: Self.run, player: { _ in (Summing(), 3) }) {
-                try RetrievalIndex(NPZ(contentsOf: file))
-            }
+            let parts = Parts(
+                run: Self.run, player: { _ in (Summing(), 3) }, index: { try RetrievalIndex(NPZ(contentsOf: file)) })
             let frontend = try Frontend(
                 one.conversion, parts, pool: pool, sampleRate: 16000,
                 context: #require(ConversionContext(rawValue: one.context)), semitones: one.semitones)

@@ -1,20 +1,25 @@
 /// Audio to audio: a bundle's conversion with its components opened, in blocks of any size.
 ///
-/// Of a vocoder that is copy synthesis: audio, mel, audio. It takes audio at any rate and gives the last component's.
+/// Of a vocoder that is copy synthesis: audio, mel, audio.
 public final class ConversionChain: LiveChain {
     public let sampleRate: Int
+    /// The rate of the audio that is given.
+    public let outputRate: Int
     public let player: any Player
     public let chunk: Int
     private let frontend: Frontend
+    private let outwards: Resampler
     private let windowSeconds: Double
 
     /// Opens a conversion.
     ///
-    /// `sampleRate`: of the audio that is taken. `context`: which windows components look through that are not local in
+    /// `sampleRate`: of the audio that is taken. `outputRate`: of what is given, which in a ``Session`` is the same; nil for
+    /// that of the last component. `context`: which windows components look through that are not local in
     /// time. `semitones`: by which the pitch is shifted. `mode` and `chunk` are the last component's, as for ``makePlayer``.
     /// Throws ``VoxportError/bundle(_:)`` for a bundle that makes no audio of audio, or asks for another target.
     public init(
-        _ bundle: VoxportBundle, engines: any EngineSource, sampleRate: Int, target: Target = Target(),
+        _ bundle: VoxportBundle, engines: any EngineSource, sampleRate: Int, outputRate: Int? = nil,
+        target: Target = Target(),
         context: ConversionContext = .offline, semitones: Double = 0, mode: OfflineMode = .overlap, chunk: Int? = nil
     ) throws {
         guard let conversion = bundle.conversion else {
@@ -56,30 +61,36 @@ public final class ConversionChain: LiveChain {
         player = try makePlayer(
             bundle, engines: engines, mode: mode, chunk: chunk, constants: target.constants(of: main))
         self.sampleRate = sampleRate
-        self.chunk = ((player as? StreamingPlayer)?.form.chunk ?? 1) * player.time.samplesPerFrame
+        self.outputRate = outputRate ?? player.time.sampleRate
+        outwards = try Resampler(from: player.time.sampleRate, to: self.outputRate)
+        let frame = player.time.frameSeconds
+        let block = frontend.blockSeconds
+        let together = Double((player as? StreamingPlayer)?.form.chunk ?? 1) * frame + (block <= frame ? 0 : block)
+        self.chunk = Int((together * Double(self.outputRate) - 1e-6).rounded(.up))
         windowSeconds = conversion.stages.reduce(0) { longest, stage in
             guard case .features(let stage) = stage else { return longest }
             return max(longest, stage.features.windowSeconds)
         }
     }
 
-    /// The rate of the audio that is given.
-    public var outputRate: Int { player.time.sampleRate }
-
     /// Seconds of the shortest audio that it takes.
     public var shortest: Double { max(Double(player.shortest) * player.time.frameSeconds, windowSeconds) }
 
-    public func push(_ samples: [Float]) throws -> [Float] { try player.push(frontend.push(samples)).floats }
+    public func push(_ samples: [Float]) throws -> [Float] {
+        try outwards.push(player.push(frontend.push(samples)).floats)
+    }
 
     /// Ends the audio. Returns what is left of the output.
     public func flush() throws -> [Float] {
         let rest = try player.push(frontend.flush()).floats
-        return try rest + player.flush().floats
+        let end = try player.flush().floats
+        return try outwards.push(rest + end) + outwards.flush()
     }
 
     public func reset() throws {
         try frontend.reset()
         try player.reset()
+        outwards.reset()
     }
 }
 

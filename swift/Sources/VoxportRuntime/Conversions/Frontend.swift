@@ -94,6 +94,9 @@ final class Frontend {
         return newFrames()
     }
 
+    /// Seconds of audio after which frames come out: the longest chunk of any stage.
+    var blockSeconds: Double { tracks.map(\.track.blockSeconds).max() ?? 0 }
+
     func reset() throws {
         frames = 0
         for resampler in resamplers.values { resampler.reset() }
