@@ -159,7 +159,7 @@ public final class ONNXEngine: Engine {
 }
 
 /// Opens the artefacts of a bundle with ONNX Runtime.
-public struct ONNXEngines: EngineSource {
+public struct ONNXEngines: EngineSource, Sendable {
     /// The library, such as `onnxruntime/capi/libonnxruntime.so.1.32.0` of the wheel on PyPI.
     public let library: URL
     /// Where `python -m runtime lower BUNDLE --out FOLDER` wrote the programs of Core ML; nil for a bundle of ONNX files.

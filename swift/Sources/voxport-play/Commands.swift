@@ -104,34 +104,35 @@ func live(_ arguments: Arguments) async throws {
 func speak(_ arguments: Arguments) async throws {
     let bundle = try VoxportBundle(contentsOf: arguments.folder(0, "BUNDLE"))
     let target = try arguments.folder(1, "OUT.wav")
-    let chain = try VoiceChain(bundle, engines: try await engines(arguments, bundle))
+    let voice = try await Voice(bundle, engines: engines(arguments, bundle))
+    guard let settings = bundle.manifest.voice?.text else { return }
     var request = Request(seed: try arguments.count("seed") ?? 0, pace: try arguments.decimal("pace") ?? 1)
     request.pitch = try arguments.decimal("pitch") ?? 0
     request.energy = try arguments.decimal("energy") ?? 0
-    request.speaker = try chain.speaker(arguments["speaker"])
-    request.language = try chain.language(arguments["language"])
+    request.speaker = try await voice.speaker(arguments["speaker"])
+    request.language = try await voice.language(arguments["language"])
     guard (0.1...10).contains(request.pace) else { throw UsageError("--pace takes 0.1 to 10") }
-    var samples: [Float] = []
+    let spoken: AsyncThrowingStream<AudioChunk, any Error>
     var unknown: [String] = []
-    let started = Date()
-    var first: TimeInterval?
-    func heard(_ piece: [Float]) {
-        first = first ?? Date().timeIntervalSince(started)
-        samples += piece
-    }
     if let symbols = arguments["symbols"] {
-        let reading = try Reading(symbols: symbols, chain.record.text)
-        request.ids = reading.ids
-        unknown = reading.unknown
-        try chain.play(chain.utterance(request)) { heard($0) }
+        unknown = try Reading(symbols: symbols, settings).unknown
+        spoken = voice.speak(symbols: symbols, request)
     } else if let text = arguments["text"] {
-        unknown = try chain.speak(text, request) { heard($0.samples) }
+        for sentence in Reading.sentences(text) { unknown += try Reading(sentence, settings).unknown }
+        spoken = voice.speak(text, request)
     } else {
         throw UsageError("say what to say: --text TEXT or --symbols SYMBOLS")
     }
+    var samples: [Float] = []
+    let started = Date()
+    var first: TimeInterval?
+    for try await chunk in spoken {
+        first = first ?? Date().timeIntervalSince(started)
+        samples += chunk.samples
+    }
     let elapsed = Date().timeIntervalSince(started)
-    try WAV(samples: samples, sampleRate: chain.record.sampleRate).write(to: target)
-    let seconds = Double(samples.count) / Double(chain.record.sampleRate)
+    try WAV(samples: samples, sampleRate: voice.sampleRate).write(to: target)
+    let seconds = Double(samples.count) / Double(voice.sampleRate)
     var facts = [
         ("voice", bundle.manifest.name), ("seconds", String(format: "%.3f", seconds)),
         ("first_audio_ms", String(format: "%.1f", 1e3 * (first ?? elapsed))),
@@ -169,7 +170,7 @@ private func mode(_ arguments: Arguments) throws -> OfflineMode {
 
 /// Core ML where it is and nothing else is asked for, ONNX Runtime elsewhere; its library is named by an option or by
 /// VOXPORT_ONNXRUNTIME.
-private func engines(_ arguments: Arguments, _ bundle: VoxportBundle) async throws -> any EngineSource {
+private func engines(_ arguments: Arguments, _ bundle: VoxportBundle) async throws -> any EngineSource & Sendable {
     #if canImport(CoreML)
         let usual = "coreml"
     #else

@@ -29,13 +29,31 @@ public actor Voice {
     public func language(_ name: String?) throws -> [Float]? { try chain.language(name) }
 
     /// Says a text. The chunks come as they become ready; who leaves the loop stops the voice.
-    public nonisolated func speak(_ text: String, _ request: Request = Request()) -> AsyncThrowingStream<
-        AudioChunk, any Error
-    > {
+    public nonisolated func speak(
+        _ text: String, _ request: Request = Request()
+    ) -> AsyncThrowingStream<AudioChunk, any Error> {
+        stream { voice, give in try await voice.speak(text, request, each: give) }
+    }
+
+    /// Says symbols that are phonemes, or letters, already.
+    public nonisolated func speak(
+        symbols: String, _ request: Request = Request()
+    ) -> AsyncThrowingStream<AudioChunk, any Error> {
+        stream { voice, give in try await voice.speak(symbols: symbols, request, each: give) }
+    }
+
+    private typealias Give = @Sendable (AudioChunk) throws -> Void
+
+    private nonisolated func stream(
+        _ speak: @escaping @Sendable (Voice, Give) async throws -> Void
+    ) -> AsyncThrowingStream<AudioChunk, any Error> {
         AsyncThrowingStream { continuation in
             let task = Task {
                 do {
-                    try await self.speak(text, request, to: continuation)
+                    try await speak(self) { chunk in
+                        try Task.checkCancellation()
+                        continuation.yield(chunk)
+                    }
                     continuation.finish()
                 } catch {
                     continuation.finish(throwing: error)
@@ -45,12 +63,11 @@ public actor Voice {
         }
     }
 
-    private func speak(
-        _ text: String, _ request: Request, to continuation: AsyncThrowingStream<AudioChunk, any Error>.Continuation
-    ) throws {
-        try chain.speak(text, request, phonemizer: phonemizer) { chunk in
-            try Task.checkCancellation()
-            continuation.yield(chunk)
-        }
+    private func speak(_ text: String, _ request: Request, each: Give) throws {
+        try chain.speak(text, request, phonemizer: phonemizer, each: each)
+    }
+
+    private func speak(symbols: String, _ request: Request, each: Give) throws {
+        try chain.speak(symbols: symbols, request, each: each)
     }
 }

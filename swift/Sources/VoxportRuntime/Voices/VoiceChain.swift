@@ -155,4 +155,20 @@ public final class VoiceChain {
         }
         return unknown
     }
+
+    /// Says symbols that are phonemes, or letters, already, all at once. Returns as ``speak(_:_:phonemizer:each:)``.
+    @discardableResult
+    public func speak(
+        symbols: String, _ request: Request = Request(), each: (AudioChunk) throws -> Void
+    ) throws -> [String] {
+        let reading = try Reading(symbols: symbols, record.text)
+        var asked = request
+        asked.ids = reading.ids
+        var start = 0
+        try play(utterance(asked)) { samples in
+            try each(AudioChunk(samples: samples, sampleRate: record.sampleRate, start: start, sentence: 0))
+            start += samples.count
+        }
+        return reading.unknown
+    }
 }
