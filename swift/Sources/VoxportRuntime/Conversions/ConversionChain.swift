@@ -15,7 +15,7 @@ public final class ConversionChain: LiveChain {
     ///
     /// `sampleRate`: of the audio that is taken. `outputRate`: of what is given, which in a ``Session`` is the same; nil for
     /// that of the last component. `context`: which windows components look through that are not local in
-    /// time. `semitones`: by which the pitch is shifted. `mode` and `chunk` are the last component's, as for ``makePlayer``.
+    /// time. `semitones`: by which the pitch is shifted. `mode` and `chunk` are the last component's, as for `makePlayer`.
     /// Throws ``VoxportError/bundle(_:)`` for a bundle that makes no audio of audio, or asks for another target.
     public init(
         _ bundle: VoxportBundle, engines: any EngineSource, sampleRate: Int, outputRate: Int? = nil,
