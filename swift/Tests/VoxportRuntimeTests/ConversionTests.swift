@@ -74,9 +74,13 @@ import Testing
         let rows = window.shape[1]
         let count = window.shape[2] / per
         let values = window.floats
-        let sums = (0..<count).map { frame in (0..<per).reduce(Float(0)) { $0 + values[frame * per + $1] } }
-        let firsts = (0..<count).map { values[(rows - 1) * window.shape[2] + $0 * per] }
-        let frames = (0..<4).flatMap { channel in (0..<count).map { Float(channel + 1) * sums[$0] + firsts[$0] } }
+        var frames: [Float] = []
+        for channel in 0..<4 {
+            for frame in 0..<count {
+                let sum = values[frame * per..<(frame + 1) * per].reduce(0, +)
+                frames.append(Float(channel + 1) * sum + values[(rows - 1) * window.shape[2] + frame * per])
+            }
+        }
         return Tensor(frames, shape: [1, 4, count])
     }
 

@@ -151,15 +151,22 @@ final class MatchedTrack: Track {
             let here = rows[min(before[index - range.lowerBound] - first, rows.count - 1)]
             let after = rows[min(before[index - range.lowerBound] - first + 1, rows.count - 1)]
             let part = share[index - range.lowerBound]
-            let content = zip(here, after).map { $0 * (1 - part) + $1 * part }
+            let content = here.indices.map { (column: Int) -> Float in here[column] * (1 - part) + after[column] * part
+            }
             var pitch = Pool.log(hertz[index - range.lowerBound])
-            if !pitch.isNaN { pitch += Float(shift - Double(pitchMean.push([pitch])[0])) }
+            if !pitch.isNaN {
+                let average: Float = pitchMean.push([pitch])[0]
+                pitch += Float(shift - Double(average))
+            }
             let chosen = pool.nearest(content, logPitch: pitch, stage)
             let level = levels[index - range.lowerBound]
             // As far below the level of the target's speech as the source is below that of its own, or less.
-            let most = Float(pool.speechLevel) + level - sourceLevel.push([level])[0] + Self.slackDecibels
-            let theirs = chosen.reduce(0) { $0 + pool.level[$1] } / Float(chosen.count)
-            let softer = Float(mel.gain * scale / 20) * min(most - theirs, 0)
+            let speech: Float = sourceLevel.push([level])[0]
+            let most: Float = Float(pool.speechLevel) + level - speech + Self.slackDecibels
+            var theirs: Float = 0
+            for frame in chosen { theirs += pool.level[frame] }
+            theirs /= Float(chosen.count)
+            let softer: Float = Float(mel.gain * scale / 20) * min(most - theirs, 0)
             columns.append(
                 MatchedContentTrack.mean(of: chosen, in: pool.mel, pool.bands).map { max($0 + softer, floor) })
         }
@@ -192,7 +199,8 @@ final class RetrievedTrack: MappedTrack {
             if last?.query != query { last = (query, index.found(query, neighbours: stage.neighbours)) }
             let isVoiced = pitch.isEmpty || pitch[number] > 0
             let share = Float(stage.share) * (isVoiced ? 1 : Float(stage.protected))
-            return zip(query, last!.found).map { $0 * (1 - share) + $1 * share }
+            let found = last!.found
+            return query.indices.map { (row: Int) -> Float in query[row] * (1 - share) + found[row] * share }
         }
         return Tensor(columns: drawn)
     }
@@ -222,14 +230,20 @@ struct RetrievalIndex {
     func found(_ query: [Float], neighbours: Int) -> [Float] {
         let centre = (0..<ends.count).map { distance(centroids, $0, query) }
         let number = centre.indices.min { centre[$0] < centre[$1] } ?? 0
-        let rows = (number > 0 ? ends[number - 1] : 0)..<ends[number]
+        let first = number > 0 ? ends[number - 1] : 0
+        let rows = first..<ends[number]
         guard !rows.isEmpty else { return query }
-        let near = rows.map { (distance(vectors, $0, query), $0) }.sorted { $0.0 != $1.0 ? $0.0 < $1.0 : $0.1 < $1.1 }
-            .prefix(neighbours)
-        let weights = near.map { 1 / pow(max(Double($0.0), 1e-9), 2) }
+        var distances: [(Float, Int)] = []
+        for row in rows { distances.append((distance(vectors, row, query), row)) }
+        let near = distances.sorted { (a: (Float, Int), b: (Float, Int)) -> Bool in
+            a.0 != b.0 ? a.0 < b.0 : a.1 < b.1
+        }.prefix(neighbours)
+        let weights = near.map { (one: (Float, Int)) -> Double in 1 / pow(max(Double(one.0), 1e-9), 2) }
         let total = weights.reduce(0, +)
-        return (0..<width).map { column in
-            Float(zip(weights, near).reduce(0) { $0 + $1.0 / total * Double(vectors[$1.1.1 * width + column]) })
+        return (0..<width).map { (column: Int) -> Float in
+            var sum = 0.0
+            for (weight, row) in zip(weights, near) { sum += weight / total * Double(vectors[row.1 * width + column]) }
+            return Float(sum)
         }
     }
 

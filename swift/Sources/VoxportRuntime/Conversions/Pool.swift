@@ -46,10 +46,12 @@ public struct Pool: Sendable {
         mean = sums.map { Float($0 / frames) }
         let voiced = logPitch.filter { !$0.isNaN }.sorted()
         let middle = voiced.count / 2
-        medianLogPitch =
-            voiced.isEmpty
-            ? Foundation.log(150)
-            : Double(voiced.count.isMultiple(of: 2) ? (voiced[middle - 1] + voiced[middle]) / 2 : voiced[middle])
+        if voiced.isEmpty {
+            medianLogPitch = Foundation.log(150)
+        } else {
+            let below: Float = voiced[voiced.count.isMultiple(of: 2) ? middle - 1 : middle]
+            medianLogPitch = Double((below + voiced[middle]) / 2)
+        }
         var speech = SpeechLevel(first: 0, frames: 0)
         speechLevel = self.level.isEmpty ? 0 : Double(speech.push(self.level).last ?? 0)
         var rows = self.content

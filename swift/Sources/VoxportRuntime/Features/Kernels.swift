@@ -158,7 +158,11 @@ struct LogBandsKernel: FrameKernel {
             let below = edge(band - 1)
             let middle = edge(band)
             let above = edge(band + 1)
-            var weights = bins.map { max(0, min(($0 - below) / (middle - below), (above - $0) / (above - middle))) }
+            var weights = bins.map { (bin: Double) -> Double in
+                let rising: Double = (bin - below) / (middle - below)
+                let falling: Double = (above - bin) / (above - middle)
+                return max(0, min(rising, falling))
+            }
             if weights.reduce(0, +) < 1e-9 {
                 weights[bins.indices.min { abs(bins[$0] - middle) < abs(bins[$1] - middle) }!] = 1
             }
