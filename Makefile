@@ -9,7 +9,7 @@ PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n $(WORKERS) --dist
 # What is imported is compiled once, not by every process of the tests.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: convert check test proof conformance models layer ui clean
+.PHONY: convert check test proof swift-toolchain swift-test swift-check conformance models layer ui clean
 
 convert: $(STAMP)
 	$(VENV)/bin/python -m convert model=hifigan precision=fp16
@@ -21,8 +21,11 @@ check: $(STAMP)
 	$(VENV)/bin/mypy
 
 # What is converted is kept in .cache/tests until a source changes. PYTEST_ARGS: such as '--durations=0' or a folder.
-# Types are checked beside the tests, on a core that these leave free at times, and told after them.
+# Types are checked beside the tests, on a core that these leave free at times, and told after them. The Swift package
+# comes first, where there is a Swift: tests/swift executes what that builds.
 test: $(STAMP)
+	@if swift/toolchain state > /dev/null 2>&1; then $(MAKE) --no-print-directory swift-test; \
+	else echo "swift: not tested, there is no Swift 6 here (make swift-toolchain)"; fi
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	@mkdir -p .cache
@@ -37,6 +40,29 @@ FORKING := tests/faults/test_proof_kills.py tests/faults/test_proof_full_disk.py
 proof: $(STAMP)
 	$(VENV)/bin/python -m pytest -q -m proof $(FORKING)
 	$(PYTEST) -m proof $(FORKING:%=--ignore %) $(PYTEST_ARGS)
+
+# The Swift package of swift/README.md. A toolchain is one that is on the PATH, or Debian 13's, which is installed or kept
+# in the user's cache (2.6 GB).
+swift-toolchain:
+	swift/toolchain make
+
+# What is compared with Python is written by it first.
+SWIFT_FIXTURES := $(CURDIR)/.cache/swift/fixtures
+SWIFT_TEST := swift/toolchain run swift test --scratch-path .cache/swift/build --disable-xctest -j 2
+swift-test: $(STAMP)
+	@if swift/toolchain run swift format --version | grep -q '^600\.'; \
+	then swift/toolchain run swift format lint --strict -r Package.swift swift; \
+	else echo "swift: not linted, which the formatter of Swift 6.0 does (others have other rules)"; fi
+	$(VENV)/bin/python -m runtime fixtures $(SWIFT_FIXTURES) > /dev/null
+	@mkdir -p .cache/swift
+	VOXPORT_FIXTURES=$(SWIFT_FIXTURES) $(SWIFT_TEST) > .cache/swift/test.log 2>&1 || { cat .cache/swift/test.log; exit 1; }
+	@grep -E "^EQUALITY|Test run with" .cache/swift/test.log | sed 's/^EQUALITY //'
+
+# What takes longer: the engine over Core ML on a fake of it, and all tests under ThreadSanitizer.
+swift-check: swift-test
+	VOXPORT_FAKES=1 swift/toolchain run swift build --scratch-path .cache/swift/fakes -j 2
+	$(PYTEST) tests/swift $(PYTEST_ARGS)
+	VOXPORT_FIXTURES=$(SWIFT_FIXTURES) $(SWIFT_TEST:.cache/swift/build=.cache/swift/tsan) --sanitize=thread
 
 # coremltools' own tests, all of them, executed by the reference engine (an hour on two cores; outcomes are kept), and
 # two cases of every class by the fast one.

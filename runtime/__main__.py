@@ -102,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
         "lower", "artefact:lower", "lower .mlpackages to ONNX into the cache: the onnx engine opens them at once"
     )
     lower.add_argument("artefacts", type=Path, nargs="+", metavar="ARTEFACT", help="bundles or .mlpackages")
+    lower.add_argument("--out", type=Path, metavar="FOLDER", help="write them there by name, with what they take")
     ran = executing("run", "artefact:run", "arrays in, arrays out")
     ran.add_argument("inputs", type=Path, metavar="IN.npz", help="one array per input, by name")
     ran.add_argument("outputs", type=Path, metavar="OUT.npz")
@@ -183,6 +184,10 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--quick", action="store_true", help="correctness and one second of throughput alone")
     bench.add_argument("--full", action="store_true", help="1000 chunks, a minute at least, in three processes")
     bench.add_argument("--out", type=Path, metavar="FILE.json", help="everything, for `python -m reports bench`")
+    fixtures = bare(
+        "fixtures", "fixtures:write", "what this runtime makes of small fixed inputs, to compare another one with"
+    )
+    fixtures.add_argument("folder", type=Path, metavar="FOLDER")
     mac = bare("mac-check", "mac:check", "on a Mac: every compute unit on these bundles, against the targets")
     mac.add_argument("artefacts", type=Path, nargs="+", metavar="BUNDLE")
     mac.add_argument("--units", nargs="+", default=["cpu", "cpu_and_gpu", "cpu_and_ne", "all"], help="[all four]")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from runtime.engines import Engine, Execution
 from runtime.engines.inspect import op_histogram
 from runtime.engines.load import load, open_component
 from runtime.errors import ArtefactError
-from runtime.machine.files import check_target, write_arrays
+from runtime.machine.checked import checked_name
+from runtime.machine.files import check_target, published, write_arrays, write_json
 
 
 def info(options: argparse.Namespace) -> dict[str, Any]:
@@ -100,20 +102,35 @@ def _stream_facts(form: StreamForm) -> dict[str, Any]:
 
 
 def lower(options: argparse.Namespace) -> dict[str, Any]:
+    """Fills the cache; with `--out` writes files by name, for whoever executes them without it, as the Swift runtime
+    does: COMPONENT.onnx, of an artefact of several functions COMPONENT.FUNCTION.onnx, and beside each a .json of what
+    it takes and gives."""
     from runtime.mil.lower import functions_of, lowered
 
-    paths: list[Path] = []
+    artefacts: list[tuple[str, Path]] = []
     for path in options.artefacts:
         if is_artefact(path):
-            paths.append(path)
+            artefacts.append((path.stem, path))
         else:
             bundle = open_bundle(path)
-            paths += [bundle.artefact(record) for record in bundle.manifest.components]
+            artefacts += [(record.name, bundle.artefact(record)) for record in bundle.manifest.components]
     lowered_ones = [facts.suffix for facts in FORMATS.values() if facts.is_lowered]
-    for path in paths:
+    for _, path in artefacts:
         if path.suffix not in lowered_ones:
             raise ArtefactError(f"{path.name} is not an .mlpackage: there is nothing to lower")
-    return {"onnx": [str(lowered(path, function)[0]) for path in paths for function in functions_of(path)]}
+    targets = []
+    for name, path in artefacts:
+        functions = functions_of(path)
+        for function in functions:
+            model, interface = lowered(path, function)
+            if options.out is not None:
+                target = options.out / f"{name if len(functions) == 1 else f'{name}.{checked_name(function)}'}.onnx"
+                write_json(target.with_suffix(".json"), interface.to_json())  # which makes the folder
+                with published(target) as aside:
+                    shutil.copyfile(model, aside)
+                model = target
+            targets.append(str(model))
+    return {"onnx": targets}
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import soxr
 from runtime.__main__ import main
 from runtime.bundle.store import open_bundle
 from runtime.engines import Execution
+from runtime.engines.load import load
 from runtime.playing.player import open_player
 from runtime.speech.clips import clip_paths
 from runtime.speech.metrics import snr_db
@@ -98,6 +99,22 @@ def test_bench_reports_latency_per_chunk(bundle, capsys):
     assert closed["deadline_ms"] == pytest.approx(8 * 256 / 22050 * 1e3)
     assert closed["p50_ms"] <= closed["p99_ms"] <= closed["max_ms"]
     assert len(closed["samples_ms"]) == closed["chunks"] >= 5
+
+
+def test_lower_writes_programs_by_name_and_what_they_take(bundle, fp32, streaming, tmp_path, capsys):
+    result(capsys, "lower", bundle, "--out", str(tmp_path / "offline"))
+    result(capsys, "lower", streaming, "--out", str(tmp_path / "streaming"))
+    assert sorted(path.name for path in (tmp_path / "offline").iterdir()) == ["generator.json", "generator.onnx"]
+    assert sorted(path.stem for path in (tmp_path / "streaming").glob("*.onnx")) == [
+        "generator.edge",
+        "generator.steady",
+    ]
+    facts = json.loads((tmp_path / "streaming" / "generator.edge.json").read_text())
+    assert {"mel", "before", "after"} <= {spec["name"] for spec in facts["inputs"]}
+    (case, *_) = fp32.bundle.goldens(fp32.bundle.main)
+    inputs = {"mel": case.inputs["mel"][..., :64]}
+    from_file = load(tmp_path / "offline" / "generator.onnx").run(inputs)["audio"]
+    assert (from_file == load(bundle, Execution("onnx")).run(inputs)["audio"]).all()
 
 
 @pytest.mark.parametrize(

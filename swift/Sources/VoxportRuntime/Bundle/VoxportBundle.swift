@@ -1,0 +1,63 @@
+import Foundation
+
+/// The folder of a finished conversion, opened: its manifest read, its files found, no model loaded.
+public struct VoxportBundle: Sendable {
+    public let url: URL
+    public let manifest: Manifest
+
+    /// Opens the bundle in a folder.
+    ///
+    /// Throws ``VoxportError/bundle(_:)`` where the folder is no bundle, is incomplete, or names files outside itself.
+    public init(contentsOf url: URL) throws {
+        let file = url.appendingPathComponent("manifest.json")
+        guard let json = try? Data(contentsOf: file) else {
+            throw VoxportError.bundle("\(url.path) is not a bundle: it has no manifest.json")
+        }
+        let manifest = try Manifest(json: json)
+        let named = manifest.components.map(\.artefact) + manifest.components.compactMap(\.validatedBy)
+        for path in named + manifest.files.keys where !Self.staysInside(path) {
+            throw VoxportError.bundle("\(path) points outside the bundle, or is no path")
+        }
+        // An app may leave the references out, which are PyTorch's programs: what it plays are the artefacts.
+        for path in manifest.components.map(\.artefact)
+        where !FileManager.default.fileExists(atPath: url.appendingPathComponent(path).path) {
+            throw VoxportError.bundle("\(url.path): \(path) is missing")
+        }
+        self.url = url
+        self.manifest = manifest
+    }
+
+    /// The component of a name. Throws where there is none.
+    public func component(_ name: String) throws -> ComponentRecord {
+        guard let component = manifest.components.first(where: { $0.name == name }) else {
+            let names = manifest.components.map(\.name).joined(separator: ", ")
+            throw VoxportError.bundle("\(manifest.name): name one of its components: \(names)")
+        }
+        return component
+    }
+
+    /// The component whose output is heard: the only one, or the one that ends a conversion or a voice, is sampled from
+    /// or has a target.
+    public var main: ComponentRecord {
+        get throws {
+            if case .local(let stage)? = manifest.conversion?.stages.last { return try component(stage.component) }
+            if let voice = manifest.voice { return try component(voice.last) }
+            if manifest.components.count == 1 { return manifest.components[0] }
+            let last = manifest.components.first { $0.sampler != nil || !$0.targets.isEmpty }
+            return try component(last?.name ?? "")
+        }
+    }
+
+    /// Where a component's artefact lies.
+    public func artefact(of component: ComponentRecord) -> URL { url.appendingPathComponent(component.artefact) }
+
+    /// The golden inputs and outputs that lie in the bundle. Throws where they were left out.
+    public func goldens() throws -> NPZ { try NPZ(contentsOf: url.appendingPathComponent("goldens.npz")) }
+
+    private static func staysInside(_ path: String) -> Bool {
+        !path.isEmpty
+            && path.split(separator: "/", omittingEmptySubsequences: false).allSatisfy {
+                !$0.isEmpty && !$0.hasPrefix(".") && !$0.contains("\\")
+            }
+    }
+}

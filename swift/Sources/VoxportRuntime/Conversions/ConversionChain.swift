@@ -1,0 +1,113 @@
+/// Audio to audio: a bundle's conversion with its components opened, in blocks of any size.
+///
+/// Of a vocoder that is copy synthesis: audio, mel, audio.
+public final class ConversionChain: LiveChain {
+    public let sampleRate: Int
+    /// The rate of the audio that is given.
+    public let outputRate: Int
+    public let player: any Player
+    public let chunk: Int
+    private let frontend: Frontend
+    private let outwards: Resampler
+    private let windowSeconds: Double
+
+    /// Opens a conversion.
+    ///
+    /// `sampleRate`: of the audio that is taken. `outputRate`: of what is given, which in a ``Session`` is the same; nil for
+    /// that of the last component. `context`: which windows components look through that are not local in
+    /// time. `semitones`: by which the pitch is shifted. `mode` and `chunk` are the last component's, as for `makePlayer`.
+    /// Throws ``VoxportError/bundle(_:)`` for a bundle that makes no audio of audio, or asks for another target.
+    public init(
+        _ bundle: VoxportBundle, engines: any EngineSource, sampleRate: Int, outputRate: Int? = nil,
+        target: Target = Target(),
+        context: ConversionContext = .offline, semitones: Double = 0, mode: OfflineMode = .overlap, chunk: Int? = nil
+    ) throws {
+        guard let conversion = bundle.conversion else {
+            throw VoxportError.bundle("\(bundle.manifest.name) makes no audio of audio")
+        }
+        guard (conversion.matching == nil) == (target.pool == nil) else {
+            throw VoxportError.bundle("a target's frames are for a conversion that matches frames, which needs them")
+        }
+        guard semitones == 0 || conversion.takesPitch else {
+            throw VoxportError.bundle("this conversion takes no pitch that could be shifted")
+        }
+        var windowed: [String: SizedComponent] = [:]
+        for case .windowed(let stage) in conversion.stages {
+            windowed[stage.component] = try SizedComponent(
+                bundle.component(stage.component), of: bundle, engines: engines)
+        }
+        let opened = windowed
+        func run(_ name: String, _ frames: Tensor) throws -> Tensor {
+            let record = try bundle.component(name)
+            let constants = try target.constants(of: record)
+            guard let input = record.inputs.first(where: { constants[$0.name] == nil }),
+                let output = record.outputs.first,
+                let component = opened[name]
+            else { throw VoxportError.bundle("component \(name) takes no frames") }
+            return try component.run(constants.merging([input.name: frames]) { $1 }).required(output.name)
+        }
+        func streamed(_ name: String) throws -> (any Player, channels: Int) {
+            let record = try bundle.component(name)
+            let player = try makePlayer(
+                bundle, component: name, engines: engines, constants: target.constants(of: record))
+            return (player, record.outputs[0].defaultShape[1])
+        }
+        let parts = Parts(run: run, player: streamed) {
+            try RetrievalIndex(NPZ(contentsOf: bundle.url.appendingPathComponent("voice.npz")))
+        }
+        frontend = try Frontend(
+            conversion, parts, pool: target.pool, sampleRate: sampleRate, context: context, semitones: semitones)
+        let main = try bundle.main
+        player = try makePlayer(
+            bundle, engines: engines, mode: mode, chunk: chunk, constants: target.constants(of: main))
+        self.sampleRate = sampleRate
+        self.outputRate = outputRate ?? player.time.sampleRate
+        outwards = try Resampler(from: player.time.sampleRate, to: self.outputRate)
+        let frame = player.time.frameSeconds
+        let block = frontend.blockSeconds
+        let together = Double((player as? StreamingPlayer)?.form.chunk ?? 1) * frame + (block <= frame ? 0 : block)
+        self.chunk = Int((together * Double(self.outputRate) - 1e-6).rounded(.up))
+        windowSeconds = conversion.stages.reduce(0) { longest, stage in
+            guard case .features(let stage) = stage else { return longest }
+            return max(longest, stage.features.windowSeconds)
+        }
+    }
+
+    /// Seconds of the shortest audio that it takes.
+    public var shortest: Double { max(Double(player.shortest) * player.time.frameSeconds, windowSeconds) }
+
+    public func push(_ samples: [Float]) throws -> [Float] {
+        try outwards.push(player.push(frontend.push(samples)).floats)
+    }
+
+    /// Ends the audio. Returns what is left of the output.
+    public func flush() throws -> [Float] {
+        let rest = try player.push(frontend.flush()).floats
+        let end = try player.flush().floats
+        return try outwards.push(rest + end) + outwards.flush()
+    }
+
+    public func reset() throws {
+        try frontend.reset()
+        try player.reset()
+        outwards.reset()
+    }
+}
+
+extension Features {
+    /// Seconds of audio that one frame is made of.
+    var windowSeconds: Double {
+        let samples: Int
+        switch self {
+        case .mel(let one): samples = one.nFft
+        case .linear(let one): samples = one.nFft
+        case .level(let one): samples = one.nFft
+        case .pitch(let one): samples = one.nFft
+        case .logBands(let one): samples = one.windows.max() ?? 0
+        case .samples(let one): samples = one.hopLength
+        case .excitation(let one): samples = 4 * one.hopLength
+        case .speakerMel(let one): samples = one.nFft
+        }
+        return Double(samples) / Double(sampleRate)
+    }
+}

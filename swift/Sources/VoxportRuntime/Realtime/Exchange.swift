@@ -1,0 +1,81 @@
+import CRealtime
+
+/// What has happened in a live session. An underrun is a block for which the device found too little output.
+public struct Counters: Equatable, Sendable {
+    public var blocks = 0
+    public var underruns = 0
+    public var missingSamples = 0
+    public var inputOverruns = 0
+    public var drops = 0
+    public var droppedSamples = 0
+    /// Of output: computed, and left out because its time had passed.
+    public var lateSamples = 0
+}
+
+/// The counters of a session as its threads add to them.
+final class SharedCounters: @unchecked Sendable {
+    enum Name: Int, CaseIterable {
+        case blocks, underruns, missingSamples, inputOverruns, drops, droppedSamples, lateSamples
+        /// Samples that the device played without having any.
+        case silent
+        /// Input samples that found no room.
+        case lost
+        /// 1 once there was output.
+        case hasOutput
+    }
+
+    let pointer: OpaquePointer
+
+    init() {
+        guard let counters = vx_counters_new(Name.allCases.count) else { fatalError("no memory for counters") }
+        pointer = counters
+    }
+
+    deinit { vx_counters_free(pointer) }
+
+    subscript(name: Name) -> Int { Int(vx_counters_get(pointer, name.rawValue)) }
+
+    func add(_ amount: Int, to name: Name) { vx_counters_add(pointer, name.rawValue, Int64(amount)) }
+}
+
+/// The part of a live session that a device's callback calls: it copies and counts, no more.
+///
+/// A structure of pointers, so that nothing is allocated, locked, retained or released in a real-time thread. It is
+/// valid as long as its ``Session`` is.
+public struct Exchange {
+    let input: OpaquePointer
+    let output: OpaquePointer
+    let counters: OpaquePointer
+
+    /// Takes a block of input and fills a block of output, of `count` samples each.
+    #if hasAttribute(_noAllocation)
+        @_noAllocation@_noLocks
+    #endif
+    public func callAsFunction(_ taken: UnsafePointer<Float>, _ filled: UnsafeMutablePointer<Float>, _ count: Int) {
+        let kept = _unsafePerformance { vx_ring_write(input, taken, count) }
+        let found = _unsafePerformance { vx_ring_read(output, filled, count) }
+        var index = found
+        while index < count {
+            filled[index] = 0
+            index &+= 1
+        }
+        _unsafePerformance { note(kept: kept, found: found, of: count) }
+    }
+
+    private func note(kept: Int, found: Int, of count: Int) {
+        add(1, .blocks)
+        if kept < count {
+            add(1, .inputOverruns)
+            add(count - kept, .lost)
+        }
+        guard found < count else { return }
+        add(count - found, .silent)
+        guard vx_counters_get(counters, SharedCounters.Name.hasOutput.rawValue) != 0 else { return }
+        add(1, .underruns)
+        add(count - found, .missingSamples)
+    }
+
+    private func add(_ amount: Int, _ name: SharedCounters.Name) {
+        vx_counters_add(counters, name.rawValue, Int64(amount))
+    }
+}

@@ -1,0 +1,210 @@
+import Foundation
+import VoxportCoreML
+import VoxportONNX
+import VoxportRuntime
+
+/// The options that say how a bundle is executed.
+let executing: Set<String> = ["engine", "units", "cache", "lowered", "onnxruntime", "threads"]
+
+/// What a bundle holds.
+func info(_ arguments: Arguments) throws {
+    let bundle = try VoxportBundle(contentsOf: arguments.folder(0, "BUNDLE"))
+    let manifest = bundle.manifest
+    var facts: [(String, String)] = [
+        ("bundle", manifest.name), ("created", manifest.created),
+        ("checkpoint", "\(manifest.checkpoint.name) (\(manifest.checkpoint.licence)), \(manifest.checkpoint.source)"),
+        ("options", "\(manifest.options.format) \(manifest.options.precision), \(manifest.options.mode)"),
+    ]
+    for component in manifest.components {
+        let inputs = component.inputs.map(\.description).joined(separator: ", ")
+        let outputs = component.outputs.map(\.description).joined(separator: ", ")
+        facts.append((component.name, "\(inputs) -> \(outputs)"))
+    }
+    let main = try bundle.main
+    if let form = main.stream {
+        let kind = form.exact ? "exact" : "approximate"
+        facts.append(("stream", "\(form.mode.rawValue), \(kind), chunks of \(form.chunk) frames"))
+        facts.append(("lookahead", "\(form.lookahead) frames"))
+    }
+    if let time = main.time {
+        facts.append(("receptive field", "\(time.left) frames before, \(time.right) after"))
+        facts.append(("sample_rate", "\(time.sampleRate)"))
+    }
+    show(facts)
+}
+
+/// Frames of an utterance through a component that runs along time: an array in, an array out.
+func play(_ arguments: Arguments) async throws {
+    let bundle = try VoxportBundle(contentsOf: arguments.folder(0, "BUNDLE"))
+    let arrays = try NPZ(contentsOf: arguments.folder(1, "IN.npz"))
+    let player = try makePlayer(
+        bundle, engines: try await engines(arguments, bundle), mode: mode(arguments), chunk: arguments.number("chunk"))
+    let output = try player.play(arrays.tensor(player.time.input))
+    try NPZ.write([player.time.output: output], to: arguments.folder(2, "OUT.npz"))
+    show([("mode", player.mode), (player.time.output, "\(output.type.rawValue) \(output.shape)")])
+}
+
+/// A recording through a vocoder, or in another voice.
+func vocode(_ arguments: Arguments) async throws {
+    let bundle = try VoxportBundle(contentsOf: arguments.folder(0, "BUNDLE"))
+    let source = try WAV(contentsOf: arguments.folder(1, "IN.wav"))
+    let target = try arguments.folder(2, "OUT.wav")
+    let chain = try ConversionChain(
+        bundle, engines: try await engines(arguments, bundle), sampleRate: source.sampleRate,
+        target: voice(arguments, bundle), semitones: arguments.decimal("pitch") ?? 0, mode: mode(arguments),
+        chunk: arguments.number("chunk"))
+    // Silence behind audio that is shorter than the artefact takes, cut off again.
+    let least = Int((chain.shortest * Double(source.sampleRate)).rounded(.up))
+    let padding = max(least - source.samples.count, 0)
+    let samples = source.samples + [Float](repeating: 0, count: padding)
+    let started = Date()
+    var output: [Float] = []
+    for start in stride(from: 0, to: samples.count, by: source.sampleRate) {
+        output += try chain.push(Array(samples[start..<min(start + source.sampleRate, samples.count)]))
+    }
+    output += try chain.flush()
+    let elapsed = Date().timeIntervalSince(started)
+    if padding > 0 {
+        let ratio = Double(chain.outputRate) / Double(source.sampleRate)
+        output = Array(output.prefix(Int((Double(source.samples.count) * ratio).rounded(.up))))
+    }
+    try WAV(samples: output, sampleRate: chain.outputRate).write(to: target)
+    let seconds = Double(output.count) / Double(chain.outputRate)
+    show([
+        ("bundle", bundle.manifest.name), ("mode", chain.player.mode), ("seconds", String(format: "%.3f", seconds)),
+        ("padded with silence", padding > 0 ? "yes" : "no"),
+        ("rtf", String(format: "%.4f", elapsed / max(seconds, 1e-9))), ("wrote", target.path),
+    ])
+}
+
+/// A recording through a live session, on a sound card of its own time that waits for nothing.
+func live(_ arguments: Arguments) async throws {
+    let bundle = try VoxportBundle(contentsOf: arguments.folder(0, "BUNDLE"))
+    let source = try WAV(contentsOf: arguments.folder(1, "IN.wav"))
+    let chain = try ConversionChain(
+        bundle, engines: await engines(arguments, bundle), sampleRate: source.sampleRate,
+        outputRate: source.sampleRate, target: voice(arguments, bundle), context: .live,
+        semitones: arguments.decimal("pitch") ?? 0)
+    guard chain.player is StreamingPlayer else {
+        throw UsageError("\(bundle.manifest.name) does not stream: convert it with stream=stateful")
+    }
+    let block = try arguments.number("block") ?? 256
+    let session = Session(chain, block: block, prefill: prefill(deviceBlock: block, modelBlock: chain.chunk))
+    let played = try VirtualDevice { _ in 0 }.play(session, source.samples)
+    try WAV(samples: played, sampleRate: source.sampleRate).write(to: arguments.folder(2, "OUT.wav"))
+    let delay = Double(session.delay ?? 0) / Double(source.sampleRate)
+    show([
+        ("bundle", bundle.manifest.name), ("mode", chain.player.mode), ("blocks", "\(session.counters.blocks)"),
+        ("underruns", "\(session.counters.underruns)"), ("delay_samples", "\(session.delay ?? 0)"),
+        ("delay_ms", String(format: "%.1f", 1e3 * delay)),
+    ])
+}
+
+/// A text, or symbols, in a voice.
+func speak(_ arguments: Arguments) async throws {
+    let bundle = try VoxportBundle(contentsOf: arguments.folder(0, "BUNDLE"))
+    let target = try arguments.folder(1, "OUT.wav")
+    let voice = try await Voice(bundle, engines: engines(arguments, bundle))
+    guard let settings = bundle.manifest.voice?.text else { return }
+    var request = Request(seed: try arguments.count("seed") ?? 0, pace: try arguments.decimal("pace") ?? 1)
+    request.pitch = try arguments.decimal("pitch") ?? 0
+    request.energy = try arguments.decimal("energy") ?? 0
+    request.speaker = try await voice.speaker(arguments["speaker"])
+    request.language = try await voice.language(arguments["language"])
+    guard (0.1...10).contains(request.pace) else { throw UsageError("--pace takes 0.1 to 10") }
+    let spoken: AsyncThrowingStream<AudioChunk, any Error>
+    var unknown: [String] = []
+    if let symbols = arguments["symbols"] {
+        unknown = try Reading(symbols: symbols, settings).unknown
+        spoken = voice.speak(symbols: symbols, request)
+    } else if let text = arguments["text"] {
+        for sentence in Reading.sentences(text) { unknown += try Reading(sentence, settings).unknown }
+        spoken = voice.speak(text, request)
+    } else {
+        throw UsageError("say what to say: --text TEXT or --symbols SYMBOLS")
+    }
+    var samples: [Float] = []
+    let started = Date()
+    var first: TimeInterval?
+    for try await chunk in spoken {
+        first = first ?? Date().timeIntervalSince(started)
+        samples += chunk.samples
+    }
+    let elapsed = Date().timeIntervalSince(started)
+    try WAV(samples: samples, sampleRate: voice.sampleRate).write(to: target)
+    let seconds = Double(samples.count) / Double(voice.sampleRate)
+    var facts = [
+        ("voice", bundle.manifest.name), ("seconds", String(format: "%.3f", seconds)),
+        ("first_audio_ms", String(format: "%.1f", 1e3 * (first ?? elapsed))),
+        ("rtf", String(format: "%.3f", elapsed / max(seconds, 1e-9))), ("wrote", target.path),
+    ]
+    if !unknown.isEmpty {
+        facts.append(("left out", "symbols that it does not know: \(unknown.joined(separator: " "))"))
+    }
+    show(facts)
+}
+
+/// The bundle's goldens on this machine: how near to PyTorch its audio is.
+func check(_ arguments: Arguments) async throws -> Bool {
+    let bundle = try VoxportBundle(contentsOf: arguments.folder(0, "BUNDLE"))
+    let report = try Check(bundle, engines: try await engines(arguments, bundle))
+    var facts = report.clips.map { ($0.name, String(format: "%.1f dB to PyTorch", $0.decibels)) }
+    facts.append(("least", String(format: "%.0f dB for %@", report.limit, bundle.manifest.options.precision)))
+    facts.append(("verdict", report.passed ? "as it was converted" : "NOT as it was converted"))
+    show(facts)
+    return report.passed
+}
+
+private func voice(_ arguments: Arguments, _ bundle: VoxportBundle) throws -> Target {
+    guard let path = arguments["target"] else { return Target() }
+    let own = arguments["own"].map { URL(fileURLWithPath: $0) }
+    return try Target(contentsOf: URL(fileURLWithPath: path), own: own, for: bundle)
+}
+
+private func mode(_ arguments: Arguments) throws -> OfflineMode {
+    guard let mode = OfflineMode(rawValue: arguments["mode"] ?? "overlap") else {
+        throw UsageError("--mode is offline or overlap")
+    }
+    return mode
+}
+
+/// Core ML where it is and nothing else is asked for, ONNX Runtime elsewhere; its library is named by an option or by
+/// VOXPORT_ONNXRUNTIME.
+private func engines(_ arguments: Arguments, _ bundle: VoxportBundle) async throws -> any EngineSource & Sendable {
+    #if canImport(CoreML)
+        let usual = "coreml"
+    #else
+        let usual = "onnx"
+    #endif
+    switch arguments["engine"] ?? usual {
+    case "onnx": return try onnxEngines(arguments)
+    #if canImport(CoreML)
+        case "coreml":
+            guard let units = ComputeUnits(rawValue: arguments["units"] ?? ComputeUnits.cpuAndGPU.rawValue) else {
+                let known = ComputeUnits.allCases.map(\.rawValue).joined(separator: ", ")
+                throw UsageError("--units is one of \(known)")
+            }
+            let cache = arguments["cache"].map { URL(fileURLWithPath: $0) }
+            let engines = CoreMLEngines(units: units, cache: cache)
+            try await engines.prepare(bundle)
+            return engines
+    #endif
+    case let other: throw UsageError("there is no engine \(other) here")
+    }
+}
+
+private func onnxEngines(_ arguments: Arguments) throws -> ONNXEngines {
+    guard let path = arguments["onnxruntime"] ?? ProcessInfo.processInfo.environment["VOXPORT_ONNXRUNTIME"] else {
+        throw UsageError(
+            "name ONNX Runtime's library: --onnxruntime PATH or VOXPORT_ONNXRUNTIME (in the wheel of onnxruntime it is "
+                + "onnxruntime/capi/libonnxruntime.so.*)")
+    }
+    return ONNXEngines(
+        library: URL(fileURLWithPath: path), lowered: arguments["lowered"].map { URL(fileURLWithPath: $0) },
+        threads: try arguments.number("threads"))
+}
+
+private func show(_ facts: [(String, String)]) {
+    let width = facts.map(\.0.count).max() ?? 0
+    for (name, value) in facts { print("\(name.padding(toLength: width, withPad: " ", startingAt: 0))  \(value)") }
+}

@@ -1,0 +1,142 @@
+import Foundation
+import Testing
+
+@testable import VoxportRuntime
+
+@Suite struct Fourier {
+    @Test(arguments: [2, 6, 8, 14, 20, 22, 256, 400, 512, 800, 1024, 1200, 2048])
+    func powerIsThatOfTheSlowTransform(size: Int) {
+        let samples = (0..<size).map { Float(($0 * 7919) % 31) / 31 - 0.5 }
+        let fft = RealFFT(size: size)
+        defer { fft.deallocate() }
+        var power = [Float](repeating: 0, count: size / 2 + 1)
+        fft.power(of: samples, into: &power)
+        var worst = 0.0
+        for k in 0...size / 2 {
+            var re = 0.0
+            var im = 0.0
+            for (t, sample) in samples.enumerated() {
+                let angle = -2 * Double.pi * Double((t * k) % size) / Double(size)
+                re += Double(sample) * cos(angle)
+                im += Double(sample) * sin(angle)
+            }
+            worst = max(worst, abs(Double(power[k]).squareRoot() - (re * re + im * im).squareRoot()))
+        }
+        #expect(worst < 2e-5 * Double(size).squareRoot())
+    }
+}
+
+@Suite struct LogMel {
+    struct Case: Decodable {
+        let name: String
+        let settings: Mel
+        let blocks: [Int]
+        let arrays: String
+    }
+
+    @Test(.enabled(if: Fixtures.areThere)) func bandsAreLibrosasToTheLastBit() throws {
+        for one in try Fixtures.cases("mel", Case.self) {
+            let python = try Fixtures.floats("\(one.arrays)/basis")
+            let swift = one.settings.basis.flatMap { $0 }
+            let differing = zip(python, swift).filter { $0.0 != $0.1 }.count
+            #expect(differing == 0 && python.count == swift.count, "\(one.name): \(differing) of \(python.count)")
+            report("mel basis, \(one.name)", "\(differing) of \(python.count) differ")
+        }
+    }
+
+    @Test(.enabled(if: Fixtures.areThere)) func spectrogramsArePythons() throws {
+        for one in try Fixtures.cases("mel", Case.self) {
+            let mel = try one.settings.spectrogram(of: Fixtures.floats("\(one.arrays)/sound"))
+            let python = try Fixtures.tensor("\(one.arrays)/mel")
+            #expect(mel.shape == python.shape)
+            let difference = worst(mel.floats, python.floats)
+            #expect(difference < 5e-4, "\(one.name)")
+            report("mel, \(one.name)", "worst \(difference)")
+        }
+    }
+
+    @Test(.enabled(if: Fixtures.areThere)) func framesComeOutWhenPythonsDoAndAreThoseOfTheWhole() throws {
+        for one in try Fixtures.cases("mel", Case.self) {
+            let sound = try Fixtures.floats("\(one.arrays)/sound")
+            let whole = try one.settings.spectrogram(of: sound)
+            for block in one.blocks {
+                let stream = try one.settings.stream()
+                var came: [Float] = []
+                var pieces: [Tensor] = []
+                for start in stride(from: 0, to: sound.count, by: block) {
+                    let frames = try stream.push(Array(sound[start..<min(start + block, sound.count)]))
+                    came += Array(repeating: Float(start + block), count: frames.shape[1])
+                    pieces.append(frames)
+                }
+                pieces.append(try stream.flush())
+                #expect(try came == Fixtures.floats("\(one.arrays)/came_\(block)"), "\(one.name), \(block)")
+                #expect(Tensor.joined(pieces, along: 1) == whole, "\(one.name), \(block)")
+            }
+        }
+        report("timing of frames", "equal for every block size, and frames bit for bit those of the whole")
+    }
+
+    @Test func settingsThatAreNoneAreSentences() {
+        var mel = Mel()
+        mel.winLength = 2048
+        #expect(throws: VoxportError.audio("win_length 2048 is larger than n_fft 1024")) { try mel.stream() }
+        #expect(throws: VoxportError.audio("512 samples are too short for a window of 1024")) {
+            try Mel().spectrogram(of: [Float](repeating: 0, count: 512))
+        }
+    }
+}
+
+@Suite struct Resampling {
+    @Test(arguments: [(48000, 22050), (22050, 48000), (44100, 16000), (16000, 24000), (22050, 44100)])
+    func aSineStaysASine(rates: (from: Int, to: Int)) throws {
+        let seconds = 0.3
+        for share in [0.03, 0.4, 0.85] {
+            let hertz = share * Double(min(rates.from, rates.to)) / 2
+            func sine(_ rate: Int) -> [Float] {
+                (0..<Int(seconds * Double(rate))).map { Float(sin(2 * Double.pi * hertz * Double($0) / Double(rate))) }
+            }
+            let resampler = try Resampler(from: rates.from, to: rates.to)
+            let output = try resampler.push(sine(rates.from)) + resampler.flush()
+            let ideal = sine(rates.to)
+            #expect(output.count == ideal.count)
+            // The edges of the sine are edges for the filter too.
+            let edge = Int(resampler.delay * Double(rates.to)) + 1
+            let inner = edge..<min(ideal.count, output.count) - edge
+            let ratio = snr(Array(ideal[inner]), Array(output[inner]))
+            #expect(ratio > 100, "\(rates.from) to \(rates.to) Hz at \(hertz) Hz")
+            report("resampler \(rates.from) to \(rates.to) Hz, \(Int(hertz)) Hz", "SNR \(Int(ratio)) dB")
+        }
+    }
+
+    @Test func whatAliasesIsNotHeard() throws {
+        let samples = (0..<24000).map { Float(sin(2 * Double.pi * 11500 * Double($0) / 48000)) }
+        let resampler = try Resampler(from: 48000, to: 22050)
+        let output = try resampler.push(samples) + resampler.flush()
+        let inner = output[2000..<output.count - 2000]
+        #expect(inner.map(abs).max()! < 2e-5)  // -94 dB
+    }
+
+    @Test(arguments: [1, 7, 128, 1000]) func blocksMakeNoDifferenceToTheLastBit(block: Int) throws {
+        let samples = (0..<5000).map { Float(($0 * 7919) % 1000) / 1000 - 0.5 }
+        let resampler = try Resampler(from: 48000, to: 22050)
+        let whole = try resampler.push(samples) + resampler.flush()
+        resampler.reset()
+        var pieces: [Float] = []
+        var lag = 0.0
+        for start in stride(from: 0, to: samples.count, by: block) {
+            let end = min(start + block, samples.count)
+            pieces += try resampler.push(Array(samples[start..<end]))
+            lag = max(lag, Double(end) / 48000 - Double(pieces.count) / 22050)
+        }
+        pieces += resampler.flush()
+        #expect(pieces == whole)
+        #expect(lag <= resampler.delay + 1 / 22050.0)
+    }
+
+    @Test func equalRatesPassThrough() throws {
+        let resampler = try Resampler(from: 22050, to: 22050)
+        #expect(try resampler.push([1, 2, 3]) == [1, 2, 3])
+        #expect(resampler.flush().isEmpty)
+        #expect(resampler.delay == 0)
+    }
+}

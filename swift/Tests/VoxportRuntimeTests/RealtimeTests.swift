@@ -1,0 +1,172 @@
+import CWatch
+import Foundation
+import Testing
+
+@testable import VoxportRuntime
+
+@Suite struct Rings {
+    @Test func whatOneThreadWritesTheOtherReads() {
+        let ring = Ring(capacity: 1 << 10)
+        let total = 1_000_000
+        let writer = Thread {
+            var block = [Float](repeating: 0, count: 300)
+            var next = 0
+            while next < total {
+                let count = min(block.count, total - next)
+                for index in 0..<count { block[index] = Float((next + index) & 0xFFFF) }
+                var done = 0
+                while done < count {
+                    done += block.withUnsafeBufferPointer {
+                        ring.write(UnsafeBufferPointer(rebasing: $0[done..<count]))
+                    }
+                }
+                next += count
+            }
+        }
+        writer.start()
+        var block = [Float](repeating: 0, count: 128)
+        var read = 0
+        var wrong = 0
+        while read < total {
+            let count = block.withUnsafeMutableBufferPointer { ring.read(into: $0) }
+            for index in 0..<count where block[index] != Float((read + index) & 0xFFFF) { wrong += 1 }
+            read += count
+        }
+        #expect(wrong == 0)
+        #expect(ring.count == 0 && ring.written == total && ring.taken == total)
+    }
+
+    @Test func fullItTakesNoMoreAndEmptyItGivesNone() {
+        let ring = Ring(capacity: 16)
+        let samples = (0..<20).map(Float.init)
+        #expect(samples.withUnsafeBufferPointer { ring.write($0) } == 16)
+        ring.drop(3)
+        var block = [Float](repeating: -1, count: 20)
+        #expect(block.withUnsafeMutableBufferPointer { ring.read(into: $0) } == 13)
+        #expect(Array(block[..<13]) == Array(samples[3..<16]))
+        #expect(block.withUnsafeMutableBufferPointer { ring.read(into: $0) } == 0)
+    }
+
+    @Test func denormalsAreZeroWithinAndAsTheyWereBehind() {
+        @inline(never) func halved(_ number: Float) -> Float { number * 0.5 }
+        let least = Float.leastNormalMagnitude
+        #expect(halved(least) != 0)
+        withoutDenormals { #expect(halved(least) == 0) }
+        #expect(halved(least) != 0)
+    }
+}
+
+@Suite struct Sessions {
+    struct Case: Decodable {
+        let block: Int
+        let chunk: Int
+        let prefill: Int
+        let maxAge: Double
+        let costs: [Double]
+        let delay: Int?
+        let counters: [String: Int]
+        let arrays: String
+    }
+
+    /// Gives back its input, negated, in chunks.
+    private final class Echo: LiveChain {
+        let sampleRate = 1000
+        let chunk: Int
+        private var waiting: [Float] = []
+        init(chunk: Int) { self.chunk = chunk }
+        func reset() { waiting = [] }
+        func push(_ samples: [Float]) -> [Float] {
+            waiting += samples
+            let complete = waiting.count / chunk * chunk
+            defer { waiting.removeFirst(complete) }
+            return waiting[..<complete].map { -$0 }
+        }
+    }
+
+    @Test(.enabled(if: Fixtures.areThere)) func whatIsPlayedAndCountedIsPythons() throws {
+        let cases = try Fixtures.cases("session", Case.self)
+        for one in cases {
+            let session = Session(Echo(chunk: one.chunk), block: one.block, prefill: one.prefill, maxAge: one.maxAge)
+            let device = VirtualDevice { one.costs[min($0, one.costs.count - 1)] }
+            let played = try device.play(session, Fixtures.floats("\(one.arrays)/in"), tail: 0.2)
+            let what: Comment = "blocks of \(one.block), chunks of \(one.chunk)"
+            // Samples of up to 1200: a fade's rounding.
+            #expect(try worst(played, Fixtures.floats("\(one.arrays)/out")) <= 1e-4, what)
+            #expect(session.delay == one.delay, what)
+            let counters = session.counters
+            #expect(counters.blocks == one.counters["blocks"], what)
+            #expect(counters.underruns == one.counters["underruns"], what)
+            #expect(counters.missingSamples == one.counters["missing_samples"], what)
+            #expect(counters.inputOverruns == one.counters["input_overruns"], what)
+            #expect(counters.drops == one.counters["drops"], what)
+            #expect(counters.droppedSamples == one.counters["dropped_samples"], what)
+            #expect(counters.lateSamples == one.counters["late_samples"], what)
+        }
+        report("sessions", "\(cases.count) equal: samples, delay and counters")
+    }
+
+    @Test(.enabled(if: watch_sees())) func theCallbackAllocatesLocksAndRetainsNothing() {
+        let session = Session(Echo(chunk: 1 << 20), block: 128)
+        let exchange = session.exchange
+        let taken = UnsafeMutablePointer<Float>.allocate(capacity: 128)
+        let filled = UnsafeMutablePointer<Float>.allocate(capacity: 128)
+        defer {
+            taken.deallocate()
+            filled.deallocate()
+        }
+        taken.initialize(repeating: 0.5, count: 128)
+        filled.initialize(repeating: 0, count: 128)
+        let counts = watched(10_000) { exchange(taken, filled, 128) }
+        #expect(counts == [0, 0, 0, 0])
+        #expect(session.counters.blocks == 10_000)
+        report("exchange of 128 frames, 10,000 times", told(counts))
+    }
+
+    @Test(.enabled(if: watch_sees())) func aFrameOfAMelAllocatesLocksAndRetainsNothing() throws {
+        for size in [400, 1024] {
+            var mel = Mel()
+            (mel.nFft, mel.winLength) = (size, size)
+            let kernel = try MelKernel(mel)
+            defer { kernel.deallocate() }
+            let samples = [Float](repeating: 0.1, count: size)
+            var column = [Float](repeating: 0, count: 80)
+            let counts = samples.withUnsafeBufferPointer { samples in
+                column.withUnsafeMutableBufferPointer { column in
+                    let (from, into) = (samples.baseAddress!, column.baseAddress!)
+                    return watched(1000) { kernel.frame(of: from, number: 0, into: into, stride: 1) }
+                }
+            }
+            #expect(counts == [0, 0, 0, 0])
+            report("mel frame of \(size), 1,000 times", told(counts))
+        }
+    }
+
+    /// The counters see what a session does that was written without a thought for them.
+    @Test(.enabled(if: watch_sees())) func aNaiveSessionIsCaught() {
+        final class Naive {
+            var input: [Float] = []
+            func exchange(_ taken: [Float]) -> [Float] {
+                input.append(contentsOf: taken)
+                if input.count > 4096 { input.removeFirst(input.count - 4096) }
+                return Array(input.suffix(taken.count))
+            }
+        }
+        let session = Naive()
+        let block = [Float](repeating: 0, count: 128)
+        let counts = watched(100) { _ = session.exchange(block) }
+        #expect(counts[0] >= 100 && counts[2] > 0)
+        report("naive session, 100 times", told(counts))
+    }
+
+    private func watched(_ times: Int, _ body: () -> Void) -> [UInt64] {
+        body()  // what is made once is made now
+        watch_start()
+        for _ in 1..<times { body() }
+        watch_stop()
+        return [watch_allocations(), watch_frees(), watch_retains(), watch_locks()]
+    }
+
+    private func told(_ counts: [UInt64]) -> String {
+        "\(counts[0]) allocations, \(counts[1]) frees, \(counts[2]) retains and releases, \(counts[3]) locks"
+    }
+}

@@ -1,0 +1,248 @@
+"""The Swift package's command on Linux, over ONNX Runtime, beside Python's: the same bundles, the same sound.
+
+`make swift-test` builds it. Where there is no Swift, nothing here runs.
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import soundfile
+import soxr
+
+from runtime.__main__ import main
+from runtime.speech.clips import clip_paths
+from runtime.speech.metrics import snr_db
+from runtime.speech.text import read
+from tests.conftest import ROOT
+from tests.runtime.playing.test_speak import bundle as small_voice
+from tests.small_wavlm import write_small_content_vocoder, write_small_wavlm
+
+ENVIRONMENT = dict(os.environ)  # that of whoever runs the tests, in whose cache the toolchain is
+PLAY = ROOT / ".cache" / "swift" / "build" / "debug" / "voxport-play"
+FAKED = ROOT / ".cache" / "swift" / "fakes" / "debug" / "voxport-play"  # with a Core ML that ONNX Runtime computes
+TOOLCHAIN = ROOT / "swift" / "toolchain"
+(LIBRARY,) = Path(onnxruntime.__file__).parent.glob("capi/libonnxruntime.so.*") or [None]
+
+pytestmark = pytest.mark.skipif(
+    not PLAY.is_file() or LIBRARY is None, reason="voxport-play is not built here (make swift-test)"
+)
+
+
+@pytest.fixture
+def play(tmp_path, kept):
+    """Runs voxport-play; gives its exit code and what it said."""
+
+    def run(*arguments, binary=PLAY, **environment):
+        folders = {tmp_path, kept, LIBRARY.parent}
+        environment |= {
+            "VOXPORT_SWIFT_FOLDERS": ":".join(map(str, folders)),
+            "VOXPORT_ONNXRUNTIME": str(LIBRARY),
+        }
+        command = [str(TOOLCHAIN), "run", str(binary), *map(str, arguments)]
+        done = subprocess.run(command, env=ENVIRONMENT | environment, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    return run
+
+
+@pytest.fixture
+def lowered(tmp_path):
+    """Writes the programs of a bundle as ONNX files."""
+
+    def lower(bundle):
+        assert main(["lower", str(bundle.path), "--out", str(tmp_path / "lowered")]) == 0
+        return tmp_path / "lowered"
+
+    return lower
+
+
+@pytest.fixture(params=["fp32", "stateful"])
+def bundle(request, width):
+    return request.getfixturevalue(request.param).bundle
+
+
+def test_frames_become_the_same_samples(bundle, lowered, play, tmp_path, capsys):
+    (case, *_) = bundle.goldens(bundle.main)
+    np.savez(tmp_path / "in.npz", **case.inputs)
+    files = str(tmp_path / "in.npz"), str(tmp_path / "python.npz")
+    assert main(["run", str(bundle.path), *files, "--engine", "onnx"]) == 0
+    code, text = play("run", bundle.path, files[0], tmp_path / "swift.npz", "--lowered", lowered(bundle))
+    assert code == 0, text
+    with np.load(files[1]) as python, np.load(tmp_path / "swift.npz") as swift:
+        assert swift["audio"].shape == python["audio"].shape
+        assert np.abs(swift["audio"] - python["audio"]).max() <= 1e-5
+
+
+def test_a_recording_becomes_the_same_recording(bundle, lowered, play, tmp_path, capsys):
+    speech, rate = soundfile.read(clip_paths()[0], dtype="float32")
+    soundfile.write(tmp_path / "in.wav", speech, rate, subtype="PCM_16")
+    files = str(tmp_path / "in.wav"), str(tmp_path / "python.wav")
+    assert main(["vocode", str(bundle.path), *files, "--engine", "onnx"]) == 0
+    code, text = play("vocode", bundle.path, files[0], tmp_path / "swift.wav", "--lowered", lowered(bundle))
+    assert code == 0, text
+    python, swift = (soundfile.read(tmp_path / f"{name}.wav")[0] for name in ("python", "swift"))
+    assert len(swift) == len(python)
+    assert snr_db(python, swift) > 60  # in steps of 1 / 32768
+
+
+@pytest.mark.parametrize("block", [100, 256])
+def test_live_every_sample_comes_as_late_as_the_first(stateful, lowered, play, tmp_path, capsys, block):
+    speech, rate = soundfile.read(clip_paths()[0], dtype="float32")
+    soundfile.write(tmp_path / "in.wav", speech, rate, subtype="PCM_16")
+    folder = lowered(stateful.bundle)
+    files = [stateful.bundle.path, tmp_path / "in.wav"]
+    assert play("vocode", *files, tmp_path / "whole.wav", "--lowered", folder)[0] == 0
+    code, text = play("live", *files, tmp_path / "live.wav", "--lowered", folder, "--block", block)
+    assert code == 0, text
+    facts = dict(line.split(maxsplit=1) for line in text.splitlines())
+    assert facts["underruns"] == "0"
+    whole, live = (soundfile.read(tmp_path / f"{name}.wav", dtype="int16")[0] for name in ("whole", "live"))
+    delay = int(facts["delay_samples"])
+    complete = len(whole) - 8 * 256 - delay  # the end of a file that goes on in silence is another one
+    assert delay < 0.5 * rate and not live[:delay].any()
+    assert (live[delay : delay + complete] == whole[:complete]).all()
+
+
+def test_a_short_sound_is_padded_and_cut_again(fp32, lowered, play, tmp_path, capsys):
+    soundfile.write(tmp_path / "in.wav", np.sin(np.arange(3000) * 0.1) * 0.3, 22050)
+    arguments = [tmp_path / "in.wav", tmp_path / "out.wav", "--lowered", lowered(fp32.bundle)]
+    code, text = play("vocode", fp32.bundle.path, *arguments)
+    assert code == 0 and "padded with silence  yes" in text
+    assert soundfile.info(tmp_path / "out.wav").frames == 3000
+
+
+def test_goldens_are_checked_on_the_machine_that_plays(fp32, lowered, play, tmp_path, capsys):
+    folder = lowered(fp32.bundle)
+    code, text = play("check", fp32.bundle.path, "--lowered", folder)
+    assert code == 0 and "as it was converted" in text
+    copy = shutil.copytree(fp32.bundle.path, tmp_path / "copy")
+    with np.load(copy / "goldens.npz") as stored:
+        arrays = {name: -value if name.endswith("/out/audio") else value for name, value in stored.items()}
+    np.savez(copy / "goldens.npz", **arrays)
+    code, text = play("check", copy, "--lowered", folder)
+    assert code == 1 and "NOT as it was converted" in text
+
+
+@pytest.mark.skipif(not FAKED.is_file(), reason="voxport-play is not built with a fake Core ML (make swift-check)")
+class TestOverAFakeCoreML:
+    """Its outputs lie in memory with gaps, its compiled models at a new place each time."""
+
+    def test_frames_become_the_same_samples(self, bundle, lowered, play, tmp_path, capsys):
+        (case, *_) = bundle.goldens(bundle.main)
+        np.savez(tmp_path / "in.npz", **case.inputs)
+        arguments = [bundle.path, tmp_path / "in.npz"]
+        folder = lowered(bundle)
+        assert play("run", *arguments, tmp_path / "onnx.npz", "--lowered", folder)[0] == 0
+        options = {"binary": FAKED, "VOXPORT_FAKE_LOWERED": str(folder)}
+        code, text = play("run", *arguments, tmp_path / "coreml.npz", "--cache", tmp_path / "cache", **options)
+        assert code == 0, text
+        with np.load(tmp_path / "onnx.npz") as onnx, np.load(tmp_path / "coreml.npz") as coreml:
+            assert (onnx["audio"] == coreml["audio"]).all()
+
+    def test_outputs_in_half_precision_are_read_as_such(self, fp32, lowered, play, tmp_path, capsys):
+        options = {"binary": FAKED, "VOXPORT_FAKE_LOWERED": str(lowered(fp32.bundle)), "VOXPORT_FAKE_HALF": "1"}
+        code, text = play("check", fp32.bundle.path, "--cache", tmp_path / "cache", **options)
+        assert code == 0, text
+
+    def test_a_model_is_compiled_once_and_kept_under_the_bundle_s_key(self, fp32, lowered, play, tmp_path, capsys):
+        options = {"binary": FAKED, "VOXPORT_FAKE_LOWERED": str(lowered(fp32.bundle))}
+        for _ in range(2):
+            assert play("check", fp32.bundle.path, "--cache", tmp_path / "cache", **options)[0] == 0
+            kept = list((tmp_path / "cache" / fp32.bundle.manifest.key).glob("*/*"))
+            assert [path.name for path in kept] == ["generator.mlmodelc"]
+            (kept[0] / "mark").touch()
+        assert (kept[0] / "mark").exists()
+
+    def test_where_a_unit_is_missing_the_next_one_computes(self, fp32, lowered, play, tmp_path, capsys):
+        options = {"binary": FAKED, "VOXPORT_FAKE_LOWERED": str(lowered(fp32.bundle)), "VOXPORT_FAKE_NO_NE": "1"}
+        arguments = ["check", fp32.bundle.path, "--cache", tmp_path / "cache", "--units", "cpu_and_ne"]
+        assert play(*arguments, **options)[0] == 0
+
+
+@pytest.fixture
+def voice(tmp_path, own_job):
+    """A small VITS voice of random weights, whose artefacts are ONNX files: noise, sizes, flow and decoder."""
+    return small_voice(tmp_path / "vits", own_job)
+
+
+def test_a_voice_says_the_same(voice, play, tmp_path, capsys):
+    text = "Mr. Smith has 21 dogs. They bark!"
+    for options in ([], ["--seed", "3", "--pace", "1.3"]):
+        python, swift = tmp_path / "python.wav", tmp_path / "swift.wav"
+        assert main(["speak", text, str(python), "--voice", str(voice), "--engine", "onnx", *options]) == 0
+        code, said = play("speak", voice, swift, "--text", text, *options)
+        assert code == 0, said
+        (ours, rate), (theirs, _) = soundfile.read(swift), soundfile.read(python)
+        assert rate == 22050 and len(ours) == len(theirs) > 0.2 * rate
+        assert snr_db(theirs, ours) > 60
+
+
+@pytest.fixture
+def conversion(tmp_path, own_job):
+    """A small kNN-VC of random weights: WavLM in windows, frames matched with a target's, a vocoder of content."""
+    wavlm = write_small_wavlm(tmp_path / "wavlm")
+    vocoder = f"model.parts.vocoder.checkpoint.source={write_small_content_vocoder(tmp_path / 'vocoder')}"
+    return own_job("model=knn_vc", f"checkpoint.source={wavlm}", vocoder, "precision=fp32", "format=onnx").bundle.path
+
+
+def test_a_conversion_gives_the_same_voice(conversion, play, tmp_path, capsys):
+    """At the rate of its features: resampled by another filter, another frame may be the nearest."""
+    for path, name in zip(clip_paths(), ("in", "target")):
+        speech, rate = soundfile.read(path, dtype="float32")
+        soundfile.write(tmp_path / f"{name}.wav", soxr.resample(speech, rate, 16000), 16000, subtype="PCM_16")
+    kept, source, python, swift = (str(tmp_path / name) for name in ("target.npz", "in.wav", "python.wav", "swift.wav"))
+    bundle = str(conversion)
+    assert main(["target", str(tmp_path / "target.wav"), kept, "--bundle", bundle]) == 0
+    files = ["--bundle", bundle, source, python]
+    assert main(["convert-voice", *files, "--target", kept, "--engine", "onnx"]) == 0
+    code, said = play("convert-voice", bundle, source, swift, "--target", kept)
+    assert code == 0, said
+    theirs, ours = (soundfile.read(path)[0] for path in (python, swift))
+    assert len(ours) == len(theirs) and snr_db(theirs, ours) > 60
+    code, said = play("convert-voice", bundle, source, swift)
+    assert code == 2 and "a conversion that matches frames, which needs them" in said
+
+
+@pytest.mark.proof
+def test_the_voice_that_ships_says_the_same(real_job, play, tmp_path, capsys):
+    ships = real_job("model=fastspeech2", "precision=fp32", "format=onnx", "stream=window", "measure.engines=[onnx]")
+    text = "Some words of some length."
+    path = ships.bundle.path
+    assert main(["speak", text, str(tmp_path / "python.wav"), "--voice", str(path), "--engine", "onnx"]) == 0
+    symbols = read(text, ships.bundle.manifest.voice.text).symbols
+    code, said = play("speak", path, tmp_path / "swift.wav", "--symbols", symbols)
+    assert code == 0, said
+    theirs, ours = (soundfile.read(tmp_path / f"{name}.wav")[0] for name in ("python", "swift"))
+    assert len(ours) == len(theirs) and snr_db(theirs, ours) > 60
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["info", "{tmp}"], "is not a bundle: it has no manifest.json"),
+        (["vocode", "{bundle}", "{tmp}/absent.wav", "{tmp}/o.wav"], "there is no audio file"),
+        (["check", "{bundle}"], "is a program of Core ML: write it as ONNX files first"),
+        (["check", "{bundle}", "--lowered", "{tmp}"], "there is no generator.onnx in"),
+        (
+            ["check", "{bundle}", "--lowered", "{tmp}", "--onnxruntime", "{tmp}/a.so"],
+            "there is no library of ONNX Runtime",
+        ),
+        (["check", "{bundle}", "--threads", "none"], "--threads wants a positive number"),
+        (["speak", "{bundle}", "{tmp}/o.wav", "--text", "a"], "does not speak: convert a voice"),
+        (["dance"], "there is no command dance"),
+    ],
+)
+def test_what_cannot_be_done_is_a_sentence(fp32, play, tmp_path, arguments, sentence):
+    places = {"tmp": tmp_path, "bundle": fp32.bundle.path}
+    code, text = play(*(argument.format(**places) for argument in arguments))
+    assert code == 2 and sentence in text
+
+
+def test_info_says_what_a_bundle_holds(stateful, play):
+    code, text = play("info", stateful.bundle.path)
+    assert code == 0 and "stateful, exact, chunks of 8 frames" in text
