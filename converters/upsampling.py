@@ -15,6 +15,8 @@ from ops.metal.layout import UpsampleShape
 def upsampling_stages(component: Component) -> tuple[UpsampleShape, ...]:
     """Lists its `nn.ConvTranspose1d` layers in the order of their run, at the default shape; groups are left out."""
     stages: list[UpsampleShape] = []
+    if not any(isinstance(layer, nn.ConvTranspose1d) for layer in component.module.modules()):
+        return ()
 
     def note(layer: nn.ConvTranspose1d, inputs: tuple[Any, ...], _: Any) -> None:
         if layer.groups == 1 and layer.dilation == (1,):
