@@ -66,15 +66,19 @@ def saved(checkpoint):
     return save
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def write_small_live_voice(path):
     from safetensors.torch import save_file
 
-    path = tmp_path_factory.mktemp("live") / "small_live"
     path.mkdir()
     weights = {name: value.half().contiguous() for name, value in network(SMALL).state_dict().items()}
     save_file(weights, path / "model.safetensors")
     (path / "config.json").write_text(json.dumps({**SMALL, "audio": AUDIO}))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("live") / "small_live"
+    write_small_live_voice(path)
     return path
 
 

@@ -15,10 +15,17 @@ import soundfile
 import soxr
 
 from runtime.__main__ import main
+from runtime.bundle.store import open_bundle
+from runtime.engines import Execution
+from runtime.playing.conversions import ConversionChain, open_conversion, open_main
+from runtime.playing.live import Session, VirtualDevice
+from runtime.playing.stages import NOBODY
+from runtime.playing.stream import prefill
 from runtime.speech.clips import clip_paths
 from runtime.speech.metrics import snr_db
 from runtime.speech.text import read
 from tests.conftest import ROOT
+from tests.converters.test_live_voice import QUIET, write_small_live_voice
 from tests.runtime.playing.test_speak import bundle as small_voice
 from tests.small_wavlm import write_small_content_vocoder, write_small_wavlm
 
@@ -206,6 +213,36 @@ def test_a_conversion_gives_the_same_voice(conversion, play, tmp_path, capsys):
     assert len(ours) == len(theirs) and snr_db(theirs, ours) > 60
     code, said = play("convert-voice", bundle, source, swift)
     assert code == 2 and "a conversion that matches frames, which needs them" in said
+
+
+@pytest.fixture
+def live_voice(tmp_path, own_job):
+    """A small live voice of random weights: a mel and a melody in, two components in a row."""
+    path = tmp_path / "small_live"
+    write_small_live_voice(path)
+    source = ("model=live_voice", f"checkpoint.source={path}", "precision=fp32", "format=onnx")
+    return own_job(*source, "measure.engines=[onnx]", *QUIET).bundle.path
+
+
+@pytest.mark.proof  # the job takes 7 s
+def test_a_live_voice_asks_for_nobody_and_comes_as_soon(live_voice, play, tmp_path, capsys):
+    speech, rate = soundfile.read(clip_paths()[0], dtype="float32")
+    soundfile.write(tmp_path / "in.wav", speech[: 2 * rate], rate, subtype="PCM_16")
+    bundle, source, python, swift = str(live_voice), *(str(tmp_path / f"{name}.wav") for name in ("in", "py", "sw"))
+    assert main(["convert-voice", "--bundle", bundle, source, python, "--pitch", "3", "--engine", "onnx"]) == 0
+    code, said = play("convert-voice", bundle, source, swift, "--pitch", "3")
+    assert code == 0, said
+    theirs, ours = (soundfile.read(path)[0] for path in (python, swift))
+    assert len(ours) == len(theirs) and snr_db(theirs, ours) > 60
+    code, said = play("live", bundle, source, swift, "--block", "128")
+    facts = dict(line.split(maxsplit=1) for line in said.splitlines())
+    assert code == 0 and facts["underruns"] == "0"
+    execution = Execution("onnx")
+    frontend = open_conversion(open_bundle(bundle), NOBODY, rate, "live", execution)
+    chain = ConversionChain(frontend, open_main(open_bundle(bundle), execution))
+    session = Session(chain, 128, prefill(128, chain.chunk))
+    VirtualDevice(lambda index: 0.0).play(session, speech[:rate])
+    assert int(facts["delay_samples"]) == session.delay
 
 
 @pytest.mark.proof

@@ -35,6 +35,31 @@ import Testing
     }
 }
 
+@Suite struct Melodies {
+    struct Case: Decodable {
+        let frameRate: Double
+        let semitones: Double
+        let arrays: String
+    }
+
+    @Test(.enabled(if: Fixtures.areThere), arguments: [1, 7, 5000]) func arePythonsHoweverTheyCome(block: Int) throws {
+        for one in try Fixtures.cases("melody", Case.self) {
+            let hertz = try Fixtures.floats("\(one.arrays)/hertz")
+            var melody = Melody(frameRate: one.frameRate, semitones: one.semitones)
+            for run in 0..<2 {
+                let pieces = stride(from: 0, to: hertz.count, by: block).map {
+                    melody.push(Array(hertz[$0..<min($0 + block, hertz.count)]))
+                }
+                let rows = Tensor.joined(pieces, along: 1)
+                let python = try Fixtures.tensor("\(one.arrays)/rows")
+                #expect(rows == python, "run \(run)")
+                report("melody, in blocks of \(block)", "worst \(worst(rows.floats, python.floats))")
+                melody.reset()
+            }
+        }
+    }
+}
+
 @Suite struct Conversions {
     struct Case: Decodable {
         let name: String

@@ -142,6 +142,21 @@ private final class SummingEngine: Engine {
         report("overlapping pieces", "\(cases.count) utterances equal")
     }
 
+    struct PaceCase: Decodable {
+        let paces: [Pace]
+        let waited: Int
+        let burst: Int
+    }
+
+    @Test(.enabled(if: Fixtures.areThere)) func componentsInARowTickAsPythons() throws {
+        let cases = try Fixtures.cases("pace", PaceCase.self)
+        for one in cases {
+            #expect(one.paces.waited == one.waited, "\(one.paces)")
+            #expect(one.paces.burst == one.burst, "\(one.paces)")
+        }
+        report("components in a row", "\(cases.count) waits and bursts equal")
+    }
+
     @Test func prefillBridgesBlocksOfTwoSizes() {
         #expect(prefill(deviceBlock: 256, modelBlock: 2048) == 1792)
         #expect(prefill(deviceBlock: 480, modelBlock: 2048) == 2016)

@@ -49,11 +49,15 @@ public struct MatchStage: Codable, Equatable, Sendable {
 
 /// The source's pitch as a model reads it.
 public struct PitchStage: Codable, Equatable, Sendable {
+    /// In hertz, in bins from 1 to 255, or in two rows: ln F0 less its running mean, and 1 where it is voiced.
+    public enum Form: String, Codable, Sendable {
+        case hertz, bins, normalised
+    }
+
     public let kind: String
     public let name: String
     public let takes: String
-    /// `hertz`, or `bins` from 1 to 255.
-    public let gives: String
+    public let gives: Form
 }
 
 /// The pitch that a component detects, on the clock of what takes it.

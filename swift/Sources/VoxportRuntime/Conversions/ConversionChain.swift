@@ -64,8 +64,13 @@ public final class ConversionChain: LiveChain {
         self.outputRate = outputRate ?? player.time.sampleRate
         outwards = try Resampler(from: player.time.sampleRate, to: self.outputRate)
         let frame = player.time.frameSeconds
-        let block = frontend.blockSeconds
-        let together = Double((player as? StreamingPlayer)?.form.chunk ?? 1) * frame + (block <= frame ? 0 : block)
+        let form = (player as? StreamingPlayer)?.form
+        let together =
+            if frontend.isEven {
+                Double((frontend.paces + [form?.pace].compactMap { $0 }).burst) * frame
+            } else {
+                Double(form?.chunk ?? 1) * frame + frontend.blockSeconds
+            }
         self.chunk = Int((together * Double(self.outputRate) - 1e-6).rounded(.up))
         windowSeconds = conversion.stages.reduce(0) { longest, stage in
             guard case .features(let stage) = stage else { return longest }

@@ -71,6 +71,8 @@ final class Frontend {
             guard let mel = stage.mel else { return try MatchedContentTrack(stage, sources[0], pool) }
             return try MatchedTrack(stage, mel, sources, pool, semitones: semitones)
         case .voicing(let stage): return try VoicingTrack(stage, sources[0])
+        case .pitch(let stage) where stage.gives == .normalised:
+            return try NormalisedTrack(stage, sources[0], semitones: semitones)
         case .pitch(let stage): return try PitchedTrack(stage, sources[0], semitones: semitones)
         case .harmonic(let stage): return try HarmonicTrack(stage, sources[0])
         case .retrieve(let stage): return try RetrievedTrack(stage, sources, parts.index())
@@ -96,6 +98,12 @@ final class Frontend {
 
     /// Seconds of audio after which frames come out: the longest chunk of any stage.
     var blockSeconds: Double { tracks.map(\.track.blockSeconds).max() ?? 0 }
+
+    /// Of the components in a row that the frames come of last.
+    var paces: [Pace] { last.sources.slowestPaces }
+
+    /// Whether frames come one by one but for `paces`: no other stage holds them back for a chunk.
+    var isEven: Bool { tracks.allSatisfy(\.track.isEven) }
 
     func reset() throws {
         frames = 0

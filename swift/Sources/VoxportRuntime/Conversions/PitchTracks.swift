@@ -64,7 +64,7 @@ final class PitchedTrack: MappedTrack {
 
     init(_ stage: PitchStage, _ source: Track, semitones: Double) throws {
         ratio = Float(pow(2, semitones / 12))
-        isBinned = stage.gives == "bins"
+        isBinned = stage.gives == .bins
         try super.init(stage.name, [source])
     }
 
@@ -79,6 +79,25 @@ final class PitchedTrack: MappedTrack {
         let scaled = (mel(Double(hertz)) - mel(50)) * 254 / (mel(1100) - mel(50)) + 1
         return Float(min(max(scaled, 1), 255).rounded(.toNearestOrEven))
     }
+}
+
+/// The pitch without its register, shifted by so many semitones, and whether there is one.
+final class NormalisedTrack: MappedTrack {
+    private var melody: Melody
+
+    init(_ stage: PitchStage, _ source: Track, semitones: Double) throws {
+        let frameRate = Double(source.clock.sampleRate) / Double(source.clock.hopLength)
+        melody = Melody(frameRate: frameRate, semitones: semitones)
+        try super.init(stage.name, [source])
+        channels = 2
+    }
+
+    override func reset() throws {
+        try super.reset()
+        melody.reset()
+    }
+
+    override func mapped(_ frames: [Tensor], from start: Int) -> Tensor { melody.push(frames[0].floats) }
 }
 
 /// A sine at a pitch, whose phase goes on from frame to frame, and noise.

@@ -85,6 +85,12 @@ class Track {
     /// Seconds of audio after which frames come.
     var blockSeconds: Double { Double(clock.hopLength) / Double(clock.sampleRate) }
 
+    /// Of the components in a row on its clock that it ends, each of which takes what the one before gives.
+    var paces: [Pace] { [] }
+
+    /// Whether frames come one by one but for `paces`.
+    var isEven: Bool { !paces.isEmpty || blockSeconds <= Double(clock.hopLength) / Double(clock.sampleRate) }
+
     /// Frames that come at once.
     var chunk: Int {
         max(1, Int((blockSeconds * Double(clock.sampleRate) / Double(clock.hopLength)).rounded(.toNearestOrEven)))
@@ -223,13 +229,13 @@ final class WindowedTrack: Track {
 final class LocalTrack: Track {
     private let given: Joined
     private let player: any Player
-    private let chunkFrames: Int
+    private let form: StreamForm?
     private var pushed = 0
 
     init(_ stage: LocalStage, _ sources: [Track], _ player: any Player, channels: Int) throws {
         given = try Joined(stage.name, sources, noiseRows: stage.noiseRows)
         self.player = player
-        chunkFrames = (player as? StreamingPlayer)?.form.chunk ?? 0
+        form = (player as? StreamingPlayer)?.form
         super.init(given.clock, sources)
         self.channels = channels
     }
@@ -257,8 +263,10 @@ final class LocalTrack: Track {
     private func append(_ output: Tensor) { frames.append(output.reshaped(Array(output.shape.dropFirst()))) }
 
     override var blockSeconds: Double {
-        Double(max(chunkFrames, 1) * clock.hopLength) / Double(clock.sampleRate)
+        Double(max(form?.chunk ?? 0, 1) * clock.hopLength) / Double(clock.sampleRate)
     }
+
+    override var paces: [Pace] { form.map { sources.slowestPaces + [$0.pace] } ?? [] }
 }
 
 /// A frame of the frames of other tracks at its moment, made here.
@@ -278,6 +286,15 @@ class MappedTrack: Track {
         hasEnded = sources.allSatisfy(\.hasEnded)
     }
 
+    override var paces: [Pace] { sources.slowestPaces }
+
     /// The frames from a number on, of those of the sources.
     func mapped(_ frames: [Tensor], from start: Int) throws -> Tensor { frames[0] }
+}
+
+extension [Track] {
+    /// The paces of the one whose frames come last.
+    var slowestPaces: [Pace] {
+        map(\.paces).reduce([]) { $1.waited > $0.waited ? $1 : $0 }
+    }
 }

@@ -32,7 +32,7 @@ public final class Resampler {
         }
         self.rateIn = rateIn
         self.rateOut = rateOut
-        let divisor = Self.greatestDivisor(rateIn, rateOut)
+        let divisor = greatestDivisor(rateIn, rateOut)
         up = rateOut / divisor
         down = rateIn / divisor
         guard up != down else {
@@ -141,6 +141,4 @@ public final class Resampler {
         }
         return sum
     }
-
-    private static func greatestDivisor(_ a: Int, _ b: Int) -> Int { b == 0 ? a : greatestDivisor(b, a % b) }
 }
