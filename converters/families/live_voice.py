@@ -8,6 +8,7 @@ is in the melody: log F0 around its running mean.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -124,9 +125,7 @@ class PitchSettings:
 def _check(name: str, module: Voice) -> None:
     """Raises CheckpointError where the networks and features do not fit each other."""
     converter, generator, mel = module.converter.settings, module.generator.settings, module.mel
-    hop = 1
-    for factor in generator.upsampling:
-        hop *= factor
+    hop = math.prod(generator.upsampling)
     if hop != mel.hop_length:
         raise CheckpointError(
             f"checkpoint {name}: the generator makes {hop} samples of a frame, its audio config says hop_length "

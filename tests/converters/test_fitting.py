@@ -31,3 +31,5 @@ def test_the_same_weights_in_many_modules_count_once(checkpoint):
         layer = nn.Linear(10, 10, bias=False)
         for _ in range(20):
             nn.Module().register_parameter("weight", layer.weight)
+    with pytest.raises(CheckpointError), fitting(checkpoint):
+        nn.ModuleList(nn.Linear(10, 10, bias=False) for _ in range(20))

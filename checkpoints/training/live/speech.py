@@ -48,9 +48,7 @@ class Speech:
 
     def drawn(self, count: int, frames: int) -> tuple[Tensor, Tensor]:
         """Clips (B,), each as likely as it is long, and first frames (B,) of pieces that lie in them where they fit."""
-        device = self.audio.device
-        last = int(self.starts[-1] + self.frames[-1]) if device.type == "cpu" else None
-        total = len(self.pitch) if last is None else last
+        device, total = self.audio.device, len(self.pitch)
         at = (torch.rand(count, device=device) * total).long()
         clips = torch.searchsorted(self.starts, at, right=True) - 1
         latest = (self.starts[clips] + self.frames[clips] - frames).clamp(min=0)
@@ -69,8 +67,7 @@ class Speech:
         steps = (torch.arange(frames, device=device) - frames / 2 + 0.5) * stretch[:, None] + frames / 2 - 0.5
         at = (first[:, None] + steps.round().long()).clamp(0, len(self.pitch) - 1)
         begins = torch.rand(len(first), 1, frames, device=device) < MISSED / MISSED_FRAMES
-        width = int(MISSED_FRAMES)
-        missed = F.max_pool1d(F.pad(begins.float(), (width - 1, 0)), width, 1)
+        missed = F.max_pool1d(F.pad(begins.float(), (MISSED_FRAMES - 1, 0)), MISSED_FRAMES, 1)
         kept = 1 - missed * (torch.rand(len(first), 1, 1, device=device) < 0.5)
         return torch.stack([self.pitch[at], self.voiced[at]], 1) * kept
 
