@@ -5,6 +5,7 @@
 // It is as awkward as the real one is where that has been seen: outputs lie in memory with gaps, and in half precision
 // where VOXPORT_FAKE_HALF=1; a model that is compiled lies at a new place each time; the Neural Engine can be absent.
 import Foundation
+import Metal
 import VoxportONNX
 import VoxportRuntime
 
@@ -96,7 +97,8 @@ public final class MLMultiArray {
         self.init(shape.map(\.intValue), dataType, paddedTo: 1)
     }
 
-    init(_ sizes: [Int], _ dataType: MLMultiArrayDataType, paddedTo step: Int) {
+    /// With rows that begin at multiples of a step, as Core ML's own arrays have them.
+    package init(_ sizes: [Int], _ dataType: MLMultiArrayDataType, paddedTo step: Int) {
         var strides = [Int](repeating: 1, count: sizes.count)
         for axis in stride(from: sizes.count - 2, through: 0, by: -1) {
             let inner = sizes[axis + 1] * strides[axis + 1]
@@ -114,6 +116,8 @@ public final class MLMultiArray {
     deinit { memory.deallocate() }
 
     public var count: Int { shape.reduce(1) { $0 * $1.intValue } }
+
+    public var dataPointer: UnsafeMutableRawPointer { memory.baseAddress! }
 
     public func withUnsafeBytes<R>(_ body: (UnsafeRawBufferPointer) throws -> R) rethrows -> R {
         try body(UnsafeRawBufferPointer(memory))
@@ -148,6 +152,15 @@ public final class MLDictionaryFeatureProvider: MLFeatureProvider {
 public final class MLState {
     let state: (any EngineState)?
     init(_ state: (any EngineState)?) { self.state = state }
+}
+
+/// What computes a layer of a class that the app has.
+public protocol MLCustomLayer {
+    init(parameters: [String: Any]) throws
+    func setWeightData(_ weights: [Data]) throws
+    func outputShapes(forInputShapes inputShapes: [[NSNumber]]) throws -> [[NSNumber]]
+    func evaluate(inputs: [MLMultiArray], outputs: [MLMultiArray]) throws
+    func encode(commandBuffer: any MTLCommandBuffer, inputs: [any MTLTexture], outputs: [any MTLTexture]) throws
 }
 
 /// A model whose numbers ONNX Runtime computes, of the files that VOXPORT_FAKE_LOWERED names the folder of.

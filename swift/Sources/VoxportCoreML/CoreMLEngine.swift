@@ -42,10 +42,9 @@
             let provider = try MLDictionaryFeatureProvider(dictionary: arrays)
             let results: any MLFeatureProvider
             do {
-                if let state = state as? State {
-                    results = try model.prediction(from: provider, using: state.state)
-                } else {
-                    results = try model.prediction(from: provider)
+                results = try interval("prediction") {
+                    guard let state = state as? State else { return try model.prediction(from: provider) }
+                    return try model.prediction(from: provider, using: state.state)
                 }
             } catch {
                 throw VoxportError.artefact("Core ML refuses a call: \(error.localizedDescription)")

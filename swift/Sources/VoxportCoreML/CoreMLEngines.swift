@@ -3,6 +3,10 @@
     import Foundation
     import VoxportRuntime
 
+    #if canImport(HiFiGANUpsample)
+        import HiFiGANUpsample
+    #endif
+
     /// Opens the artefacts of bundles with Core ML.
     ///
     /// Core ML keeps what it made of a model for a device under the path of the compiled model: so models are compiled
@@ -65,6 +69,10 @@
                 throw VoxportError.engine(
                     "\(component.name) of \(bundle.manifest.name) is not compiled: prepare() it first")
             }
+            #if canImport(HiFiGANUpsample)
+                // Core ML finds a custom layer's class by its name: naming it here is what has it linked.
+                if bundle.manifest.options.upsampler == "metal" { _ = HiFiGANUpsample.self }
+            #endif
             let first = unitsByComponent[component.name] ?? units
             var failure: any Error = VoxportError.engine("there are no compute units to try")
             for units in [first] + fallbacks.filter({ $0 != first }) {

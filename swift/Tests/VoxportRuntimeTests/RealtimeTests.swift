@@ -157,16 +157,4 @@ import Testing
         #expect(counts[0] >= 100 && counts[2] > 0)
         report("naive session, 100 times", told(counts))
     }
-
-    private func watched(_ times: Int, _ body: () -> Void) -> [UInt64] {
-        body()  // what is made once is made now
-        watch_start()
-        for _ in 1..<times { body() }
-        watch_stop()
-        return [watch_allocations(), watch_frees(), watch_retains(), watch_locks()]
-    }
-
-    private func told(_ counts: [UInt64]) -> String {
-        "\(counts[0]) allocations, \(counts[1]) frees, \(counts[2]) retains and releases, \(counts[3]) locks"
-    }
 }

@@ -73,7 +73,7 @@ struct MelKernel: FrameKernel {
         @_noAllocation@_noLocks
     #endif
     func frame(of samples: UnsafePointer<Float>, number: Int, into column: UnsafeMutablePointer<Float>, stride: Int) {
-        for index in 0..<size { windowed[index] = samples[index] * window[index] }
+        multiply(samples, window, into: windowed, count: size)
         fft.power(of: windowed, into: spectrum)
         for bin in 0...size / 2 {
             let power = spectrum[bin] + magnitudeFloor
@@ -83,8 +83,7 @@ struct MelKernel: FrameKernel {
         for band in 0..<bands {
             let first = bins[band].lowerBound
             let count = bins[band].upperBound - first
-            var amplitude: Float = 0
-            for index in 0..<count { amplitude += spectrum[first + index] * packed[index] }
+            var amplitude = dot(spectrum + first, packed, count: count)
             packed += count
             if amplitude < amplitudeFloor { amplitude = amplitudeFloor }
             let log = _unsafePerformance { isDecimal ? log10f(amplitude) : logf(amplitude) }

@@ -8,6 +8,13 @@ public struct AudioChunk: Equatable, Sendable {
     public let start: Int
     /// The sentence that they belong to, counted from 0.
     public let sentence: Int
+
+    public init(samples: [Float], sampleRate: Int, start: Int, sentence: Int) {
+        self.samples = samples
+        self.sampleRate = sampleRate
+        self.start = start
+        self.sentence = sentence
+    }
 }
 
 /// A bundle that speaks, every component opened: symbols or text in, audio out. It belongs to one thread; ``Voice`` is
