@@ -27,6 +27,13 @@ let fakeTargets: [Target] = [
     .target(name: "Metal", path: "swift/Fakes/Metal"),
     .target(name: "os", path: "swift/Fakes/os"),
     .target(name: "CoreML", dependencies: ["VoxportONNX", "Metal"], path: "swift/Fakes/CoreML"),
+    .target(name: "UniformTypeIdentifiers", path: "swift/Fakes/UniformTypeIdentifiers"),
+    .target(name: "SwiftUI", dependencies: ["UniformTypeIdentifiers"], path: "swift/Fakes/SwiftUI"),
+    // On a Mac it is a package of its own. Here it is compiled, not linked.
+    .target(
+        name: "VoxportExample",
+        dependencies: ["VoxportRuntime", "VoxportCoreML", "VoxportAudio", "AVFAudio", "SwiftUI"],
+        path: "swift/Example/Sources/VoxportExample"),
     .testTarget(
         name: "VoxportAppleTests",
         dependencies: [

@@ -166,9 +166,31 @@ class TestOverAFakeCoreML:
         assert (kept[0] / "mark").exists()
 
     def test_where_a_unit_is_missing_the_next_one_computes(self, fp32, lowered, play, tmp_path, capsys):
-        options = {"binary": FAKED, "VOXPORT_FAKE_LOWERED": str(lowered(fp32.bundle)), "VOXPORT_FAKE_NO_NE": "1"}
-        arguments = ["check", fp32.bundle.path, "--cache", tmp_path / "cache", "--units", "cpu_and_ne"]
-        assert play(*arguments, **options)[0] == 0
+        options = {"binary": FAKED, "VOXPORT_FAKE_LOWERED": str(lowered(fp32.bundle)), "VOXPORT_FAKE_NE": "absent"}
+        (case, *_) = fp32.bundle.goldens(fp32.bundle.main)
+        np.savez(tmp_path / "in.npz", **case.inputs)
+        arguments = ["run", fp32.bundle.path, tmp_path / "in.npz", tmp_path / "out.npz"]
+        code, text = play(*arguments, "--cache", tmp_path / "cache", "--units", "cpu_and_ne", **options)
+        assert code == 0, text
+
+    def test_every_unit_is_checked_by_itself(self, fp32, lowered, play, tmp_path, capsys):
+        options = {"binary": FAKED, "VOXPORT_FAKE_LOWERED": str(lowered(fp32.bundle))}
+        arguments = ["check", fp32.bundle.path, "--cache", tmp_path / "cache"]
+        verdicts = {
+            None: (0, "dB to PyTorch"),
+            "absent": (0, "not executed: generator.mlmodelc cannot be loaded"),  # what a device lacks is no fault
+            "wrong": (1, "NOT as it was converted"),
+        }
+        for engine, (expected, sentence) in verdicts.items():
+            neural = {} if engine is None else {"VOXPORT_FAKE_NE": engine}
+            code, text = play(*arguments, **options, **neural)
+            rows = dict(line.split(maxsplit=1) for line in text.splitlines())
+            assert code == expected, text
+            assert set(rows) == {"cpu", "cpu_and_gpu", "cpu_and_ne", "all", "least"}
+            assert sentence in rows.pop("cpu_and_ne")
+            least = rows.pop("least")
+            assert least == "60 dB for fp32" and all(": as it was converted" in row for row in rows.values())
+            assert play(*arguments, "--units", "cpu_and_ne", **options, **neural)[0] == (1 if engine else 0)
 
 
 @pytest.fixture
@@ -278,6 +300,16 @@ def test_what_cannot_be_done_is_a_sentence(fp32, play, tmp_path, arguments, sent
     places = {"tmp": tmp_path, "bundle": fp32.bundle.path}
     code, text = play(*(argument.format(**places) for argument in arguments))
     assert code == 2 and sentence in text
+
+
+def test_files_are_compared_with_the_manifest(fp32, play, tmp_path):
+    code, text = play("verify", fp32.bundle.path)
+    assert code == 0 and f"{len(fp32.bundle.manifest.files)} as they were written" in text
+    copy = shutil.copytree(fp32.bundle.path, tmp_path / "copy")
+    with (copy / "goldens.npz").open("ab") as file:
+        file.write(b"\0")
+    code, text = play("verify", copy)
+    assert code == 2 and "sha256 of goldens.npz differs" in text
 
 
 def test_info_says_what_a_bundle_holds(stateful, play):

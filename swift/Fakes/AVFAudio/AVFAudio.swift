@@ -103,6 +103,10 @@ public class AVAudioEngine: NSObject {
     }
 }
 
+public final class AVAudioApplication {
+    public class func requestRecordPermission() async -> Bool { true }
+}
+
 // What follows is iOS's.
 
 public let AVAudioSessionInterruptionTypeKey = "AVAudioSessionInterruptionTypeKey"

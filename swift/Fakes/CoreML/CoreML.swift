@@ -3,7 +3,8 @@
 // with it where VOXPORT_FAKES=1; no app is.
 //
 // It is as awkward as the real one is where that has been seen: outputs lie in memory with gaps, and in half precision
-// where VOXPORT_FAKE_HALF=1; a model that is compiled lies at a new place each time; the Neural Engine can be absent.
+// where VOXPORT_FAKE_HALF=1; a model that is compiled lies at a new place each time; the Neural Engine is absent where
+// VOXPORT_FAKE_NE=absent, and gives other numbers than it should, without an error, where it is wrong.
 import Foundation
 import Metal
 import VoxportONNX
@@ -167,6 +168,7 @@ public protocol MLCustomLayer {
 public final class MLModel {
     public let modelDescription: MLModelDescription
     private let engine: ONNXEngine
+    private let isWrong: Bool
 
     private struct Refusal: LocalizedError {
         let errorDescription: String?
@@ -174,9 +176,9 @@ public final class MLModel {
 
     public init(contentsOf url: URL, configuration: MLModelConfiguration) throws {
         let environment = ProcessInfo.processInfo.environment
-        if configuration.computeUnits == .cpuAndNeuralEngine, environment["VOXPORT_FAKE_NO_NE"] == "1" {
-            throw Refusal(errorDescription: "there is no Neural Engine")
-        }
+        let neuralEngine = configuration.computeUnits == .cpuAndNeuralEngine ? environment["VOXPORT_FAKE_NE"] : nil
+        if neuralEngine == "absent" { throw Refusal(errorDescription: "there is no Neural Engine") }
+        isWrong = neuralEngine == "wrong"
         guard let folder = environment["VOXPORT_FAKE_LOWERED"], let library = environment["VOXPORT_ONNXRUNTIME"] else {
             throw Refusal(errorDescription: "name VOXPORT_FAKE_LOWERED and VOXPORT_ONNXRUNTIME")
         }
@@ -217,8 +219,9 @@ public final class MLModel {
             inputs[name] = input.featureValue(for: name)?.multiArrayValue?.dense
         }
         let isHalf = ProcessInfo.processInfo.environment["VOXPORT_FAKE_HALF"] == "1"
-        let outputs = try engine.run(inputs, state: state).mapValues { tensor in
-            MLMultiArray.spread(isHalf && tensor.type == .float32 ? tensor.converted(to: .float16) : tensor)
+        let outputs = try engine.run(inputs, state: state).mapValues { result in
+            let tensor = isWrong ? Tensor(result.floats.map { -$0 }, shape: result.shape) : result
+            return MLMultiArray.spread(isHalf && tensor.type == .float32 ? tensor.converted(to: .float16) : tensor)
         }
         return try MLDictionaryFeatureProvider(dictionary: outputs)
     }

@@ -28,7 +28,7 @@
         public let unitsByComponent: [String: ComputeUnits]
         /// What is tried where a component does not load: an operating system may refuse a unit that the last one took.
         public let fallbacks: [ComputeUnits]
-        private let folder: URL
+        let folder: URL
 
         /// `cache`: the folder of compiled models; nil for the app's caches.
         public init(
@@ -46,19 +46,27 @@
         ///
         /// An app calls it once after each installation and update of the system. Throws
         /// ``VoxportRuntime/VoxportError/artefact(_:)`` for what Core ML does not take.
-        public func prepare(_ bundle: VoxportBundle, progress: (Progress) -> Void = { _ in }) async throws {
+        public func prepare(
+            _ bundle: VoxportBundle, progress: @Sendable (Progress) -> Void = { _ in }
+        ) async throws {
+            try await compile(bundle, progress: progress)
             for component in bundle.manifest.components {
-                let target = compiled(component, bundle)
-                if !FileManager.default.fileExists(atPath: target.path) {
-                    progress(.compiling(component.name))
-                    try await compile(component, bundle, to: target)
-                }
                 for function in component.functions {
                     progress(.loading(component.name, function: function))
                     _ = try engine(for: component, function: function, in: bundle)
                 }
             }
             progress(.ready)
+        }
+
+        /// Compiles what is not compiled yet.
+        func compile(_ bundle: VoxportBundle, progress: @Sendable (Progress) -> Void = { _ in }) async throws {
+            for component in bundle.manifest.components {
+                let target = compiled(component, bundle)
+                if FileManager.default.fileExists(atPath: target.path) { continue }
+                progress(.compiling(component.name))
+                try await compile(component, bundle, to: target)
+            }
         }
 
         public func engine(

@@ -107,7 +107,7 @@ import Testing
         #expect(Half.bits(.infinity) == 0x7C00 && Half.bits(-65520) == 0xFC00 && Half.bits(.nan) & 0x7FFF > 0x7C00)
     }
 
-    @Test func withoutAGPUItSaysSo() throws {
+    @Test func whatDoesNotFitIsRefused() throws {
         let layer = try HiFiGANUpsample(parameters: parameters)
         #expect(throws: UpsampleError.self) { try HiFiGANUpsample(parameters: [:]) }
         #expect(throws: UpsampleError.self) { try layer.outputShapes(forInputShapes: [[1, 3]]) }

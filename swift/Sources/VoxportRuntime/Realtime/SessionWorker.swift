@@ -15,6 +15,8 @@ public struct SessionReport: Equatable, Sendable {
     public var worstCost = 0.0
     /// Why the chain stopped; nil while it runs.
     public var failure: String?
+
+    public init() {}
 }
 
 /// The thread that computes for a live session, at the priority of what a user waits for.
@@ -91,11 +93,16 @@ public final class SessionWorker: Sendable {
     public func report() -> SessionReport {
         let outputs = shared.take(.outputs)
         let cost = Double(shared.take(.cost)) / 1e9
-        return SessionReport(
-            counters: shared.counters, delay: shared.delay.map { Double($0) / Double(sampleRate) },
-            inputPeak: Double(shared.take(.inputPeak)) / 1e6, outputPeak: Double(shared.take(.outputPeak)) / 1e6,
-            outputs: outputs, meanCost: outputs > 0 ? cost / Double(outputs) : 0,
-            worstCost: Double(shared.take(.worstCost)) / 1e9, failure: control.failure.withLock { $0 })
+        var report = SessionReport()
+        report.counters = shared.counters
+        report.delay = shared.delay.map { Double($0) / Double(sampleRate) }
+        report.inputPeak = Double(shared.take(.inputPeak)) / 1e6
+        report.outputPeak = Double(shared.take(.outputPeak)) / 1e6
+        report.outputs = outputs
+        report.meanCost = outputs > 0 ? cost / Double(outputs) : 0
+        report.worstCost = Double(shared.take(.worstCost)) / 1e9
+        report.failure = control.failure.withLock { $0 }
+        return report
     }
 
     private static func run(_ session: Session, _ control: Control) {
