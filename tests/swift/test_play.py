@@ -3,6 +3,7 @@
 `make swift-test` builds it. Where there is no Swift, nothing here runs.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import onnxruntime
 import pytest
 import soundfile
 import soxr
+import torch
 
 from runtime.__main__ import main
 from runtime.bundle.store import open_bundle
@@ -26,6 +28,8 @@ from runtime.speech.metrics import snr_db
 from runtime.speech.text import read
 from tests.conftest import ROOT
 from tests.converters.test_live_voice import QUIET, write_small_live_voice
+from tests.converters.test_openvoice import SMALL as SMALL_OPENVOICE
+from tests.converters.test_openvoice import upstream as small_openvoice
 from tests.runtime.playing.test_speak import bundle as small_voice
 from tests.small_wavlm import write_small_content_vocoder, write_small_wavlm
 
@@ -235,6 +239,30 @@ def test_a_conversion_gives_the_same_voice(conversion, play, tmp_path, capsys):
     assert len(ours) == len(theirs) and snr_db(theirs, ours) > 60
     code, said = play("convert-voice", bundle, source, swift)
     assert code == 2 and "a conversion that matches frames, which needs them" in said
+
+
+@pytest.mark.proof  # forty-eight gated layers take a minute to convert
+def test_a_target_is_made_of_recordings(play, tmp_path, own_job):
+    """A small OpenVoice of random weights, which asks whose voice it is to be and whose goes in."""
+    folder = tmp_path / "openvoice"
+    folder.mkdir()
+    torch.save({"model": small_openvoice(SMALL_OPENVOICE).state_dict(), "iteration": 1}, folder / "checkpoint.pth")
+    (folder / "config.json").write_text(json.dumps(SMALL_OPENVOICE))
+    options = ("precision=fp32", "format=onnx", "stream=stateful", "measure.engines=[onnx]")
+    bundle = own_job("model=openvoice", f"checkpoint.source={folder}", *options).bundle.path
+    for path, name in zip(clip_paths(), ("in", "her")):
+        speech, rate = soundfile.read(path, dtype="float32")
+        soundfile.write(tmp_path / f"{name}.wav", np.tile(speech, 3)[: 3 * rate], rate, subtype="PCM_16")
+    source, her, python, swift = (str(tmp_path / f"{name}.wav") for name in ("in", "her", "python", "swift"))
+    targets = ["--target", her, "--own", source]
+    assert main(["convert-voice", "--bundle", str(bundle), source, python, *targets, "--engine", "onnx"]) == 0
+    code, said = play("convert-voice", bundle, source, swift, *targets)
+    assert code == 0, said
+    theirs, ours = (soundfile.read(path)[0] for path in (python, swift))
+    assert len(ours) == len(theirs) and snr_db(theirs, ours) > 60
+    soundfile.write(her, np.zeros(1000), rate)
+    code, said = play("convert-voice", bundle, source, swift, *targets)
+    assert code == 2 and "is too short: it takes 2 s" in said
 
 
 @pytest.fixture

@@ -55,9 +55,10 @@ func vocode(_ arguments: Arguments) async throws {
     let bundle = try VoxportBundle(contentsOf: arguments.folder(0, "BUNDLE"))
     let source = try WAV(contentsOf: arguments.folder(1, "IN.wav"))
     let target = try arguments.folder(2, "OUT.wav")
+    let engines = try await engines(arguments, bundle)
     let chain = try ConversionChain(
-        bundle, engines: try await engines(arguments, bundle), sampleRate: source.sampleRate,
-        target: voice(arguments, bundle), semitones: arguments.decimal("pitch") ?? 0, mode: mode(arguments),
+        bundle, engines: engines, sampleRate: source.sampleRate, target: voice(arguments, bundle, engines),
+        semitones: arguments.decimal("pitch") ?? 0, mode: mode(arguments),
         chunk: arguments.number("chunk"))
     // Silence behind audio that is shorter than the artefact takes, cut off again.
     let least = Int((chain.shortest * Double(source.sampleRate)).rounded(.up))
@@ -87,9 +88,10 @@ func vocode(_ arguments: Arguments) async throws {
 func live(_ arguments: Arguments) async throws {
     let bundle = try VoxportBundle(contentsOf: arguments.folder(0, "BUNDLE"))
     let source = try WAV(contentsOf: arguments.folder(1, "IN.wav"))
+    let engines = try await engines(arguments, bundle)
     let chain = try ConversionChain(
-        bundle, engines: await engines(arguments, bundle), sampleRate: source.sampleRate,
-        outputRate: source.sampleRate, target: voice(arguments, bundle), context: .live,
+        bundle, engines: engines, sampleRate: source.sampleRate, outputRate: source.sampleRate,
+        target: voice(arguments, bundle, engines), context: .live,
         semitones: arguments.decimal("pitch") ?? 0)
     guard chain.player is StreamingPlayer else {
         throw UsageError("\(bundle.manifest.name) does not stream: convert it with stream=stateful")
@@ -196,10 +198,21 @@ private func limit(_ report: Check?, _ bundle: VoxportBundle) -> (String, String
     private func cache(_ arguments: Arguments) -> URL? { arguments["cache"].map { URL(fileURLWithPath: $0) } }
 #endif
 
-private func voice(_ arguments: Arguments, _ bundle: VoxportBundle) throws -> Target {
+/// Whose voice it is to be: what `python -m runtime target` wrote, or a recording of it.
+private func voice(
+    _ arguments: Arguments, _ bundle: VoxportBundle, _ engines: any EngineSource
+) throws -> Target {
     guard let path = arguments["target"] else { return Target() }
-    let own = arguments["own"].map { URL(fileURLWithPath: $0) }
-    return try Target(contentsOf: URL(fileURLWithPath: path), own: own, for: bundle)
+    let (target, own) = (URL(fileURLWithPath: path), arguments["own"].map { URL(fileURLWithPath: $0) })
+    guard target.pathExtension == "wav" else { return try Target(contentsOf: target, own: own, for: bundle) }
+    let recording = try WAV(contentsOf: target)
+    let source = try own.map { try WAV(contentsOf: $0) }
+    if let source, source.sampleRate != recording.sampleRate {
+        throw UsageError("--target and --own are recordings of one sample rate")
+    }
+    return try Target(
+        recordings: [recording.samples], own: source.map { [$0.samples] } ?? [], sampleRate: recording.sampleRate,
+        for: bundle, engines: engines)
 }
 
 private func mode(_ arguments: Arguments) throws -> OfflineMode {

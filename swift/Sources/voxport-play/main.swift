@@ -23,8 +23,8 @@ let usage = """
       --threads N          of the engine [its own choice]
       --mode MODE          of run and vocode: offline or overlap, where the artefact does not stream [overlap]
       --chunk N            of run and vocode: new frames per call [all that fit]
-      --target FILE.npz    of convert-voice and live: what `python -m runtime target` wrote; --own FILE.npz, of whose voice goes in;
-                           --pitch SEMITONES
+      --target FILE        of convert-voice and live: what `python -m runtime target` wrote, or a WAV of whom it is to be, for a
+                           conversion to a speaker's embedding; --own FILE, of whose voice goes in; --pitch SEMITONES
       --speaker NAME, --language NAME, --pace 1.0, --pitch 0, --energy 0, --seed 0
                            of speak, as `python -m runtime speak` takes them
     """

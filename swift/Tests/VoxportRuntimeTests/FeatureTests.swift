@@ -86,6 +86,53 @@ import Testing
     }
 }
 
+@Suite struct Speakers {
+    struct Case: Decodable {
+        let name: String
+        let features: Features
+        let arrays: String
+    }
+
+    @Test(.enabled(if: Fixtures.areThere)) func whatAnEncoderIsGivenAndWhatBecomesOfItIsPythons() throws {
+        for one in try Fixtures.cases("speaker", Case.self) {
+            let sound = try Fixtures.floats("\(one.arrays)/sound")
+            #expect(try trimmed(sound) == Fixtures.floats("\(one.arrays)/trimmed"), "\(one.name)")
+            let wanted = try Fixtures.tensor("\(one.arrays)/windows")
+            var given = Tensor(zeros: [0])
+            let embedding = try targetEmbedding(of: sound, one.features, length: 160) { windows in
+                given = windows
+                let size = windows.shape[2]
+                let sums = stride(from: 0, to: windows.count, by: size).map {
+                    windows.floats[$0..<$0 + size].reduce(0, +)
+                }
+                return Tensor(sums, shape: Array(windows.shape.dropLast()))
+            }
+            try #require(given.shape == wanted.shape, "\(one.name)")
+            let largest = wanted.floats.map(abs).max()!
+            let difference = worst(given.floats, wanted.floats) / largest
+            #expect(difference < 1e-5, "\(one.name)")
+            let python = try Fixtures.tensor("\(one.arrays)/embedding")
+            try #require(embedding.shape == python.shape, "\(one.name)")
+            #expect(worst(embedding.floats, python.floats) / python.floats.map(abs).max()! < 1e-4, "\(one.name)")
+            report("speaker, \(one.name)", "\(wanted.shape): worst \(difference) of the largest")
+        }
+    }
+
+    @Test func whatIsNoSpeechIsASentence() throws {
+        let settings = try JSONDecoder().decode(
+            SpeakerMel.self,
+            from: Data(
+                """
+                {"kind": "speaker_mel", "sampleRate": 16000, "nFft": 400, "winLength": 400, "hopLength": 160, "nMels": 40,
+                 "window": "hann", "htk": false, "preemphasis": 0, "partialFrames": 160, "overlap": 0.5,
+                 "leastCoverage": 0.75, "trimsSilence": true}
+                """.utf8))
+        for samples in [[], [Float](repeating: 0, count: 100), [.nan]] {
+            #expect(throws: VoxportError.self) { try settings.windows(of: samples) }
+        }
+    }
+}
+
 @Suite struct Resampling {
     @Test(arguments: [(48000, 22050), (22050, 48000), (44100, 16000), (16000, 24000), (22050, 44100)])
     func aSineStaysASine(rates: (from: Int, to: Int)) throws {
