@@ -93,7 +93,7 @@ func live(_ arguments: Arguments) async throws {
         bundle, engines: engines, sampleRate: source.sampleRate, outputRate: source.sampleRate,
         target: voice(arguments, bundle, engines), context: .live,
         semitones: arguments.decimal("pitch") ?? 0)
-    guard chain.player is StreamingPlayer else {
+    guard chain.player.streamForm != nil else {
         throw UsageError("\(bundle.manifest.name) does not stream: convert it with stream=stateful")
     }
     let block = try arguments.number("block") ?? 256
@@ -217,7 +217,7 @@ private func voice(
 
 private func mode(_ arguments: Arguments) throws -> OfflineMode {
     guard let mode = OfflineMode(rawValue: arguments["mode"] ?? "overlap") else {
-        throw UsageError("--mode is offline or overlap")
+        throw UsageError("--mode is offline, overlap or fold")
     }
     return mode
 }

@@ -21,7 +21,7 @@ let usage = """
       --lowered FOLDER     what `python -m runtime lower BUNDLE --out FOLDER` wrote, of a bundle for Core ML
       --onnxruntime PATH   the library that executes [VOXPORT_ONNXRUNTIME]
       --threads N          of the engine [its own choice]
-      --mode MODE          of run and vocode: offline or overlap, where the artefact does not stream [overlap]
+      --mode MODE          of run and vocode: offline or overlap, where the artefact does not stream [overlap]; fold, where it samples
       --chunk N            of run and vocode: new frames per call [all that fit]
       --target FILE        of convert-voice and live: what `python -m runtime target` wrote, or a WAV of whom it is to be, for a
                            conversion to a speaker's embedding; --own FILE, of whose voice goes in; --pitch SEMITONES

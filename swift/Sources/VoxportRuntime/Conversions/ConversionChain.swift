@@ -64,7 +64,7 @@ public final class ConversionChain: LiveChain {
         self.outputRate = outputRate ?? player.time.sampleRate
         outwards = try Resampler(from: player.time.sampleRate, to: self.outputRate)
         let frame = player.time.frameSeconds
-        let form = (player as? StreamingPlayer)?.form
+        let form = player.streamForm
         let together =
             if frontend.isEven {
                 Double((frontend.paces + [form?.pace].compactMap { $0 }).burst) * frame
