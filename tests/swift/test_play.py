@@ -284,15 +284,21 @@ def test_a_live_voice_asks_for_nobody_and_comes_as_soon(live_voice, play, tmp_pa
     assert code == 0, said
     theirs, ours = (soundfile.read(path)[0] for path in (python, swift))
     assert len(ours) == len(theirs) and snr_db(theirs, ours) > 60
-    code, said = play("live", bundle, source, swift, "--block", "128")
-    facts = dict(line.split(maxsplit=1) for line in said.splitlines())
-    assert code == 0 and facts["underruns"] == "0"
     execution = Execution("onnx")
-    frontend = open_conversion(open_bundle(bundle), NOBODY, rate, "live", execution)
-    chain = ConversionChain(frontend, open_main(open_bundle(bundle), execution))
-    session = Session(chain, 128, prefill(128, chain.chunk))
-    VirtualDevice(lambda index: 0.0).play(session, speech[:rate])
-    assert int(facts["delay_samples"]) == session.delay
+    for device_rate in (rate, 48000):
+        sound = soxr.resample(speech[: 2 * rate], rate, device_rate)
+        soundfile.write(source, sound, device_rate, subtype="PCM_16")
+        code, said = play("live", bundle, source, swift, "--block", "128")
+        facts = dict(line.split(maxsplit=1) for line in said.splitlines())
+        assert code == 0 and facts["underruns"] == "0"
+        frontend = open_conversion(open_bundle(bundle), NOBODY, device_rate, "live", execution)
+        chain = ConversionChain(frontend, open_main(open_bundle(bundle), execution))
+        session = Session(chain, 128, prefill(128, chain.chunk))
+        theirs = VirtualDevice(lambda index: 0.0).play(session, soundfile.read(source, dtype="float32")[0])
+        assert int(facts["delay_samples"]) == session.delay
+        ours = soundfile.read(swift)[0]
+        shorter = min(len(ours), len(theirs))
+        assert snr_db(theirs[:shorter], ours[:shorter]) > 60
 
 
 @pytest.mark.proof

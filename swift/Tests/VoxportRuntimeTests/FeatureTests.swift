@@ -180,6 +180,33 @@ import Testing
         #expect(lag <= resampler.delay + 1 / 22050.0)
     }
 
+    struct Case: Decodable {
+        let rateIn: Int
+        let rateOut: Int
+        let arrays: String
+    }
+
+    @Test(.enabled(if: Fixtures.areThere)) func theFilterOfLiveAudioIsPythonsBlockByBlock() throws {
+        var largest: Float = 0
+        for one in try Fixtures.cases("resampler", Case.self) {
+            let resampler = try Resampler(from: one.rateIn, to: one.rateOut, quality: .prompt)
+            let sound = try Fixtures.floats("\(one.arrays)/sound")
+            var samples: [Float] = []
+            var counts: [Float] = []
+            for start in stride(from: 0, to: sound.count, by: 128) {
+                let piece = try resampler.push(Array(sound[start..<min(start + 128, sound.count)]))
+                counts.append(Float(piece.count))
+                samples += piece
+            }
+            samples += resampler.flush()
+            let what: Comment = "\(one.rateIn) to \(one.rateOut) Hz"
+            #expect(try counts == Fixtures.floats("\(one.arrays)/counts"), what)
+            largest = max(largest, try worst(samples, Fixtures.floats("\(one.arrays)/resampled")))
+        }
+        #expect(largest < 1e-6)
+        report("the filter of live audio", "worst \(largest), blocks exactly")
+    }
+
     @Test func equalRatesPassThrough() throws {
         let resampler = try Resampler(from: 22050, to: 22050)
         #expect(try resampler.push([1, 2, 3]) == [1, 2, 3])

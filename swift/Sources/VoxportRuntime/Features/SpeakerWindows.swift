@@ -85,20 +85,14 @@ extension SpeakerMel {
         let fft = RealFFT(size: nFft)
         defer { fft.deallocate() }
         let shape = windowShape
-        let bands = bands.map { row -> (first: Int, weights: [Float]) in
-            let first = row.firstIndex { $0 != 0 } ?? 0
-            return (first, Array(row[first..<max(first, (row.lastIndex { $0 != 0 } ?? -1) + 1)]))
-        }
+        let sums = BandSums(bands)
+        defer { sums.deallocate() }
         var windowed = [Float](repeating: 0, count: nFft)
         var power = [Float](repeating: 0, count: nFft / 2 + 1)
         return (0...(padded.count - nFft) / hopLength).map { frame in
             for index in 0..<nFft { windowed[index] = padded[frame * hopLength + index] * shape[index] }
             fft.power(of: windowed, into: &power)
-            return bands.map { band in
-                power.withUnsafeBufferPointer {
-                    dot($0.baseAddress! + band.first, band.weights, count: band.weights.count)
-                }
-            }
+            return (0..<sums.count).map { sums.sum($0, of: power) }
         }
     }
 
