@@ -4,7 +4,8 @@
 //
 // It is as awkward as the real one is where that has been seen: outputs lie in memory with gaps, and in half precision
 // where VOXPORT_FAKE_HALF=1; a model that is compiled lies at a new place each time; the Neural Engine is absent where
-// VOXPORT_FAKE_NE=absent, and gives other numbers than it should, without an error, where it is wrong.
+// VOXPORT_FAKE_NE=absent, and gives other numbers than it should, without an error, where it is wrong. Arrays for outputs are written to, or
+// refused where VOXPORT_FAKE_BACKINGS=refused, or accepted and not used where it is ignored.
 import Foundation
 import Metal
 import VoxportONNX
@@ -150,6 +151,11 @@ public final class MLDictionaryFeatureProvider: MLFeatureProvider {
     public func featureValue(for featureName: String) -> MLFeatureValue? { values[featureName] }
 }
 
+public final class MLPredictionOptions {
+    public var outputBackings: [String: Any] = [:]
+    public init() {}
+}
+
 public final class MLState {
     let state: (any EngineState)?
     init(_ state: (any EngineState)?) { self.state = state }
@@ -207,6 +213,30 @@ public final class MLModel {
         try predicted(input, nil)
     }
 
+    public func prediction(
+        from input: any MLFeatureProvider, options: MLPredictionOptions
+    ) throws -> any MLFeatureProvider {
+        let mode = ProcessInfo.processInfo.environment["VOXPORT_FAKE_BACKINGS"]
+        if mode == "refused", !options.outputBackings.isEmpty {
+            throw Refusal(errorDescription: "the output backings do not fit")
+        }
+        let results = try predicted(input, nil)
+        guard mode != "ignored" else { return results }
+        var arrays: [String: Any] = [:]
+        for name in results.featureNames {
+            let array = results.featureValue(for: name)?.multiArrayValue
+            guard let array, let backing = options.outputBackings[name] as? MLMultiArray,
+                backing.shape == array.shape, backing.dataType == array.dataType
+            else {
+                arrays[name] = array
+                continue
+            }
+            backing.fill(from: array)
+            arrays[name] = backing
+        }
+        return try MLDictionaryFeatureProvider(dictionary: arrays)
+    }
+
     public func prediction(from input: any MLFeatureProvider, using state: MLState) throws -> any MLFeatureProvider {
         try predicted(input, state.state)
     }
@@ -240,6 +270,18 @@ extension MLMultiArray {
         }
         return withUnsafeBytes {
             Tensor(shape: shape.map(\.intValue), elements: .init(copying: $0, count: count, type: type))
+        }
+    }
+
+    /// Takes over the rows of an array with gaps.
+    fileprivate func fill(from other: MLMultiArray) {
+        let width = dataType == .double ? 8 : dataType == .float16 ? 2 : 4
+        let row = shape.last?.intValue ?? 1
+        let rows = row == 0 ? 0 : count / row
+        let step = shape.count > 1 ? other.strides[shape.count - 2].intValue : row
+        for index in 0..<rows {
+            (dataPointer + index * row * width).copyMemory(
+                from: other.dataPointer + index * step * width, byteCount: row * width)
         }
     }
 
