@@ -158,6 +158,19 @@ class TestOverAFakeCoreML:
             with np.load(tmp_path / "onnx.npz") as onnx, np.load(tmp_path / f"{backings}.npz") as coreml:
                 assert (onnx["audio"] == coreml["audio"]).all()
 
+    def test_a_state_of_core_ml_s_own_goes_from_call_to_call(self, convert_job, lowered, play, tmp_path, capsys):
+        kept = convert_job("precision=fp16", "stream=stateful", "stream.state=mlstate", "measure.engines=[mil]").bundle
+        assert kept.component(kept.main.name).stream.state == "mlstate"
+        (case, *_) = kept.goldens(kept.main)
+        np.savez(tmp_path / "in.npz", **case.inputs)
+        files = [str(tmp_path / f"{name}.npz") for name in ("in", "python", "swift")]
+        assert main(["run", str(kept.path), *files[:2], "--engine", "onnx"]) == 0
+        options = {"binary": FAKED, "VOXPORT_FAKE_LOWERED": str(lowered(kept))}
+        code, text = play("run", kept.path, files[0], files[2], "--cache", tmp_path / "cache", **options)
+        assert code == 0, text
+        with np.load(files[1]) as python, np.load(files[2]) as swift:
+            assert np.abs(python["audio"] - swift["audio"]).max() <= 1e-5
+
     def test_outputs_in_half_precision_are_read_as_such(self, fp32, lowered, play, tmp_path, capsys):
         options = {"binary": FAKED, "VOXPORT_FAKE_LOWERED": str(lowered(fp32.bundle)), "VOXPORT_FAKE_HALF": "1"}
         code, text = play("check", fp32.bundle.path, "--cache", tmp_path / "cache", **options)
