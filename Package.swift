@@ -29,7 +29,14 @@ let fakeTargets: [Target] = [
     .target(name: "CoreML", dependencies: ["VoxportONNX", "Metal"], path: "swift/Fakes/CoreML"),
     .target(name: "UniformTypeIdentifiers", path: "swift/Fakes/UniformTypeIdentifiers"),
     .target(name: "SwiftUI", dependencies: ["UniformTypeIdentifiers"], path: "swift/Fakes/SwiftUI"),
-    // On a Mac it is a package of its own. Here it is compiled, not linked.
+    .target(name: "MetalPerformanceShaders", dependencies: ["Metal"], path: "swift/Fakes/MetalPerformanceShaders"),
+    .target(
+        name: "MetalPerformanceShadersGraph", dependencies: ["MetalPerformanceShaders"],
+        path: "swift/Fakes/MetalPerformanceShadersGraph"),
+    // On a Mac the two are a package of their own. Here the first is compiled, not linked.
+    .executableTarget(
+        name: "UpsampleExample", dependencies: ["MetalPerformanceShadersGraph"],
+        path: "swift/Example/Sources/UpsampleExample"),
     .target(
         name: "VoxportExample",
         dependencies: ["VoxportRuntime", "VoxportCoreML", "VoxportAudio", "AVFAudio", "SwiftUI"],

@@ -20,7 +20,9 @@ let package = Package(
                     "-Xlinker", "-sectcreate", "-Xlinker", "__TEXT", "-Xlinker", "__info_plist", "-Xlinker",
                     "Info.plist",
                 ])
-            ])
+            ]),
+        // Metal's kernel for upsampling between two parts of an MPSGraph.
+        .executableTarget(name: "UpsampleExample"),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -79,35 +79,40 @@ public struct Exchange: @unchecked Sendable {
     let output: OpaquePointer
     let counters: OpaquePointer
 
-    /// Takes a block of input and fills a block of output, of `count` samples each.
+    /// Takes a block of input and fills a block of output, of `count` samples each, which lie apart.
+    ///
+    /// Output first: input that is there already might be answered within the same block, by a worker that is quicker than
+    /// this thread for once, and the delay would be taken for so short from then on.
     #if hasAttribute(_noAllocation)
         @_noAllocation@_noLocks
     #endif
     public func callAsFunction(_ taken: UnsafePointer<Float>, _ filled: UnsafeMutablePointer<Float>, _ count: Int) {
-        let kept = _unsafePerformance { vx_ring_write(input, taken, count) }
         let found = _unsafePerformance { vx_ring_read(output, filled, count) }
         var index = found
         while index < count {
             filled[index] = 0
             index &+= 1
         }
-        _unsafePerformance { note(kept: kept, found: found, of: count) }
+        _unsafePerformance { note(found: found, of: count) }
+        let kept = _unsafePerformance { vx_ring_write(input, taken, count) }
+        if kept < count { _unsafePerformance { note(kept: kept, of: count) } }
     }
 
     /// Counts a block for which the device gave no input.
     public func noteMissingInput() { add(1, .missingInputs) }
 
-    private func note(kept: Int, found: Int, of count: Int) {
+    private func note(found: Int, of count: Int) {
         add(1, .blocks)
-        if kept < count {
-            add(1, .inputOverruns)
-            add(count - kept, .lost)
-        }
         guard found < count else { return }
         add(count - found, .silent)
         guard vx_counters_get(counters, SharedCounters.Name.hasOutput.rawValue) != 0 else { return }
         add(1, .underruns)
         add(count - found, .missingSamples)
+    }
+
+    private func note(kept: Int, of count: Int) {
+        add(1, .inputOverruns)
+        add(count - kept, .lost)
     }
 
     private func add(_ amount: Int, _ name: SharedCounters.Name) {
