@@ -58,9 +58,12 @@ swift-test: $(STAMP)
 	VOXPORT_FIXTURES=$(SWIFT_FIXTURES) $(SWIFT_TEST) > .cache/swift/test.log 2>&1 || { cat .cache/swift/test.log; exit 1; }
 	@grep -E "^EQUALITY|Test run with" .cache/swift/test.log | sed 's/^EQUALITY //'
 
-# What takes longer: the engine over Core ML on a fake of it, and all tests under ThreadSanitizer.
+# What takes longer: what is Apple's over fakes of its frameworks (and what iOS has otherwise compiled), and all tests under
+# ThreadSanitizer.
+SWIFT_FAKES := $(SWIFT_TEST:.cache/swift/build=.cache/swift/fakes)
 swift-check: swift-test
-	VOXPORT_FAKES=1 swift/toolchain run swift build --scratch-path .cache/swift/fakes -j 2
+	VOXPORT_FAKES=1 VOXPORT_FIXTURES=$(SWIFT_FIXTURES) $(SWIFT_FAKES)
+	VOXPORT_FAKES=ios swift/toolchain run swift build --scratch-path .cache/swift/ios -j 2 --target VoxportAudio
 	$(PYTEST) tests/swift $(PYTEST_ARGS)
 	VOXPORT_FIXTURES=$(SWIFT_FIXTURES) $(SWIFT_TEST:.cache/swift/build=.cache/swift/tsan) --sanitize=thread
 

@@ -62,9 +62,9 @@ public final class ConversionChain: LiveChain {
             bundle, engines: engines, mode: mode, chunk: chunk, constants: target.constants(of: main))
         self.sampleRate = sampleRate
         self.outputRate = outputRate ?? player.time.sampleRate
-        outwards = try Resampler(from: player.time.sampleRate, to: self.outputRate)
+        outwards = try Resampler(from: player.time.sampleRate, to: self.outputRate, quality: context.resampling)
         let frame = player.time.frameSeconds
-        let form = (player as? StreamingPlayer)?.form
+        let form = player.streamForm
         let together =
             if frontend.isEven {
                 Double((frontend.paces + [form?.pace].compactMap { $0 }).burst) * frame

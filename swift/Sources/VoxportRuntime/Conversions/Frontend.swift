@@ -13,6 +13,9 @@ public enum ConversionContext: String, Sendable {
     case offline
     /// Where the future is waited for.
     case live
+
+    /// What is waited for a filter counts live alone.
+    var resampling: Resampler.Quality { self == .live ? .prompt : .high }
 }
 
 /// Every stage of a conversion but its last, on audio in blocks of any size: audio in, the last stage's frames out.
@@ -51,7 +54,8 @@ final class Frontend {
         last = try Joined(stage.name, stage.takes.compactMap { byName[$0] }, noiseRows: stage.noiseRows)
         self.tracks = tracks
         for track in tracks.compactMap({ $0.track as? FeaturedTrack }) where resamplers[track.sampleRate] == nil {
-            resamplers[track.sampleRate] = try Resampler(from: sampleRate, to: track.sampleRate)
+            resamplers[track.sampleRate] = try Resampler(
+                from: sampleRate, to: track.sampleRate, quality: context.resampling)
         }
     }
 

@@ -77,7 +77,7 @@ extension Features {
         case .mel(let mel): return try mel.stream()
         case .samples(let samples): return StreamingSamples(hop: samples.hopLength)
         case .linear(let one): return frames(one.nFft, .reflect, one.nFft / 2 + 1, LinearKernel(one))
-        case .level(let one): return frames(one.nFft, .constant, 1, LevelKernel(features: one))
+        case .level(let one): return frames(one.nFft, .constant, 1, LevelKernel(one))
         case .pitch(let one): return frames(one.nFft, .constant, 1, PitchKernel(one))
         case .logBands(let one):
             let channels = one.windows.count * one.nBands + 1
