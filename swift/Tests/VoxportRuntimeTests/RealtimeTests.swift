@@ -133,6 +133,7 @@ import Testing
             ("linear", #""nFft": 512, "winLength": 512, "magnitudeFloor": 1e-6"#),
             ("level", #""nFft": 512, "floorDb": -100"#),
             ("pitch", #""nFft": 800, "fmin": 65, "fmax": 800, "threshold": 0.15"#),
+            ("pitch_candidates", #""nFft": 800, "fmin": 65, "fmax": 800, "threshold": 0.5, "count": 5"#),
             (
                 "log_bands",
                 #"""
@@ -147,6 +148,7 @@ import Testing
             case .linear(let features): kernels.append((kind, LinearKernel(features)))
             case .level(let features): kernels.append((kind, LevelKernel(features)))
             case .pitch(let features): kernels.append((kind, PitchKernel(features)))
+            case .pitchCandidates(let features): kernels.append((kind, PitchCandidatesKernel(features)))
             case .logBands(let features): kernels.append((kind, LogBandsKernel(features)))
             default: Issue.record("\(kind) is another kind")
             }

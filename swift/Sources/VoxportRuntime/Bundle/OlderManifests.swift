@@ -154,6 +154,8 @@ struct OlderManifests {
           "level": {"sample_rate": 22050, "n_fft": 1024, "hop_length": 256, "floor_db": -100.0},
           "features.pitch": {"sample_rate": 22050, "n_fft": 1024, "hop_length": 256, "fmin": 65.0, "fmax": 800.0,
                              "threshold": 0.15},
+          "pitch_candidates": {"sample_rate": 22050, "n_fft": 768, "hop_length": 256, "fmin": 65.0, "fmax": 800.0,
+                             "threshold": 0.5, "count": 5},
           "log_bands": {"sample_rate": 16000, "hop_length": 256, "windows": [1024, 2048, 512], "n_bands": 128,
                         "bands_to_fmax": 95, "fmin": 46.875, "fmax": 2093.75, "amplitude_floor": 1e-8, "silence": 1e-3},
           "excitation": {"sample_rate": 16000, "hop_length": 160},

@@ -108,6 +108,7 @@ extension Features {
         case .linear(let one): samples = one.nFft
         case .level(let one): samples = one.nFft
         case .pitch(let one): samples = one.nFft
+        case .pitchCandidates(let one): samples = one.nFft
         case .logBands(let one): samples = one.windows.max() ?? 0
         case .samples(let one): samples = one.hopLength
         case .excitation(let one): samples = 4 * one.hopLength

@@ -74,6 +74,7 @@ final class Frontend {
             guard let pool else { throw VoxportError.bundle("this conversion wants frames of a target") }
             guard let mel = stage.mel else { return try MatchedContentTrack(stage, sources[0], pool) }
             return try MatchedTrack(stage, mel, sources, pool, semitones: semitones)
+        case .tracking(let stage): return try TrackedTrack(stage, sources[0])
         case .voicing(let stage): return try VoicingTrack(stage, sources[0])
         case .pitch(let stage) where stage.gives == .normalised:
             return try NormalisedTrack(stage, sources[0], semitones: semitones)
@@ -144,6 +145,7 @@ extension Stage {
         case .features: return []
         case .windowed(let stage): return stage.takes
         case .match(let stage): return [stage.content] + [stage.pitch, stage.level].compactMap { $0 }
+        case .tracking(let stage): return [stage.takes]
         case .voicing(let stage): return [stage.takes]
         case .pitch(let stage): return [stage.takes]
         case .harmonic(let stage): return [stage.takes]

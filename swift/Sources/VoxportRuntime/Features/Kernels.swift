@@ -61,23 +61,72 @@ struct LevelKernel: FrameKernel {
     }
 }
 
-/// The fundamental frequency by YIN (de Cheveigne and Kawahara 2002, steps 2 to 5); 0 where it is unvoiced.
-struct PitchKernel: FrameKernel {
+/// YIN's difference of a window (de Cheveigne and Kawahara 2002, steps 2 and 3), over the samples that the longest period
+/// leaves of it.
+struct YinDifference {
+    let longest: Int
+    let shortest: Int
+    let values: UnsafeMutablePointer<Double>
     private let size: Int
     private let sampleRate: Double
+
+    init(size: Int, sampleRate: Int, fmin: Double, fmax: Double) {
+        self.size = size
+        self.sampleRate = Double(sampleRate)
+        longest = Int(self.sampleRate / fmin)
+        shortest = max(2, Int(self.sampleRate / fmax))
+        values = .allocate(capacity: longest + 1)
+        values.initialize(repeating: 1, count: longest + 1)
+    }
+
+    func deallocate() { values.deallocate() }
+
+    /// d'(lag) of equation 8.
+    #if hasAttribute(_noAllocation)
+        @_noAllocation@_noLocks
+    #endif
+    func take(_ samples: UnsafePointer<Float>) {
+        let head = size - longest
+        var energy = 0.0
+        for index in 0..<head { energy += Double(samples[index]) * Double(samples[index]) }
+        let silence = 1e-12 * (energy > 1e-12 ? energy : 1e-12) * Double(head)
+        var total = 0.0
+        values[0] = 1
+        for lag in 1...longest {
+            var sum = 0.0
+            for index in 0..<head {
+                let step = Double(samples[index]) - Double(samples[index + lag])
+                sum += step * step
+            }
+            total += sum
+            values[lag] = total <= silence ? 1 : sum * Double(lag) / total
+        }
+    }
+
+    /// The frequency of the vertex of the parabola through a dip and its neighbours, and its height.
+    #if hasAttribute(_noAllocation)
+        @_noAllocation@_noLocks
+    #endif
+    func vertex(_ period: Int) -> (hertz: Double, depth: Double) {
+        let before = values[period - 1]
+        let here = values[period]
+        let after = values[period + 1]
+        let curvature = before - 2 * here + after
+        let bent = curvature > 0 ? 0.5 * (before - after) / curvature : 0
+        let shift = bent < -0.5 ? -0.5 : bent > 0.5 ? 0.5 : bent
+        return (sampleRate / (Double(period) + shift), here - 0.25 * (before - after) * shift)
+    }
+}
+
+/// The fundamental frequency by YIN, its first dip below a threshold; 0 where a window has none.
+struct PitchKernel: FrameKernel {
     private let threshold: Double
-    private let longest: Int
-    private let shortest: Int
-    private let difference: UnsafeMutablePointer<Double>
+    private let difference: YinDifference
 
     init(_ features: Pitch) {
-        size = features.nFft
-        sampleRate = Double(features.sampleRate)
         threshold = features.threshold
-        longest = Int(sampleRate / features.fmin)
-        shortest = max(2, Int(sampleRate / features.fmax))
-        difference = .allocate(capacity: longest + 1)
-        difference.initialize(repeating: 1, count: longest + 1)
+        difference = YinDifference(
+            size: features.nFft, sampleRate: features.sampleRate, fmin: features.fmin, fmax: features.fmax)
     }
 
     func deallocate() { difference.deallocate() }
@@ -86,47 +135,84 @@ struct PitchKernel: FrameKernel {
         @_noAllocation@_noLocks
     #endif
     func frame(of samples: UnsafePointer<Float>, number: Int, into column: UnsafeMutablePointer<Float>, stride: Int) {
-        normaliseDifference(samples)
+        difference.take(samples)
         column[0] = Float(frequency())
-    }
-
-    /// d'(lag) of equation 8, over the samples that the longest period leaves of a window.
-    #if hasAttribute(_noAllocation)
-        @_noAllocation@_noLocks
-    #endif
-    private func normaliseDifference(_ samples: UnsafePointer<Float>) {
-        let head = size - longest
-        var energy = 0.0
-        for index in 0..<head { energy += Double(samples[index]) * Double(samples[index]) }
-        let silence = 1e-12 * (energy > 1e-12 ? energy : 1e-12) * Double(head)
-        var total = 0.0
-        difference[0] = 1
-        for lag in 1...longest {
-            var sum = 0.0
-            for index in 0..<head {
-                let step = Double(samples[index]) - Double(samples[index + lag])
-                sum += step * step
-            }
-            total += sum
-            difference[lag] = total <= silence ? 1 : sum * Double(lag) / total
-        }
     }
 
     #if hasAttribute(_noAllocation)
         @_noAllocation@_noLocks
     #endif
     private func frequency() -> Double {
-        var period = shortest
-        while period < longest, difference[period] >= threshold { period += 1 }
-        guard period < longest else { return 0 }
+        let values = difference.values
+        var period = difference.shortest
+        while period < difference.longest, values[period] >= threshold { period += 1 }
+        guard period < difference.longest else { return 0 }
         // From the dip on, the first lag after which it rises.
-        while period < longest - 1, difference[period] > difference[period + 1] { period += 1 }
-        let before = difference[period - 1]
-        let here = difference[period]
-        let after = difference[period + 1]
-        let curvature = before - 2 * here + after
-        let shift = curvature > 0 ? 0.5 * (before - after) / curvature : 0
-        return sampleRate / (Double(period) + (shift < -0.5 ? -0.5 : shift > 0.5 ? 0.5 : shift))
+        while period < difference.longest - 1, values[period] > values[period + 1] { period += 1 }
+        return difference.vertex(period).hertz
+    }
+}
+
+/// The deepest dips of YIN's difference below a threshold: frequencies, falling, 0 where there is none; then their depths, 1
+/// where there is none.
+struct PitchCandidatesKernel: FrameKernel {
+    static let most = 16
+    private let threshold: Double
+    private let count: Int
+    private let difference: YinDifference
+    /// The periods that were found, rising.
+    private let periods: UnsafeMutablePointer<Int>
+
+    init(_ features: PitchCandidates) {
+        threshold = features.threshold
+        count = features.count
+        difference = YinDifference(
+            size: features.nFft, sampleRate: features.sampleRate, fmin: features.fmin, fmax: features.fmax)
+        periods = .allocate(capacity: count)
+        periods.initialize(repeating: 0, count: count)
+    }
+
+    func deallocate() {
+        difference.deallocate()
+        periods.deallocate()
+    }
+
+    #if hasAttribute(_noAllocation)
+        @_noAllocation@_noLocks
+    #endif
+    func frame(of samples: UnsafePointer<Float>, number: Int, into column: UnsafeMutablePointer<Float>, stride: Int) {
+        difference.take(samples)
+        let found = deepest()
+        for index in 0..<count {
+            let isThere = index < found
+            let (hertz, depth) = isThere ? difference.vertex(periods[index]) : (0, 1)
+            column[index * stride] = Float(hertz)
+            column[(count + index) * stride] = Float(depth > 0 ? depth : 0)
+        }
+    }
+
+    /// Fills `periods`. Returns how many there are.
+    #if hasAttribute(_noAllocation)
+        @_noAllocation@_noLocks
+    #endif
+    private func deepest() -> Int {
+        let values = difference.values
+        var found = 0
+        for period in difference.shortest..<difference.longest {
+            let here = values[period]
+            guard here < values[period - 1], here <= values[period + 1], here < threshold else { continue }
+            if found == count {
+                // In place of the shallowest, the later one of two; the others move up, so that periods go on rising.
+                var worst = 0
+                for index in 1..<count where values[periods[index]] >= values[periods[worst]] { worst = index }
+                if here >= values[periods[worst]] { continue }
+                for index in worst..<count - 1 { periods[index] = periods[index + 1] }
+                found -= 1
+            }
+            periods[found] = period
+            found += 1
+        }
+        return found
     }
 }
 
