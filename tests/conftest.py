@@ -288,7 +288,7 @@ def mlpackage(fp16) -> Path:
 @pytest.fixture
 def saved(tmp_path: Path) -> Callable[..., Path]:
     """Converts a MIL program or a traced module, in float32 where nothing else is asked, and gives its package."""
-    from runtime.machine.coreml_tools import coremltools, validated_once
+    from runtime.machine.coreml_tools import coremltools, quick_conversion
 
     ct = coremltools()
     count = iter(range(100))
@@ -301,7 +301,7 @@ def saved(tmp_path: Path) -> Callable[..., Path]:
             "skip_model_load": True,
         }
         path = tmp_path / f"model{next(count)}.mlpackage"
-        with validated_once():
+        with quick_conversion():
             ct.convert(source, **{**settings, **options}).save(str(path))
         return path
 
