@@ -59,6 +59,7 @@ def glide():
     return np.where(moments % 60 < 45, 180 + 60 * np.sin(moments / 20), 0).astype(np.float32)
 
 
+@pytest.mark.proof  # the published width
 def test_a_drawn_voice_is_a_sound_and_no_constant():
     """Else half precision rounds the constant, which is larger than the sound."""
     checkpoint = load(locate(CheckpointOptions(source="random"), "rvc", "rvc_v2_40k", print))
