@@ -125,7 +125,7 @@ def test_help_shows_groups_choices_and_settings(tmp_path):
         pytest.param(signal.SIGINT, "locate checkpoint", marks=pytest.mark.proof),
         pytest.param(signal.SIGTERM, "goldens", marks=pytest.mark.proof),
         (signal.SIGINT, "convert to"),
-        (signal.SIGTERM, "import PyTorch"),
+        pytest.param(signal.SIGTERM, "import PyTorch", marks=pytest.mark.proof),
         (signal.SIGHUP, "locate checkpoint"),
     ],
 )
