@@ -11,14 +11,15 @@ import Testing
         defer { fft.deallocate() }
         var power = [Float](repeating: 0, count: size / 2 + 1)
         fft.power(of: samples, into: &power)
+        let angles = (0..<size).map { -2 * Double.pi * Double($0) / Double(size) }
+        let (cosines, sines) = (angles.map(cos), angles.map(sin))
         var worst = 0.0
         for k in 0...size / 2 {
             var re = 0.0
             var im = 0.0
-            for (t, sample) in samples.enumerated() {
-                let angle = -2 * Double.pi * Double((t * k) % size) / Double(size)
-                re += Double(sample) * cos(angle)
-                im += Double(sample) * sin(angle)
+            for t in 0..<size {
+                re += Double(samples[t]) * cosines[(t * k) % size]
+                im += Double(samples[t]) * sines[(t * k) % size]
             }
             worst = max(worst, abs(Double(power[k]).squareRoot() - (re * re + im * im).squareRoot()))
         }

@@ -16,9 +16,11 @@ import Testing
                 for index in 0..<count { block[index] = Float((next + index) & 0xFFFF) }
                 var done = 0
                 while done < count {
-                    done += block.withUnsafeBufferPointer {
+                    let taken = block.withUnsafeBufferPointer {
                         ring.write(UnsafeBufferPointer(rebasing: $0[done..<count]))
                     }
+                    if taken == 0 { sched_yield() }
+                    done += taken
                 }
                 next += count
             }
@@ -29,6 +31,7 @@ import Testing
         var wrong = 0
         while read < total {
             let count = block.withUnsafeMutableBufferPointer { ring.read(into: $0) }
+            if count == 0 { sched_yield() }
             for index in 0..<count where block[index] != Float((read + index) & 0xFFFF) { wrong += 1 }
             read += count
         }
