@@ -18,8 +18,9 @@ from runtime.bundle.store import open_bundle
 from runtime.engines import Execution
 from runtime.playing.player import open_player
 from runtime.speech.features import LocalFeatures
+from runtime.speech.melody import PitchTracker
 from runtime.speech.recordings import read_audio
-from runtime.speech.spectrum import Pitch
+from runtime.speech.spectrum import Pitch, PitchCandidates
 
 RATE, HOP = 16000, 256  # of the reference's frames, whose middles lie at n * HOP
 GROSS = 0.2  # of the reference's frequency (Rabiner et al. 1976)
@@ -41,6 +42,16 @@ class Detector:
 def yin(window: int, threshold: float) -> Detector:
     pitch = Pitch(RATE, window, HOP, threshold=threshold)
     return Detector(f"YIN, {window}, {threshold:g}", pitch, lambda samples: pitch.of(samples)[0], window // 2)
+
+
+def tracked(window: int) -> Detector:
+    candidates = PitchCandidates(RATE, window, HOP)
+    return Detector(
+        f"YIN's candidates, tracked, {window}",
+        candidates,
+        lambda samples: PitchTracker(RATE / HOP).push(candidates.of(samples)),
+        window // 2,
+    )
 
 
 def learned(path: Path) -> Detector:
@@ -118,6 +129,7 @@ def main() -> None:
     references = list(JUDGES[options.judge](clips))
     seconds = sum(map(len, clips)) / RATE
     detectors = [yin(window, threshold) for window in options.windows for threshold in options.thresholds]
+    detectors += map(tracked, options.windows)
     print(f"| detector | {COLUMNS} |\n|{'---|' * 7}")
     for detector in [*detectors, *map(learned, options.bundles)]:
         detector.track(clips[0][:RATE])  # what is made once
