@@ -5,6 +5,7 @@ public enum Features: Equatable, Sendable {
     case level(Level)
     case logBands(LogBands)
     case excitation(Excitation)
+    case bark(Bark)
     case pitch(Pitch)
     case samples(Samples)
     case speakerMel(SpeakerMel)
@@ -45,6 +46,13 @@ public struct LogBands: Codable, Equatable, Sendable {
 
 /// Instantaneous frequencies and cross-correlations, as PitchDNN reads them.
 public struct Excitation: Codable, Equatable, Sendable {
+    public let kind: String
+    public let sampleRate: Int
+    public let hopLength: Int
+}
+
+/// Bark cepstra, pitch and correlation, as FARGAN reads them.
+public struct Bark: Codable, Equatable, Sendable {
     public let kind: String
     public let sampleRate: Int
     public let hopLength: Int
@@ -96,6 +104,7 @@ extension Features: Codable {
         case "level": self = .level(try Level(from: decoder))
         case "log_bands": self = .logBands(try LogBands(from: decoder))
         case "excitation": self = .excitation(try Excitation(from: decoder))
+        case "bark": self = .bark(try Bark(from: decoder))
         case "pitch": self = .pitch(try Pitch(from: decoder))
         case "samples": self = .samples(try Samples(from: decoder))
         case "speaker_mel": self = .speakerMel(try SpeakerMel(from: decoder))
@@ -110,6 +119,7 @@ extension Features: Codable {
         case .level(let features): try features.encode(to: encoder)
         case .logBands(let features): try features.encode(to: encoder)
         case .excitation(let features): try features.encode(to: encoder)
+        case .bark(let features): try features.encode(to: encoder)
         case .pitch(let features): try features.encode(to: encoder)
         case .samples(let features): try features.encode(to: encoder)
         case .speakerMel(let features): try features.encode(to: encoder)
