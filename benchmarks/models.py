@@ -206,7 +206,7 @@ def jobs(model: str) -> Iterator[tuple[str, list[str]]]:
             continue  # windows of a fixed length do not stream
         if is_drawn(model) and form.removeprefix("mlprogram ") in JUDGED_BY_QUALITY:
             continue
-        if model in ("wavernn", "sv2tts"):  # whose samples come one after another: their goldens are short
+        if model in ("fargan", "wavernn", "sv2tts"):  # whose samples come one after another
             if "stateful" in form:
                 continue
             overrides = ["stream=stateful" if one == "stream=offline" else one for one in overrides]

@@ -23,6 +23,7 @@ _PHASES, _LAGS = 88, 224  # rows of `Excitation`: of phases, of a correlation
 _BINS, _PER_OCTAVE = 180, 60  # of the detector, from 62.5 Hz on
 _BESIDE = 2  # bins on both sides of the highest that are averaged (compute_pitchdnn)
 _STEEP = 5.0  # of opus's curve from a correlation to how voiced a frame is (compute_frame_features)
+_FLOOR = -2.0  # of a band's energy, log10
 _ANALYSIS = Excitation()
 _AHEAD = 80  # samples after its hop that a frame's window reaches
 _BEFORE = _ANALYSIS.n_fft - _ANALYSIS.hop_length - _AHEAD  # and all that it depends on, before its hop
@@ -89,6 +90,19 @@ class Bark:
     def stream(self) -> StreamingBark:
         """Begins audio that arrives in blocks, bit for bit that of `of`."""
         return StreamingBark(self)
+
+
+def shifted_bark(frames: np.ndarray, decibels: np.ndarray, log_pitch: np.ndarray) -> np.ndarray:
+    """Frames (21, T) so many dB (T,) louder, as far as the floor of their energies reaches, with the pitch of log_pitch
+    (T,), ln Hz, within what opus detects; where that is not a number with their own. The period follows from it."""
+    shifted = frames.copy()
+    loudness = math.sqrt(_BANDS)  # of a cepstrum, how much 1 in all bands is in its first value
+    shifted[0] = np.maximum(frames[0] + loudness / 10 * decibels, loudness * _FLOOR - 4)
+    octaves = (log_pitch - math.log(_ANALYSIS.sample_rate / LONGEST)) / math.log(2)
+    octaves = np.clip(octaves, 0, (_BINS - 1) / _PER_OCTAVE)
+    shifted[_BANDS] = np.where(np.isnan(log_pitch), frames[_BANDS], octaves - 1.5)
+    shifted[-1] = np.floor(0.5 + LONGEST / 2 ** (shifted[_BANDS] + 1.5))
+    return shifted
 
 
 class StreamingBark:

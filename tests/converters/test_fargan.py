@@ -12,16 +12,21 @@ from checkpoints import CheckpointError
 from checkpoints.load import load
 from checkpoints.locate import locate
 from checkpoints.options import CheckpointOptions
-from converters.families import fargan, pitchdnn
+from converters.families import fargan, pitchdnn, whisper
 from converters.goldens import run_original
 from converters.options import Shape
+from runtime.__main__ import main
 from runtime.engines import Execution
+from runtime.errors import StreamError
+from runtime.playing.parts import Collected, Parts
 from runtime.playing.player import open_player
 from runtime.playing.sampling import Sampling
-from runtime.speech.bark import WEIGHTS, Bark, PitchTracker
+from runtime.playing.stages import Frontend, Target, pool_of
+from runtime.speech.bark import WEIGHTS, Bark, PitchTracker, shifted_bark
 from runtime.speech.clips import clip_paths, read_clip
 from runtime.speech.metrics import log_mel_l1, snr_db
 from tests.converters.fargan_upstream import Plainly, checkpoint_of_training, features_of, write_source
+from tests.small_whisper import write_small_whisper
 
 EXECUTION = Execution("onnx")
 RATE = 16000
@@ -149,6 +154,53 @@ def test_a_frame_says_how_loud_its_hop_is_and_which_period_it_has():
     assert features.of(np.zeros(100, np.float32)).shape == (21, 0)
 
 
+def test_matched_frames_get_the_source_s_pitch_and_become_softer():
+    frames = np.stack([features_of(1)[:, 0]] * 4, axis=1)
+    frames[18], frames[20] = np.log2(256 / 100) - 1.5, 100
+    logs = np.log(np.array([200.0, 30.0, 900.0, np.nan], np.float32))
+    shifted = shifted_bark(frames, np.array([0.0, -10.0, -1000.0, 0.0]), logs)
+    assert shifted[20].tolist() == [80, 256, 32, 100], "what opus detects lies between 62.5 and 494 Hz"
+    np.testing.assert_allclose(shifted[18, [0, 3]], np.log2(256 / np.array([80, 100])) - 1.5, atol=1e-6)
+    levels = np.full((1, 18), 1.5)
+    cosines = np.cos((np.arange(18)[:, None] + 0.5) * np.arange(18) * np.pi / 18) * np.sqrt(2 / 18)
+    softer = (levels - 1.0) @ cosines * np.where(np.arange(18) == 0, np.sqrt(0.5), 1)
+    louder = levels @ cosines * np.where(np.arange(18) == 0, np.sqrt(0.5), 1)
+    assert shifted[0, 1] - frames[0, 1] == pytest.approx((softer - louder)[0, 0], abs=1e-5), "10 dB in every band"
+    silent = Bark().of(np.zeros(3200, np.float32))
+    np.testing.assert_allclose(shifted[0, 2], silent[0, 5], atol=1e-4)
+    np.testing.assert_array_equal(shifted[1:18], frames[1:18])
+
+
+def test_whisper_s_frames_are_matched_in_its_features(tmp_path):
+    """At once and as it comes: the same frames, of a target's cepstra."""
+    write_small_whisper(tmp_path / "small")
+    content = load(locate(CheckpointOptions(source=str(tmp_path / "small")), "whisper", "", print))
+    encoder = whisper.load(content)
+    vocoder, _ = parts(bundled())
+    conversion = whisper.conversion(encoder, {"vocoder": vocoder})
+    assert (conversion.components, conversion.sample_rate) == (["content", "conditions"], RATE)
+    (component,) = whisper.components(encoder, content, Shape())
+
+    def run(name, frames):
+        return run_original(component, {"mel": frames})["content"]
+
+    joined = Parts(run, lambda name: Collected(lambda frames: run(name, frames), 1), {})
+    voice = [read_clip(path, RATE, 160)[:48000] for path in clip_paths()[:2]]
+    pool = pool_of(conversion, joined, [[voice[1]]], RATE)
+    assert pool.mel.shape[1] == 21
+    made = []
+    for size in (48000, 1234):
+        frontend = Frontend(conversion, joined, Target(pool=pool), RATE)
+        pieces = [frontend.push(voice[0][at : at + size]) for at in range(0, 48000, size)]
+        made.append(np.concatenate([*pieces, frontend.flush()], axis=2)[0])
+    np.testing.assert_array_equal(made[0], made[1])
+    lags = np.floor(0.5 + 256 / 2 ** (made[0][18] + 1.5))
+    np.testing.assert_array_equal(made[0][20], lags)
+    cepstra, hers = made[0][1:18].T, pool.mel[:, 1:18]
+    within = np.clip(cepstra, hers.min(axis=0), hers.max(axis=0))
+    np.testing.assert_allclose(within, cepstra, atol=1e-5, err_msg="means of hers")
+
+
 # Of every twelfth frame from 20 on of the first clip that ships with voxport, what opus 1.5.2's `fargan_demo -features`
 # makes of it behind 80 zeros: the first three cepstra, pitch and correlation.
 OPUS = np.array(
@@ -184,13 +236,18 @@ def test_opus_itself_extracts_the_same():
 
 
 @pytest.mark.proof
-def test_it_goes_through_the_job_and_streams_as_it_is_at_once(own_job, clips):
+def test_it_goes_through_the_job_and_streams_as_it_is_at_once(own_job, clips, capsys):
     outcome = own_job("model=fargan", "checkpoint.source=bundled", "precision=fp32", "format=onnx")
     assert outcome.passed, outcome.gates
     (measurement,) = outcome.measurements
     assert measurement.mode == "stateful"
     features = Bark().of(read_clip(clips[0], RATE, 160)[:16000])
     plain = made_by(parts(bundled()), features)
+    assert main(["info", str(outcome.bundle.path)]) == 0
+    said = capsys.readouterr().out
+    assert "25.0 ms by structure: window 5.0, chunk 10.0, lookahead 10.0" in said and "160 output samples" in said
+    with pytest.raises(StreamError, match="there is: stateful"):
+        open_player(outcome.bundle, EXECUTION, mode="fold")
     player = open_player(outcome.bundle, EXECUTION)
     assert (player.form.lookahead, player.chunk) == (1, 1)
     whole = player.play(features[None]).ravel()
