@@ -48,8 +48,9 @@ that of the engine that computes as the artefact declares (`mil` for ML programs
 goldens. Nothing here was run on a Mac. hifigan, fargan, ge2e, vits and fastspeech2 are trained, the others drawn at the
 published architecture: parity only. What a drawn MelGAN makes is next to silence in most bands, so that its log-mel L1
 compares rounding with nothing and misses the gate; drawn weights are not compressed, for what that costs is a matter of
-quality. fargan (on an AMD EPYC), wavernn and sv2tts are streaming forms throughout. Apple's Linux runtime of Core AI sums products in half
-precision ([upsampling.md](upsampling.md)), the other engines in single: up to 18 dB, by which fast_pitch misses gates.
+quality. fargan (made on an AMD EPYC), wavernn and sv2tts are streaming forms throughout. Apple's Linux runtime of Core
+AI sums products in half precision ([upsampling.md](upsampling.md)), the other engines in single: up to 18 dB, by which
+fast_pitch misses gates.
 A neural network declares no precision for its arithmetic: it is computed in single, fp16 is that of its weights, which
 of hifigan and fastspeech2 are stored in half as they ship.
 
@@ -61,76 +62,15 @@ what conversion costs over coremltools alone is below.
 | model | form | verdict | SNR | log-mel L1 | cosine | size MB | ops | conversion s | memory GB |
 |---|---|---|---|---|---|---|---|---|---|
 """
-FARGAN = """
-## FARGAN
+VOCODERS = """
+## FARGAN, and why not LPCNet
 
-`model=fargan` converts the vocoder that opus 1.5 has in LPCNet's place (arXiv 2405.21069), with the weights that opus ships: any
-voice, 16 kHz, 0.82 M parameters. [Its card](../checkpoints/bundled/fargan/README.md) says where they come from;
-`checkpoint.source=fargan_data.c` takes the C file of another opus, `checkpoint.source=fargan_20.pth` a checkpoint of xiph's training
-code, of which nothing is executed. `model=whisper_fargan` plays a matched voice with it ([conversion.md](conversion.md)).
-
-| | |
-|---|---|
-| features (`bark`) | every 10 ms of 20: 18 cepstra of Bark bands, pitch and correlation by PitchDNN as opus's extractor has it, whose weights the runtime keeps (166 kB); the period in whole samples beside them, so that half precision does not round it |
-| `conditions` | features -> a column of 320 channels and the period, local in time, one frame of lookahead |
-| `block` | a column -> 160 samples, four sub-frames of 40 unrolled, and what they leave behind: three GRUs, the column before, 256 samples of excitation, the last sample (837 values) |
-| latency by structure | 25 ms: 5 of the window, a chunk of 10, a frame of lookahead (`python -m runtime info BUNDLE`) |
-
-Each sub-frame reads 44 samples of the excitation that lie a period back. Their places are data: the graph compares the period with
-all 256 places and multiplies by the ones and zeros of that, for which no gather is needed. The frames of a recording go through
-`block` one after another in every stream mode, because its states are its nature; `stream=offline` has `conditions` take 64 at once.
-
-**Beside opus itself** (1.5.2, AVX2, on the three clips that ship; `VOXPORT_OPUS=TREE pytest -m proof tests/converters/test_fargan.py`).
-Cepstra are within 0.0006 of the C program's, whose logarithm is an approximation; the pitch is 0.2 cents off in the median and the
-period another one in 1 to 5 % of frames, where its rounding to 8 bits takes another bin. In float it is opus's code sample for
-sample: 94 to 119 dB to the same written plainly in float64, 123 with drawn weights over 12 frames. opus computes with integers of
-8 bits: from the program's own state a frame of ours is 30 to 34 dB from its frame, the conditioning 40 dB. Over a whole clip every
-rounding makes another waveform of the same sound: 12.3, 13.3 and 7.2 dB to the C program, which is 12.6, 14.5 and 5.6 dB from
-itself in plain C instead of AVX2; in natural-log mel bands 0.10 to 0.15, as the program is from itself (0.11 to 0.14).
-
-**Half precision.** Every op rounded (`mil`): 53 dB of a frame on exact inputs (`runtime audit`: the gates of the last GRU cost most, 56 dB
-by themselves, then its unit's product and the logarithm of the gain; the state handed on in half 67 dB), 36 dB and log-mel L1 0.008
-over the clips. What grows is the loop: a sample that is off is read again a period later. Within the graph samples are 256 times
-louder, so that gains down to 0.0001 and their inverses fit: 55 instead of 44 dB on noise of -80 dB, 30 instead of 28 on speech. So
-SNR has a gate in fp32 alone (`conf/gates/fargan.yaml`), the bands and a frame's own SNR everywhere.
-
-| | SNR, worst clip | log-mel L1 | a frame, worst of some | MB |
-|---|---|---|---|---|
-| mlprogram fp32, mil | 89.5 dB | 0.00001 | 88 dB | 3.6 |
-| mlprogram fp32, onnx | 87.9 dB | 0.00001 | 88 dB | 3.6 |
-| mlprogram fp16, mil | 35.7 dB | 0.008 | 46 dB | 1.9 |
-| mlprogram fp16, onnx (its weights alone rounded) | 32.8 dB | 0.006 | 49 dB | 1.9 |
-| mlprogram mixed, mil | 33.8 dB | 0.006 | | 3.6 |
-| mlprogram int8, mil | 5.6 dB | 0.100 | | 1.2 |
-| mlprogram palette6, mil | -0.7 dB, rejected | 0.282 | | |
-| neuralnetwork fp32 | 89.5 dB | 0.00001 | | 3.5 |
-| coreai fp16 | 24.8 dB | 0.024 | 26 dB | 1.8 |
-
-Weights as integers of 8 bits move the bands as far as opus's own arithmetic does. Processor time over the audio's, one thread of an
-AMD EPYC beside other work: `onnx` 0.08 to 0.09 (fp32 and fp16), `mil` 0.9 in fp32 and 1.2 in fp16, the features 0.03; the C program
-with its integers 0.004.
-
-**Copies beside HiFi-GAN's** (`python -m benchmarks.vocoders`; words by whisper-base, of Kathleen against her text, of the others
-against its reading of the recording; DistillMOS predicts a mean opinion, 1 to 5, at 16 kHz; RTF is processor time over the audio's
-in `onnx` on one thread, beside other work, features and vocoder). Kathleen: 24 held-out clips. Others: 26 clips of 12 speakers of
-LibriSpeech test-other and LibriTTS, whom neither heard in training as far as is known; kathleen_hifigan was trained on her alone.
-
-| | words wrong | characters wrong | DistillMOS | RTF | latency by structure | parameters |
-|---|---|---|---|---|---|---|
-| Kathleen, recordings | 0.000 | 0.000 | 4.13 | | | |
-| fargan, fp16 | 0.010 | 0.002 | 4.11 | 0.04 + 0.10 | 25 ms | 0.82 M |
-| kathleen_hifigan, fp32, chunks of 2 frames | 0.000 | 0.000 | 3.88 | 0.01 + 0.35 | 192 ms | 3.56 M |
-| others, recordings | 0 by definition | 0 | 3.95 | | | |
-| fargan, fp16 | 0.035 | 0.016 | 4.08 | 0.03 + 0.08 | 25 ms | |
-| kathleen_hifigan, fp32 | 0.040 | 0.018 | 3.61 | 0.00 + 0.32 | 192 ms | |
-
-HiFi-GAN speaks at 22.05 kHz, which a meter at 16 kHz does not hear.
-
-**Why not LPCNet.** It makes one sample after another: 16,000 dependent steps a second, each two GRUs and a choice among 256 classes
-that the next step reads. At a real-time factor of 0.2 a step has 12.5 µs; unrolled within a graph it is 160 such steps for 10 ms,
-where FARGAN has four. WaveRNN, which is built alike and of which a graph makes 25 samples a call here, takes 0.30 ms a sample in ONNX
-Runtime, an RTF of 4.7 ([voices.md](voices.md)). LPCNet's authors develop it no more and name FARGAN as its successor, which takes the
-same features; its weights are not in opus's source.
+FARGAN has a page of its own: [fargan.md](fargan.md). LPCNet, whose place it took in opus, makes one sample after
+another: 16,000 dependent steps a second, each two GRUs and a choice among 256 classes that the next step reads. At a
+real-time factor of 0.2 a step has 12.5 µs; unrolled within a graph it is 160 such steps for 10 ms, where FARGAN has
+four. WaveRNN, which is built alike and of which a graph makes 25 samples a call, takes 0.30 ms a sample in ONNX
+Runtime, an RTF of 4.7 ([voices.md](voices.md)). LPCNet's authors develop it no more and name FARGAN as its successor,
+which takes the same features; its weights are not in opus's source.
 """
 COSTS = """
 ## What conversion costs
@@ -255,7 +195,15 @@ class Rows:
         missing = [f"{model} {form}" for model, form in entries if not self._file(model, form).is_file()]
         if missing:
             lines += ["", f"Not run yet (`make models` goes on with these): {', '.join(missing)}."]
-        lines += ["", FARGAN.strip(), "", COSTS.strip(), "", conversion_overhead.HEAD, *self._known([(model, COST) for model in MODELS])]
+        lines += [
+            "",
+            VOCODERS.strip(),
+            "",
+            COSTS.strip(),
+            "",
+            conversion_overhead.HEAD,
+            *self._known([(model, COST) for model in MODELS]),
+        ]
         write_text(self.page, "\n".join(lines) + "\n")
 
     def _known(self, entries: Sequence[tuple[str, str]]) -> list[str]:

@@ -296,6 +296,22 @@ def opus(tmp_path_factory):
 
 
 @pytest.mark.proof
+def test_what_ships_is_what_opus_s_source_holds():
+    """The vocoder's weights and those of the extractor's detector of pitch, out of the release."""
+    released = load(locate(CheckpointOptions(name="fargan_opus"), "fargan", "fargan_opus", print))
+    theirs, ours = fargan.load(released).state_dict(), fargan.load(bundled()).state_dict()
+    assert set(theirs) == set(ours)
+    for name, value in theirs.items():
+        torch.testing.assert_close(ours[name], value, rtol=0, atol=0)
+    released = load(locate(CheckpointOptions(name="pitchdnn"), "pitchdnn", "pitchdnn", print))
+    detector = pitchdnn.load(released).state_dict()
+    with np.load(WEIGHTS) as file:
+        assert set(file.files) == set(detector)
+        for name, value in detector.items():
+            np.testing.assert_array_equal(file[name].ravel(), value.numpy().ravel())
+
+
+@pytest.mark.proof
 def test_it_is_as_near_to_the_c_program_as_that_is_to_itself_on_another_processor(opus):
     """Frame by frame from the program's own state, the rounding of a layer's input to 8 bits is all that differs. Over
     a whole recording any rounding makes another waveform of the same sound, the program's own with other instructions
