@@ -51,6 +51,12 @@ def parts(checkpoint):
     return fargan.components(fargan.load(checkpoint), checkpoint, Shape())
 
 
+@pytest.fixture(scope="module")
+def ours():
+    """The components of what ships."""
+    return parts(bundled())
+
+
 def made_by(components, features):
     """features (21, T) -> (160 T,) by the original modules."""
     conditions, block = components
@@ -81,9 +87,8 @@ def test_a_checkpoint_of_xiph_s_training_code_is_the_same_network(source, tmp_pa
 
 
 @pytest.mark.parametrize("period", [32, 33, 45, 255, 256])
-def test_what_a_period_ago_is_read_of_is_what_opus_reads(period):
-    block = parts(bundled())[1].module
-    chosen = block._chosen(torch.tensor([[float(period)]]))[0]
+def test_what_a_period_ago_is_read_of_is_what_opus_reads(ours, period):
+    chosen = ours[1].module._chosen(torch.tensor([[float(period)]]))[0]
     place, places = 256 - period - 2, []
     for _ in range(44):
         places.append(max(place, 0))
@@ -93,10 +98,9 @@ def test_what_a_period_ago_is_read_of_is_what_opus_reads(period):
     assert (chosen.sum(1) == 1).all() and chosen.argmax(1).tolist() == places
 
 
-def test_it_has_the_size_and_reach_of_upstream_s():
-    checkpoint = bundled()
-    conditions, block = parts(checkpoint)
-    assert sum(value.numel() for value in checkpoint.weights.values()) == 816_597
+def test_it_has_the_size_and_reach_of_upstream_s(ours):
+    conditions, block = ours
+    assert sum(value.numel() for value in bundled().weights.values()) == 816_597
     assert (conditions.time.left, conditions.time.right, conditions.time.samples_per_frame) == (1, 1, 160)
     assert conditions.sampler.columns == 1 and conditions.sampler.conditioning(conditions.time).samples_per_frame == 1
     assert block.outputs[0].shape == (1, 160)
@@ -171,12 +175,12 @@ def test_matched_frames_get_the_source_s_pitch_and_become_softer():
     np.testing.assert_array_equal(shifted[1:18], frames[1:18])
 
 
-def test_whisper_s_frames_are_matched_in_its_features(tmp_path):
+def test_whisper_s_frames_are_matched_in_its_features(ours, tmp_path):
     """At once and as it comes: the same frames, of a target's cepstra."""
     write_small_whisper(tmp_path / "small")
     content = load(locate(CheckpointOptions(source=str(tmp_path / "small")), "whisper", "", print))
     encoder = whisper.load(content)
-    vocoder, _ = parts(bundled())
+    vocoder, _ = ours
     conversion = whisper.conversion(encoder, {"vocoder": vocoder})
     assert (conversion.components, conversion.sample_rate) == (["content", "conditions"], RATE)
     (component,) = whisper.components(encoder, content, Shape())
@@ -236,13 +240,13 @@ def test_opus_itself_extracts_the_same():
 
 
 @pytest.mark.proof
-def test_it_goes_through_the_job_and_streams_as_it_is_at_once(own_job, clips, capsys):
+def test_it_goes_through_the_job_and_streams_as_it_is_at_once(ours, own_job, clips, capsys):
     outcome = own_job("model=fargan", "checkpoint.source=bundled", "precision=fp32", "format=onnx")
     assert outcome.passed, outcome.gates
     (measurement,) = outcome.measurements
     assert measurement.mode == "stateful"
     features = Bark().of(read_clip(clips[0], RATE, 160)[:16000])
-    plain = made_by(parts(bundled()), features)
+    plain = made_by(ours, features)
     assert main(["info", str(outcome.bundle.path)]) == 0
     said = capsys.readouterr().out
     assert "25.0 ms by structure: window 5.0, chunk 10.0, lookahead 10.0" in said and "160 output samples" in said
@@ -312,18 +316,17 @@ def test_what_ships_is_what_opus_s_source_holds():
 
 
 @pytest.mark.proof
-def test_it_is_as_near_to_the_c_program_as_that_is_to_itself_on_another_processor(opus):
+def test_it_is_as_near_to_the_c_program_as_that_is_to_itself_on_another_processor(ours, opus):
     """Frame by frame from the program's own state, the rounding of a layer's input to 8 bits is all that differs. Over
     a whole recording any rounding makes another waveform of the same sound, the program's own with other instructions
     too; so the bands are compared."""
     features, synthesis = opus
-    checkpoint = bundled()
-    conditions, block = parts(checkpoint)
+    conditions, block = ours
     for clip in clip_paths():
         samples = np.round(read_clip(clip, RATE, 160) * 32767)
         rows = features(np.concatenate([np.zeros(80), samples, np.zeros(160)]))[1:]
-        ours = Bark().of((samples / 32768).astype(np.float32))
-        off = np.abs(ours[:20] - rows[: ours.shape[1], :20].T)
+        extracted = Bark().of((samples / 32768).astype(np.float32))
+        off = np.abs(extracted[:20] - rows[: extracted.shape[1], :20].T)
         assert off[:18].max() < 1e-3
         assert (np.median(off[18]) < 1 / 1200) and (np.median(off[19]) < 1e-4)
         columns, states, theirs = synthesis(rows, "fast")
