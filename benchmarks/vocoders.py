@@ -1,18 +1,19 @@
 """Vocoders side by side: what their copies keep of recordings, what they cost, how long they wait.
 
-python -m benchmarks.vocoders BUNDLE… --clips CLIP… [--out FOLDER]
+python -m benchmarks.vocoders BUNDLE… --clips CLIP… [--out FOLDER] [--plot PNG]
 
 Each clip becomes features and sound again through every bundle, whole, and streamed where it streams. Words are counted
 against the transcript beside a clip (.txt), or against what the reader makes of the clip itself; DistillMOS listens at
 16 kHz. `rtf` is the processor's time over the audio's, on one thread, features apart: beside other work it stays
-roughly the same. `latency` is by structure: the rest of a feature's window, a chunk and the lookahead.
+roughly the same. `latency` is by structure: the rest of a feature's window, a chunk and the lookahead. `--plot` draws
+DistillMOS over RTF, a vocoder's mark as large as its latency.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,19 +34,26 @@ def main() -> None:
     parser.add_argument("bundles", type=Path, nargs="+")
     parser.add_argument("--clips", type=Path, nargs="+", required=True)
     parser.add_argument("--out", type=Path, help="a folder for the copies")
+    parser.add_argument("--plot", type=Path, help="a picture of quality, cost and latency")
     options = parser.parse_args()
     listeners = open_listeners((READERS[0], OPINION), print)
     heard = [read_audio(path, RATE) for path in options.clips]
     texts = [plain_words(transcript_of(path)) or _read(listeners, clip) for path, clip in zip(options.clips, heard)]
     print("| vocoder | WER | CER | DistillMOS | RTF of features, of the vocoder | latency |\n|---|---|---|---|---|---|")
-    print(f"| recordings | {_judged(listeners, texts, heard)} | | |", flush=True)
+    rates, natural = _judged(listeners, texts, heard)
+    print(f"| recordings | {rates} | {natural:.2f} | | |", flush=True)
+    points: dict[str, tuple[float, float, float | None]] = {}
     for path in options.bundles:
         bundle = open_bundle(path)
         player = open_player(bundle, Execution("onnx", threads=1))
         copies, shares = _copies(bundle, player, options.clips, options.out)
         rtf = " ".join(f"{share:.3f}" for share in shares)
-        judged = _judged(listeners, texts, copies)
-        print(f"| {bundle.manifest.series} | {judged} | {rtf} | {_latency(bundle)} |", flush=True)
+        (rates, opinion), latency = _judged(listeners, texts, copies), _latency(bundle)
+        waits = "–" if latency is None else f"{1e3 * latency:.0f} ms"
+        print(f"| {bundle.manifest.series} | {rates} | {opinion:.2f} | {rtf} | {waits} |", flush=True)
+        points[bundle.manifest.series] = sum(shares), opinion, latency
+    if options.plot is not None:
+        _draw(points, natural, options.plot)
 
 
 def _copies(
@@ -72,20 +80,35 @@ def _copies(
     return copies, (float(spent[0] / seconds), float(spent[1] / seconds))
 
 
-def _latency(bundle: Bundle) -> str:
+def _draw(points: Mapping[str, tuple[float, float, float | None]], natural: float, path: Path) -> None:
+    """RTF, opinion and latency in seconds by series -> a picture."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.add_subplot(xscale="log", xlabel="real-time factor, one thread", ylabel="DistillMOS")
+    axes.axhline(natural, color="0.6", linestyle="--", label="recordings")
+    for series, (rtf, opinion, latency) in points.items():
+        waits = "offline" if latency is None else f"{1e3 * latency:.0f} ms"
+        axes.scatter([rtf], [opinion], s=40 + 2e3 * (latency or 0.0), alpha=0.7, label=f"{series}, {waits}")
+    axes.legend(fontsize="small")
+    figure.savefig(path, dpi=150)
+
+
+def _latency(bundle: Bundle) -> float | None:
+    """Seconds by structure; None of what does not stream."""
     form, time_axis, features = bundle.main.stream, bundle.main.time, bundle.main.features
     if form is None or time_axis is None or not isinstance(features, LocalFeatures):
-        return "–"
-    waits = features.latency / features.sample_rate + (form.chunk + form.lookahead) * time_axis.frame_seconds
-    return f"{1e3 * waits:.0f} ms"
+        return None
+    return features.latency / features.sample_rate + (form.chunk + form.lookahead) * time_axis.frame_seconds
 
 
 def _read(listeners: Listeners, clip: np.ndarray) -> str:
     return listeners.readers[READERS[0]].read(clip, RATE)
 
 
-def _judged(listeners: Listeners, texts: Sequence[str], clips: Sequence[np.ndarray]) -> str:
-    """Word and character error rate of all clips together, and the mean opinion, as cells of a table."""
+def _judged(listeners: Listeners, texts: Sequence[str], clips: Sequence[np.ndarray]) -> tuple[str, float]:
+    """Word and character error rate of all clips together as cells of a table, and the mean opinion, which is not a
+    number where nobody has one."""
     reader, opinion = listeners.readers.get(READERS[0]), listeners.opinion
     cells = ["–", "–"]
     if reader is not None:
@@ -93,8 +116,8 @@ def _judged(listeners: Listeners, texts: Sequence[str], clips: Sequence[np.ndarr
             (compared(READERS[0], text, reader.read(clip, RATE)),) for text, clip in zip(texts, clips)
         ]
         cells = [f"{error_rate(read, 0, 'word'):.3f}", f"{error_rate(read, 0, 'character'):.3f}"]
-    score = "–" if opinion is None else f"{np.mean([opinion(clip) for clip in clips]):.2f}"
-    return " | ".join([*cells, score])
+    score = float("nan") if opinion is None else float(np.mean([opinion(clip) for clip in clips]))
+    return " | ".join(cells), score
 
 
 if __name__ == "__main__":
