@@ -85,7 +85,7 @@ def _draw(points: Mapping[str, tuple[float, float, float | None]], natural: floa
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.add_subplot(xscale="log", xlabel="real-time factor, one thread", ylabel="DistillMOS")
+    axes = figure.add_subplot(xscale="log", xlabel="real-time factor, one thread", ylabel="DistillMOS", ylim=(1, 5))
     axes.axhline(natural, color="0.6", linestyle="--", label="recordings")
     for series, (rtf, opinion, latency) in points.items():
         waits = "offline" if latency is None else f"{1e3 * latency:.0f} ms"
