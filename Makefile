@@ -2,9 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
-# Half of the tests wait for a process of their own: one worker more than there are cores, 5 at most.
+# Half of the tests wait for a process of their own: one worker more than there are cores, 5 at most. Files are begun in
+# the order of tests/conftest.py. What librosa compiles in a fresh .venv is to compare with: the compiler takes no pains.
 WORKERS := $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n + 1 : 5)))
-PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n $(WORKERS) --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 NUMBA_OPT=0 $(VENV)/bin/python -m pytest -q -n $(WORKERS) \
+	--dist loadfile --no-loadscope-reorder
 
 # What is imported is compiled once, not by every process of the tests.
 unexport PYTHONDONTWRITEBYTECODE
@@ -21,17 +23,22 @@ check: $(STAMP)
 	$(VENV)/bin/mypy
 
 # What is converted is kept in .cache/tests until a source changes. PYTEST_ARGS: such as '--durations=0' or a folder.
-# Types are checked beside the tests, on a core that these leave free at times, and told after them. The Swift package
-# comes first, where there is a Swift: tests/swift executes what that builds.
-test: $(STAMP)
-	@if swift/toolchain state > /dev/null 2>&1; then $(MAKE) --no-print-directory swift-test; \
-	else echo "swift: not tested, there is no Swift 6 here (make swift-toolchain)"; fi
+# The Swift package is built beside the installation of Python's, as tests/swift executes it. Its own tests and the types
+# are checked beside Python's tests, on a core that these leave free at times, and told after them.
+test:
+	@$(MAKE) --no-print-directory -j 2 $(STAMP) swift-build
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	@mkdir -p .cache
-	@$(VENV)/bin/mypy > .cache/mypy.log 2>&1 & types=$$!; trap "kill $$types" INT TERM; \
+	@$(MAKE) --no-print-directory beside > .cache/beside.log 2>&1 & beside=$$!; trap "kill $$beside" INT TERM; \
 	$(PYTEST) $(PYTEST_ARGS); tests=$$?; \
-	wait $$types; types=$$?; cat .cache/mypy.log; exit $$((tests ? tests : types))
+	wait $$beside; others=$$?; cat .cache/beside.log; exit $$((tests ? tests : others))
+
+.PHONY: beside swift-build
+beside:
+	$(VENV)/bin/mypy
+	@if $(HAS_SWIFT); then $(MAKE) --no-print-directory swift-test; \
+	else echo "swift: not tested, there is no Swift 6 here (make swift-toolchain)"; fi
 
 # What takes too long for every push: the tests of `make test` at the bundled vocoder's full width, streaming of every
 # vocoder at its published width, whole voices, the kernels under ThreadSanitizer. The faults that fork a job come first,
@@ -46,6 +53,12 @@ proof: $(STAMP)
 swift-toolchain:
 	swift/toolchain make
 
+HAS_SWIFT := swift/toolchain state > /dev/null 2>&1
+SWIFT_BUILD := swift/toolchain run swift build --scratch-path .cache/swift/build --build-tests --disable-xctest -j 2
+swift-build:
+	@mkdir -p .cache/swift
+	@if $(HAS_SWIFT); then $(SWIFT_BUILD) > .cache/swift/build.log 2>&1 || { cat .cache/swift/build.log; exit 1; }; fi
+
 # What is compared with Python is written by it first.
 SWIFT_FIXTURES := $(CURDIR)/.cache/swift/fixtures
 SWIFT_TEST := swift/toolchain run swift test --scratch-path .cache/swift/build --disable-xctest -j 2
@@ -58,9 +71,12 @@ swift-test: $(STAMP)
 	VOXPORT_FIXTURES=$(SWIFT_FIXTURES) $(SWIFT_TEST) > .cache/swift/test.log 2>&1 || { cat .cache/swift/test.log; exit 1; }
 	@grep -E "^EQUALITY|Test run with" .cache/swift/test.log | sed 's/^EQUALITY //'
 
-# What takes longer: the engine over Core ML on a fake of it, and all tests under ThreadSanitizer.
+# What takes longer: what is Apple's over fakes of its frameworks (and what iOS has otherwise compiled), and all tests under
+# ThreadSanitizer.
+SWIFT_FAKES := $(SWIFT_TEST:.cache/swift/build=.cache/swift/fakes)
 swift-check: swift-test
-	VOXPORT_FAKES=1 swift/toolchain run swift build --scratch-path .cache/swift/fakes -j 2
+	VOXPORT_FAKES=1 VOXPORT_FIXTURES=$(SWIFT_FIXTURES) $(SWIFT_FAKES)
+	VOXPORT_FAKES=ios swift/toolchain run swift build --scratch-path .cache/swift/ios -j 2 --target VoxportAudio
 	$(PYTEST) tests/swift $(PYTEST_ARGS)
 	VOXPORT_FIXTURES=$(SWIFT_FIXTURES) $(SWIFT_TEST:.cache/swift/build=.cache/swift/tsan) --sanitize=thread
 

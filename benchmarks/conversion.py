@@ -21,7 +21,7 @@ from runtime.bundle.conversion import Context, ContextName, Conversion, Windowed
 from runtime.bundle.store import open_bundle
 from runtime.engines import Execution
 from runtime.machine.files import write_json
-from runtime.measuring.conversion import ConvertedResult, analysed, judged
+from runtime.measuring.conversion import Analysis, ConvertedResult, analysed, judged
 from runtime.measuring.listening import RATE
 from runtime.measuring.quality import OF_CONVERSIONS, OF_SPEECH
 from runtime.playing.conversions import conversion_of, converted, open_main, parts_of
@@ -30,6 +30,8 @@ from runtime.playing.targets import asks_for_own, target_of
 from runtime.speech.clips import transcript_of
 from runtime.speech.recordings import audio_blocks, rate_of, read_audio, wav_file
 from runtime.speech.resampling import resampled
+
+LOW_HZ = 165.0  # between most men's and most women's
 
 
 def in_context(conversion: Conversion, name: str) -> tuple[Conversion, ContextName]:
@@ -51,6 +53,12 @@ def summary(results: Sequence[ConvertedResult]) -> dict[str, float]:
     means = {name: float(np.nanmean([value for value, _ in found])) for name, found in values.items() if found}
     similarities = [value for value, _ in values["similarity_to_target"]]
     return means | ({"lowest_similarity_to_target": min(similarities)} if similarities else {})
+
+
+def is_low(source: Analysis) -> bool:
+    """Whether a voice's median F0 is below `LOW_HZ`: most men's are, few women's."""
+    voiced = source.f0[source.f0 > 0]
+    return len(voiced) > 0 and float(np.median(voiced)) < LOW_HZ
 
 
 def main() -> None:
@@ -94,7 +102,12 @@ def main() -> None:
             side = analysed(resampled(audio, player.time.sample_rate, RATE, "VHQ"), listeners)
             results.append(judged(path.stem, "target", context, source, like, side))
         rows[name] = summary(results) | {"rtf": elapsed / seconds}
-        print(name, {key: round(value, 3) for key, value in rows[name].items()}, flush=True)
+        for whose_voices, wanted in (("low voices", True), ("high voices", False)):
+            some = [result for result, source in zip(results, sources) if is_low(source) == wanted]
+            if 0 < len(some) < len(results):
+                rows[f"{name}, {whose_voices}"] = summary(some) | {"recordings": len(some)}
+        for row in [row for row in rows if row.split(",")[0] == name]:
+            print(row, {key: round(value, 3) for key, value in rows[row].items()}, flush=True)
     write_json(options.out / "results.json", rows)
     print(json.dumps(rows, indent=1))
 

@@ -16,11 +16,11 @@ from converters.component import Component
 from converters.fitting import SettingsError, check_number
 from converters.options import ConversionError, Shape
 from ops.streaming import Input, frames_reached
-from runtime.bundle.conversion import FeatureStage, LocalStage, Stage, VoicingStage, clock_of
+from runtime.bundle.conversion import FeatureStage, LocalStage, Stage, TrackingStage, VoicingStage, clock_of
 from runtime.bundle.spec import Dim, TensorSpec, TimeAxis
 from runtime.speech.features import LocalFeatures, Sound
 from runtime.speech.mel import Mel
-from runtime.speech.spectrum import Pitch
+from runtime.speech.spectrum import Pitch, PitchCandidates
 
 Settings = TypeVar("Settings")
 
@@ -122,12 +122,15 @@ def content_vocoder_component(
     )
 
 
-def pitch_stages(default: Pitch, detector: Component | None) -> list[Stage]:
+def pitch_stages(default: Pitch | PitchCandidates, detector: Component | None) -> list[Stage]:
     """The stages that give `pitch`, in Hz and 0 where it is unvoiced, on the clock of `default`: YIN's as it is set
-    there, or that of a component of another model, which gives rows of frequency and confidence.
+    there, the likeliest of its candidates, or that of a component of another model, which gives rows of frequency and
+    confidence.
 
     Raises ConversionError for a component that detects no pitch of audio.
     """
+    if detector is None and isinstance(default, PitchCandidates):
+        return [FeatureStage("pitch_candidates", default), TrackingStage("pitch", "pitch_candidates")]
     if detector is None:
         return [FeatureStage("pitch", default)]
     features, rows = detector.features, detector.outputs[0].default_shape

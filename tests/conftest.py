@@ -32,10 +32,42 @@ SOURCES = (
     "constraints.txt",
     "tests/small.py",
 )
+MEASURES = ("measure.", "gates.")  # the overrides that are nothing to a conversion
 KEPT_SECONDS = 86400  # of what other sources made, as of another branch
+
+# Files that take longest come first: one that began last would end alone. Before them come those that fork, which takes
+# longer the more their process holds.
+FIRST = (
+    "faults/test_staging.py",
+    "faults/test_full_disk.py",
+    "runtime/engines/test_coreai.py",
+    "converters/test_rvc.py",
+    "converters/test_streaming.py",
+    "runtime/playing/test_speak.py",
+    "converters/test_whisper.py",
+    "convert/test_cli.py",
+    "convert/test_job.py",
+    "converters/test_wavernn.py",
+    "faults/test_commands.py",
+    "converters/precision/test_mixed.py",
+    "converters/precision/test_compression.py",
+    "real/test_vocoder.py",
+    "converters/test_ge2e.py",
+    "converters/test_tacotron.py",
+    "convert/runners/test_dask.py",
+    "swift/test_play.py",
+    "convert/test_suite.py",
+    "benchmarks/test_conformance.py",
+)
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a shell's background job, and of all that it starts
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {ROOT / "tests" / name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 def _kept_folder() -> Path:
@@ -78,10 +110,10 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Iterator
     os.environ["VOXPORT_CACHE"] = str(folder)
     os.environ["VOXPORT_LOCK"] = str(folder / "lock.yaml")
     os.environ["VOXPORT_STATE"] = str(kept / "state")  # which references this machine wrote, as bundles stay too
-    compiled = kept / "metal"
-    compiled.mkdir(exist_ok=True)
-    with suppress(FileExistsError):
-        (folder / "metal").symlink_to(compiled)
+    for name in ("metal", "onnx"):  # compiled kernels and lowered programs, each under a key of what it was made from
+        (kept / name).mkdir(exist_ok=True)
+        with suppress(FileExistsError):
+            (folder / name).symlink_to(kept / name)
     yield
     for name, value in saved.items():
         if value is None:
@@ -221,7 +253,8 @@ def job_runner(output: Path, *defaults: str) -> Callable:
                     *overrides,
                 ]
                 job = OmegaConf.to_object(compose("config", overrides=settings))
-            converts = [one for one in (*defaults, *overrides) if not one.startswith(("measure.", "gates."))]
+            # Two files that draw the same checkpoint, each in a folder of its own, wait for each other too.
+            converts = [one.rpartition("/")[2] for one in (*defaults, *overrides) if not one.startswith(MEASURES)]
             lock = output / f".{hashlib.sha256(' '.join(converts).encode()).hexdigest()[:16]}.lock"
             with filelock.FileLock(lock), pytest.MonkeyPatch.context() as patch:
                 _run_in_a_row(patch)
@@ -288,7 +321,7 @@ def mlpackage(fp16) -> Path:
 @pytest.fixture
 def saved(tmp_path: Path) -> Callable[..., Path]:
     """Converts a MIL program or a traced module, in float32 where nothing else is asked, and gives its package."""
-    from runtime.machine.coreml_tools import coremltools, validated_once
+    from runtime.machine.coreml_tools import coremltools, quick_conversion
 
     ct = coremltools()
     count = iter(range(100))
@@ -301,7 +334,7 @@ def saved(tmp_path: Path) -> Callable[..., Path]:
             "skip_model_load": True,
         }
         path = tmp_path / f"model{next(count)}.mlpackage"
-        with validated_once():
+        with quick_conversion():
             ct.convert(source, **{**settings, **options}).save(str(path))
         return path
 

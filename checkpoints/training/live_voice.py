@@ -12,6 +12,7 @@ the same command.
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 from checkpoints.catalogue import BUNDLED
@@ -43,6 +44,20 @@ def packed(recordings: Path, folder: Path) -> Path:
     return folder
 
 
+def take_sizes(options: argparse.Namespace) -> None:
+    """Sets the networks' sizes to those of the voice that they begin as. Raises AudioError for a folder of no voice."""
+    source = options.begin / "config.json"
+    try:
+        config = json.loads(source.read_text())
+        converter, generator = config["converter"], config["generator"]
+        options.channels, options.blocks = converter["channels"], converter["blocks"]
+        options.lookahead, options.bottleneck = converter["lookahead"], converter["bottleneck"]
+        options.width, options.upsampling = generator["channels"], generator["upsampling"]
+        options.samples = generator.get("samples", 1)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise AudioError(f"--begin takes the folder of an exported live voice, and {options.begin} is none") from error
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="checkpoints.training.live_voice",
@@ -56,6 +71,7 @@ def main() -> None:
     parser.set_defaults(begin=BUNDLED / "kathleen_live", converter=BUNDLED / "kathleen_live", share=0.8)
     options = parser.parse_args()
     try:
+        take_sizes(options)
         options.data = packed(options.recordings, options.out / "data")
     except AudioError as error:
         parser.error(str(error))

@@ -8,7 +8,6 @@ is in the melody: log F0 around its running mean.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -25,7 +24,7 @@ from runtime.bundle.conversion import Conversion, FeatureStage, LocalStage, Pitc
 from runtime.bundle.spec import TensorSpec
 from runtime.errors import AudioError
 from runtime.speech.mel import Mel
-from runtime.speech.spectrum import Pitch
+from runtime.speech.spectrum import PitchCandidates
 
 MELODY = 2  # rows below the mel: normalised log F0, and whether it is voiced
 Settings = TypeVar("Settings")
@@ -34,7 +33,9 @@ Settings = TypeVar("Settings")
 class Voice(LiveVoice):
     """Both networks with the features that they were trained on."""
 
-    def __init__(self, converter: ConverterSettings, generator: GeneratorSettings, mel: Mel, pitch: Pitch) -> None:
+    def __init__(
+        self, converter: ConverterSettings, generator: GeneratorSettings, mel: Mel, pitch: PitchCandidates
+    ) -> None:
         super().__init__(converter, generator)
         self.mel, self.pitch = mel, pitch
 
@@ -73,7 +74,10 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
 
 
 def conversion(module: nn.Module, parts: Mapping[str, Component]) -> Conversion:
-    """How the networks convert; `parts.pitch` detects the pitch instead of YIN. Raises ConversionError for others."""
+    """How the networks convert; `parts.pitch` detects the pitch in the tracker's place.
+
+    Raises ConversionError for other parts.
+    """
     assert isinstance(module, Voice)
     others = sorted(set(parts) - {"pitch"})
     if others:
@@ -102,30 +106,32 @@ def _section(checkpoint: LoadedCheckpoint, name: str, kind: type[Settings]) -> S
     return known_settings(kind, section)
 
 
-def _pitch(checkpoint: LoadedCheckpoint) -> Pitch:
-    """YIN on the clock of the mel."""
+def _pitch(checkpoint: LoadedCheckpoint) -> PitchCandidates:
+    """Candidates of YIN on the clock of the mel."""
     mel = mel_settings(checkpoint.audio, checkpoint.stats)
     values: dict[str, Any] = dataclasses.asdict(_section(checkpoint, "pitch", PitchSettings))
     try:
-        return Pitch(mel.sample_rate, hop_length=mel.hop_length, **values)
+        return PitchCandidates(mel.sample_rate, hop_length=mel.hop_length, **values)
     except AudioError as error:
         raise CheckpointError(f"checkpoint {checkpoint.name}: its pitch does not fit its audio: {error}") from error
 
 
 @dataclasses.dataclass(frozen=True)
 class PitchSettings:
-    """Of YIN (`Pitch`): a window of `n_fft` samples, `fmin` to `fmax` in Hz, the `threshold` of a dip."""
+    """Of `PitchCandidates`: a window of `n_fft` samples, `fmin` to `fmax` in Hz, the `threshold` of a dip, and how many
+    dips are looked at."""
 
     n_fft: int = 768
     fmin: float = 65.0
     fmax: float = 800.0
-    threshold: float = 0.3
+    threshold: float = 0.5
+    count: int = 5
 
 
 def _check(name: str, module: Voice) -> None:
     """Raises CheckpointError where the networks and features do not fit each other."""
     converter, generator, mel = module.converter.settings, module.generator.settings, module.mel
-    hop = math.prod(generator.upsampling)
+    hop = generator.hop_length
     if hop != mel.hop_length:
         raise CheckpointError(
             f"checkpoint {name}: the generator makes {hop} samples of a frame, its audio config says hop_length "

@@ -20,11 +20,11 @@ from converters.precision.mixed import Kept, mil_name, search
 from runtime.bundle.spec import Dim, TensorSpec
 from runtime.bundle.store import MODULES, MixedRecord
 from runtime.engines.inspect import custom_layers
-from runtime.machine.coreml_tools import coremltools, validated_once
+from runtime.machine.coreml_tools import coremltools, quick_conversion
 from runtime.rounding.cases import real_inputs
 
 
-@validated_once()
+@quick_conversion()
 def convert(component: Component, precision: PrecisionOptions, options: FormatOptions, folder: Path) -> Artefact:
     """Writes `folder/<component>.mlpackage`. Inputs and outputs stay float32."""
     findings = _Findings()
@@ -172,7 +172,7 @@ def holds_functions(options: FormatOptions) -> bool:
     return target is not None and target >= ct.target.macOS15
 
 
-@validated_once()
+@quick_conversion()
 def convert_functions(
     functions: Mapping[str, Component], precision: PrecisionOptions, options: FormatOptions, folder: Path
 ) -> Artefact:

@@ -23,7 +23,7 @@ from ops.metal.layout import TEXTURE_WIDTH, fits_a_texture
 from ops.metal.package import write_package
 from ops.planar import Planar
 from runtime.bundle.formats import FORMATS
-from runtime.machine.coreml_tools import coremltools, validated_once
+from runtime.machine.coreml_tools import coremltools, quick_conversion
 from runtime.neuralnetwork import (
     CUSTOM_CLASS,
     CUSTOM_PARAMETERS,
@@ -37,7 +37,7 @@ from runtime.neuralnetwork import (
 PRECISIONS = ("fp32", "fp16")
 
 
-@validated_once()
+@quick_conversion()
 def convert(component: Component, precision: PrecisionOptions, options: FormatOptions, folder: Path) -> Artefact:
     """Writes `folder/<component>.mlmodel`; with custom layers also `folder/custom_layer/`, which an app adds.
 

@@ -8,8 +8,11 @@ So the native half of torchaudio is left out, and torchcodec is announced withou
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import importlib.util
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
@@ -19,8 +22,30 @@ def import_coqui(module: str) -> ModuleType:
     if "TTS" not in sys.modules:
         _announce("torchcodec")
         _provide_torchaudio()
-        importlib.import_module("TTS")
+        with _few_distributions():
+            importlib.import_module("TTS")
     return importlib.import_module(module)
+
+
+@contextmanager
+def _few_distributions() -> Iterator[None]:
+    """Within it `importlib.metadata.packages_distributions` knows the two packages that coqui-tts looks up while it is
+    imported: for all of them it reads the list of files of every package, twice, which takes half a second."""
+    every = importlib.metadata.packages_distributions
+    present = {name: [name] for name in ("coqpit", "torch") if _is_installed(name)}
+    importlib.metadata.packages_distributions = lambda: present
+    try:
+        yield
+    finally:
+        importlib.metadata.packages_distributions = every
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _announce(name: str) -> None:

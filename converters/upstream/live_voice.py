@@ -8,6 +8,7 @@ mel frames; all that it sees ahead is in its first layer. `CausalGenerator` is H
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -33,13 +34,18 @@ class ConverterSettings:
 
 @dataclass(frozen=True)
 class GeneratorSettings:
-    """`upsampling`: factors, whose product is the samples of a frame."""
+    """`upsampling`: factors; times `samples`, which the last layer makes at each position, the samples of a frame."""
 
     bands: int = 80
     channels: int = 256
     upsampling: tuple[int, ...] = (8, 8, 2, 2)
     kernels: tuple[int, ...] = (3, 7, 11)
     dilations: tuple[int, ...] = (1, 3, 5)
+    samples: int = 1
+
+    @property
+    def hop_length(self) -> int:
+        return math.prod(self.upsampling) * self.samples
 
 
 class CausalConv(nn.Conv1d):
@@ -118,6 +124,11 @@ class ResidualBlock(nn.Module):
         return x
 
 
+def interleaved(x: Tensor, factor: int) -> Tensor:
+    """x (B, factor * C, …, T) -> (B, C, …, factor * T): channels become positions."""
+    return x.unflatten(1, (factor, -1)).movedim(1, -1).flatten(-2)
+
+
 class Upsampling(nn.Module):
     """Each position becomes `factor`, of the position itself and the one before."""
 
@@ -127,8 +138,7 @@ class Upsampling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (B, C, …, T) -> (B, C', …, factor * T)."""
-        y = self.conv(x).unflatten(1, (self.factor, -1)).movedim(1, -1)
-        return y.flatten(-2)
+        return interleaved(self.conv(x), self.factor)
 
 
 class CausalGenerator(nn.Module):
@@ -146,10 +156,10 @@ class CausalGenerator(nn.Module):
             self.residual.append(
                 nn.ModuleList(ResidualBlock(channels, kernel, settings.dilations) for kernel in settings.kernels)
             )
-        self.last = CausalConv(channels, 1, 7)
+        self.last = CausalConv(channels, settings.samples, 7)
 
     def forward(self, mel: Tensor) -> Tensor:
-        """mel (B, bands, T) -> samples (B, 1, 256 T)."""
+        """mel (B, bands, T) -> samples (B, 1, hop_length T)."""
         x = self.into(mel)
         for up, blocks in zip(self.ups, self.residual):
             x = up(F.leaky_relu(x, SLOPE))
@@ -161,7 +171,7 @@ class CausalGenerator(nn.Module):
         return self.finish(x)
 
     def finish(self, x: Tensor) -> Tensor:
-        return torch.tanh(self.last(F.leaky_relu(x, SLOPE)))
+        return interleaved(torch.tanh(self.last(F.leaky_relu(x, SLOPE))), self.settings.samples)
 
 
 class LiveVoice(nn.Module):

@@ -134,15 +134,28 @@ _MOST_FRAMES, _LARGEST_OFFSET = 10_000, 1e6  # of a pitch in a second; samples
 class PitchStage:
     """The source's pitch as a model reads it, so many semitones higher as the user asks for.
 
-    `takes`: a stage of `Pitch` or voicing. `gives`: `hertz`, 0 where unvoiced; `bins`: 1 where unvoiced or at 50 Hz
-    and below, to 255 at 1100 Hz and above, evenly in mel (RVC's f0_coarse; mel = 1127 ln(1 + f / 700)); `normalised`,
-    two rows: ln F0 less its running mean (runtime/speech/melody.py), 0 where unvoiced, and 1 where voiced.
+    `takes`: a stage of `Pitch`, tracking or voicing. `gives`: `hertz`, 0 where unvoiced; `bins`: 1 where unvoiced or
+    at 50 Hz and below, to 255 at 1100 Hz and above, evenly in mel (RVC's f0_coarse; mel = 1127 ln(1 + f / 700));
+    `normalised`, two rows: ln F0 less its running mean (runtime/speech/melody.py), 0 where unvoiced, and 1 where
+    voiced.
     """
 
     name: Name
     takes: Name
     gives: Literal["hertz", "bins", "normalised"] = "hertz"
     kind: Literal["pitch"] = "pitch"
+
+
+@dataclass(frozen=True)
+class TrackingStage:
+    """The pitch among the periods that each window may have, in Hz and 0 where it is unvoiced.
+
+    `takes`: a stage of `PitchCandidates`; runtime/speech/melody.py says how it chooses.
+    """
+
+    name: Name
+    takes: Name
+    kind: Literal["tracking"] = "tracking"
 
 
 @dataclass(frozen=True)
@@ -218,7 +231,15 @@ class LocalStage:
 
 
 Stage = Annotated[
-    FeatureStage | WindowedStage | MatchStage | VoicingStage | PitchStage | HarmonicStage | RetrieveStage | LocalStage,
+    FeatureStage
+    | WindowedStage
+    | MatchStage
+    | TrackingStage
+    | VoicingStage
+    | PitchStage
+    | HarmonicStage
+    | RetrieveStage
+    | LocalStage,
     Field(discriminator="kind"),
 ]
 TargetKind = Literal["built_in", "embedding", "pool"]
@@ -287,7 +308,7 @@ def taken_by(stage: Stage) -> list[str]:
         return [name for name in (stage.content, stage.pitch, stage.level) if name is not None]
     if isinstance(stage, RetrieveStage):
         return [stage.takes, *([stage.pitch] if stage.pitch else [])]
-    if isinstance(stage, VoicingStage | PitchStage | HarmonicStage):
+    if isinstance(stage, TrackingStage | VoicingStage | PitchStage | HarmonicStage):
         return [stage.takes]
     return [] if isinstance(stage, FeatureStage) else list(stage.takes)
 

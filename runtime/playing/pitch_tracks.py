@@ -1,4 +1,5 @@
-"""Tracks of the pitch: voiced where a detector is sure, as a model reads it, and as the excitation of a decoder."""
+"""Tracks of the pitch: the likeliest candidate, voiced where a detector is sure, as a model reads it, and as the
+excitation of a decoder."""
 
 from __future__ import annotations
 
@@ -6,11 +7,33 @@ import math
 
 import numpy as np
 
-from runtime.bundle.conversion import HarmonicStage, PitchStage, VoicingStage, pitch_bins
+from runtime.bundle.conversion import HarmonicStage, PitchStage, TrackingStage, VoicingStage, pitch_bins
 from runtime.bundle.store import BundleError
 from runtime.playing.tracks import Mapped, Track, positions
-from runtime.speech.melody import Melody
+from runtime.speech.melody import Melody, PitchTracker
 from runtime.speech.noise import noise_of
+
+
+class Tracked(Mapped):
+    """The pitch among candidates: Hz, 0 where it is unvoiced."""
+
+    def __init__(self, stage: TrackingStage, source: Track) -> None:
+        if source.channels % 2:
+            raise BundleError(f"stage {stage.name} takes frequencies and as many depths, not {source.channels} rows")
+        self._tracker = PitchTracker(source.clock.sample_rate / source.clock.hop_length)
+        super().__init__(stage, [source])
+
+    def reset(self) -> None:
+        super().reset()
+        self._tracker.reset()
+        self.newest = 0.0  # Hz of the last frame
+        self.positive = 0  # frames that are voiced
+
+    def _mapped(self, *frames: np.ndarray) -> np.ndarray:
+        hertz = self._tracker.push(frames[0])
+        self.newest = float(hertz[-1])
+        self.positive += int((hertz > 0).sum())
+        return hertz[None]
 
 
 class Voicing(Track):

@@ -22,6 +22,7 @@ from runtime.bundle.conversion import (
     PitchStage,
     RetrieveStage,
     Stage,
+    TrackingStage,
     VoicingStage,
     WindowedStage,
     taken_by,
@@ -31,7 +32,7 @@ from runtime.bundle.store import BundleError, ComponentRecord
 from runtime.errors import AudioError
 from runtime.playing.matching_tracks import Matched, MatchedContent, Retrieved
 from runtime.playing.parts import Parts
-from runtime.playing.pitch_tracks import Harmonic, Normalised, Pitched, Voicing
+from runtime.playing.pitch_tracks import Harmonic, Normalised, Pitched, Tracked, Voicing
 from runtime.playing.tracks import Featured, Joined, Local, Track, Windowed, interpolated, positions
 from runtime.speech.matching import Pool
 from runtime.speech.metrics import snr_db
@@ -149,9 +150,11 @@ class Frontend:
         return None if self._pitch is None else self._pitch.positive * self._pitch.block_seconds
 
     @property
-    def _pitch(self) -> Featured | Voicing | None:
+    def _pitch(self) -> Featured | Tracked | Voicing | None:
         for track in self._running.tracks.values():
-            if isinstance(track, Voicing) or (isinstance(track, Featured) and isinstance(track.features, Pitch)):
+            if isinstance(track, Tracked | Voicing):
+                return track
+            if isinstance(track, Featured) and isinstance(track.features, Pitch):
                 return track
         return None
 
@@ -293,6 +296,8 @@ def _track_of(
         return Windowed(stage, sources, parts.run, context)
     if isinstance(stage, LocalStage):
         return Local(stage, sources, parts.stream(stage.component))
+    if isinstance(stage, TrackingStage):
+        return Tracked(stage, sources[0])
     if isinstance(stage, VoicingStage):
         return Voicing(stage, sources[0])
     if isinstance(stage, PitchStage):

@@ -15,7 +15,7 @@ from runtime.speech.excitation import Excitation
 from runtime.speech.frames import one_channel, require_counts
 from runtime.speech.mel import Mel
 from runtime.speech.speaker import SpeakerMel
-from runtime.speech.spectrum import Level, Linear, Pitch
+from runtime.speech.spectrum import Level, Linear, Pitch, PitchCandidates
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class StreamingSamples:
 
 # Along time, as a component takes them block by block: each has `of`, `stream`, `sample_rate`, `hop_length` (samples
 # per frame), `channels`, `latency` and `unit`.
-LocalFeatures = Mel | Linear | Level | LogBands | Excitation | Bark | Pitch | Samples
+LocalFeatures = Mel | Linear | Level | LogBands | Excitation | Bark | Pitch | PitchCandidates | Samples
 # What a component's input is made of; a speaker encoder's is made of a whole recording.
 Features = Annotated[LocalFeatures | SpeakerMel, Field(discriminator="kind")]
 

@@ -127,16 +127,73 @@ class Pitch(Framed):
         rises &= lags >= (shortest + dips.argmax(axis=1))[:, None]
         rises[:, -1] = True
         period = lags[rises.argmax(axis=1)]
-        rows = np.arange(len(windows))
-        before, here, after = (difference[rows, period + step] for step in (-1, 0, 1))
-        curvature = before - 2 * here + after
-        is_bent = curvature > 0
-        shift = np.where(is_bent, 0.5 * (before - after) / np.where(is_bent, curvature, 1.0), 0.0)
-        frequency = self.sample_rate / (period + np.clip(shift, -0.5, 0.5))
-        return np.where(dips.any(axis=1), frequency, 0.0).astype(np.float32)
+        shift, _ = _vertex(difference, np.arange(len(windows)), period)
+        return np.where(dips.any(axis=1), self.sample_rate / (period + shift), 0.0).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class PitchCandidates(Framed):
+    """The periods that a window may have: the deepest dips of YIN's difference (`Pitch`), for a tracker to choose from.
+
+    `count` rows of frequencies in Hz, falling, 0 where there is no further dip below `threshold`; then as many of how
+    deep each dip is, 1 where there is none. Which one is the pitch is not the window's to know: see `PitchTracker`.
+    """
+
+    sample_rate: int = 22050
+    n_fft: int = 768
+    hop_length: int = 256
+    fmin: float = 65.0
+    fmax: float = 800.0
+    threshold: float = 0.5
+    count: int = 5
+    kind: Literal["pitch_candidates"] = "pitch_candidates"
+
+    def __post_init__(self) -> None:
+        Pitch(self.sample_rate, self.n_fft, self.hop_length, self.fmin, self.fmax)  # raises AudioError as YIN does
+        if not 1 <= self.count <= _MOST_CANDIDATES:
+            raise AudioError(f"count must be 1 to {_MOST_CANDIDATES} candidates, got {self.count}")
+
+    @property
+    def longest_period(self) -> int:
+        """The period of `fmin`, in samples."""
+        return int(self.sample_rate / self.fmin)
+
+    @property
+    def channels(self) -> int:
+        return 2 * self.count
+
+    @property
+    def unit(self) -> str:
+        return "Hz, 0 where there is none; how deep each dip is"
+
+    def of_padded(self, padded: np.ndarray, first: int = 0) -> np.ndarray:
+        windows = np.lib.stride_tricks.sliding_window_view(padded, self.n_fft)[:: self.hop_length]
+        parts = [self._of_windows(windows[at : at + _AT_ONCE]) for at in range(0, len(windows), _AT_ONCE)]
+        return np.concatenate([np.zeros((0, self.channels), np.float32), *parts]).T
+
+    def _of_windows(self, windows: np.ndarray) -> np.ndarray:
+        """windows (N, n_fft) -> (N, channels) float32."""
+        shortest = max(2, int(self.sample_rate / self.fmax))
+        difference = _normalised_difference(windows.astype(np.float64), self.longest_period)
+        before, here, after = (
+            difference[:, shortest - 1 : -2],
+            difference[:, shortest:-1],
+            difference[:, shortest + 1 :],
+        )
+        depths = np.where((here < before) & (here <= after) & (here < self.threshold), here, np.inf)
+        deepest = np.sort(np.argsort(depths, axis=1, kind="stable")[:, : self.count], axis=1)
+        rows = np.arange(len(windows))[:, None]
+        is_there = np.isfinite(depths[rows, deepest])
+        shift, depth = _vertex(difference, rows, deepest + shortest)
+        hertz = np.where(is_there, self.sample_rate / (deepest + shortest + shift), 0.0)
+        # those that are missing behind the others, which stay in order
+        order = np.argsort(~is_there, axis=1, kind="stable")
+        depth = np.where(is_there, np.maximum(depth, 0.0), 1.0)
+        return np.concatenate([hertz[rows, order], depth[rows, order]], axis=1).astype(np.float32)
 
 
 _AT_ONCE = 256  # windows
+_MOST_CANDIDATES = 16
 
 
 def _normalised_difference(windows: np.ndarray, longest: int) -> np.ndarray:
@@ -154,6 +211,16 @@ def _normalised_difference(windows: np.ndarray, longest: int) -> np.ndarray:
     total = np.cumsum(difference, axis=1)
     silent = total <= 1e-12 * np.maximum(energies[:, :1], 1e-12) * head.shape[1]
     return np.where(silent | (lags == 0), 1.0, difference * lags / np.where(silent, 1.0, total))
+
+
+def _vertex(difference: np.ndarray, rows: np.ndarray, periods: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the parabola through a dip and its neighbours has its vertex: samples after the dip, and its height."""
+    before, here, after = (difference[rows, periods + step] for step in (-1, 0, 1))
+    curvature = before - 2 * here + after
+    is_bent = curvature > 0
+    shift = np.where(is_bent, 0.5 * (before - after) / np.where(is_bent, curvature, 1.0), 0.0)
+    shift = np.clip(shift, -0.5, 0.5)
+    return shift, here - 0.25 * (before - after) * shift
 
 
 def _require_a_hop(features: Framed) -> None:

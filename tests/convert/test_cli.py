@@ -1,10 +1,10 @@
 """The command line as a person uses it, in processes of its own."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,12 @@ def run(folder, *arguments, **options):
     )
 
 
+def cpu_seconds():
+    """Of all processes that have been started here and have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 @pytest.fixture(autouse=True)
 def _importable_from_anywhere(monkeypatch):
     from tests.conftest import ROOT
@@ -29,7 +35,9 @@ def _importable_from_anywhere(monkeypatch):
 
 
 def test_a_job_ends_with_a_table_and_the_bundle_s_path_on_the_last_line(tmp_path, sources):
+    before = cpu_seconds()
     result = run(tmp_path, "model=hifigan", "precision=fp16", *sources, *QUICK)
+    converting = cpu_seconds() - before
     assert result.returncode == 0, result.stderr
     last = result.stdout.strip().splitlines()[-1]
     assert last.startswith("bundle: ")
@@ -38,11 +46,11 @@ def test_a_job_ends_with_a_table_and_the_bundle_s_path_on_the_last_line(tmp_path
     for noise in ("Running MIL", "WARNING", "Warning", "Traceback", "not been tested"):
         assert noise not in result.stdout + result.stderr
     assert sorted(os.listdir(tmp_path)) == ["bundles"], "nothing of Hydra's is left in the working directory"
-    started = time.perf_counter()
+    before = cpu_seconds()
     again = run(tmp_path, "model=hifigan", "precision=fp16", *sources, *QUICK)
     assert again.stdout.strip().splitlines()[-1] == last
     assert "reused" in again.stderr
-    assert time.perf_counter() - started < 10  # seconds, where a conversion takes a dozen; the claim is in benchmarks/
+    assert cpu_seconds() - before < converting / 2, "unchanged, nothing is imported or converted"
 
 
 @pytest.mark.proof
@@ -125,7 +133,7 @@ def test_help_shows_groups_choices_and_settings(tmp_path):
         pytest.param(signal.SIGINT, "locate checkpoint", marks=pytest.mark.proof),
         pytest.param(signal.SIGTERM, "goldens", marks=pytest.mark.proof),
         (signal.SIGINT, "convert to"),
-        (signal.SIGTERM, "import PyTorch"),
+        pytest.param(signal.SIGTERM, "import PyTorch", marks=pytest.mark.proof),
         (signal.SIGHUP, "locate checkpoint"),
     ],
 )

@@ -19,7 +19,7 @@ from converters.options import ConversionError, Shape, StreamOptions
 from converters.streaming import streaming_component
 from converters.upstream.live_voice import ConverterSettings, GeneratorSettings, LiveVoice
 from runtime.__main__ import main
-from runtime.bundle.conversion import FeatureStage, LocalStage, PitchStage, VoicingStage
+from runtime.bundle.conversion import FeatureStage, LocalStage, PitchStage, TrackingStage, VoicingStage
 from runtime.bundle.form import Pace
 from runtime.engines import Execution
 from runtime.playing.conversions import ConversionChain, open_conversion, open_main
@@ -165,10 +165,11 @@ def test_the_stages_take_the_mel_and_the_melody_and_another_detector_of_pitch(sa
     (detector,) = swift_f0.components(swift_f0.load(stored), stored, Shape())
     module = live_voice.load(saved(SMALL))
     stages = live_voice.conversion(module, {}).stages
-    assert [type(stage) for stage in stages] == [FeatureStage, FeatureStage, PitchStage, LocalStage, LocalStage]
+    pitch = [FeatureStage, TrackingStage, PitchStage]
+    assert [type(stage) for stage in stages] == [FeatureStage, *pitch, LocalStage, LocalStage]
     assert live_voice.conversion(module, {}).target == "built_in"
     kinds = [type(stage) for stage in live_voice.conversion(module, {"pitch": detector}).stages]
-    assert VoicingStage in kinds
+    assert VoicingStage in kinds and TrackingStage not in kinds
     with pytest.raises(ConversionError, match=r"leave out model\.parts\.vocoder"):
         live_voice.conversion(module, {"vocoder": None})
 

@@ -22,6 +22,7 @@ from runtime.bundle.store import Bundle, read_manifest
 from runtime.commands.artefact import _component_facts, _stream_facts
 from runtime.engines import Execution, open_engine
 from runtime.errors import VoxportError
+from runtime.machine.coreml_tools import coremltools, quick_conversion
 from runtime.measuring.measure import engines_for, measurement_path
 from runtime.measuring.options import MeasureOptions
 from runtime.playing.stream import Stream, StreamingArtefact
@@ -73,8 +74,9 @@ def _too_slow(*_: object) -> None:
 
 def make_seeds(folder: Path, bundle: Path, streaming: Path) -> None:
     """Small honest artefacts, and bundles without their weights."""
-    import coremltools as ct
     import torch
+
+    ct = coremltools()
 
     network = torch.nn.Sequential(
         torch.nn.Conv1d(4, 8, 3, padding=1), torch.nn.LeakyReLU(0.1), torch.nn.ConvTranspose1d(8, 2, 4, 2)
@@ -84,7 +86,9 @@ def make_seeds(folder: Path, bundle: Path, streaming: Path) -> None:
     inputs = [ct.TensorType("mel", mel.shape, dtype=np.float32)]
     for name, form in (("network.mlpackage", "mlprogram"), ("network.mlmodel", "neuralnetwork")):
         target = {"minimum_deployment_target": ct.target.iOS16} if form == "mlprogram" else {}
-        ct.convert(traced, inputs=inputs, convert_to=form, skip_model_load=True, **target).save(str(folder / name))
+        with quick_conversion():
+            model = ct.convert(traced, inputs=inputs, convert_to=form, skip_model_load=True, **target)
+        model.save(str(folder / name))
     torch.onnx.export(network, (mel,), dynamo=True, verbose=False).save(str(folder / "network.onnx"))
     for name, source in (("bundle", bundle), ("streaming", streaming)):
         shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("*.mlpackage", "*.pt2"))

@@ -79,6 +79,7 @@ def test_vocode_in_overlapping_pieces_takes_the_same_memory_for_any_length(fp32,
     assert soundfile.info(tmp_path / "out.wav").duration == pytest.approx(120, abs=0.1)
 
 
+@pytest.mark.proof  # 8 s; the stream that it plays is the first test's
 def test_live_takes_the_same_memory_for_any_length(streaming, recordings, tmp_path):
     out = str(tmp_path / "out.wav")
     runs = [["live", streaming, "--in", str(path), "--out", out, "--engine", "onnx"] for path in recordings]

@@ -64,8 +64,12 @@ def test_an_interrupt_while_the_folder_is_deleted_waits_until_it_is(tmp_path, se
     assert hidden(tmp_path) == []
 
 
-@pytest.mark.parametrize("before", ["nothing", "old", "old rejected"])
-@pytest.mark.parametrize("is_rejected", [False, True])
+@pytest.mark.parametrize(
+    ("is_rejected", "before"),
+    [(False, "old"), (True, "old"), (False, "old rejected"),
+     *(pytest.param(*case, marks=pytest.mark.proof)
+       for case in ((False, "nothing"), (True, "nothing"), (True, "old rejected")))],
+)  # fmt: skip
 def test_killed_before_any_file_operation_a_job_leaves_the_old_bundle_or_the_new_one(tmp_path, before, is_rejected):
     steps = 0
     for step in range(1, 1000):
@@ -88,9 +92,10 @@ def test_killed_before_any_file_operation_a_job_leaves_the_old_bundle_or_the_new
     assert steps > 20
 
 
-def test_who_repairs_may_be_killed_too(tmp_path):
+@pytest.mark.parametrize("attempts", [10, pytest.param(30, marks=pytest.mark.proof)])
+def test_who_repairs_may_be_killed_too(tmp_path, attempts):
     drawn = random.Random(0)
-    for attempt in range(30):
+    for attempt in range(attempts):
         output = tmp_path / str(attempt)
         convert(output, "old")
         killed_at(drawn.randint(20, 40), lambda: convert(output, replaces=True))  # noqa: B023

@@ -81,7 +81,14 @@ def test_jobs_at_once_on_a_fresh_store_lose_nothing(fp16, tmp_path, jobs):
     assert versions == sorted(bundle.manifest.name for bundle in bundles) and models == jobs
 
 
-@pytest.mark.parametrize("at", ["create_run", "log_model_artifacts", "set_terminated"])
+@pytest.mark.parametrize(
+    "at",
+    [
+        "log_model_artifacts",
+        pytest.param("create_run", marks=pytest.mark.proof),
+        pytest.param("set_terminated", marks=pytest.mark.proof),
+    ],
+)
 def test_a_sync_that_is_killed_and_repeated_delivers_once(fp16, tmp_path, store_uri, at, capsys):
     """Killed in the second call of a kind: after it has reached the store, before its answer has come back."""
     bundles = copies(fp16, tmp_path / "b", 2)

@@ -3,6 +3,7 @@
 `make swift-test` builds it. Where there is no Swift, nothing here runs.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import onnxruntime
 import pytest
 import soundfile
 import soxr
+import torch
 
 from runtime.__main__ import main
 from runtime.bundle.store import open_bundle
@@ -26,6 +28,8 @@ from runtime.speech.metrics import snr_db
 from runtime.speech.text import read
 from tests.conftest import ROOT
 from tests.converters.test_live_voice import QUIET, write_small_live_voice
+from tests.converters.test_openvoice import SMALL as SMALL_OPENVOICE
+from tests.converters.test_openvoice import upstream as small_openvoice
 from tests.runtime.playing.test_speak import bundle as small_voice
 from tests.small_wavlm import write_small_content_vocoder, write_small_wavlm
 
@@ -140,16 +144,32 @@ class TestOverAFakeCoreML:
     """Its outputs lie in memory with gaps, its compiled models at a new place each time."""
 
     def test_frames_become_the_same_samples(self, bundle, lowered, play, tmp_path, capsys):
+        """Whether Core ML takes arrays for its outputs, refuses them, or takes them and gives others."""
         (case, *_) = bundle.goldens(bundle.main)
         np.savez(tmp_path / "in.npz", **case.inputs)
         arguments = [bundle.path, tmp_path / "in.npz"]
         folder = lowered(bundle)
         assert play("run", *arguments, tmp_path / "onnx.npz", "--lowered", folder)[0] == 0
-        options = {"binary": FAKED, "VOXPORT_FAKE_LOWERED": str(folder)}
-        code, text = play("run", *arguments, tmp_path / "coreml.npz", "--cache", tmp_path / "cache", **options)
+        for backings in ("used", "refused", "ignored"):
+            options = {"VOXPORT_FAKE_LOWERED": str(folder), "VOXPORT_FAKE_BACKINGS": backings}
+            files = [tmp_path / f"{backings}.npz", "--cache", tmp_path / "cache"]
+            code, text = play("run", *arguments, *files, binary=FAKED, **options)
+            assert code == 0, text
+            with np.load(tmp_path / "onnx.npz") as onnx, np.load(tmp_path / f"{backings}.npz") as coreml:
+                assert (onnx["audio"] == coreml["audio"]).all()
+
+    def test_a_state_of_core_ml_s_own_goes_from_call_to_call(self, convert_job, lowered, play, tmp_path, capsys):
+        kept = convert_job("precision=fp16", "stream=stateful", "stream.state=mlstate", "measure.engines=[mil]").bundle
+        assert kept.component(kept.main.name).stream.state == "mlstate"
+        (case, *_) = kept.goldens(kept.main)
+        np.savez(tmp_path / "in.npz", **case.inputs)
+        files = [str(tmp_path / f"{name}.npz") for name in ("in", "python", "swift")]
+        assert main(["run", str(kept.path), *files[:2], "--engine", "onnx"]) == 0
+        options = {"binary": FAKED, "VOXPORT_FAKE_LOWERED": str(lowered(kept))}
+        code, text = play("run", kept.path, files[0], files[2], "--cache", tmp_path / "cache", **options)
         assert code == 0, text
-        with np.load(tmp_path / "onnx.npz") as onnx, np.load(tmp_path / "coreml.npz") as coreml:
-            assert (onnx["audio"] == coreml["audio"]).all()
+        with np.load(files[1]) as python, np.load(files[2]) as swift:
+            assert np.abs(python["audio"] - swift["audio"]).max() <= 1e-5
 
     def test_outputs_in_half_precision_are_read_as_such(self, fp32, lowered, play, tmp_path, capsys):
         options = {"binary": FAKED, "VOXPORT_FAKE_LOWERED": str(lowered(fp32.bundle)), "VOXPORT_FAKE_HALF": "1"}
@@ -166,9 +186,31 @@ class TestOverAFakeCoreML:
         assert (kept[0] / "mark").exists()
 
     def test_where_a_unit_is_missing_the_next_one_computes(self, fp32, lowered, play, tmp_path, capsys):
-        options = {"binary": FAKED, "VOXPORT_FAKE_LOWERED": str(lowered(fp32.bundle)), "VOXPORT_FAKE_NO_NE": "1"}
-        arguments = ["check", fp32.bundle.path, "--cache", tmp_path / "cache", "--units", "cpu_and_ne"]
-        assert play(*arguments, **options)[0] == 0
+        options = {"binary": FAKED, "VOXPORT_FAKE_LOWERED": str(lowered(fp32.bundle)), "VOXPORT_FAKE_NE": "absent"}
+        (case, *_) = fp32.bundle.goldens(fp32.bundle.main)
+        np.savez(tmp_path / "in.npz", **case.inputs)
+        arguments = ["run", fp32.bundle.path, tmp_path / "in.npz", tmp_path / "out.npz"]
+        code, text = play(*arguments, "--cache", tmp_path / "cache", "--units", "cpu_and_ne", **options)
+        assert code == 0, text
+
+    def test_every_unit_is_checked_by_itself(self, fp32, lowered, play, tmp_path, capsys):
+        options = {"binary": FAKED, "VOXPORT_FAKE_LOWERED": str(lowered(fp32.bundle))}
+        arguments = ["check", fp32.bundle.path, "--cache", tmp_path / "cache"]
+        verdicts = {
+            None: (0, "dB to PyTorch"),
+            "absent": (0, "not executed: generator.mlmodelc cannot be loaded"),  # what a device lacks is no fault
+            "wrong": (1, "NOT as it was converted"),
+        }
+        for engine, (expected, sentence) in verdicts.items():
+            neural = {} if engine is None else {"VOXPORT_FAKE_NE": engine}
+            code, text = play(*arguments, **options, **neural)
+            rows = dict(line.split(maxsplit=1) for line in text.splitlines())
+            assert code == expected, text
+            assert set(rows) == {"cpu", "cpu_and_gpu", "cpu_and_ne", "all", "least"}
+            assert sentence in rows.pop("cpu_and_ne")
+            least = rows.pop("least")
+            assert least == "60 dB for fp32" and all(": as it was converted" in row for row in rows.values())
+            assert play(*arguments, "--units", "cpu_and_ne", **options, **neural)[0] == (1 if engine else 0)
 
 
 @pytest.fixture
@@ -215,6 +257,30 @@ def test_a_conversion_gives_the_same_voice(conversion, play, tmp_path, capsys):
     assert code == 2 and "a conversion that matches frames, which needs them" in said
 
 
+@pytest.mark.proof  # forty-eight gated layers take a minute to convert
+def test_a_target_is_made_of_recordings(play, tmp_path, own_job):
+    """A small OpenVoice of random weights, which asks whose voice it is to be and whose goes in."""
+    folder = tmp_path / "openvoice"
+    folder.mkdir()
+    torch.save({"model": small_openvoice(SMALL_OPENVOICE).state_dict(), "iteration": 1}, folder / "checkpoint.pth")
+    (folder / "config.json").write_text(json.dumps(SMALL_OPENVOICE))
+    options = ("precision=fp32", "format=onnx", "stream=stateful", "measure.engines=[onnx]")
+    bundle = own_job("model=openvoice", f"checkpoint.source={folder}", *options).bundle.path
+    for path, name in zip(clip_paths(), ("in", "her")):
+        speech, rate = soundfile.read(path, dtype="float32")
+        soundfile.write(tmp_path / f"{name}.wav", np.tile(speech, 3)[: 3 * rate], rate, subtype="PCM_16")
+    source, her, python, swift = (str(tmp_path / f"{name}.wav") for name in ("in", "her", "python", "swift"))
+    targets = ["--target", her, "--own", source]
+    assert main(["convert-voice", "--bundle", str(bundle), source, python, *targets, "--engine", "onnx"]) == 0
+    code, said = play("convert-voice", bundle, source, swift, *targets)
+    assert code == 0, said
+    theirs, ours = (soundfile.read(path)[0] for path in (python, swift))
+    assert len(ours) == len(theirs) and snr_db(theirs, ours) > 60
+    soundfile.write(her, np.zeros(1000), rate)
+    code, said = play("convert-voice", bundle, source, swift, *targets)
+    assert code == 2 and "is too short: it takes 2 s" in said
+
+
 @pytest.fixture
 def live_voice(tmp_path, own_job):
     """A small live voice of random weights: a mel and a melody in, two components in a row."""
@@ -234,15 +300,21 @@ def test_a_live_voice_asks_for_nobody_and_comes_as_soon(live_voice, play, tmp_pa
     assert code == 0, said
     theirs, ours = (soundfile.read(path)[0] for path in (python, swift))
     assert len(ours) == len(theirs) and snr_db(theirs, ours) > 60
-    code, said = play("live", bundle, source, swift, "--block", "128")
-    facts = dict(line.split(maxsplit=1) for line in said.splitlines())
-    assert code == 0 and facts["underruns"] == "0"
     execution = Execution("onnx")
-    frontend = open_conversion(open_bundle(bundle), NOBODY, rate, "live", execution)
-    chain = ConversionChain(frontend, open_main(open_bundle(bundle), execution))
-    session = Session(chain, 128, prefill(128, chain.chunk))
-    VirtualDevice(lambda index: 0.0).play(session, speech[:rate])
-    assert int(facts["delay_samples"]) == session.delay
+    for device_rate in (rate, 48000):
+        sound = soxr.resample(speech[: 2 * rate], rate, device_rate)
+        soundfile.write(source, sound, device_rate, subtype="PCM_16")
+        code, said = play("live", bundle, source, swift, "--block", "128")
+        facts = dict(line.split(maxsplit=1) for line in said.splitlines())
+        assert code == 0 and facts["underruns"] == "0"
+        frontend = open_conversion(open_bundle(bundle), NOBODY, device_rate, "live", execution)
+        chain = ConversionChain(frontend, open_main(open_bundle(bundle), execution))
+        session = Session(chain, 128, prefill(128, chain.chunk))
+        theirs = VirtualDevice(lambda index: 0.0).play(session, soundfile.read(source, dtype="float32")[0])
+        assert int(facts["delay_samples"]) == session.delay
+        ours = soundfile.read(swift)[0]
+        shorter = min(len(ours), len(theirs))
+        assert snr_db(np.clip(theirs[:shorter], -1, 1), ours[:shorter]) > 60  # as a file holds it
 
 
 @pytest.mark.proof
@@ -278,6 +350,16 @@ def test_what_cannot_be_done_is_a_sentence(fp32, play, tmp_path, arguments, sent
     places = {"tmp": tmp_path, "bundle": fp32.bundle.path}
     code, text = play(*(argument.format(**places) for argument in arguments))
     assert code == 2 and sentence in text
+
+
+def test_files_are_compared_with_the_manifest(fp32, play, tmp_path):
+    code, text = play("verify", fp32.bundle.path)
+    assert code == 0 and f"{len(fp32.bundle.manifest.files)} as they were written" in text
+    copy = shutil.copytree(fp32.bundle.path, tmp_path / "copy")
+    with (copy / "goldens.npz").open("ab") as file:
+        file.write(b"\0")
+    code, text = play("verify", copy)
+    assert code == 2 and "sha256 of goldens.npz differs" in text
 
 
 def test_info_says_what_a_bundle_holds(stateful, play):

@@ -2,14 +2,15 @@
 
     python -m checkpoints.training.live.converter DATA/voice OUT --speakers DATA/speakers --teacher teacher.pt
 
-Of the voice's own speech it is told the answer: a disguised piece is to become what it was. Of real speakers there is
-no answer, but Whisper says whether the same is said, judges of mels whether it could be the voice, and two disguises
-of the same are to become the same.
+Of the voice's own speech it is told the answer: a disguised piece is to become what it was. Of real speakers it is told
+what the offline converter makes of them (`--following`, offline.py), however they are disguised; Whisper says whether
+the same is said, and judges of mels whether it could be the voice.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,72 +21,28 @@ from torch import Tensor, nn
 
 from checkpoints.training.live.content import Content, unlike
 from checkpoints.training.live.disguise import NEAR, Disguise, Ranges
-from checkpoints.training.live.schedule import Networks, add_options, begun, run, set_weights
+from checkpoints.training.live.networks import (
+    LearningConverter,
+    MelJudges,
+    OfflineConverter,
+    loudness_of,
+    read_offline,
+)
+from checkpoints.training.live.schedule import Networks, add_options, begun, run, set_from_state, set_weights
 from checkpoints.training.live.speech import Speech, read_speech
 from checkpoints.training.mel import FLOOR
-from checkpoints.training.networks import Discriminator
-from converters.upstream.live_voice import CausalConv, Converter, ConverterSettings, GatedBlock
+from converters.upstream.live_voice import ConverterSettings
 
 FRAMES = 192  # of a piece
-BLUR = 0.1  # noise in the bottleneck, so that little goes through it unsaid
 CONTEXT_END = FRAMES - 8  # frames after which a piece's end is near: no later mel is judged
 FOOLING, MATCHING = 0.08, 0.25  # against the mel's L1
-
-
-class MelJudge(Discriminator):
-    """Is a mel the voice's at this pitch? At one resolution of time."""
-
-    def __init__(self, every: int, channels: int = 32) -> None:
-        c = channels
-        convs = [
-            nn.Conv2d(3, c, (5, 5), (2, 1), 2), nn.Conv2d(c, 2 * c, (5, 5), (2, 2), 2),
-            nn.Conv2d(2 * c, 4 * c, (5, 5), (2, 2), 2), nn.Conv2d(4 * c, 4 * c, (5, 3), 1, (2, 1)),
-        ]  # fmt: skip
-        super().__init__(convs, nn.Conv2d(4 * c, 1, 3, padding=1))
-        self.every = every
-
-    def forward(self, mel: Tensor, track: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """mel (B, n_mels, T), pitch and voicing (B, 2, T)."""
-        rows = track.unsqueeze(2).expand(-1, -1, mel.shape[1], -1)
-        stacked = torch.cat([mel.unsqueeze(1) / 3 + 1.7, rows], 1)
-        return self.judge(F.avg_pool2d(stacked, (1, self.every)) if self.every > 1 else stacked)
-
-
-class MelJudges(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.all = nn.ModuleList(MelJudge(every) for every in (1, 2, 4))
-
-    def forward(self, mel: Tensor, track: Tensor) -> list[tuple[Tensor, list[Tensor]]]:
-        return [judge(mel, track) for judge in self.all]
-
-
-class LearningConverter(Converter):
-    """The converter with a head, for training alone, that says what Whisper makes of the speech from half way on."""
-
-    def __init__(self, settings: ConverterSettings, content_channels: int, mean_mel: Tensor | None = None) -> None:
-        super().__init__(settings)
-        self.head = CausalConv(settings.bottleneck or settings.channels, content_channels, 1)
-        for block in self.blocks:  # so that a deep sum begins as one of few terms
-            assert isinstance(block, GatedBlock)
-            nn.init.normal_(block.out.weight, std=0.02)
-        if mean_mel is not None:  # from silence it would take a thousand steps to the mean
-            self.last.bias = nn.Parameter(mean_mel)
-
-    def both(self, speech: Tensor) -> tuple[Tensor, Tensor]:
-        """speech (B, bands + 2, T) -> mel, and content half way (B, channels, T)."""
-        x = self.encode(speech)
-        content = self.head(x)
-        if self.settings.bottleneck:
-            x = x + BLUR * torch.randn_like(x)
-        return self.decode(x, speech), content
 
 
 @dataclass
 class Batch:
     """Pieces: what is heard with its pitch below it (B, bands + 2, T), the mel that was said (B, n_mels, T), pitch and
     voicing (B, 2, T), first frames (B,), content without its speaker's mean (B, channels, T'), how much the content of
-    each frame counts (B, T), and the same heard in a wide disguise."""
+    each frame counts (B, T), how loud it is (B, 1, T), and the same heard in a wide disguise."""
 
     heard: Tensor
     said: Tensor
@@ -93,6 +50,7 @@ class Batch:
     first: Tensor
     content: Tensor | None = None
     weight: Tensor | None = None
+    loudness: Tensor | None = None
     otherwise: Tensor | None = None
 
 
@@ -153,100 +111,140 @@ class Pieces:
         said = torch.where(keeps, said, torch.full_like(said, torch.tensor(FLOOR).log().item()))
         track = track * keeps
         otherwise = None if self.wide is None else torch.cat([self.wide(samples, stretch)[0], track], 1)
-        return Batch(torch.cat([heard, track], 1), said, track, first, content, weight, otherwise)
+        loudness = None if content is None else loudness_of(clean)
+        return Batch(torch.cat([heard, track], 1), said, track, first, content, weight, loudness, otherwise)
 
 
 class ConverterTraining:
     """The converter and its judges; a step of either phase."""
 
-    names: tuple[str, ...] = ("mel", "guessing", "saying", "agreeing", "matching", "fooling", "judging")
+    names: tuple[str, ...] = (
+        "mel", "guessing", "saying", "agreeing", "following", "matching", "fooling", "judging",
+    )  # fmt: skip
 
     def __init__(self, options: argparse.Namespace, device: str) -> None:
         self.options, self.device = options, device
         voice = read_speech(options.data, device)
         teacher = None if options.teacher is None else Content(options.teacher, FRAMES).to(device)
         stretch = replace(Ranges(), stretched=0.0) if options.unstretched else Ranges()
-        self.voice = Pieces(voice, stretch, teacher, device)
+        self.voice = Pieces(voice, self.ranges(stretch), teacher, device)
         held = read_speech(options.data, device, is_held=True)
-        self.held_pieces = Pieces(held, replace(stretch, stretched=0.0), None, device)
-        self.others = None
+        self.held_pieces = Pieces(held, replace(self.ranges(stretch), stretched=0.0), teacher, device)
+        self.others = self.followed = None
         if options.speakers is not None:
-            wide = replace(Ranges(), silent=0.0, stretched=0.0) if options.agreeing > 0 else None
-            self.others = Pieces(read_speech(options.speakers, device), NEAR, teacher, device, wide)
+            is_wide = options.agreeing > 0 or options.following is not None
+            wide = replace(Ranges(), silent=0.0, stretched=0.0) if is_wide else None
+            self.others = Pieces(read_speech(options.speakers, device), self.ranges(NEAR), teacher, device, wide)
+        if options.following is not None:
+            if teacher is None or self.others is None:
+                raise SystemExit("--following needs --speakers and --teacher: it is told of others' content")
+            self.followed = read_offline(options.following, teacher, len(voice_mel(self.voice)), device)
         self.content = teacher
+        self.losses = torch.zeros(len(self.names), device=device)
+        self.converter, self.judges = self.made().to(device), MelJudges().to(device)
+        if options.begin is not None:
+            set_from_state(self.judges, options.begin, "judges", device)
+        self.networks = Networks(
+            {self.kept: self.converter, "judges": self.judges}, [self.kept], options.rate, device, (0.8, 0.98)
+        )
+
+    kept = "converter"  # the name of the network that is trained
+
+    def ranges(self, ranges: Ranges) -> Ranges:
+        return ranges
+
+    def made(self) -> nn.Module:
+        """The network to train, as it begins."""
+        options = self.options
         settings = ConverterSettings(
             channels=options.channels, blocks=options.blocks, lookahead=options.lookahead, bottleneck=options.bottleneck
         )
-        batch = self.voice.draw(min(options.batch, 16), True)
-        channels = 1 if teacher is None else teacher.channels
-        converter = LearningConverter(settings, channels, batch.said.mean((0, 2))).to(device)
+        channels = 1 if self.content is None else self.content.channels
+        converter = LearningConverter(settings, channels, voice_mel(self.voice))
         if options.begin is not None:
-            set_weights(converter, options.begin, "converter", device)
-        judges = MelJudges().to(device)
-        self.networks = Networks(
-            {"converter": converter, "judges": judges}, ["converter"], options.rate, device, (0.8, 0.98)
-        )
-        self.converter, self.judges = converter, judges
-        self.losses = torch.zeros(len(self.names), device=device)
+            set_weights(converter, options.begin, "converter", self.device)
+        return converter
 
     def half(self) -> torch.autocast:
         return torch.autocast(self.device, torch.bfloat16, enabled=self.device == "cuda", cache_enabled=False)
+
+    def converted(self, network: nn.Module, voice: Batch, others: Batch | None) -> tuple[Tensor, Tensor | None]:
+        """The mel of the voice's pieces and of the others' in each of their disguises, one after another, and what is
+        guessed of their content."""
+        heard = [voice.heard]
+        if others is not None:
+            heard += [others.heard] if others.otherwise is None else [others.heard, others.otherwise]
+        assert isinstance(network, LearningConverter)
+        return network.both(torch.cat(heard))
 
     def mel_losses(self, is_judged: bool) -> tuple[Tensor, list[Tensor], Tensor, Tensor, Batch]:
         """The loss of the converter, its parts, that of the judges, the mel made of the voice's pieces, and these."""
         options = self.options
         voice = self.voice.draw(options.batch, True)
-        others = self.others.draw(options.batch * 3 // 8, False) if self.others is not None else None
-        heard, track = [voice.heard], [voice.track]
-        if others is not None:
-            heard, track = [*heard, others.heard], [*track, others.track]
-            if others.otherwise is not None:
-                heard, track = [*heard, others.otherwise], [*track, others.track]
+        others = None if self.others is None else self.others.draw(max(1, int(options.batch * options.real)), False)
         with self.half():
-            mel, guess = self.converter.both(torch.cat(heard))
+            mel, guess = self.converted(self.converter, voice, others)
         end, count = CONTEXT_END, len(voice.said)
-        mel, tracks = mel.float()[..., :end], torch.cat(track)[..., :end]
+        mel = mel.float()[..., :end]
         own, real, zero = mel[:count], mel[count:], mel.new_zeros(())
-        l1 = F.l1_loss(own, voice.said[..., :end])
-        guessing = saying = agreeing = fooling = matching = judging = zero
-        if self.content is not None:
+        times = 0 if others is None else len(real) // len(others.said)  # each of the others' pieces is there
+        tracks = voice.track if others is None else torch.cat([voice.track, others.track.repeat(times, 1, 1)])
+        tracks, wanted = tracks[..., :end], voice.said[..., :end]
+        l1 = F.l1_loss(own, wanted)
+        guessing = saying = agreeing = following = fooling = matching = judging = zero
+        if guess is not None and self.content is not None:
             guessing = self._guessing(voice, guess[:count])
             if others is not None:
                 guessing = (guessing + self._guessing(others, guess[count : count + len(others.said)])) / 2
-                if options.saying > 0:
-                    with self.half():
-                        padded = F.pad(real, (0, FRAMES - end), "replicate")
-                        said = self.content(padded) - self.voice.speaker_mean
-                    assert others.content is not None
-                    saying = unlike(said, others.content.repeat(len(real) // len(others.said), 1, 1))
-        if others is not None and others.otherwise is not None:
+        if others is not None and self.content is not None and options.saying > 0:
+            with self.half():
+                padded = F.pad(real, (0, FRAMES - end), "replicate")
+                said = self.content(padded) - self.voice.speaker_mean
+            assert others.content is not None
+            saying = unlike(said, others.content.repeat(times, 1, 1))
+        if others is not None and self.followed is not None:
+            with self.half():
+                told = self._told(self.followed, others)[..., :end].repeat(times, 1, 1)
+            following, wanted = F.l1_loss(real, told), torch.cat([wanted, told])
+        elif others is not None and times == 2:
             near, wide = real.chunk(2)
             agreeing = F.l1_loss(near, wide)
         if is_judged:
             with self.half():
-                of_voice = self.judges(voice.said[..., :end], voice.track[..., :end])
+                of_wanted = self.judges(wanted, tracks[: len(wanted)])
                 of_made, of_detached = self.judges(mel, tracks), self.judges(mel.detach(), tracks)
+            of_voice = [(yes.float()[:count], features) for yes, features in of_wanted]
             fooling = _mean((1 - score.float()[:count]).square() for score, _ in of_made) * FOOLING
             if others is not None:
                 fooling = (
                     fooling + _mean((1 - score.float()[count:]).square() for score, _ in of_made) * options.fooling
                 )
             matching = _mean(
-                (ours[:count] - theirs.detach()).abs().float()
-                for (_, real_features), (_, made) in zip(of_voice, of_made) for theirs, ours in zip(real_features, made)
-            )  # fmt: skip
-            judging = _mean((1 - yes.float()).square() for yes, _ in of_voice)
+                (ours[: len(wanted)] - theirs.detach()).abs().float()
+                for (_, real_features), (_, made) in zip(of_wanted, of_made)
+                for theirs, ours in zip(real_features, made)
+            )
+            judging = _mean((1 - yes).square() for yes, _ in of_voice)
             judging = judging + _mean(no.float()[:count].square() for no, _ in of_detached)
             if others is not None:
                 judging = judging + _mean(no.float()[count:].square() for no, _ in of_detached)
-        loss = l1 + options.guessing * guessing + options.saying * saying + options.agreeing * agreeing + fooling
+        loss = l1 + options.guessing * guessing + options.saying * saying + options.agreeing * agreeing
         return (
-            loss + MATCHING * matching,
-            [l1, guessing, saying, agreeing, matching, fooling, judging],
+            loss + options.told * following + fooling + MATCHING * matching,
+            [l1, guessing, saying, agreeing, following, matching, fooling, judging],
             judging,
             own,
             voice,
         )
+
+    @torch.no_grad()
+    def _told(self, offline: OfflineConverter, others: Batch) -> Tensor:
+        """What the offline converter makes of the others (B, n_mels, T); of a room's noise, silence."""
+        assert self.content is not None and others.content is not None and others.loudness is not None
+        told = offline(self.content.on_frames(others.content), others.track, others.loudness).float()
+        assert others.weight is not None
+        is_speech = others.weight.amax(1)[:, None, None] > 0
+        return torch.where(is_speech, told, torch.full_like(told, torch.tensor(FLOOR).log().item()))
 
     def _guessing(self, batch: Batch, guess: Tensor) -> Tensor:
         assert self.content is not None and batch.content is not None and batch.weight is not None
@@ -257,7 +255,7 @@ class ConverterTraining:
         loss, parts, judging, _, _ = self.mel_losses(is_judged)
         self.networks.zero()
         loss.backward(inputs=list(self.converter.parameters()))
-        self.networks.update("converter", 1.0)
+        self.networks.update(self.kept, 1.0)
         if is_judged:
             judging.backward(inputs=list(self.judges.parameters()))
             self.networks.update("judges", 1.0)
@@ -272,13 +270,18 @@ class ConverterTraining:
 def held_l1(training: ConverterTraining, frames: int) -> tuple[float, Tensor, Batch]:
     """The mel L1 of the moving average, its mel and the pieces of the held clips."""
     device = [training.device] if training.device == "cuda" else []
-    network = LearningConverter(training.converter.settings, training.converter.head.out_channels).to(training.device)
-    network.load_state_dict(training.networks.average["converter"])
+    network = copy.deepcopy(training.converter)
+    network.load_state_dict(training.networks.average[training.kept])
     with torch.random.fork_rng(device):
         torch.manual_seed(1)
         batch = training.held_pieces.draw(training.options.held, True)
-    mel = network(batch.heard)[..., :CONTEXT_END]
+    mel = training.converted(network.eval(), batch, None)[0][..., :CONTEXT_END]
     return F.l1_loss(mel, batch.said[..., :CONTEXT_END]).item(), mel, batch
+
+
+def voice_mel(pieces: Pieces) -> Tensor:
+    """The mean mel of a few of the voice's pieces (n_mels,)."""
+    return pieces.draw(16, True).said.mean((0, 2))
 
 
 def _mean(values: Iterable[Tensor]) -> Tensor:
@@ -289,7 +292,10 @@ def add_converter_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--speakers", type=Path, metavar="DATA", help="packed recordings of many others [none]")
     parser.add_argument("--teacher", type=Path, help="what checkpoints.training.live.content wrote [none]")
     parser.add_argument(
-        "--begin", type=Path, metavar="WEIGHTS", help="to go on from: a .pt, or a voice's folder [none]"
+        "--begin",
+        type=Path,
+        metavar="WEIGHTS",
+        help="to go on from: a .pt, or the folder of a training or a voice [none]",
     )
     parser.add_argument("--channels", type=int, default=256, help="of the converter [%(default)s]")
     parser.add_argument("--blocks", type=int, default=12, help="of the converter [%(default)s]")
@@ -298,6 +304,11 @@ def add_converter_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--saying", type=float, default=0.25, help="weight of what real speakers say [%(default)s]")
     parser.add_argument("--agreeing", type=float, default=0.5, help="weight of two disguises' likeness [%(default)s]")
     parser.add_argument("--fooling", type=float, default=0.25, help="weight of judges of real speakers [%(default)s]")
+    parser.add_argument(
+        "--following", type=Path, metavar="OFFLINE", help="what checkpoints.training.live.offline trained [none]"
+    )
+    parser.add_argument("--told", type=float, default=1.0, help="weight of what it made of others [%(default)s]")
+    parser.add_argument("--real", type=float, default=0.375, help="other speakers' pieces for one [%(default)s]")
     parser.add_argument("--bottleneck", type=int, default=0, help="channels half way [none]")
     parser.add_argument("--unstretched", action="store_true", help="speech at its own speed alone")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -37,9 +38,9 @@ def export(converter: Path, generator: Path, folder: Path, lookahead: int) -> No
     )  # fmt: skip
     config = {
         "model": "live_voice",
-        "audio": AUDIO,
+        "audio": AUDIO | {"framing": "hifigan"},
         "converter": dataclasses.asdict(settings),
-        "generator": dataclasses.asdict(GeneratorSettings(channels=len(trained["generator"]["into.weight"]))),
+        "generator": dataclasses.asdict(_generator_settings(trained["generator"])),
         "pitch": PITCH,
     }
     weights = {
@@ -51,6 +52,15 @@ def export(converter: Path, generator: Path, folder: Path, lookahead: int) -> No
     folder.mkdir(parents=True, exist_ok=True)
     save_file(weights, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+
+
+def _generator_settings(weights: Mapping[str, Tensor]) -> GeneratorSettings:
+    """Read from the shapes: each upsampling makes `factor` positions of half the channels."""
+    channels, factors = len(weights["into.weight"]), list[int]()
+    while f"ups.{len(factors)}.conv.weight" in weights:
+        made, taken = weights[f"ups.{len(factors)}.conv.weight"].shape[:2]
+        factors.append(made // (taken // 2))
+    return GeneratorSettings(channels=channels, upsampling=tuple(factors), samples=len(weights["last.weight"]))
 
 
 def _loaded(path: Path) -> dict[str, Tensor]:

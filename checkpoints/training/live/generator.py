@@ -1,8 +1,7 @@
 """Trains the causal vocoder of a live voice, alone on the voice's own mels or, with a converter, both ends together.
 
     python -m checkpoints.training.live.generator DATA/voice OUT                          # on mels of recordings
-    python -m checkpoints.training.live.generator DATA/voice OUT2 --converter OUT1/converter.pt \
-        --begin OUT/generator.pt
+    python -m checkpoints.training.live.generator DATA/voice OUT2 --converter OUT1 --begin OUT
 
 Together, the converter's mel of a disguised piece is played and judged against the recording itself; the converter goes
 on learning as before, and hears from the waveform too.
@@ -25,10 +24,10 @@ from checkpoints.training.live.converter import (
     add_converter_options,
     held_l1,
 )
-from checkpoints.training.live.schedule import Networks, add_options, begun, run, set_weights
+from checkpoints.training.live.schedule import Networks, add_options, begun, run, set_from_state, set_weights
 from checkpoints.training.mel import HOP, MelLoss
 from checkpoints.training.networks import Discriminators
-from converters.upstream.live_voice import SLOPE, CausalConv, CausalGenerator, GeneratorSettings
+from converters.upstream.live_voice import CausalConv, CausalGenerator, GeneratorSettings
 
 BEFORE = 24  # frames that the generator hears before those that are judged: what it sees back, nearly
 MEL_WEIGHT, FEATURE_WEIGHT = 45.0, 2.0  # HiFi-GAN's
@@ -52,7 +51,7 @@ class LearningGenerator(CausalGenerator):
     def finish(self, x: Tensor) -> Tensor:
         # in single precision: the rounding of a waveform is a noise floor
         with torch.autocast(x.device.type, enabled=False):
-            return torch.tanh(self.last(F.leaky_relu(x.float(), SLOPE)))
+            return super().finish(x.float())
 
 
 class GeneratorTraining(ConverterTraining):
@@ -65,12 +64,16 @@ class GeneratorTraining(ConverterTraining):
         options.unstretched = True  # a waveform has one speed
         super().__init__(options, device)
         generator, self.discriminators = (
-            LearningGenerator(GeneratorSettings(channels=options.width)),
+            LearningGenerator(
+                GeneratorSettings(channels=options.width, upsampling=tuple(options.upsampling), samples=options.samples)
+            ).to(device),
             Discriminators().to(device),
         )
-        generator = generator.to(device)
+        if generator.settings.hop_length != HOP:
+            raise SystemExit(f"--upsampling and --samples make {generator.settings.hop_length} samples of {HOP}")
         if begin is not None:
             set_weights(generator, begin, "generator", device)
+            set_from_state(self.discriminators, begin, "discriminators", device)
         self.generator, self.mel_loss = generator, MelLoss().to(device)
         self.is_joint = options.converter is not None
         networks: dict[str, nn.Module] = {"generator": generator, "discriminators": self.discriminators}
@@ -171,11 +174,13 @@ def main() -> None:
 
 
 def add_generator_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--converter", type=Path, help="train it too, beginning with these weights [none]")
+    parser.add_argument("--converter", type=Path, help="train it too, beginning with these [none]")
     parser.add_argument("--share", type=float, default=0.3, help="of the learning rate, the converter's [%(default)s]")
     parser.add_argument("--waves", type=int, default=16, help="pieces that are played [%(default)s]")
     parser.add_argument("--segment", type=int, default=32, help="frames of them that are judged [%(default)s]")
     parser.add_argument("--width", type=int, default=256, help="channels of the generator [%(default)s]")
+    parser.add_argument("--upsampling", type=int, nargs="+", default=[8, 8], metavar="FACTOR", help="[8 8]")
+    parser.add_argument("--samples", type=int, default=4, help="of the last layer at a position [%(default)s]")
 
 
 if __name__ == "__main__":

@@ -176,10 +176,12 @@ def _report(training: Training, rate: float, since: int, reported: float) -> Non
 
 
 def set_weights(network: nn.Module, source: Path, name: str, device: str) -> None:
-    """Sets a network to what a training left (`NAME.pt`), or to an exported voice (its folder).
+    """Sets a network to what a training left (`NAME.pt`, or its folder), or to an exported voice (its folder).
 
     Weight norm takes what its product is; what an exported voice has not, a head of training alone, stays as drawn.
     """
+    if (source / f"{name}.pt").is_file():
+        source = source / f"{name}.pt"
     if source.is_file():
         network.load_state_dict(torch.load(source, map_location=device, weights_only=True))
         return
@@ -192,11 +194,20 @@ def set_weights(network: nn.Module, source: Path, name: str, device: str) -> Non
         for key, layer in network.named_modules():
             if f"{key}.weight" in weights:
                 assert isinstance(layer, nn.Conv1d) and layer.bias is not None
+                if layer.weight.shape != weights[f"{key}.weight"].shape:
+                    raise ValueError(f"{source}: its {name} is of other sizes than the one that is to begin as it")
                 if parametrize.is_parametrized(layer, "weight"):
                     layer.weight = weights[f"{key}.weight"]
                 else:
                     layer.weight.copy_(weights[f"{key}.weight"])
                 layer.bias.copy_(weights[f"{key}.bias"])
+
+
+def set_from_state(network: nn.Module, source: Path, name: str, device: str) -> None:
+    """Sets a judge to what it was when the training that left `source` was last saved, if that kept its state."""
+    state = load_state(source / "state", device) if source.is_dir() else None
+    if state is not None and name in state["networks"]:
+        network.load_state_dict(state["networks"][name]["weights"])
 
 
 def begun(seed: int) -> str:

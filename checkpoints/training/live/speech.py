@@ -1,4 +1,4 @@
-"""Packed recordings (recordings.py) with their pitch as YIN has it in use, on the device that trains.
+"""Packed recordings (recordings.py) with their pitch as it is tracked in use, on the device that trains.
 
     python -m checkpoints.training.live.speech DATA [DATA …]     # pitch.npz beside each
 
@@ -21,7 +21,7 @@ from checkpoints.training.live.disguise import MARGIN
 from checkpoints.training.mel import HOP, SAMPLE_RATE
 from checkpoints.training.recordings import clips_of, held_names
 
-PITCH: dict[str, Any] = {"n_fft": 768, "fmin": 65.0, "fmax": 800.0, "threshold": 0.3}
+PITCH: dict[str, Any] = {"n_fft": 768, "fmin": 65.0, "fmax": 800.0, "threshold": 0.5, "count": 5}
 QUIET_DB, SOFTER = -44.0, 2.5  # below it a target's pauses are made softer: dB for a dB
 MISSED, MISSED_FRAMES = 0.08, 12  # how often a stretch of a pitch is taken away, of up to so many frames
 
@@ -109,13 +109,19 @@ def without_noise(samples: np.ndarray) -> np.ndarray:
     return np.rint(samples * gain).astype(np.int16)
 
 
+def tracked(samples: np.ndarray) -> np.ndarray:
+    """samples (N,) -> Hz of each frame, 0 where unvoiced, (F,) float32."""
+    from runtime.speech.melody import PitchTracker
+    from runtime.speech.spectrum import PitchCandidates
+
+    candidates = PitchCandidates(SAMPLE_RATE, hop_length=HOP, **PITCH)
+    return PitchTracker(SAMPLE_RATE / HOP).push(candidates.of(samples))
+
+
 def write_pitch(folder: Path) -> None:
     """Writes `pitch.npz`: a clip's name -> Hz of each of its frames, 0 where unvoiced, (F,) float16."""
-    from runtime.speech.spectrum import Pitch
-
-    yin = Pitch(SAMPLE_RATE, hop_length=HOP, **PITCH)
-    tracks = {
-        name: yin.of(samples.astype(np.float32) / 32768)[0].astype(np.float16) for name, samples in clips_of(folder)
+    tracks: dict[str, Any] = {
+        name: tracked(samples.astype(np.float32) / 32768).astype(np.float16) for name, samples in clips_of(folder)
     }
     np.savez_compressed(folder / "pitch.npz", **tracks)
     frames = np.concatenate(list(tracks.values())).astype(np.float32)

@@ -1,8 +1,9 @@
 // Core ML's custom layer HiFiGANUpsample: y = conv_transpose1d(leaky_relu(x [+ c], slope), w) + b on (1, C, 1, T).
 //
 // Written against the MLCustomLayer protocol of macOS 12 and later; not compiled and not run on a Mac yet. What it computes
-// with is tested in voxport without one: the kernel's text is run as C++ against PyTorch, and the functions marked "twin"
-// have a Python function of the same name in ops/metal/layout.py or ops/metal/twin.py that is.
+// with is tested in voxport without one: the kernel's text is run as C++ against PyTorch, the functions marked "twin" have a
+// Python function of the same name in ops/metal/layout.py or ops/metal/twin.py that is, and the class is compiled and its
+// CPU's way run over stand-ins of the frameworks (swift/Fakes).
 import Accelerate
 import CoreML
 import Foundation
@@ -37,7 +38,9 @@ enum UpsampleError: LocalizedError {
     }
 }
 
-@objc(HiFiGANUpsample)
+#if canImport(ObjectiveC)
+    @objc(HiFiGANUpsample)
+#endif
 public final class HiFiGANUpsample: NSObject, MLCustomLayer {
     private let channelsIn: Int
     private let channelsOut: Int
@@ -182,15 +185,15 @@ public final class HiFiGANUpsample: NSObject, MLCustomLayer {
         encoder.endEncoding()  // never committed here: the buffer is Core ML's
     }
 
-    /// (C, D, K) -> (ceil(D / 4), K, C, 4) in half. Twin: `packed_weights`.
-    func packedWeights() -> [Float16] {
+    /// (C, D, K) -> (ceil(D / 4), K, C, 4) in half, by its bits. Twin: `packed_weights`.
+    func packedWeights() -> [UInt16] {
         let quads = (channelsOut + 3) / 4
-        var packed = [Float16](repeating: 0, count: quads * kernelSize * channelsIn * 4)
+        var packed = [UInt16](repeating: 0, count: quads * kernelSize * channelsIn * 4)
         for channelIn in 0..<channelsIn {
             for channelOut in 0..<channelsOut {
                 for k in 0..<kernelSize {
                     let target = (((channelOut / 4) * kernelSize + k) * channelsIn + channelIn) * 4 + channelOut % 4
-                    packed[target] = Float16(weight[(channelIn * channelsOut + channelOut) * kernelSize + k])
+                    packed[target] = Half.bits(weight[(channelIn * channelsOut + channelOut) * kernelSize + k])
                 }
             }
         }
@@ -223,9 +226,9 @@ public final class HiFiGANUpsample: NSObject, MLCustomLayer {
         guard data.count == 2 * count else {
             throw UpsampleError.weights("\(data.count) bytes for \(count) numbers of two or four bytes")
         }
-        var halves = [Float16](repeating: 0, count: count)
+        var halves = [UInt16](repeating: 0, count: count)
         _ = halves.withUnsafeMutableBytes { data.copyBytes(to: $0) }
-        return halves.map(Float.init)
+        return halves.map(Half.float)
     }
 
     /// (…, C, 1, T) with any strides -> rows of T.
@@ -236,8 +239,8 @@ public final class HiFiGANUpsample: NSObject, MLCustomLayer {
             let pointer = array.dataPointer.assumingMemoryBound(to: Float.self)
             return (offsets.map { pointer[$0] }, length)
         case .float16:
-            let pointer = array.dataPointer.assumingMemoryBound(to: Float16.self)
-            return (offsets.map { Float(pointer[$0]) }, length)
+            let pointer = array.dataPointer.assumingMemoryBound(to: UInt16.self)
+            return (offsets.map { Half.float(pointer[$0]) }, length)
         default:
             throw UpsampleError.shape("arrays of type \(array.dataType.rawValue) are not read")
         }
@@ -253,8 +256,8 @@ public final class HiFiGANUpsample: NSObject, MLCustomLayer {
             let pointer = array.dataPointer.assumingMemoryBound(to: Float.self)
             for (index, offset) in offsets.enumerated() { pointer[offset] = values[index] }
         case .float16:
-            let pointer = array.dataPointer.assumingMemoryBound(to: Float16.self)
-            for (index, offset) in offsets.enumerated() { pointer[offset] = Float16(values[index]) }
+            let pointer = array.dataPointer.assumingMemoryBound(to: UInt16.self)
+            for (index, offset) in offsets.enumerated() { pointer[offset] = Half.bits(values[index]) }
         default:
             throw UpsampleError.shape("arrays of type \(array.dataType.rawValue) are not written")
         }
@@ -278,13 +281,36 @@ public final class HiFiGANUpsample: NSObject, MLCustomLayer {
     }
 }
 
+/// Half precision by its bits, as Intel's Macs have no Float16. Rounds to the nearest, ties to even.
+enum Half {
+    static func float(_ bits: UInt16) -> Float {
+        let sign = UInt32(bits & 0x8000) << 16
+        let exponent = UInt32(bits >> 10) & 0x1F
+        let fraction = UInt32(bits & 0x3FF)
+        // Below the normal numbers are steps of 2^-24.
+        if exponent == 0 { return Float(bitPattern: sign | (Float(fraction) * 0x1p-24).bitPattern) }
+        return Float(bitPattern: sign | (exponent == 0x1F ? 0xFF : exponent + 112) << 23 | fraction << 13)
+    }
+
+    static func bits(_ value: Float) -> UInt16 {
+        let sign = UInt16(value.bitPattern >> 16 & 0x8000)
+        if value.isNaN { return sign | 0x7E00 }
+        let size = value.magnitude
+        if size >= 65520 { return sign | 0x7C00 }  // rounds beyond the largest number
+        if size < 0x1p-14 { return sign | UInt16((size * 0x1p24).rounded(.toNearestOrEven)) }
+        // Half a step more, less one bit where the last bit that is kept is even.
+        let rounded = size.bitPattern + 0xFFF + (size.bitPattern >> 13 & 1)
+        return sign | UInt16((rounded >> 13) - (112 << 10))
+    }
+}
+
 /// The kernel on a device, with its weights.
 private final class Pipeline {
     let state: MTLComputePipelineState
     let weights: MTLBuffer
     let bias: MTLBuffer
 
-    init(weights packed: [Float16], bias packedBias: [Float]) throws {
+    init(weights packed: [UInt16], bias packedBias: [Float]) throws {
         guard let device = MTLCreateSystemDefaultDevice() else { throw UpsampleError.device("there is no GPU") }
         guard let function = try Pipeline.library(device).makeFunction(name: "upsample_texture") else {
             throw UpsampleError.device("the library has no upsample_texture")
@@ -292,7 +318,7 @@ private final class Pipeline {
         state = try device.makeComputePipelineState(function: function)
         guard
             let weights = device.makeBuffer(
-                bytes: packed, length: packed.count * MemoryLayout<Float16>.stride, options: .storageModeShared),
+                bytes: packed, length: packed.count * MemoryLayout<UInt16>.stride, options: .storageModeShared),
             let bias = device.makeBuffer(
                 bytes: packedBias, length: packedBias.count * MemoryLayout<Float>.stride, options: .storageModeShared)
         else { throw UpsampleError.device("no memory for the weights") }

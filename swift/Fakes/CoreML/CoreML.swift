@@ -3,8 +3,11 @@
 // with it where VOXPORT_FAKES=1; no app is.
 //
 // It is as awkward as the real one is where that has been seen: outputs lie in memory with gaps, and in half precision
-// where VOXPORT_FAKE_HALF=1; a model that is compiled lies at a new place each time; the Neural Engine can be absent.
+// where VOXPORT_FAKE_HALF=1; a model that is compiled lies at a new place each time; the Neural Engine is absent where
+// VOXPORT_FAKE_NE=absent, and gives other numbers than it should, without an error, where it is wrong. Arrays for outputs are written to, or
+// refused where VOXPORT_FAKE_BACKINGS=refused, or accepted and not used where it is ignored.
 import Foundation
+import Metal
 import VoxportONNX
 import VoxportRuntime
 
@@ -96,7 +99,8 @@ public final class MLMultiArray {
         self.init(shape.map(\.intValue), dataType, paddedTo: 1)
     }
 
-    init(_ sizes: [Int], _ dataType: MLMultiArrayDataType, paddedTo step: Int) {
+    /// With rows that begin at multiples of a step, as Core ML's own arrays have them.
+    package init(_ sizes: [Int], _ dataType: MLMultiArrayDataType, paddedTo step: Int) {
         var strides = [Int](repeating: 1, count: sizes.count)
         for axis in stride(from: sizes.count - 2, through: 0, by: -1) {
             let inner = sizes[axis + 1] * strides[axis + 1]
@@ -114,6 +118,8 @@ public final class MLMultiArray {
     deinit { memory.deallocate() }
 
     public var count: Int { shape.reduce(1) { $0 * $1.intValue } }
+
+    public var dataPointer: UnsafeMutableRawPointer { memory.baseAddress! }
 
     public func withUnsafeBytes<R>(_ body: (UnsafeRawBufferPointer) throws -> R) rethrows -> R {
         try body(UnsafeRawBufferPointer(memory))
@@ -145,15 +151,30 @@ public final class MLDictionaryFeatureProvider: MLFeatureProvider {
     public func featureValue(for featureName: String) -> MLFeatureValue? { values[featureName] }
 }
 
+public final class MLPredictionOptions {
+    public var outputBackings: [String: Any] = [:]
+    public init() {}
+}
+
 public final class MLState {
     let state: (any EngineState)?
     init(_ state: (any EngineState)?) { self.state = state }
+}
+
+/// What computes a layer of a class that the app has.
+public protocol MLCustomLayer {
+    init(parameters: [String: Any]) throws
+    func setWeightData(_ weights: [Data]) throws
+    func outputShapes(forInputShapes inputShapes: [[NSNumber]]) throws -> [[NSNumber]]
+    func evaluate(inputs: [MLMultiArray], outputs: [MLMultiArray]) throws
+    func encode(commandBuffer: any MTLCommandBuffer, inputs: [any MTLTexture], outputs: [any MTLTexture]) throws
 }
 
 /// A model whose numbers ONNX Runtime computes, of the files that VOXPORT_FAKE_LOWERED names the folder of.
 public final class MLModel {
     public let modelDescription: MLModelDescription
     private let engine: ONNXEngine
+    private let isWrong: Bool
 
     private struct Refusal: LocalizedError {
         let errorDescription: String?
@@ -161,9 +182,9 @@ public final class MLModel {
 
     public init(contentsOf url: URL, configuration: MLModelConfiguration) throws {
         let environment = ProcessInfo.processInfo.environment
-        if configuration.computeUnits == .cpuAndNeuralEngine, environment["VOXPORT_FAKE_NO_NE"] == "1" {
-            throw Refusal(errorDescription: "there is no Neural Engine")
-        }
+        let neuralEngine = configuration.computeUnits == .cpuAndNeuralEngine ? environment["VOXPORT_FAKE_NE"] : nil
+        if neuralEngine == "absent" { throw Refusal(errorDescription: "there is no Neural Engine") }
+        isWrong = neuralEngine == "wrong"
         guard let folder = environment["VOXPORT_FAKE_LOWERED"], let library = environment["VOXPORT_ONNXRUNTIME"] else {
             throw Refusal(errorDescription: "name VOXPORT_FAKE_LOWERED and VOXPORT_ONNXRUNTIME")
         }
@@ -192,6 +213,30 @@ public final class MLModel {
         try predicted(input, nil)
     }
 
+    public func prediction(
+        from input: any MLFeatureProvider, options: MLPredictionOptions
+    ) throws -> any MLFeatureProvider {
+        let mode = ProcessInfo.processInfo.environment["VOXPORT_FAKE_BACKINGS"]
+        if mode == "refused", !options.outputBackings.isEmpty {
+            throw Refusal(errorDescription: "the output backings do not fit")
+        }
+        let results = try predicted(input, nil)
+        guard mode != "ignored" else { return results }
+        var arrays: [String: Any] = [:]
+        for name in results.featureNames {
+            let array = results.featureValue(for: name)?.multiArrayValue
+            guard let array, let backing = options.outputBackings[name] as? MLMultiArray,
+                backing.shape == array.shape, backing.dataType == array.dataType
+            else {
+                arrays[name] = array
+                continue
+            }
+            backing.fill(from: array)
+            arrays[name] = backing
+        }
+        return try MLDictionaryFeatureProvider(dictionary: arrays)
+    }
+
     public func prediction(from input: any MLFeatureProvider, using state: MLState) throws -> any MLFeatureProvider {
         try predicted(input, state.state)
     }
@@ -204,8 +249,9 @@ public final class MLModel {
             inputs[name] = input.featureValue(for: name)?.multiArrayValue?.dense
         }
         let isHalf = ProcessInfo.processInfo.environment["VOXPORT_FAKE_HALF"] == "1"
-        let outputs = try engine.run(inputs, state: state).mapValues { tensor in
-            MLMultiArray.spread(isHalf && tensor.type == .float32 ? tensor.converted(to: .float16) : tensor)
+        let outputs = try engine.run(inputs, state: state).mapValues { result in
+            let tensor = isWrong ? Tensor(result.floats.map { -$0 }, shape: result.shape) : result
+            return MLMultiArray.spread(isHalf && tensor.type == .float32 ? tensor.converted(to: .float16) : tensor)
         }
         return try MLDictionaryFeatureProvider(dictionary: outputs)
     }
@@ -224,6 +270,18 @@ extension MLMultiArray {
         }
         return withUnsafeBytes {
             Tensor(shape: shape.map(\.intValue), elements: .init(copying: $0, count: count, type: type))
+        }
+    }
+
+    /// Takes over the rows of an array with gaps.
+    fileprivate func fill(from other: MLMultiArray) {
+        let width = dataType == .double ? 8 : dataType == .float16 ? 2 : 4
+        let row = shape.last?.intValue ?? 1
+        let rows = row == 0 ? 0 : count / row
+        let step = shape.count > 1 ? other.strides[shape.count - 2].intValue : row
+        for index in 0..<rows {
+            (dataPointer + index * row * width).copyMemory(
+                from: other.dataPointer + index * step * width, byteCount: row * width)
         }
     }
 

@@ -93,10 +93,23 @@ vx_counters *vx_counters_new(size_t count) {
 
 void vx_counters_free(vx_counters *counters) { free(counters); }
 
+// With release and acquire: who sees a counter sees what its thread did before.
 void vx_counters_add(vx_counters *counters, size_t index, int64_t amount) {
-    if (index < counters->count) atomic_fetch_add_explicit(&counters->values[index], amount, memory_order_relaxed);
+    if (index < counters->count) atomic_fetch_add_explicit(&counters->values[index], amount, memory_order_release);
 }
 
 int64_t vx_counters_get(const vx_counters *counters, size_t index) {
-    return index < counters->count ? atomic_load_explicit(&counters->values[index], memory_order_relaxed) : 0;
+    return index < counters->count ? atomic_load_explicit(&counters->values[index], memory_order_acquire) : 0;
+}
+
+void vx_counters_raise(vx_counters *counters, size_t index, int64_t least) {
+    if (index >= counters->count) return;
+    int64_t now = atomic_load_explicit(&counters->values[index], memory_order_relaxed);
+    while (now < least && !atomic_compare_exchange_weak_explicit(&counters->values[index], &now, least,
+                                                                  memory_order_release, memory_order_relaxed)) {
+    }
+}
+
+int64_t vx_counters_take(vx_counters *counters, size_t index) {
+    return index < counters->count ? atomic_exchange_explicit(&counters->values[index], 0, memory_order_acq_rel) : 0;
 }

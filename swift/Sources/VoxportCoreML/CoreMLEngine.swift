@@ -9,6 +9,8 @@
         public let inputs: [TensorSpec]
         public let outputs: [TensorSpec]
         private let model: MLModel
+        /// Arrays that Core ML is to write outputs of one shape to. None, once it did not.
+        private var backings: [String: MLMultiArray] = [:]
 
         private final class State: EngineState {
             let state: MLState
@@ -32,6 +34,11 @@
             let description = model.modelDescription
             inputs = try description.inputDescriptionsByName.sorted { $0.key < $1.key }.map(Self.spec)
             outputs = try description.outputDescriptionsByName.sorted { $0.key < $1.key }.map(Self.spec)
+            for output in outputs where output.shape.allSatisfy({ $0.sizes.count == 1 }) {
+                backings[output.name] = try MLMultiArray(
+                    shape: output.defaultShape.map { NSNumber(value: $0) },
+                    dataType: MLMultiArray.dataType(of: output.dtype))
+            }
         }
 
         public func newState() -> (any EngineState)? { State(model.makeState()) }
@@ -42,10 +49,10 @@
             let provider = try MLDictionaryFeatureProvider(dictionary: arrays)
             let results: any MLFeatureProvider
             do {
-                if let state = state as? State {
-                    results = try model.prediction(from: provider, using: state.state)
-                } else {
-                    results = try model.prediction(from: provider)
+                results = try interval("prediction") {
+                    guard let state = state as? State else { return try predicted(provider) }
+                    // A state may have gone on before arrays of ours were refused: these are not tried.
+                    return try model.prediction(from: provider, using: state.state)
                 }
             } catch {
                 throw VoxportError.artefact("Core ML refuses a call: \(error.localizedDescription)")
@@ -58,6 +65,24 @@
                 outputs[spec.name] = try array.tensor().converted(to: spec.dtype)
             }
             return outputs
+        }
+
+        /// A prediction that keeps nothing, into arrays of ours where Core ML takes them.
+        ///
+        /// It has been seen to refuse them, and to accept them and give others: then they are done without.
+        private func predicted(_ provider: any MLFeatureProvider) throws -> any MLFeatureProvider {
+            guard !backings.isEmpty else { return try model.prediction(from: provider) }
+            let options = MLPredictionOptions()
+            options.outputBackings = backings
+            do {
+                let results = try model.prediction(from: provider, options: options)
+                let isUsed = backings.allSatisfy { results.featureValue(for: $0.key)?.multiArrayValue === $0.value }
+                if !isUsed { backings = [:] }
+                return results
+            } catch {
+                backings = [:]
+                return try model.prediction(from: provider)
+            }
         }
 
         private static func spec(_ name: String, _ feature: MLFeatureDescription) throws -> TensorSpec {

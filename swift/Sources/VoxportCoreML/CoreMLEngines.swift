@@ -3,6 +3,10 @@
     import Foundation
     import VoxportRuntime
 
+    #if canImport(HiFiGANUpsample)
+        import HiFiGANUpsample
+    #endif
+
     /// Opens the artefacts of bundles with Core ML.
     ///
     /// Core ML keeps what it made of a model for a device under the path of the compiled model: so models are compiled
@@ -24,7 +28,7 @@
         public let unitsByComponent: [String: ComputeUnits]
         /// What is tried where a component does not load: an operating system may refuse a unit that the last one took.
         public let fallbacks: [ComputeUnits]
-        private let folder: URL
+        let folder: URL
 
         /// `cache`: the folder of compiled models; nil for the app's caches.
         public init(
@@ -42,19 +46,27 @@
         ///
         /// An app calls it once after each installation and update of the system. Throws
         /// ``VoxportRuntime/VoxportError/artefact(_:)`` for what Core ML does not take.
-        public func prepare(_ bundle: VoxportBundle, progress: (Progress) -> Void = { _ in }) async throws {
+        public func prepare(
+            _ bundle: VoxportBundle, progress: @Sendable (Progress) -> Void = { _ in }
+        ) async throws {
+            try await compile(bundle, progress: progress)
             for component in bundle.manifest.components {
-                let target = compiled(component, bundle)
-                if !FileManager.default.fileExists(atPath: target.path) {
-                    progress(.compiling(component.name))
-                    try await compile(component, bundle, to: target)
-                }
                 for function in component.functions {
                     progress(.loading(component.name, function: function))
                     _ = try engine(for: component, function: function, in: bundle)
                 }
             }
             progress(.ready)
+        }
+
+        /// Compiles what is not compiled yet.
+        func compile(_ bundle: VoxportBundle, progress: @Sendable (Progress) -> Void = { _ in }) async throws {
+            for component in bundle.manifest.components {
+                let target = compiled(component, bundle)
+                if FileManager.default.fileExists(atPath: target.path) { continue }
+                progress(.compiling(component.name))
+                try await compile(component, bundle, to: target)
+            }
         }
 
         public func engine(
@@ -65,6 +77,10 @@
                 throw VoxportError.engine(
                     "\(component.name) of \(bundle.manifest.name) is not compiled: prepare() it first")
             }
+            #if canImport(HiFiGANUpsample)
+                // Core ML finds a custom layer's class by its name: naming it here is what has it linked.
+                if bundle.manifest.options.upsampler == "metal" { _ = HiFiGANUpsample.self }
+            #endif
             let first = unitsByComponent[component.name] ?? units
             var failure: any Error = VoxportError.engine("there are no compute units to try")
             for units in [first] + fallbacks.filter({ $0 != first }) {

@@ -33,6 +33,12 @@ func info(_ arguments: Arguments) throws {
     show(facts)
 }
 
+/// Whether a bundle's files are those that were written.
+func verify(_ arguments: Arguments) throws {
+    let bundle = try VoxportBundle(contentsOf: arguments.folder(0, "BUNDLE"))
+    show([("bundle", bundle.manifest.name), ("files", "\(try bundle.verify()) as they were written")])
+}
+
 /// Frames of an utterance through a component that runs along time: an array in, an array out.
 func play(_ arguments: Arguments) async throws {
     let bundle = try VoxportBundle(contentsOf: arguments.folder(0, "BUNDLE"))
@@ -49,9 +55,10 @@ func vocode(_ arguments: Arguments) async throws {
     let bundle = try VoxportBundle(contentsOf: arguments.folder(0, "BUNDLE"))
     let source = try WAV(contentsOf: arguments.folder(1, "IN.wav"))
     let target = try arguments.folder(2, "OUT.wav")
+    let engines = try await engines(arguments, bundle)
     let chain = try ConversionChain(
-        bundle, engines: try await engines(arguments, bundle), sampleRate: source.sampleRate,
-        target: voice(arguments, bundle), semitones: arguments.decimal("pitch") ?? 0, mode: mode(arguments),
+        bundle, engines: engines, sampleRate: source.sampleRate, target: voice(arguments, bundle, engines),
+        semitones: arguments.decimal("pitch") ?? 0, mode: mode(arguments),
         chunk: arguments.number("chunk"))
     // Silence behind audio that is shorter than the artefact takes, cut off again.
     let least = Int((chain.shortest * Double(source.sampleRate)).rounded(.up))
@@ -81,11 +88,12 @@ func vocode(_ arguments: Arguments) async throws {
 func live(_ arguments: Arguments) async throws {
     let bundle = try VoxportBundle(contentsOf: arguments.folder(0, "BUNDLE"))
     let source = try WAV(contentsOf: arguments.folder(1, "IN.wav"))
+    let engines = try await engines(arguments, bundle)
     let chain = try ConversionChain(
-        bundle, engines: await engines(arguments, bundle), sampleRate: source.sampleRate,
-        outputRate: source.sampleRate, target: voice(arguments, bundle), context: .live,
+        bundle, engines: engines, sampleRate: source.sampleRate, outputRate: source.sampleRate,
+        target: voice(arguments, bundle, engines), context: .live,
         semitones: arguments.decimal("pitch") ?? 0)
-    guard chain.player is StreamingPlayer else {
+    guard chain.player.streamForm != nil else {
         throw UsageError("\(bundle.manifest.name) does not stream: convert it with stream=stateful")
     }
     let block = try arguments.number("block") ?? 256
@@ -144,26 +152,72 @@ func speak(_ arguments: Arguments) async throws {
     show(facts)
 }
 
-/// The bundle's goldens on this machine: how near to PyTorch its audio is.
+/// The bundle's goldens on this machine: how near to PyTorch its audio is, on each of Core ML's compute units.
 func check(_ arguments: Arguments) async throws -> Bool {
     let bundle = try VoxportBundle(contentsOf: arguments.folder(0, "BUNDLE"))
+    #if canImport(CoreML)
+        if arguments["engine"] ?? "coreml" == "coreml" {
+            let chosen = try arguments["units"].map { _ in [try units(arguments)] } ?? ComputeUnits.allCases
+            let results = try await CoreMLEngines(cache: cache(arguments)).check(bundle, units: chosen)
+            show(results.map { ($0.units.rawValue, told($0)) } + [limit(results.compactMap(\.report).first, bundle)])
+            let executed = results.filter { $0.report != nil }
+            return !executed.isEmpty && executed.allSatisfy(\.passed)
+        }
+    #endif
     let report = try Check(bundle, engines: try await engines(arguments, bundle))
     var facts = report.clips.map { ($0.name, String(format: "%.1f dB to PyTorch", $0.decibels)) }
-    facts.append(("least", String(format: "%.0f dB for %@", report.limit, bundle.manifest.options.precision)))
-    facts.append(("verdict", report.passed ? "as it was converted" : "NOT as it was converted"))
+    facts.append(limit(report, bundle))
+    facts.append(("verdict", verdict(report)))
     show(facts)
     return report.passed
 }
 
-private func voice(_ arguments: Arguments, _ bundle: VoxportBundle) throws -> Target {
+private func verdict(_ report: Check) -> String { report.passed ? "as it was converted" : "NOT as it was converted" }
+
+private func limit(_ report: Check?, _ bundle: VoxportBundle) -> (String, String) {
+    let precision = bundle.manifest.options.precision
+    return ("least", report.map { String(format: "%.0f dB for %@", $0.limit, precision) } ?? "nothing was executed")
+}
+
+#if canImport(CoreML)
+    private func told(_ result: UnitCheck) -> String {
+        guard let report = result.report, let least = report.clips.map(\.decibels).min() else {
+            return "not executed: \(result.failure ?? "no clips")"
+        }
+        return String(format: "%.1f dB to PyTorch at least, %.1f s: %@", least, result.seconds, verdict(report))
+    }
+
+    private func units(_ arguments: Arguments) throws -> ComputeUnits {
+        guard let units = ComputeUnits(rawValue: arguments["units"] ?? ComputeUnits.cpuAndGPU.rawValue) else {
+            let known = ComputeUnits.allCases.map(\.rawValue).joined(separator: ", ")
+            throw UsageError("--units is one of \(known)")
+        }
+        return units
+    }
+
+    private func cache(_ arguments: Arguments) -> URL? { arguments["cache"].map { URL(fileURLWithPath: $0) } }
+#endif
+
+/// Whose voice it is to be: what `python -m runtime target` wrote, or a recording of it.
+private func voice(
+    _ arguments: Arguments, _ bundle: VoxportBundle, _ engines: any EngineSource
+) throws -> Target {
     guard let path = arguments["target"] else { return Target() }
-    let own = arguments["own"].map { URL(fileURLWithPath: $0) }
-    return try Target(contentsOf: URL(fileURLWithPath: path), own: own, for: bundle)
+    let (target, own) = (URL(fileURLWithPath: path), arguments["own"].map { URL(fileURLWithPath: $0) })
+    guard target.pathExtension == "wav" else { return try Target(contentsOf: target, own: own, for: bundle) }
+    let recording = try WAV(contentsOf: target)
+    let source = try own.map { try WAV(contentsOf: $0) }
+    if let source, source.sampleRate != recording.sampleRate {
+        throw UsageError("--target and --own are recordings of one sample rate")
+    }
+    return try Target(
+        recordings: [recording.samples], own: source.map { [$0.samples] } ?? [], sampleRate: recording.sampleRate,
+        for: bundle, engines: engines)
 }
 
 private func mode(_ arguments: Arguments) throws -> OfflineMode {
     guard let mode = OfflineMode(rawValue: arguments["mode"] ?? "overlap") else {
-        throw UsageError("--mode is offline or overlap")
+        throw UsageError("--mode is offline, overlap or fold")
     }
     return mode
 }
@@ -180,12 +234,7 @@ private func engines(_ arguments: Arguments, _ bundle: VoxportBundle) async thro
     case "onnx": return try onnxEngines(arguments)
     #if canImport(CoreML)
         case "coreml":
-            guard let units = ComputeUnits(rawValue: arguments["units"] ?? ComputeUnits.cpuAndGPU.rawValue) else {
-                let known = ComputeUnits.allCases.map(\.rawValue).joined(separator: ", ")
-                throw UsageError("--units is one of \(known)")
-            }
-            let cache = arguments["cache"].map { URL(fileURLWithPath: $0) }
-            let engines = CoreMLEngines(units: units, cache: cache)
+            let engines = try CoreMLEngines(units: units(arguments), cache: cache(arguments))
             try await engines.prepare(bundle)
             return engines
     #endif

@@ -5,25 +5,26 @@ let speaking: Set<String> = ["text", "symbols", "speaker", "language", "pace", "
 
 let usage = """
     voxport-play info BUNDLE                   what a bundle holds
+    voxport-play verify BUNDLE                 whether its files are those that were written, by their sha256
     voxport-play run BUNDLE IN.npz OUT.npz     frames of an utterance in, what the bundle makes of them out
     voxport-play vocode BUNDLE IN.wav OUT.wav  audio, mel, a vocoder's audio
     voxport-play convert-voice BUNDLE IN.wav OUT.wav
                                                a recording in another voice
     voxport-play live BUNDLE IN.wav OUT.wav    the same through a live session, --block 256 samples at a time
     voxport-play speak BUNDLE OUT.wav          a voice: --text TEXT, or --symbols SYMBOLS where it reads phonemes
-    voxport-play check BUNDLE                  its goldens on this machine: SNR to PyTorch, and a verdict
+    voxport-play check BUNDLE                  its goldens on this machine: SNR to PyTorch and a verdict, on each of Core ML's units
     voxport-play bench                         times of what runs beside the models (build it with -c release)
 
       --engine NAME        coreml or onnx [coreml where it is]
-      --units NAME         of Core ML: cpu, cpu_and_gpu, cpu_and_ne, all [cpu_and_gpu]
+      --units NAME         of Core ML: cpu, cpu_and_gpu, cpu_and_ne, all [cpu_and_gpu; check: each]
       --cache FOLDER       of Core ML: where compiled models are kept [the user's caches]
       --lowered FOLDER     what `python -m runtime lower BUNDLE --out FOLDER` wrote, of a bundle for Core ML
       --onnxruntime PATH   the library that executes [VOXPORT_ONNXRUNTIME]
       --threads N          of the engine [its own choice]
-      --mode MODE          of run and vocode: offline or overlap, where the artefact does not stream [overlap]
+      --mode MODE          of run and vocode: offline or overlap, where the artefact does not stream [overlap]; fold, where it samples
       --chunk N            of run and vocode: new frames per call [all that fit]
-      --target FILE.npz    of convert-voice and live: what `python -m runtime target` wrote; --own FILE.npz, of whose voice goes in;
-                           --pitch SEMITONES
+      --target FILE        of convert-voice and live: what `python -m runtime target` wrote, or a WAV of whom it is to be, for a
+                           conversion to a speaker's embedding; --own FILE, of whose voice goes in; --pitch SEMITONES
       --speaker NAME, --language NAME, --pace 1.0, --pitch 0, --energy 0, --seed 0
                            of speak, as `python -m runtime speak` takes them
     """
@@ -33,6 +34,7 @@ func run(_ words: [String]) async -> Int32 {
     do {
         switch words.first {
         case "info": try info(Arguments(Array(words.dropFirst()), options: []))
+        case "verify": try verify(Arguments(Array(words.dropFirst()), options: []))
         case "run": try await play(Arguments(Array(words.dropFirst()), options: executing.union(["mode", "chunk"])))
         case "vocode", "convert-voice":
             let options = executing.union(["mode", "chunk", "target", "own", "pitch"])

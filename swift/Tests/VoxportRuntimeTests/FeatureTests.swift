@@ -11,14 +11,15 @@ import Testing
         defer { fft.deallocate() }
         var power = [Float](repeating: 0, count: size / 2 + 1)
         fft.power(of: samples, into: &power)
+        let angles = (0..<size).map { -2 * Double.pi * Double($0) / Double(size) }
+        let (cosines, sines) = (angles.map(cos), angles.map(sin))
         var worst = 0.0
         for k in 0...size / 2 {
             var re = 0.0
             var im = 0.0
-            for (t, sample) in samples.enumerated() {
-                let angle = -2 * Double.pi * Double((t * k) % size) / Double(size)
-                re += Double(sample) * cos(angle)
-                im += Double(sample) * sin(angle)
+            for t in 0..<size {
+                re += Double(samples[t]) * cosines[(t * k) % size]
+                im += Double(samples[t]) * sines[(t * k) % size]
             }
             worst = max(worst, abs(Double(power[k]).squareRoot() - (re * re + im * im).squareRoot()))
         }
@@ -86,6 +87,53 @@ import Testing
     }
 }
 
+@Suite struct Speakers {
+    struct Case: Decodable {
+        let name: String
+        let features: Features
+        let arrays: String
+    }
+
+    @Test(.enabled(if: Fixtures.areThere)) func whatAnEncoderIsGivenAndWhatBecomesOfItIsPythons() throws {
+        for one in try Fixtures.cases("speaker", Case.self) {
+            let sound = try Fixtures.floats("\(one.arrays)/sound")
+            #expect(try trimmed(sound) == Fixtures.floats("\(one.arrays)/trimmed"), "\(one.name)")
+            let wanted = try Fixtures.tensor("\(one.arrays)/windows")
+            var given = Tensor(zeros: [0])
+            let embedding = try targetEmbedding(of: sound, one.features, length: 160) { windows in
+                given = windows
+                let size = windows.shape[2]
+                let sums = stride(from: 0, to: windows.count, by: size).map {
+                    windows.floats[$0..<$0 + size].reduce(0, +)
+                }
+                return Tensor(sums, shape: Array(windows.shape.dropLast()))
+            }
+            try #require(given.shape == wanted.shape, "\(one.name)")
+            let largest = wanted.floats.map(abs).max()!
+            let difference = worst(given.floats, wanted.floats) / largest
+            #expect(difference < 1e-5, "\(one.name)")
+            let python = try Fixtures.tensor("\(one.arrays)/embedding")
+            try #require(embedding.shape == python.shape, "\(one.name)")
+            #expect(worst(embedding.floats, python.floats) / python.floats.map(abs).max()! < 1e-4, "\(one.name)")
+            report("speaker, \(one.name)", "\(wanted.shape): worst \(difference) of the largest")
+        }
+    }
+
+    @Test func whatIsNoSpeechIsASentence() throws {
+        let settings = try JSONDecoder().decode(
+            SpeakerMel.self,
+            from: Data(
+                """
+                {"kind": "speaker_mel", "sampleRate": 16000, "nFft": 400, "winLength": 400, "hopLength": 160, "nMels": 40,
+                 "window": "hann", "htk": false, "preemphasis": 0, "partialFrames": 160, "overlap": 0.5,
+                 "leastCoverage": 0.75, "trimsSilence": true}
+                """.utf8))
+        for samples in [[], [Float](repeating: 0, count: 100), [.nan]] {
+            #expect(throws: VoxportError.self) { try settings.windows(of: samples) }
+        }
+    }
+}
+
 @Suite struct Resampling {
     @Test(arguments: [(48000, 22050), (22050, 48000), (44100, 16000), (16000, 24000), (22050, 44100)])
     func aSineStaysASine(rates: (from: Int, to: Int)) throws {
@@ -131,6 +179,33 @@ import Testing
         pieces += resampler.flush()
         #expect(pieces == whole)
         #expect(lag <= resampler.delay + 1 / 22050.0)
+    }
+
+    struct Case: Decodable {
+        let rateIn: Int
+        let rateOut: Int
+        let arrays: String
+    }
+
+    @Test(.enabled(if: Fixtures.areThere)) func theFilterOfLiveAudioIsPythonsBlockByBlock() throws {
+        var largest: Float = 0
+        for one in try Fixtures.cases("resampler", Case.self) {
+            let resampler = try Resampler(from: one.rateIn, to: one.rateOut, quality: .prompt)
+            let sound = try Fixtures.floats("\(one.arrays)/sound")
+            var samples: [Float] = []
+            var counts: [Float] = []
+            for start in stride(from: 0, to: sound.count, by: 128) {
+                let piece = try resampler.push(Array(sound[start..<min(start + 128, sound.count)]))
+                counts.append(Float(piece.count))
+                samples += piece
+            }
+            samples += resampler.flush()
+            let what: Comment = "\(one.rateIn) to \(one.rateOut) Hz"
+            #expect(try counts == Fixtures.floats("\(one.arrays)/counts"), what)
+            largest = max(largest, try worst(samples, Fixtures.floats("\(one.arrays)/resampled")))
+        }
+        #expect(largest < 1e-6)
+        report("the filter of live audio", "worst \(largest), blocks exactly")
     }
 
     @Test func equalRatesPassThrough() throws {

@@ -1,3 +1,4 @@
+import CWatch
 import Foundation
 import Testing
 
@@ -48,4 +49,17 @@ func snr(_ signal: [Float], _ other: [Float]) -> Double {
     let energy = signal.reduce(0) { $0 + Double($1) * Double($1) }
     let noise = zip(signal, other).reduce(0) { $0 + Double($1.0 - $1.1) * Double($1.0 - $1.1) }
     return 10 * log10(energy / noise)
+}
+
+/// Allocations, frees, retains and releases, and locks of a body that is run so many times.
+func watched(_ times: Int, _ body: () -> Void) -> [UInt64] {
+    body()  // what is made once is made now
+    watch_start()
+    for _ in 1..<times { body() }
+    watch_stop()
+    return [watch_allocations(), watch_frees(), watch_retains(), watch_locks()]
+}
+
+func told(_ counts: [UInt64]) -> String {
+    "\(counts[0]) allocations, \(counts[1]) frees, \(counts[2]) retains and releases, \(counts[3]) locks"
 }

@@ -163,3 +163,65 @@ private final class SummingEngine: Engine {
         #expect(prefill(deviceBlock: 2048, modelBlock: 256) == 0)
     }
 }
+
+@Suite struct Samplers {
+    struct Fold: Decodable {
+        let fold: Int
+        let seam: Int
+        let starts: [Int]
+    }
+
+    struct Case: Decodable {
+        let sampler: Sampler
+        let folds: [Fold]
+        let arrays: String
+    }
+
+    /// 16 sums over the channels, of which each row carries half of its last one on.
+    private func block(_ inputs: [String: Tensor]) throws -> [String: Tensor] {
+        let (conditioning, carried) = (inputs["conditioning"]!, inputs["carried"]!)
+        let (rows, channels, columns) = (conditioning.shape[0], conditioning.shape[1], conditioning.shape[2])
+        let size = 16
+        let (values, state, kept) = (conditioning.floats, carried.floats, carried.shape[1])
+        var samples: [Float] = []
+        var following: [Float] = []
+        for row in 0..<rows {
+            for index in 0..<size {
+                let column = index * columns / size
+                let sum = (0..<channels).reduce(0.0) { $0 + Double(values[(row * channels + $1) * columns + column]) }
+                samples.append(Float(sum + 0.5 * Double(state[row * kept])))
+            }
+            following += [samples.last!] + state[row * kept..<(row + 1) * kept - 1]
+        }
+        return [
+            "samples": Tensor(samples, shape: [rows, size]), "next_carried": Tensor(following, shape: [rows, kept]),
+        ]
+    }
+
+    @Test(.enabled(if: Fixtures.areThere)) func samplesInPiecesAndInFoldsArePythons() throws {
+        let cases = try Fixtures.cases("sampler", Case.self)
+        var largest: Float = 0
+        for one in cases {
+            let conditioning = try Fixtures.tensor("\(one.arrays)/conditioning")
+            let total = conditioning.shape[2]
+            let sampling = Sampling(one.sampler, block: block)
+            for size in [1, 7, 16, total] {
+                sampling.reset()
+                var samples: [Float] = []
+                for start in stride(from: 0, to: total, by: size) {
+                    samples += try sampling.push(conditioning.cut(start..<min(start + size, total), along: 2)).floats
+                }
+                samples += try sampling.flush().floats
+                #expect(try samples == Fixtures.floats("\(one.arrays)/samples"), "\(total) in pieces of \(size)")
+            }
+            for (number, fold) in one.folds.enumerated() {
+                let spans = foldSpans(total, fold: fold.fold, seam: fold.seam, rows: one.sampler.rows)
+                #expect(spans.starts == fold.starts, "\(total) in folds of \(fold.fold)")
+                let audio = try folded(one.sampler, conditioning, fold: fold.fold, seam: fold.seam, block: block)
+                largest = max(largest, try worst(audio.floats, Fixtures.floats("\(one.arrays)/folded_\(number)")))
+            }
+        }
+        #expect(largest < 1e-5)
+        report("samplers", "\(cases.count) utterances equal, in folds worst \(largest)")
+    }
+}

@@ -9,16 +9,23 @@ import pytest
 import soundfile
 import torch
 
+from checkpoints.load import load
+from checkpoints.locate import locate
+from checkpoints.options import CheckpointOptions
 from checkpoints.training import live_voice, recordings
-from checkpoints.training.live import content, converter, generator
+from checkpoints.training.live import content, converter, generator, networks, offline
 from checkpoints.training.live.content import Content, unlike
-from checkpoints.training.live.converter import FRAMES, LearningConverter
+from checkpoints.training.live.converter import FRAMES
 from checkpoints.training.live.disguise import MARGIN, Disguise, Frames, Ranges
 from checkpoints.training.live.export import export
 from checkpoints.training.live.generator import LearningGenerator
-from checkpoints.training.live.schedule import Networks, set_weights
+from checkpoints.training.live.networks import LearningConverter, OfflineConverter, loudness_of
+from checkpoints.training.live.schedule import Networks, set_from_state, set_weights
 from checkpoints.training.live.speech import read_speech, without_noise, write_pitch
 from checkpoints.training.mel import FLOOR, HOP, SAMPLE_RATE, LogMel
+from checkpoints.training.networks import Discriminators
+from checkpoints.training.state import load_state
+from converters.families import live_voice as family
 from converters.upstream.live_voice import CausalGenerator, Converter, ConverterSettings, GeneratorSettings
 from converters.upstream.whisper import ContentEncoder
 from runtime.speech.clips import clip_paths, read_clip
@@ -151,7 +158,12 @@ SMALL = ("--batch", 3, "--held", 2, "--channels", 16, "--blocks", 2, "--progress
 
 def test_every_step_of_the_training_up_to_a_checkpoint(packed, tmp_path, monkeypatch, capsys):
     torch.manual_seed(0)
+    for name, small in (("CHANNELS", 16), ("NARROW", 8), ("BLOCKS", 2)):
+        monkeypatch.setattr(networks, name, small)
     real = ("--speakers", packed / "speakers", "--teacher", packed / "teacher.pt")
+    aside = ("--steps", 1, "--no-state", "--agreeing", 0)
+    ran(offline, packed / "voice", tmp_path / "zero", *SMALL, *real, *aside, "--alone", 0)(monkeypatch)
+    real = (*real, "--following", tmp_path / "zero")
     first = ran(converter, packed / "voice", tmp_path / "one", *SMALL, *real, "--steps", 1, "--alone", 9)
     first(monkeypatch)
     ran(converter, packed / "voice", tmp_path / "one", *SMALL, *real, "--steps", 2, "--alone", 0)(monkeypatch)
@@ -159,8 +171,8 @@ def test_every_step_of_the_training_up_to_a_checkpoint(packed, tmp_path, monkeyp
     assert "saved at step 1" in said and "resumed at step 1" in said and "saved at step 2" in said
     assert not any(part in said for part in ("nan", "inf "))
     wave = ("--waves", 1, "--segment", 8, "--width", 16)
-    ran(generator, packed / "voice", tmp_path / "two", *SMALL, *wave, "--steps", 1, "--no-state")(monkeypatch)
-    both = ("--converter", tmp_path / "one" / "converter.pt", "--begin", tmp_path / "two" / "generator.pt")
+    ran(generator, packed / "voice", tmp_path / "two", *SMALL, *wave, "--steps", 1, "--alone", 0)(monkeypatch)
+    both = ("--converter", tmp_path / "one", "--begin", tmp_path / "two")
     joint = ran(
         generator, packed / "voice", tmp_path / "three", *SMALL, *wave, *real, *both, "--steps", 1, "--no-state"
     )
@@ -171,12 +183,54 @@ def test_every_step_of_the_training_up_to_a_checkpoint(packed, tmp_path, monkeyp
     export(tmp_path / "three" / "converter.pt", tmp_path / "three" / "generator.pt", tmp_path / "voice", 2)
     config = json.loads((tmp_path / "voice" / "config.json").read_text())
     assert config["converter"]["channels"] == 16 and config["converter"]["blocks"] == 2
+    assert config["generator"]["upsampling"] == [8, 8] and config["generator"]["samples"] == 4
     settings = ConverterSettings(**{**config["converter"], "dilations": tuple(config["converter"]["dilations"])})
     from safetensors.torch import load_file
 
     weights = load_file(tmp_path / "voice" / "model.safetensors")
     mine = {name.removeprefix("converter."): one.float() for name, one in weights.items() if name.startswith("conv")}
     Converter(settings).load_state_dict(mine)
+    stored = load(locate(CheckpointOptions(source=str(tmp_path / "voice")), "live_voice", "", print))
+    assert family.conversion(family.load(stored), {}).sample_rate == SAMPLE_RATE
+
+
+def test_a_training_begins_as_another_left_off_with_its_judges(packed, tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    wave = ("--waves", 1, "--segment", 8, "--width", 16, "--steps", 1, "--alone", 0)
+    ran(generator, packed / "voice", tmp_path / "one", *SMALL, *wave)(monkeypatch)
+    state = load_state(tmp_path / "one" / "state", "cpu")["networks"]["discriminators"]["weights"]
+    judges = Discriminators()
+    before = {name: value.clone() for name, value in judges.state_dict().items()}
+    set_from_state(judges, tmp_path / "one", "discriminators", "cpu")
+    assert all(torch.equal(value, state[name]) for name, value in judges.state_dict().items())
+    assert any(not torch.equal(value, before[name]) for name, value in judges.state_dict().items())
+    set_from_state(judges, tmp_path / "one", "judges", "cpu")  # it had none: they stay
+    assert all(torch.equal(value, state[name]) for name, value in judges.state_dict().items())
+
+
+def test_what_an_offline_converter_needs_is_said(packed, tmp_path, monkeypatch):
+    with pytest.raises(SystemExit, match="--teacher makes it of mels"):
+        ran(offline, packed / "voice", tmp_path / "zero", *SMALL, "--steps", 1)(monkeypatch)
+    with pytest.raises(SystemExit, match="--following needs --speakers and --teacher"):
+        ran(converter, packed / "voice", tmp_path / "one", *SMALL, "--following", tmp_path)(monkeypatch)
+    with pytest.raises(SystemExit, match="make 128 samples of 256"):
+        ran(generator, packed / "voice", tmp_path / "two", *SMALL, "--samples", 2)(monkeypatch)
+
+
+def test_an_offline_converter_sees_ahead_as_far_as_back_and_hears_how_loud():
+    torch.manual_seed(0)
+    network = OfflineConverter(8, 80).eval()
+    content, track = torch.randn(1, 8, 300), torch.zeros(1, 2, 300)
+    mel = torch.randn(1, 80, 300)
+    loudness = loudness_of(mel)
+    torch.testing.assert_close(loudness_of(mel + 3.0), loudness, atol=1e-5, rtol=0)  # however loud the recording
+    assert loudness.amax() == 0
+    plain = network(content, track, loudness)
+    changed = content.clone()
+    changed[..., 150] += 1
+    moved = (network(changed, track, loudness) - plain).abs().amax(1)[0] > 0
+    positions = torch.nonzero(moved)[:, 0]
+    assert 150 - positions[0] == positions[-1] - 150 > 40
 
 
 def test_an_exported_voice_is_what_was_trained_and_trains_on(tmp_path):
@@ -216,6 +270,11 @@ def test_one_s_own_voice_begins_as_the_one_that_ships(packed, tmp_path, monkeypa
     ran(live_voice, packed, tmp_path / "mine", *small, *begin)(monkeypatch)
     assert f"checkpoint.source={tmp_path / 'mine' / 'voice'}" in capsys.readouterr().out
     assert (tmp_path / "mine" / "voice" / "model.safetensors").is_file()
+    with pytest.raises(ValueError, match="of other sizes"):
+        set_weights(LearningGenerator(GeneratorSettings(channels=32)), tmp_path / "shipped", "generator", "cpu")
+    with pytest.raises(SystemExit):
+        ran(live_voice, packed, tmp_path / "none", *small, "--begin", tmp_path)(monkeypatch)
+    assert "takes the folder of an exported live voice" in capsys.readouterr().err
     (tmp_path / "empty").mkdir()
     with pytest.raises(SystemExit):
         ran(live_voice, tmp_path / "empty", tmp_path / "none", *small, *begin)(monkeypatch)

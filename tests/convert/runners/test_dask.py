@@ -101,6 +101,7 @@ def test_a_job_that_crashes_keeps_what_it_said_and_the_environment_that_was_name
     assert machines._jobs["convert wrong"].spec.environment == {"VOXPORT_TEST_VARIABLE": "travels"}
 
 
+@pytest.mark.proof
 def test_a_job_whose_two_workers_went_away_is_not_tried_a_third_time(fleet, sources):
     for name in ("one", "two", "three"):
         fleet.worker(name)

@@ -45,6 +45,8 @@ def test_the_package_s_kernel_is_the_text_that_is_tested(tmp_path):
     assert '"""#' not in text(TEXTURE), "it would end the literal"
     assert '#include "' not in literal, "Metal compiles a single text at run time"
     assert swift == kernels_in_swift()
+    own = FOLDER / "swift" / "Kernels.swift"  # the repository's own package compiles it
+    assert own.read_text() == swift, "write it again: own.write_text(kernels_in_swift())"
     assert stale_kernels(tmp_path / "layer") == []
     kernel = tmp_path / "layer" / "Kernels" / TEXTURE
     kernel.write_text(kernel.read_text().replace("has_condition", "has_conditions"))

@@ -1,13 +1,15 @@
 """How coremltools is made quiet and quick."""
 
+import gc
 import importlib
+import weakref
 
 import numpy as np
 import pytest
 import torch
 
 from runtime.machine import coreml_tools
-from runtime.machine.coreml_tools import coremltools, validated_once
+from runtime.machine.coreml_tools import coremltools, quick_conversion
 
 PASSES = "coremltools.converters.mil.mil.passes.pass_pipeline"
 
@@ -43,11 +45,11 @@ def test_a_submodule_that_is_left_out_can_be_imported_later(tmp_path, monkeypatc
     assert importlib.import_module("outer_of_two.inner").weight == 1
 
 
-def test_a_program_validated_once_is_the_same_program(traced, monkeypatch):
+def test_a_program_that_was_converted_quickly_is_the_same_program(traced, monkeypatch):
     coremltools()
     calls = counted(monkeypatch)
     slow, often = converted(traced), len(calls)
-    with validated_once():
+    with quick_conversion():
         quick, seldom = converted(traced), len(calls) - often
     again = converted(traced)
     assert 0 < seldom < often / 10 and len(calls) == 2 * often + seldom
@@ -65,5 +67,22 @@ def test_a_pass_that_breaks_a_program_is_found_all_the_same(traced, monkeypatch)
 
     last = importlib.import_module(PASSES).PASS_REGISTRY["common::dead_code_elimination"]
     monkeypatch.setattr(type(last), "apply", breaks)
-    with validated_once(), pytest.raises(Exception, match="should be consumed by op"):
+    with quick_conversion(), pytest.raises(Exception, match="should be consumed by op"):
         converted(traced)
+
+
+class Cycle:
+    def __init__(self):
+        self.itself = self
+
+
+def test_what_a_conversion_leaves_is_collected_and_what_was_there_before_is_afterwards(traced):
+    gc.collect()  # the next one that Python makes by itself is far away
+    before = weakref.ref(Cycle())
+    with quick_conversion():
+        within = weakref.ref(Cycle())
+        converted(traced)
+        assert within() is None, "coremltools collects garbage"
+        assert before() is not None, "which is not looked for among what was there before"
+    gc.collect()
+    assert before() is None

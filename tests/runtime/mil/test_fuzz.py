@@ -53,7 +53,7 @@ print("refused", refused)
 
 
 @pytest.mark.parametrize(
-    ("seed", "rounds"), [(1, 50), (2, 50), *(pytest.param(seed, 150, marks=pytest.mark.proof) for seed in (1, 2))]
+    ("seed", "rounds"), [(1, 100), *(pytest.param(seed, 150, marks=pytest.mark.proof) for seed in (1, 2))]
 )
 def test_damaged_packages_are_refused_or_run(tmp_path, seed, rounds):
     command = [sys.executable, "-c", FUZZ, str(tmp_path), str(seed), str(rounds)]

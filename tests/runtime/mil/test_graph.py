@@ -9,7 +9,7 @@ import torch
 from runtime.engines.mil import MilEngine
 from runtime.engines.onnx import OnnxEngine
 from runtime.errors import NotLowered
-from runtime.machine.coreml_tools import coremltools, validated_once
+from runtime.machine.coreml_tools import coremltools, quick_conversion
 from runtime.measuring.measure import engines_for
 from runtime.measuring.options import MeasureOptions
 
@@ -162,7 +162,7 @@ def test_compressed_weights_are_decompressed_from_the_file(tmp_path, mode):
     layer = torch.nn.Conv1d(32, 64, 3).eval()
     x = torch.randn(1, 32, 20)
     traced = torch.jit.trace(layer, x)
-    with validated_once():
+    with quick_conversion():
         model = ct.convert(
             traced,
             inputs=[ct.TensorType("x", shape=x.shape)],

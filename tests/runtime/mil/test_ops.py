@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from runtime.engines.mil import MilEngine
-from runtime.machine.coreml_tools import coremltools, validated_once
+from runtime.machine.coreml_tools import coremltools, quick_conversion
 
 ct = coremltools()
 from coremltools.converters.mil import Builder as mb  # noqa: E402
@@ -15,7 +15,7 @@ RNG = np.random.default_rng(0)
 
 
 def _run(tmp_path, program, arrays, precision):
-    with validated_once():
+    with quick_conversion():
         model = ct.convert(
             program,
             convert_to="mlprogram",
@@ -142,7 +142,7 @@ def test_conv_transpose_equals_torch(tmp_path, kernel, stride, padding, output_p
     with torch.no_grad():
         expected = layer(x).numpy()
         traced = torch.jit.trace(layer, x)
-    with validated_once():
+    with quick_conversion():
         model = ct.convert(
             traced,
             inputs=[ct.TensorType("x", shape=x.shape)],

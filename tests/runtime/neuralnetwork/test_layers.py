@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from runtime.engines import Execution, open_engine
-from runtime.machine.coreml_tools import coremltools, validated_once
+from runtime.machine.coreml_tools import coremltools, quick_conversion
 from runtime.neuralnetwork import every_layer, read_network
 from runtime.neuralnetwork.layers import ACTIVATIONS, LAYERS, UNARY
 
@@ -136,7 +136,7 @@ def written(module, inputs, path):
         ct.TensorType(f"x{number}", x.shape, np.int32 if x.dtype == torch.int32 else np.float32)
         for number, x in enumerate(inputs)
     ]
-    with validated_once():
+    with quick_conversion():
         model = ct.convert(
             traced, inputs=types, outputs=[ct.TensorType("y")], convert_to="neuralnetwork", skip_model_load=True
         )

@@ -10,7 +10,7 @@ from runtime.speech.excitation import Excitation
 from runtime.speech.features import Features, Samples
 from runtime.speech.mel import Mel
 from runtime.speech.speaker import SpeakerMel
-from runtime.speech.spectrum import Level, Linear, Pitch
+from runtime.speech.spectrum import Level, Linear, Pitch, PitchCandidates
 
 RATE = 22050
 LOCAL = [
@@ -22,6 +22,7 @@ LOCAL = [
     Linear(n_fft=1280, win_length=1280, hop_length=320, sample_rate=16000),
     Level(),
     Pitch(),
+    PitchCandidates(),
     Samples(RATE),
 ]
 
@@ -95,6 +96,20 @@ def test_pitch_is_that_of_a_tone_of_many_harmonics(hertz):
     np.testing.assert_allclose(pitch, hertz, rtol=0.005)
 
 
+@pytest.mark.parametrize("hertz", [123.4, 220.0, 310.0])
+def test_candidates_of_a_tone_are_its_period_and_its_multiples(hertz):
+    time = np.arange(RATE) / RATE
+    tone = sum(np.sin(2 * np.pi * hertz * n * time) / n for n in range(1, 8))
+    rows = PitchCandidates().of((0.2 * tone).astype(np.float32))[:, 5:-5]
+    frequencies, depths = rows[:5], rows[5:]
+    multiples = hertz / np.arange(1, 1 + min(5, int(hertz / 65)))
+    np.testing.assert_allclose(frequencies[: len(multiples)], multiples[:, None] + 0 * frequencies[:1], rtol=0.01)
+    assert depths[: len(multiples)].max() < 0.1
+    assert not frequencies[len(multiples) :].any() and (depths[len(multiples) :] == 1).all()
+    silence = PitchCandidates().of(np.zeros(RATE, np.float32))
+    assert not silence[:5].any() and (silence[5:] == 1).all()
+
+
 def test_noise_and_silence_have_no_pitch():
     noise = 0.1 * np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
     assert (Pitch().of(noise) == 0).mean() > 0.95
@@ -134,6 +149,8 @@ def test_features_of_no_kind_are_refused():
         (lambda: Linear(win_length=2048), "win_length must be 1 to n_fft"),
         (lambda: Level(hop_length=2048), "hop_length 2048 is larger than n_fft"),
         (lambda: Pitch(fmin=30), "holds no two periods of 30 Hz"),
+        (lambda: PitchCandidates(fmin=30), "holds no two periods of 30 Hz"),
+        (lambda: PitchCandidates(count=0), "count must be 1 to 16 candidates, got 0"),
         (lambda: Pitch(fmax=9000), "cannot be tracked at 22050 Hz"),
         (lambda: LogBands(windows=()), "1 to 8 windows"),
         (lambda: LogBands(windows=(1 << 20,)), "of 2 to 16384 samples"),

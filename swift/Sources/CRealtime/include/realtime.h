@@ -35,6 +35,10 @@ vx_counters *vx_counters_new(size_t count);
 void vx_counters_free(vx_counters *counters);
 void vx_counters_add(vx_counters *counters, size_t index, int64_t amount);
 int64_t vx_counters_get(const vx_counters *counters, size_t index);
+/// Makes a counter what it was, or more: a peak.
+void vx_counters_raise(vx_counters *counters, size_t index, int64_t least);
+/// Returns a counter and begins anew with 0.
+int64_t vx_counters_take(vx_counters *counters, size_t index);
 
 /// Makes this thread take denormal numbers for zero. Returns what `vx_denormals_restore` wants.
 uint64_t vx_denormals_off(void);

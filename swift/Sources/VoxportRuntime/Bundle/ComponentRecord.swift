@@ -2,14 +2,17 @@
 ///
 /// `component` takes `input` (N, C, `samples` / `hopLength`) and `carried` (N, `carried`), which begins with zeros, and
 /// gives `samples` (N, `samples`) and `next_carried`. `rows`: N that a call takes at best. `hopLength`: samples that a
-/// column stands for, 1 where a manifest does not say it.
+/// column stands for.
 public struct Sampler: Codable, Equatable, Sendable {
     public let component: String
     public let input: String
     public let samples: Int
     public let carried: Int
     public let rows: Int
-    public let hopLength: Int?
+    public let hopLength: Int
+
+    /// Columns of `input` that a call takes.
+    var columns: Int { samples / hopLength }
 }
 
 /// The audio that a component makes: its rate, and the mel in which it is compared with the reference.

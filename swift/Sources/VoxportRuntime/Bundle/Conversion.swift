@@ -61,6 +61,13 @@ public struct PitchStage: Codable, Equatable, Sendable {
     public let gives: Form
 }
 
+/// The pitch among the periods that each window may have, in Hz and 0 where it is unvoiced.
+public struct TrackingStage: Codable, Equatable, Sendable {
+    public let kind: String
+    public let name: String
+    public let takes: String
+}
+
 /// The pitch that a component detects, on the clock of what takes it.
 public struct VoicingStage: Codable, Equatable, Sendable {
     public let kind: String
@@ -107,6 +114,7 @@ public enum Stage: Equatable, Sendable {
     case features(FeatureStage)
     case windowed(WindowedStage)
     case match(MatchStage)
+    case tracking(TrackingStage)
     case voicing(VoicingStage)
     case pitch(PitchStage)
     case harmonic(HarmonicStage)
@@ -118,6 +126,7 @@ public enum Stage: Equatable, Sendable {
         case .features(let stage): return stage.name
         case .windowed(let stage): return stage.name
         case .match(let stage): return stage.name
+        case .tracking(let stage): return stage.name
         case .voicing(let stage): return stage.name
         case .pitch(let stage): return stage.name
         case .harmonic(let stage): return stage.name
@@ -133,6 +142,7 @@ extension Stage: Codable {
         case "features": self = .features(try FeatureStage(from: decoder))
         case "windowed": self = .windowed(try WindowedStage(from: decoder))
         case "match": self = .match(try MatchStage(from: decoder))
+        case "tracking": self = .tracking(try TrackingStage(from: decoder))
         case "voicing": self = .voicing(try VoicingStage(from: decoder))
         case "pitch": self = .pitch(try PitchStage(from: decoder))
         case "harmonic": self = .harmonic(try HarmonicStage(from: decoder))
@@ -147,6 +157,7 @@ extension Stage: Codable {
         case .features(let stage): try stage.encode(to: encoder)
         case .windowed(let stage): try stage.encode(to: encoder)
         case .match(let stage): try stage.encode(to: encoder)
+        case .tracking(let stage): try stage.encode(to: encoder)
         case .voicing(let stage): try stage.encode(to: encoder)
         case .pitch(let stage): try stage.encode(to: encoder)
         case .harmonic(let stage): try stage.encode(to: encoder)

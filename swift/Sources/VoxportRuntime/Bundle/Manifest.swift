@@ -24,7 +24,7 @@ public struct OptionsRecord: Codable, Equatable, Sendable {
 ///
 /// Keys that this version does not know are ignored, a schema that it does not know is refused.
 public struct Manifest: Codable, Equatable, Sendable {
-    /// The schema that is read. Python's runtime reads older ones too.
+    /// The newest schema that is read, as are those before it.
     public static let schemaVersion = 4
 
     public let schemaVersion: Int
@@ -52,12 +52,12 @@ public struct Manifest: Codable, Equatable, Sendable {
         }
         do {
             let version = try Self.decoder.decode(Version.self, from: json).schemaVersion
-            guard version == Self.schemaVersion else {
+            guard (1...Self.schemaVersion).contains(version) else {
                 throw VoxportError.bundle(
-                    "the manifest has schema \(version), this runtime reads schema \(Self.schemaVersion): convert the "
-                        + "checkpoint again with this version of voxport")
+                    "the manifest has schema \(version), this runtime reads schemas 1 to \(Self.schemaVersion): use the "
+                        + "version of voxport that converted the bundle, or a newer one")
             }
-            self = try Self.decoder.decode(Manifest.self, from: json)
+            self = try Self.decoder.decode(Manifest.self, from: OlderManifests.upgraded(json, schema: version))
         } catch let error as DecodingError {
             throw VoxportError.bundle("the manifest is damaged: \(Self.told(error))")
         }
@@ -65,8 +65,7 @@ public struct Manifest: Codable, Equatable, Sendable {
 
     /// The manifest as JSON, its keys sorted. What is missing is left out, not null.
     public func json() throws -> Data {
-        let encoder = JSONEncoder()
-        encoder.keyEncodingStrategy = .convertToSnakeCase
+        let encoder = JSONEncoder.snake
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         return try encoder.encode(self)
     }

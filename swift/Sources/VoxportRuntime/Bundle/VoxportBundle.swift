@@ -54,6 +54,36 @@ public struct VoxportBundle: Sendable {
     /// The golden inputs and outputs that lie in the bundle. Throws where they were left out.
     public func goldens() throws -> NPZ { try NPZ(contentsOf: url.appendingPathComponent("goldens.npz")) }
 
+    /// Compares every file with the sha256 that the manifest has of it. Returns how many there are.
+    ///
+    /// What is not played may be left out: references and goldens. Throws ``VoxportError/bundle(_:)`` for a file that is
+    /// missing, cannot be read or is another one.
+    public func verify() throws -> Int {
+        let played = manifest.components.map(\.artefact) + ["voice.npz"]
+        var count = 0
+        for (path, expected) in manifest.files.sorted(by: { $0.key < $1.key }) {
+            let file = url.appendingPathComponent(path)
+            guard FileManager.default.fileExists(atPath: file.path) else {
+                guard !played.contains(where: { path == $0 || path.hasPrefix($0 + "/") }) else {
+                    throw VoxportError.bundle("\(manifest.name): \(path) is missing")
+                }
+                continue
+            }
+            let digest: String
+            do {
+                digest = try SHA256Digest.of(file)
+            } catch {
+                throw VoxportError.bundle("\(manifest.name): \(path) cannot be read: \(error.localizedDescription)")
+            }
+            guard digest == expected else {
+                throw VoxportError.bundle(
+                    "\(manifest.name): sha256 of \(path) differs (\(digest), not \(expected)): copy the bundle again")
+            }
+            count += 1
+        }
+        return count
+    }
+
     private static func staysInside(_ path: String) -> Bool {
         !path.isEmpty
             && path.split(separator: "/", omittingEmptySubsequences: false).allSatisfy {

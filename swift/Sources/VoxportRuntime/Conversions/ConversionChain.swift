@@ -62,9 +62,9 @@ public final class ConversionChain: LiveChain {
             bundle, engines: engines, mode: mode, chunk: chunk, constants: target.constants(of: main))
         self.sampleRate = sampleRate
         self.outputRate = outputRate ?? player.time.sampleRate
-        outwards = try Resampler(from: player.time.sampleRate, to: self.outputRate)
+        outwards = try Resampler(from: player.time.sampleRate, to: self.outputRate, quality: context.resampling)
         let frame = player.time.frameSeconds
-        let form = (player as? StreamingPlayer)?.form
+        let form = player.streamForm
         let together =
             if frontend.isEven {
                 Double((frontend.paces + [form?.pace].compactMap { $0 }).burst) * frame
@@ -108,6 +108,7 @@ extension Features {
         case .linear(let one): samples = one.nFft
         case .level(let one): samples = one.nFft
         case .pitch(let one): samples = one.nFft
+        case .pitchCandidates(let one): samples = one.nFft
         case .logBands(let one): samples = one.windows.max() ?? 0
         case .samples(let one): samples = one.hopLength
         case .excitation(let one): samples = 4 * one.hopLength

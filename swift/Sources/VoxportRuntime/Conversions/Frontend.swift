@@ -13,6 +13,9 @@ public enum ConversionContext: String, Sendable {
     case offline
     /// Where the future is waited for.
     case live
+
+    /// What is waited for a filter counts live alone.
+    var resampling: Resampler.Quality { self == .live ? .prompt : .high }
 }
 
 /// Every stage of a conversion but its last, on audio in blocks of any size: audio in, the last stage's frames out.
@@ -51,7 +54,8 @@ final class Frontend {
         last = try Joined(stage.name, stage.takes.compactMap { byName[$0] }, noiseRows: stage.noiseRows)
         self.tracks = tracks
         for track in tracks.compactMap({ $0.track as? FeaturedTrack }) where resamplers[track.sampleRate] == nil {
-            resamplers[track.sampleRate] = try Resampler(from: sampleRate, to: track.sampleRate)
+            resamplers[track.sampleRate] = try Resampler(
+                from: sampleRate, to: track.sampleRate, quality: context.resampling)
         }
     }
 
@@ -73,6 +77,7 @@ final class Frontend {
                 throw VoxportError.audio("stage \(stage.name) matches cepstra, which this runtime does not do yet")
             }
             return try MatchedTrack(stage, mel, sources, pool, semitones: semitones)
+        case .tracking(let stage): return try TrackedTrack(stage, sources[0])
         case .voicing(let stage): return try VoicingTrack(stage, sources[0])
         case .pitch(let stage) where stage.gives == .normalised:
             return try NormalisedTrack(stage, sources[0], semitones: semitones)
@@ -143,6 +148,7 @@ extension Stage {
         case .features: return []
         case .windowed(let stage): return stage.takes
         case .match(let stage): return [stage.content] + [stage.pitch, stage.level].compactMap { $0 }
+        case .tracking(let stage): return [stage.takes]
         case .voicing(let stage): return [stage.takes]
         case .pitch(let stage): return [stage.takes]
         case .harmonic(let stage): return [stage.takes]

@@ -1,5 +1,27 @@
 import Foundation
 
+/// The pitch among candidates: Hz, 0 where it is unvoiced.
+final class TrackedTrack: MappedTrack {
+    private var tracker: PitchTracker
+
+    init(_ stage: TrackingStage, _ source: Track) throws {
+        guard source.channels.isMultiple(of: 2) else {
+            throw VoxportError.bundle(
+                "stage \(stage.name) takes frequencies and as many depths, not \(source.channels) rows")
+        }
+        tracker = PitchTracker(frameRate: Double(source.clock.sampleRate) / Double(source.clock.hopLength))
+        try super.init(stage.name, [source])
+        channels = 1
+    }
+
+    override func reset() throws {
+        try super.reset()
+        tracker.reset()
+    }
+
+    override func mapped(_ frames: [Tensor], from start: Int) -> Tensor { tracker.push(frames[0]) }
+}
+
 /// The pitch that a component detects, on another clock: Hz, 0 where it is unvoiced.
 final class VoicingTrack: Track {
     private let stage: VoicingStage

@@ -44,6 +44,45 @@ public struct Target: Sendable {
         }
     }
 
+    /// Makes the target of recordings of one speaker, for a conversion that asks for an embedding of them; `own`, likewise
+    /// of whose voice goes in, where it asks for that.
+    ///
+    /// `sampleRate`: of all of them. Throws ``VoxportError/bundle(_:)`` for a conversion that asks for something else,
+    /// such as frames to match, and ``VoxportError/audio(_:)`` for too little speech.
+    public init(
+        recordings: [[Float]], own: [[Float]] = [], sampleRate: Int, for bundle: VoxportBundle,
+        engines: some EngineSource
+    ) throws {
+        guard bundle.conversion?.target == .embedding else {
+            throw VoxportError.bundle("\(bundle.manifest.name) asks for no speaker's embedding")
+        }
+        let (targets, sources) = bundle.encoders
+        for (inputs, recordings) in [(targets, recordings), (sources, own)] where !inputs.isEmpty {
+            let seconds = Double(recordings.reduce(0) { $0 + $1.count }) / Double(sampleRate)
+            guard seconds >= 2 else {
+                throw VoxportError.audio(
+                    "a speaker's recording of \(String(format: "%.1f", seconds)) s is too short: it takes 2 s, better ten"
+                )
+            }
+            for (input, name) in inputs {
+                let record = try bundle.component(name)
+                guard let features = record.features, let source = record.inputs.first, source.shape.count > 2,
+                    let output = record.outputs.first
+                else { throw VoxportError.bundle("component \(name) embeds no speaker") }
+                let encoder = try SizedComponent(record, of: bundle, engines: engines)
+                let rows = try recordings.map { samples in
+                    let resampler = try Resampler(from: sampleRate, to: features.sampleRate)
+                    let speech = try resampler.push(samples) + resampler.flush()
+                    return try targetEmbedding(of: speech, features, length: source.defaultShape[2]) {
+                        try encoder.run([source.name: $0]).required(output.name)
+                    }
+                }
+                constants[input] = Tensor(
+                    meanRow(.joined(rows, along: 0)), shape: [1] + rows[0].shape.dropFirst())
+            }
+        }
+    }
+
     /// Those of the constants that a component takes.
     func constants(of component: ComponentRecord) throws -> [String: Tensor] {
         var taken: [String: Tensor] = [:]

@@ -2,8 +2,8 @@ import Foundation
 
 /// The spectrum of `size` real samples, `size` being even: fast for the factors 2, 3, 4 and 5, right for any.
 ///
-/// vDSP has no transform of 400 or 800 samples, which speaker encoders take; so this one is needed on a Mac too. The
-/// memory is made once and handed back by `deallocate`: a structure of pointers retains nothing in a real-time thread.
+/// vDSP has no transform of 400 or 800 samples, which speaker encoders take; so this one is needed on a Mac too, where
+/// vDSP makes those of powers of two. The memory is made once and handed back by `deallocate`: a structure of pointers retains nothing in a real-time thread.
 struct RealFFT {
     let size: Int
     private let half: Int
@@ -13,6 +13,9 @@ struct RealFFT {
     private let untangling: UnsafeMutablePointer<Complex>
     private let first: UnsafeMutablePointer<Complex>
     private let second: UnsafeMutablePointer<Complex>
+    #if canImport(Accelerate)
+        private let fast: VectorFFT?
+    #endif
 
     private struct Complex {
         var re: Float
@@ -74,9 +77,15 @@ struct RealFFT {
         second = .allocate(capacity: half)
         first.initialize(repeating: Complex(re: 0, im: 0), count: half)
         second.initialize(repeating: Complex(re: 0, im: 0), count: half)
+        #if canImport(Accelerate)
+            fast = VectorFFT(size: size)
+        #endif
     }
 
     func deallocate() {
+        #if canImport(Accelerate)
+            fast?.deallocate()
+        #endif
         for index in 0..<stageCount {
             stages[index].twiddles.deallocate()
             stages[index].roots.deallocate()
@@ -113,6 +122,12 @@ struct RealFFT {
         @_noAllocation@_noLocks
     #endif
     func power(of samples: UnsafePointer<Float>, into power: UnsafeMutablePointer<Float>) {
+        #if canImport(Accelerate)
+            if let fast {
+                fast.power(of: samples, into: power)
+                return
+            }
+        #endif
         // The even samples as real parts and the odd ones as imaginary ones: half a transform is enough.
         for k in 0..<half { first[k] = Complex(re: samples[2 * k], im: samples[2 * k + 1]) }
         var from = first

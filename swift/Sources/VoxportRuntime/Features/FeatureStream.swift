@@ -53,12 +53,19 @@ extension Features {
         case .linear(let one): return (one.sampleRate, one.hopLength, Self.offset(one.nFft, one.hopLength))
         case .level(let one): return (one.sampleRate, one.hopLength, Self.offset(one.nFft, one.hopLength))
         case .pitch(let one): return (one.sampleRate, one.hopLength, Self.offset(one.nFft, one.hopLength))
+        case .pitchCandidates(let one): return (one.sampleRate, one.hopLength, Self.offset(one.nFft, one.hopLength))
         case .logBands(let one): return (one.sampleRate, one.hopLength, 0)
         case .samples(let one): return (one.sampleRate, one.hopLength, Double(one.hopLength) / 2)
         case .excitation(let one): return (one.sampleRate, one.hopLength, 0)
         case .bark(let one): return (one.sampleRate, one.hopLength, Double(one.hopLength) / 2)
         case .speakerMel(let one): return (one.sampleRate, one.hopLength, 0)
         }
+    }
+
+    /// As Python requires it of a pitch's settings.
+    private static func requireTwoPeriods(of fmin: Double, to fmax: Double, _ nFft: Int, _ rate: Int) throws {
+        guard fmin > 0, fmin < fmax, fmax < Double(rate) / 4, 2 * (Double(rate) / fmin).rounded(.down) <= Double(nFft)
+        else { throw VoxportError.audio("a window of \(nFft) samples holds no two periods of \(fmin) Hz") }
     }
 
     private static func offset(_ nFft: Int, _ hop: Int) -> Double { Double(nFft) / 2 - Double((nFft - hop) / 2) }
@@ -78,8 +85,16 @@ extension Features {
         case .mel(let mel): return try mel.stream()
         case .samples(let samples): return StreamingSamples(hop: samples.hopLength)
         case .linear(let one): return frames(one.nFft, .reflect, one.nFft / 2 + 1, LinearKernel(one))
-        case .level(let one): return frames(one.nFft, .constant, 1, LevelKernel(features: one))
-        case .pitch(let one): return frames(one.nFft, .constant, 1, PitchKernel(one))
+        case .level(let one): return frames(one.nFft, .constant, 1, LevelKernel(one))
+        case .pitch(let one):
+            try Self.requireTwoPeriods(of: one.fmin, to: one.fmax, one.nFft, one.sampleRate)
+            return frames(one.nFft, .constant, 1, PitchKernel(one))
+        case .pitchCandidates(let one):
+            try Self.requireTwoPeriods(of: one.fmin, to: one.fmax, one.nFft, one.sampleRate)
+            guard 1...PitchCandidatesKernel.most ~= one.count else {
+                throw VoxportError.audio("a pitch has 1 to \(PitchCandidatesKernel.most) candidates, not \(one.count)")
+            }
+            return frames(one.nFft, .constant, 2 * one.count, PitchCandidatesKernel(one))
         case .logBands(let one):
             let channels = one.windows.count * one.nBands + 1
             return frames(one.windows.max() ?? 0, .constant, channels, LogBandsKernel(one))

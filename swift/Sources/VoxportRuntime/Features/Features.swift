@@ -7,6 +7,7 @@ public enum Features: Equatable, Sendable {
     case excitation(Excitation)
     case bark(Bark)
     case pitch(Pitch)
+    case pitchCandidates(PitchCandidates)
     case samples(Samples)
     case speakerMel(SpeakerMel)
 }
@@ -69,6 +70,18 @@ public struct Pitch: Codable, Equatable, Sendable {
     public let threshold: Double
 }
 
+/// The periods that a window may have: frequencies of the deepest dips of YIN's difference, and how deep they are.
+public struct PitchCandidates: Codable, Equatable, Sendable {
+    public let kind: String
+    public let sampleRate: Int
+    public let nFft: Int
+    public let hopLength: Int
+    public let fmin: Double
+    public let fmax: Double
+    public let threshold: Double
+    public let count: Int
+}
+
 /// The audio itself: a frame is `hopLength` samples.
 public struct Samples: Codable, Equatable, Sendable {
     public let kind: String
@@ -106,6 +119,7 @@ extension Features: Codable {
         case "excitation": self = .excitation(try Excitation(from: decoder))
         case "bark": self = .bark(try Bark(from: decoder))
         case "pitch": self = .pitch(try Pitch(from: decoder))
+        case "pitch_candidates": self = .pitchCandidates(try PitchCandidates(from: decoder))
         case "samples": self = .samples(try Samples(from: decoder))
         case "speaker_mel": self = .speakerMel(try SpeakerMel(from: decoder))
         case let kind: throw Kind.unknown(kind, "features", decoder)
@@ -121,6 +135,7 @@ extension Features: Codable {
         case .excitation(let features): try features.encode(to: encoder)
         case .bark(let features): try features.encode(to: encoder)
         case .pitch(let features): try features.encode(to: encoder)
+        case .pitchCandidates(let features): try features.encode(to: encoder)
         case .samples(let features): try features.encode(to: encoder)
         case .speakerMel(let features): try features.encode(to: encoder)
         }

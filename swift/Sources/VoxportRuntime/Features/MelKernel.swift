@@ -17,9 +17,7 @@ struct MelKernel: FrameKernel {
     private let window: UnsafeMutablePointer<Float>
     private let windowed: UnsafeMutablePointer<Float>
     private let spectrum: UnsafeMutablePointer<Float>
-    /// The weights of every band that are not zero, one band behind another.
-    private let weights: UnsafeMutablePointer<Float>
-    private let bins: UnsafeMutablePointer<Range<Int>>
+    private let sums: BandSums
     /// Normalisation by range and by statistics alike: a level times `scale`, plus `offset`, of each band.
     private let scales: UnsafeMutablePointer<Float>
     private let offsets: UnsafeMutablePointer<Float>
@@ -38,23 +36,10 @@ struct MelKernel: FrameKernel {
         highest = Float(mel.maxNorm)
         lowest = mel.symmetricNorm ? -highest : 0
         fft = RealFFT(size: mel.nFft)
-        window = .allocate(capacity: size)
-        windowed = .allocate(capacity: size)
-        spectrum = .allocate(capacity: size / 2 + 1)
-        window.initialize(repeating: 0, count: size)
-        windowed.initialize(repeating: 0, count: size)
-        spectrum.initialize(repeating: 0, count: size / 2 + 1)
-        window.update(from: hannWindow(size: size, length: mel.winLength), count: size)
-        var packed: [Float] = []
-        bins = .allocate(capacity: bands)
-        for (band, row) in mel.basis.enumerated() {
-            let first = row.firstIndex { $0 != 0 } ?? 0
-            let last = row.lastIndex { $0 != 0 } ?? -1
-            (bins + band).initialize(to: first..<max(last + 1, first))
-            packed += row[bins[band]]
-        }
-        weights = .allocate(capacity: max(packed.count, 1))
-        weights.initialize(from: packed, count: packed.count)
+        window = .filled(with: hannWindow(size: size, length: mel.winLength))
+        windowed = .zeros(size)
+        spectrum = .zeros(size / 2 + 1)
+        sums = BandSums(mel.basis)
         scales = .allocate(capacity: bands)
         offsets = .allocate(capacity: bands)
         for (band, level) in mel.levels.enumerated() {
@@ -65,27 +50,22 @@ struct MelKernel: FrameKernel {
 
     func deallocate() {
         fft.deallocate()
-        for pointer in [window, windowed, spectrum, weights, scales, offsets] { pointer.deallocate() }
-        bins.deallocate()
+        sums.deallocate()
+        for pointer in [window, windowed, spectrum, scales, offsets] { pointer.deallocate() }
     }
 
     #if hasAttribute(_noAllocation)
         @_noAllocation@_noLocks
     #endif
     func frame(of samples: UnsafePointer<Float>, number: Int, into column: UnsafeMutablePointer<Float>, stride: Int) {
-        for index in 0..<size { windowed[index] = samples[index] * window[index] }
+        multiply(samples, window, into: windowed, count: size)
         fft.power(of: windowed, into: spectrum)
         for bin in 0...size / 2 {
             let power = spectrum[bin] + magnitudeFloor
             spectrum[bin] = isSquared ? power : _unsafePerformance { power.squareRoot() }
         }
-        var packed = weights
         for band in 0..<bands {
-            let first = bins[band].lowerBound
-            let count = bins[band].upperBound - first
-            var amplitude: Float = 0
-            for index in 0..<count { amplitude += spectrum[first + index] * packed[index] }
-            packed += count
+            var amplitude = sums.sum(band, of: spectrum)
             if amplitude < amplitudeFloor { amplitude = amplitudeFloor }
             let log = _unsafePerformance { isDecimal ? log10f(amplitude) : logf(amplitude) }
             var level = gain * log * scales[band] + offsets[band]

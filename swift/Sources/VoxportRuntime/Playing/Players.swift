@@ -28,6 +28,8 @@ public enum OfflineMode: String, Sendable {
     case offline
     /// Pieces with their halos, equal to one call on every sample.
     case overlap
+    /// Of what samples: stretches side by side, crossfaded. Faster, and no longer exact.
+    case fold
 }
 
 /// The player of a bundle's component; nil stands for the one that makes its audio.
@@ -43,18 +45,23 @@ public func makePlayer(
     guard let time = record.time else {
         throw VoxportError.bundle("\(bundle.manifest.name): its component \(record.name) has no time")
     }
+    guard mode != .fold || (record.sampler?.rows ?? 1) > 1 else {
+        throw VoxportError.stream("\(record.name) makes its samples in one row: there is nothing to fold")
+    }
+    let made = record.sampler.map(time.conditioning) ?? time
+    let inner: any Player
     if record.stream != nil {
-        return try StreamingPlayer(
-            Stream(StreamingArtefact(record, of: bundle, engines: engines), constants: constants), time: time)
+        inner = try StreamingPlayer(
+            Stream(StreamingArtefact(record, of: bundle, engines: engines), constants: constants), time: made)
+    } else if mode == .offline {
+        inner = try OfflinePlayer(engines.opened(record, in: bundle), time: made, constants: constants)
+    } else {
+        inner = try OverlapPlayer(engines.opened(record, in: bundle), time: made, chunk: chunk, constants: constants)
     }
-    guard record.sampler == nil else {
-        throw VoxportError.stream("\(record.name) makes samples one by one, which this runtime does not play yet")
-    }
-    let engine = try engines.opened(record, in: bundle)
-    switch mode {
-    case .offline: return try OfflinePlayer(engine, time: time, constants: constants)
-    case .overlap: return try OverlapPlayer(engine, time: time, chunk: chunk, constants: constants)
-    }
+    guard let sampler = record.sampler else { return inner }
+    let block = try SizedComponent(bundle.component(sampler.component), of: bundle, engines: engines).run
+    if mode == .fold { return FoldedPlayer(inner, sampler, time: time, block: block) }
+    return SampledPlayer(inner, Sampling(sampler, block: block), time: time)
 }
 
 /// One call for all of an utterance.

@@ -12,15 +12,11 @@ public struct StreamingArtefact {
 
     /// Opens a component of a bundle.
     ///
-    /// Throws ``VoxportError/stream(_:)`` where it was converted without a stream mode, or samples of its output.
+    /// Throws ``VoxportError/stream(_:)`` where it was converted without a stream mode.
     public init(_ component: ComponentRecord, of bundle: VoxportBundle, engines: some EngineSource) throws {
         guard let form = component.stream else {
             throw VoxportError.stream(
                 "\(bundle.manifest.name) was converted to be called offline: convert it with stream=stateful")
-        }
-        guard component.sampler == nil else {
-            throw VoxportError.stream(
-                "\(component.name) makes samples one by one, which this runtime does not play yet")
         }
         edge = try engines.opened(component, function: form.edge, in: bundle)
         steady = try form.steady.map { try engines.opened(component, function: $0, in: bundle) }

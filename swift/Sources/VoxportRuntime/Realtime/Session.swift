@@ -24,12 +24,9 @@ public final class Session {
     public let block: Int
     /// What the device's callback calls. The session must outlive it.
     public let exchange: Exchange
-    /// From input to output in samples; nil until there was output.
-    public private(set) var delay: Int?
-
     private let input: Ring
     private let output: Ring
-    private let shared = SharedCounters()
+    let shared = SharedCounters()
     private let most: Int
     private let room: Int
     private let prefill: Int
@@ -55,12 +52,10 @@ public final class Session {
         fadedIn = steps
     }
 
-    public var counters: Counters {
-        Counters(
-            blocks: shared[.blocks], underruns: shared[.underruns], missingSamples: shared[.missingSamples],
-            inputOverruns: shared[.inputOverruns], drops: shared[.drops], droppedSamples: shared[.droppedSamples],
-            lateSamples: shared[.lateSamples])
-    }
+    public var counters: Counters { shared.counters }
+
+    /// From input to output in samples; nil until there was output.
+    public var delay: Int? { shared.delay }
 
     /// Whether there is a block of input.
     public var isWaiting: Bool { input.count >= block }
@@ -76,19 +71,23 @@ public final class Session {
             next = input.taken + shared[.lost]
         }
         let count = taken.withUnsafeMutableBufferPointer { input.read(into: $0) }
-        return try withoutDenormals { try chain.push(count == block ? taken : Array(taken[..<count])) }
+        shared.raise(taken, .inputPeak)
+        return try interval("block") {
+            try withoutDenormals { try chain.push(count == block ? taken : Array(taken[..<count])) }
+        }
     }
 
     /// Makes output audible, at its time.
     public func publish(_ samples: [Float]) {
         guard !samples.isEmpty else { return }
+        shared.raise(samples, .outputPeak)
         let now = output.written + shared[.silent]  // when the next sample that is written will be played
-        let isFirst = delay == nil
+        let isFirst = shared.delay == nil
         if isFirst {  // the next output comes a chunk later and follows this one, which may be short
-            delay = now + prefill - next + max(chain.chunk - samples.count, 0)
+            shared.add(now + prefill - next + max(chain.chunk - samples.count, 0), to: .delay)
             shared.add(1, to: .hasOutput)
         }
-        let early = next + delay! - now
+        let early = next + shared[.delay] - now
         next += samples.count
         var audible = samples[...]
         if early > 0 {

@@ -8,6 +8,13 @@ public struct AudioChunk: Equatable, Sendable {
     public let start: Int
     /// The sentence that they belong to, counted from 0.
     public let sentence: Int
+
+    public init(samples: [Float], sampleRate: Int, start: Int, sentence: Int) {
+        self.samples = samples
+        self.sampleRate = sampleRate
+        self.start = start
+        self.sentence = sentence
+    }
 }
 
 /// A bundle that speaks, every component opened: symbols or text in, audio out. It belongs to one thread; ``Voice`` is
@@ -93,7 +100,7 @@ public final class VoiceChain {
         }
         // As many frames as a call needs at a time, so that each piece comes as soon as it can.
         let total = frames.shape[time.inputAxis] / time.positions
-        let step = (player as? StreamingPlayer)?.form.chunk ?? (player as? OverlapPlayer)?.chunk ?? total
+        let step = player.streamForm?.chunk ?? (player as? OverlapPlayer)?.chunk ?? total
         for start in stride(from: 0, to: total, by: max(step, 1)) {
             let range = start * time.positions..<min(start + step, total) * time.positions
             try give(player.push(frames.cut(range, along: time.inputAxis)))

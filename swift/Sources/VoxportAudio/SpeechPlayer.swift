@@ -1,0 +1,103 @@
+#if canImport(AVFAudio)
+    import AVFAudio
+    import Foundation
+    import VoxportRuntime
+
+    /// Plays speech as it is made, without seams: what a voice gives lies in a ring that the audio engine reads.
+    ///
+    /// ```swift
+    /// try await SpeechPlayer().play(voice.speak("Hello there."))
+    /// ```
+    ///
+    /// On iOS the app chooses its audio session first (`.playback`).
+    public actor SpeechPlayer {
+        private let engine = AVAudioEngine()
+        private var source: AVAudioSourceNode?
+        private var playback: Playback?
+        private var observation: Observation?
+
+        public init() {}
+
+        /// Seconds that were played of what is said now: for words that light up, or lips. It counts with the speakers,
+        /// not with the voice.
+        public var position: Double {
+            guard let playback else { return 0 }
+            return Double(playback.played) / Double(playback.sampleRate)
+        }
+
+        /// Times that the voice was too slow for the speakers.
+        public var underruns: Int { playback?.underruns ?? 0 }
+
+        /// Plays all of it, and returns when its last sample was heard. One call at a time; a task that is cancelled
+        /// falls silent.
+        ///
+        /// Throws what the voice throws, and ``VoxportRuntime/VoxportError/audio(_:)`` where nothing can be played.
+        public func play(_ chunks: AsyncThrowingStream<AudioChunk, any Error>) async throws {
+            guard playback == nil else { throw VoxportError.audio("the player plays something else") }
+            defer { close() }
+            for try await chunk in chunks {
+                if playback == nil { try open(sampleRate: chunk.sampleRate) }
+                try await write(chunk.samples)
+            }
+            playback?.end()
+            while let playback, playback.waiting > 0 { try await Task.sleep(for: .milliseconds(5)) }
+            // Read is not heard: the fall to silence, and what the hardware holds.
+            try await Task.sleep(for: .seconds(0.02 + engine.outputNode.presentationLatency))
+        }
+
+        public func pause() { playback?.pause() }
+
+        public func resume() { playback?.resume() }
+
+        private func write(_ samples: [Float]) async throws {
+            var rest = samples[...]
+            while let playback, !rest.isEmpty {
+                rest = rest.dropFirst(playback.write(rest))
+                if !rest.isEmpty { try await Task.sleep(for: .milliseconds(10)) }
+            }
+        }
+
+        private func open(sampleRate: Int) throws {
+            guard let format = AVAudioFormat(standardFormatWithSampleRate: Double(sampleRate), channels: 1) else {
+                throw VoxportError.audio("there is no format of \(sampleRate) Hz")
+            }
+            let playback = Playback(sampleRate: sampleRate)
+            let exchange = playback.exchange
+            // Pointers alone are captured: nothing is retained where the block runs. The mixer resamples.
+            let source = AVAudioSourceNode(format: format) { _, _, frames, data in
+                guard let output = data.pointee.mBuffers.mData?.assumingMemoryBound(to: Float.self) else { return 0 }
+                exchange(output, Int(frames))
+                return 0
+            }
+            self.playback = playback
+            self.source = source
+            engine.attach(source)
+            engine.connect(source, to: engine.mainMixerNode, format: format)
+            observation = Observation(.AVAudioEngineConfigurationChange, of: engine) { [weak self] _ in
+                Task { await self?.restart() }
+            }
+            try start()
+        }
+
+        /// Other speakers stop the engine.
+        private func restart() {
+            if playback != nil, !engine.isRunning { try? start() }
+        }
+
+        private func start() throws {
+            engine.prepare()
+            do {
+                try engine.start()
+            } catch {
+                throw VoxportError.audio("the audio engine cannot be started: \(error.localizedDescription)")
+            }
+        }
+
+        /// In this order: the engine no longer reads what is taken away.
+        private func close() {
+            engine.stop()
+            if let source { engine.detach(source) }
+            (observation, source, playback) = (nil, nil, nil)
+        }
+    }
+#endif
