@@ -2,6 +2,7 @@
 
 MODELS = {
     "hifigan": ["checkpoint=kathleen_hifigan"],
+    "fargan": ["checkpoint=fargan"],
     "ge2e": ["checkpoint=rtvc_encoder"],
     "vits": ["checkpoint=joe_vits"],
     **{

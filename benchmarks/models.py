@@ -45,11 +45,12 @@ HEAD = """# Families, formats, precisions
 
 Made by `make models`: every row was converted and executed on one machine ({machine}), one job each. Quality is
 that of the engine that computes as the artefact declares (`mil` for ML programs), against PyTorch, on the worst of the
-goldens. Nothing here was run on a Mac. hifigan, ge2e, vits and fastspeech2 are trained, the others drawn at the
+goldens. Nothing here was run on a Mac. hifigan, fargan, ge2e, vits and fastspeech2 are trained, the others drawn at the
 published architecture: parity only. What a drawn MelGAN makes is next to silence in most bands, so that its log-mel L1
 compares rounding with nothing and misses the gate; drawn weights are not compressed, for what that costs is a matter of
-quality. wavernn and sv2tts are streaming forms throughout. Apple's Linux runtime of Core AI sums products in half
-precision ([upsampling.md](upsampling.md)), the other engines in single: up to 18 dB, by which fast_pitch misses gates.
+quality. fargan (made on an AMD EPYC), wavernn and sv2tts are streaming forms throughout. Apple's Linux runtime of Core
+AI sums products in half precision ([upsampling.md](upsampling.md)), the other engines in single: up to 18 dB, by which
+fast_pitch misses gates.
 A neural network declares no precision for its arithmetic: it is computed in single, fp16 is that of its weights, which
 of hifigan and fastspeech2 are stored in half as they ship.
 
@@ -60,6 +61,16 @@ what conversion costs over coremltools alone is below.
 
 | model | form | verdict | SNR | log-mel L1 | cosine | size MB | ops | conversion s | memory GB |
 |---|---|---|---|---|---|---|---|---|---|
+"""
+VOCODERS = """
+## FARGAN, and why not LPCNet
+
+FARGAN has a page of its own: [fargan.md](fargan.md). LPCNet, whose place it took in opus, makes one sample after
+another: 16,000 dependent steps a second, each two GRUs and a choice among 256 classes that the next step reads. At a
+real-time factor of 0.2 a step has 12.5 µs; unrolled within a graph it is 160 such steps for 10 ms, where FARGAN has
+four. WaveRNN, which is built alike and of which a graph makes 25 samples a call, takes 0.30 ms a sample in ONNX
+Runtime, an RTF of 4.7 ([voices.md](voices.md)). LPCNet's authors develop it no more and name FARGAN as its successor,
+which takes the same features; its weights are not in opus's source.
 """
 COSTS = """
 ## What conversion costs
@@ -184,7 +195,15 @@ class Rows:
         missing = [f"{model} {form}" for model, form in entries if not self._file(model, form).is_file()]
         if missing:
             lines += ["", f"Not run yet (`make models` goes on with these): {', '.join(missing)}."]
-        lines += ["", COSTS.strip(), "", conversion_overhead.HEAD, *self._known([(model, COST) for model in MODELS])]
+        lines += [
+            "",
+            VOCODERS.strip(),
+            "",
+            COSTS.strip(),
+            "",
+            conversion_overhead.HEAD,
+            *self._known([(model, COST) for model in MODELS]),
+        ]
         write_text(self.page, "\n".join(lines) + "\n")
 
     def _known(self, entries: Sequence[tuple[str, str]]) -> list[str]:
@@ -206,7 +225,7 @@ def jobs(model: str) -> Iterator[tuple[str, list[str]]]:
             continue  # windows of a fixed length do not stream
         if is_drawn(model) and form.removeprefix("mlprogram ") in JUDGED_BY_QUALITY:
             continue
-        if model in ("wavernn", "sv2tts"):  # whose samples come one after another: their goldens are short
+        if model in ("fargan", "wavernn", "sv2tts"):  # whose samples come one after another
             if "stateful" in form:
                 continue
             overrides = ["stream=stateful" if one == "stream=offline" else one for one in overrides]

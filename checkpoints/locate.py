@@ -29,7 +29,7 @@ _WEIGHT_FILES = (
     "checkpoint.pth",
 )
 # Families whose settings lie in the weight file or follow from it, or which have one size.
-_NEED_NO_CONFIG = ("hubert", "knn_vc", "pitchdnn", "rvc", "swift_f0")
+_NEED_NO_CONFIG = ("fargan", "hubert", "knn_vc", "pitchdnn", "rvc", "swift_f0")
 _HAVE_INDEX = ("rvc",)
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".tar", ".onnx", ".c")
 

@@ -147,6 +147,7 @@ class Format(Protocol):
 
 
 FAMILIES = {
+    "fargan": "converters.families.fargan",
     "forward_tts": "converters.families.forward_tts",
     "freevc": "converters.families.freevc",
     "ge2e": "converters.families.ge2e",

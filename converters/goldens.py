@@ -64,19 +64,20 @@ SAMPLED_FRAMES = 48  # of a clip or sentence: some ten thousand samples one afte
 def clip_goldens(
     components: Sequence[Component], clips: Sequence[Path], sampled_frames: int = SAMPLED_FRAMES
 ) -> dict[str, list[GoldenCase]]:
-    """Runs a vocoder or a speaker encoder on each clip of speech; one that samples, on the beginning of the first; one
-    that converts, to the voice of the next clip."""
+    """Runs a vocoder or a speaker encoder on each clip of speech; one that makes each sample of its own conditioning,
+    on the beginning of the first; one that converts, to the voice of the next clip."""
     cases: dict[str, list[GoldenCase]] = {component.name: [] for component in components}
     main = next((component for component in components if component.sampler or component.targets), components[0])
     known = {component.name: component for component in components}
-    for path, target in zip(clips[:1] if main.sampler else clips, [*clips[1:], clips[0]]):
+    is_slow = main.sampler is not None and main.sampler.hop_length == 1
+    for path, target in zip(clips[:1] if is_slow else clips, [*clips[1:], clips[0]]):
         inputs, recording = _of_clip(main, path)
         for name, encoder in main.targets.items():
             inputs[name] = _embedded(Recorder(known, path.stem, cases), encoder, target)
         if main.time is None or main.sampler is None:
             cases[main.name].append(GoldenCase(path.stem, inputs, run_original(main, inputs), recording))
             continue
-        frames = np.ascontiguousarray(inputs[main.time.input][..., :sampled_frames])
+        frames = np.ascontiguousarray(inputs[main.time.input][..., : sampled_frames if is_slow else None])
         audio = rendered(Recorder(known, path.stem, cases), main, {}, frames)
         excerpt = None if recording is None else recording[: audio.size]
         cases[main.name][-1] = replace(cases[main.name][-1], recording=excerpt)

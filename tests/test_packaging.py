@@ -39,9 +39,13 @@ def test_the_wheel_holds_code_configuration_weights_and_clips_and_no_tests_or_to
         "checkpoints/bundled/kathleen_hifigan/model.safetensors",
         "checkpoints/bundled/kathleen_hifigan/README.md",
         "checkpoints/bundled/kathleen_fastspeech2/model.safetensors",
+        "checkpoints/bundled/fargan/model.safetensors",
+        "checkpoints/bundled/fargan/COPYING",
         "reports/templates/report.html",
         "runtime/clips/kathleen_b0015.flac",
         "runtime/clips/LICENCES.md",
+        "runtime/speech/opus/pitch.npz",
+        "runtime/speech/opus/COPYING",
     ):
         assert needed in names
     assert not [n for n in names if n.startswith(("tests/", "benchmarks/", "docs/", "checkpoints/training/"))]

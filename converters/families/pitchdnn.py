@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from checkpoints import CheckpointError
 from checkpoints.load import LoadedCheckpoint
 from converters.component import Component
 from converters.options import Shape
 from converters.parts import part_component, time_axis
+from converters.upstream.opus import OpusLayers
 from runtime.bundle.spec import TensorSpec, TimeAxis
 from runtime.speech.excitation import LONGEST, SHORTEST, Excitation
 
@@ -32,7 +32,6 @@ _BESIDE = 2  # bins on both sides of the highest that are averaged (compute_pitc
 _STEEP = 5.0  # of opus's curve from a correlation to how voiced a frame is (compute_frame_features)
 # Frames that an artefact without state takes before its own. The recurrent layer remembers longer, but not by much.
 _REMEMBERED = 100
-_Q = 127  # what 1.0 is where opus rounds a layer's input to 8 bits: its scales are for that
 
 
 class PitchDNN(nn.Module):
@@ -88,51 +87,29 @@ class PitchDNN(nn.Module):
 def load(checkpoint: LoadedCheckpoint) -> PitchDNN:
     """The network with its weights in eval mode. Raises CheckpointError for what is no pitchdnn_data.c of opus."""
     module = PitchDNN()
-    arrays, weights = checkpoint.weights, dict[str, Tensor]()
+    layers, weights = OpusLayers(checkpoint, "pitchdnn_data.c"), dict[str, Tensor]()
     for ours, (theirs, kind) in _LAYERS.items():
         if kind == "conv2d":
-            weights |= _maps(arrays, theirs, ours, module.get_submodule(ours), checkpoint)
-        elif kind == "dense":
-            weight, bias = _dense(arrays, theirs, checkpoint)
+            weights |= _maps(layers, theirs, ours, module.get_submodule(ours))
+            continue
+        weight = layers.integers(theirs)
+        bias = layers.array(f"{theirs}_bias", len(weight))
+        if kind == "dense":
             weights |= {f"{ours}.weight": weight[:, :, None], f"{ours}.bias": bias}
         else:
-            weight, bias = _dense(arrays, theirs, checkpoint)
-            order = torch.cat([torch.arange(STATE, 2 * STATE), torch.arange(STATE), torch.arange(2 * STATE, 3 * STATE)])
-            if len(weight) == len(order):  # opus has update, reset, new; PyTorch reset, update, new
-                weight, bias = weight[order], bias[order]
-            weights |= {f"recurrent.weight_{kind}_l0": weight, f"recurrent.bias_{kind}_l0": bias}
+            weights |= {f"recurrent.weight_{kind}_l0": layers.gates(weight)}
+            weights |= {f"recurrent.bias_{kind}_l0": layers.gates(bias)}
     module.load_state_dict(dataclasses.replace(checkpoint, weights=weights).weights_for(module, ("",)))
     return module.eval().requires_grad_(False)
 
 
-def _array(arrays: dict[str, Tensor], name: str, count: int | None, checkpoint: LoadedCheckpoint) -> Tensor:
-    if name not in arrays or (count is not None and arrays[name].numel() != count):
-        what = "lacks" if name not in arrays else f"has {arrays[name].numel()} instead of {count} values in"
-        raise CheckpointError(f"checkpoint {checkpoint.name} is no pitchdnn_data.c of opus 1.5: it {what} {name}")
-    return arrays[name].float()
-
-
-def _dense(arrays: dict[str, Tensor], name: str, checkpoint: LoadedCheckpoint) -> tuple[Tensor, Tensor]:
-    """A layer of 8-bit integers, (outputs, inputs) and (outputs,): blocks of 8 outputs and 4 inputs (cgemv8x4)."""
-    bias = _array(arrays, f"{name}_bias", None, checkpoint)
-    scale = _array(arrays, f"{name}_scale", len(bias), checkpoint)
-    integers = _array(arrays, f"{name}_weights_int8", None, checkpoint)
-    outputs = len(bias)
-    if outputs % 8 or integers.numel() % (4 * outputs):
-        raise CheckpointError(f"checkpoint {checkpoint.name}: {name} has {integers.numel()} weights of {outputs} rows")
-    blocks = integers.reshape(outputs // 8, -1, 8, 4).transpose(1, 2).reshape(outputs, -1)
-    return blocks * scale[:, None] * _Q, bias
-
-
-def _maps(
-    arrays: dict[str, Tensor], theirs: str, ours: str, layer: nn.Module, checkpoint: LoadedCheckpoint
-) -> dict[str, Tensor]:
+def _maps(layers: OpusLayers, theirs: str, ours: str, layer: nn.Module) -> dict[str, Tensor]:
     """A convolution over time and periods, which opus has in this order, PyTorch's here in the other."""
     weight, bias = (getattr(layer, kind) for kind in ("weight", "bias"))
-    values = _array(arrays, f"{theirs}_weight_float", weight.numel(), checkpoint)
+    values = layers.array(f"{theirs}_weight_float", weight.numel())
     return {
         f"{ours}.weight": values.reshape(weight.shape).transpose(2, 3).contiguous(),
-        f"{ours}.bias": _array(arrays, f"{theirs}_bias", len(bias), checkpoint),
+        f"{ours}.bias": layers.array(f"{theirs}_bias", len(bias)),
     }
 
 

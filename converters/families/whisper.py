@@ -28,6 +28,7 @@ from runtime.bundle.conversion import (
     WindowedStage,
 )
 from runtime.bundle.spec import TensorSpec
+from runtime.speech.bark import Bark
 from runtime.speech.mel import Mel
 from runtime.speech.spectrum import Level, Pitch
 
@@ -38,6 +39,7 @@ MEL = Mel(
 )  # fmt: skip
 EVERY = 2  # of a target's frames, which overlap by three quarters: as many words, half of the time and memory
 PITCH_THRESHOLD = 0.3  # YIN's, higher than its authors': at 0.15 it misses 40 % of what is voiced (benchmarks.pitch)
+BARK_WINDOW = 640  # samples at 16 kHz, of the pitch and the level beside Bark cepstra
 WINDOW = 200  # mel frames, two seconds
 CONTEXTS: dict[ContextName, Context] = {
     "offline": Context(past=50, chunk=100, future=50),
@@ -85,12 +87,31 @@ def components(module: ContentEncoder, checkpoint: LoadedCheckpoint, shape: Shap
 def conversion(module: ContentEncoder, parts: Mapping[str, Component]) -> Conversion:
     """How a bundle of the encoder and a vocoder converts; `parts.pitch` detects the pitch instead of YIN.
 
-    Raises ConversionError without a vocoder of a mel.
+    Raises ConversionError without a vocoder of a mel, or of Bark cepstra.
     """
     vocoder = parts.get("vocoder")
-    if vocoder is None or not isinstance(vocoder.features, Mel):
+    if vocoder is None or not isinstance(vocoder.features, Mel | Bark):
         raise ConversionError("family whisper gives a mel: choose what plays it with model.parts.vocoder.family")
     mel = vocoder.features
+    if isinstance(mel, Mel):
+        _require_plain(mel)
+    window = mel.n_fft if isinstance(mel, Mel) else BARK_WINDOW
+    pitch = Pitch(mel.sample_rate, window, mel.hop_length, threshold=PITCH_THRESHOLD)
+    return Conversion(
+        (
+            FeatureStage("speech_mel", MEL),
+            WindowedStage("content", "content", ("speech_mel",), CONTEXTS, frames_per_output=2, fill=-10.0),
+            *pitch_stages(pitch, parts.get("pitch")),
+            FeatureStage("level", Level(mel.sample_rate, window, mel.hop_length)),
+            MatchStage("matched", "content", mel, "pitch", "level", every=EVERY),
+            LocalStage("vocoder", vocoder.name, ("matched",)),
+        ),
+        target="pool",
+    )
+
+
+def _require_plain(mel: Mel) -> None:
+    """Raises ConversionError for a mel whose frames are not matched and made softer one by one."""
     if mel.noise_rows:
         raise ConversionError("family whisper gives a mel without noise: take a vocoder that needs none")
     if mel.signal_norm:
@@ -99,18 +120,6 @@ def conversion(module: ContentEncoder, parts: Mapping[str, Component]) -> Conver
         )
     if mel.framing != "inset":
         raise ConversionError("family whisper takes a vocoder whose mel is framed as HiFi-GAN's own training does")
-    pitch = Pitch(mel.sample_rate, mel.n_fft, mel.hop_length, threshold=PITCH_THRESHOLD)
-    return Conversion(
-        (
-            FeatureStage("speech_mel", MEL),
-            WindowedStage("content", "content", ("speech_mel",), CONTEXTS, frames_per_output=2, fill=-10.0),
-            *pitch_stages(pitch, parts.get("pitch")),
-            FeatureStage("level", Level(mel.sample_rate, mel.n_fft, mel.hop_length)),
-            MatchStage("matched", "content", mel, "pitch", "level", every=EVERY),
-            LocalStage("vocoder", vocoder.name, ("matched",)),
-        ),
-        target="pool",
-    )
 
 
 def named_as_ours(weights: Mapping[str, Tensor], module: ContentEncoder) -> dict[str, Tensor]:

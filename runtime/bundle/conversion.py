@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from runtime.machine.checked import Count, Name, Size
+from runtime.speech.bark import Bark
 from runtime.speech.features import LocalFeatures, Samples
 from runtime.speech.mel import Mel
 
@@ -99,8 +100,9 @@ class MatchStage:
 
     Baas, van Niekerk and Kamper 2023 (arXiv 2305.18975, kNN-VC). `content`: the stage that is compared. Without a `mel`
     the mean is of the target's content itself, on the same clock, as in the paper. With one the content is interpolated
-    to the clock of `mel`, in which the target's frames are given, and `pitch`, in Hz, and `level` are stages on that
-    clock: matched frames are made softer where the source is further below its speech than they are below theirs,
+    to the clock of `mel`, a vocoder's features, in which the target's frames are given, and `pitch`, in Hz, and `level`
+    are stages on that clock: features that have a pitch of their own are given the source's, moved to the target's;
+    matched frames are made softer where the source is further below its speech than they are below theirs,
     and of the `shortlist` of frames nearest in content those `neighbours` are taken that cost least, `pitch_weight`
     being the cosine that a semitone costs. `centred`: both sides are compared without their speaker's mean. `every`: of
     the target's frames only every so many are kept.
@@ -108,7 +110,7 @@ class MatchStage:
 
     name: Name
     content: Name
-    mel: Mel | None = None
+    mel: Annotated[Mel | Bark, Field(discriminator="kind")] | None = None
     pitch: Name | None = None
     level: Name | None = None
     neighbours: Count = 4

@@ -21,6 +21,7 @@ from runtime.engines.load import load, open_component
 from runtime.errors import ArtefactError
 from runtime.machine.checked import checked_name
 from runtime.machine.files import check_target, published, write_arrays, write_json
+from runtime.speech.features import LocalFeatures
 
 
 def info(options: argparse.Namespace) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def info(options: argparse.Namespace) -> dict[str, Any]:
     if manifest.conversion is not None:
         facts |= _conversion_facts(manifest.conversion)
     if record.stream is not None:
-        facts |= _stream_facts(record.stream)
+        facts |= _stream_facts(record, record.stream)
     if record.time is not None:
         facts["receptive field"] = f"{record.time.left} frames before, {record.time.right} after"
         facts["sample_rate"] = record.time.sample_rate
@@ -87,14 +88,20 @@ def _conversion_facts(conversion: Conversion) -> dict[str, Any]:
     return facts
 
 
-def _stream_facts(form: StreamForm) -> dict[str, Any]:
+def _stream_facts(record: ComponentRecord, form: StreamForm) -> dict[str, Any]:
     sizes = [int(np.prod(state.shape)) for state in form.states]
     facts: dict[str, Any] = {
         "stream": f"{form.mode}, {'exact' if form.exact else 'approximate'}, chunks of {form.chunk} frames",
         "lookahead": f"{form.lookahead} frames",
-        "delay": f"{form.delay} output samples",
+        "delay": f"{form.delay * (record.sampler.hop_length if record.sampler else 1)} output samples",
         "state": f"{form.state}, {len(sizes)} tensors, {sum(sizes)} values" if sizes else "none",
     }
+    features, time = record.features, record.time
+    if isinstance(features, LocalFeatures) and time is not None:
+        frame = 1e3 * time.frame_seconds
+        parts = (1e3 * features.latency / features.sample_rate, form.chunk * frame, form.lookahead * frame)
+        window, chunk, lookahead = (f"{part:.1f}" for part in parts)
+        facts["latency"] = f"{sum(parts):.1f} ms by structure: window {window}, chunk {chunk}, lookahead {lookahead}"
     if form.truncation_db:
         pairs = (f"{frames}: {here:.1f} ({zeros:.1f})" for frames, (here, zeros) in form.truncation_db.items())
         facts["SNR by lookahead"] = f"dB, last frame repeated (zeros instead): {', '.join(pairs)}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-_SUFFIXES = (".py", ".metal", ".h", ".swift", ".cpp", ".yaml", ".flac")
+_SUFFIXES = (".py", ".metal", ".h", ".swift", ".cpp", ".yaml", ".flac", ".npz")
 
 
 @dataclass(frozen=True)

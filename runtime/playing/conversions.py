@@ -22,6 +22,7 @@ from runtime.playing.sizes import open_sized
 from runtime.playing.stages import NOBODY, Frontend, Target
 from runtime.playing.stream import Stream
 from runtime.playing.tracks import waits_beyond
+from runtime.speech.bark import Bark
 from runtime.speech.features import LocalFeatures
 from runtime.speech.mel import Mel
 from runtime.speech.resampling import PROMPT, Resampler
@@ -82,10 +83,10 @@ def _is_live_voice(manifest: Manifest) -> bool:
 
 
 def says(bundle: Bundle) -> str:
-    """What a bundle does to audio, for a user: what takes only the mel that its own audio is judged in repeats it."""
+    """What a bundle does to audio, for a user: what takes a vocoder's features alone repeats it."""
     main = bundle.main
-    if bundle.manifest.conversion is None and isinstance(main.features, Mel) and not main.targets:
-        return "copy-synthesis: audio, mel, vocoder, audio"
+    if bundle.manifest.conversion is None and isinstance(main.features, Mel | Bark) and not main.targets:
+        return f"copy-synthesis: audio, {main.features.kind}, vocoder, audio"
     names = ", ".join(stage.name for stage in conversion_of(bundle).stages)
     return f"conversion: audio, {names}, another voice's audio"
 

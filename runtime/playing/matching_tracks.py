@@ -11,6 +11,7 @@ from runtime.bundle.conversion import MatchStage, RetrieveStage, clock_of
 from runtime.bundle.store import BundleError
 from runtime.playing.parts import INDEX
 from runtime.playing.tracks import Mapped, Track, interpolated, positions
+from runtime.speech.bark import Bark, shifted_bark
 from runtime.speech.frames import HeldFrames
 from runtime.speech.matching import PitchShift, Pool, RunningMean, Softener, nearest, nearest_content
 from runtime.speech.mel import Mel, shifted_mel
@@ -66,15 +67,17 @@ class Matched(Track):
     """In blocks of one chunk of the content, however the audio came: a product of more rows may sum in another order,
     and another neighbour is another sound."""
 
-    def __init__(self, stage: MatchStage, mel: Mel, sources: Sequence[Track], pool: Pool, pitch_shift: float) -> None:
+    def __init__(
+        self, stage: MatchStage, mel: Mel | Bark, sources: Sequence[Track], pool: Pool, pitch_shift: float
+    ) -> None:
         self._stage, self._mel, self._pool = stage, mel, pool
-        self.sources, self.channels, self.clock = tuple(sources), mel.n_mels, clock_of(mel)
+        self.sources, self.channels, self.clock = tuple(sources), mel.channels, clock_of(mel)
         content, pitch, level = self.sources
         if not pitch.clock == level.clock == self.clock:
             raise BundleError(f"stage {stage.name}: its pitch, level and mel are on different clocks")
         bands = None if pool.mel is None else pool.mel.shape[1]
-        if bands != mel.n_mels:
-            raise BundleError(f"the target's frames have {bands or 'no'} bands, the vocoder takes {mel.n_mels}")
+        if bands != mel.channels:
+            raise BundleError(f"the target's frames have {bands or 'no'} bands, the vocoder takes {mel.channels}")
         self._block = _chunk_of(content)
         per_second = self.clock.sample_rate / self.clock.hop_length
         self._mean = RunningMean(pool.mean, content.clock.sample_rate / content.clock.hop_length)
@@ -130,12 +133,13 @@ class Matched(Track):
         before, share = positions(self.sources[0].clock, self.clock, start, stop)
         first = min(int(before[0]), self._centred.end - 1)
         content = interpolated(self._centred.taken(first, self._centred.end), before - first, share)
-        chosen = nearest(
-            self._pool, content, self._shift.push(pitch), stage.neighbours, stage.shortlist, stage.pitch_weight
-        )
+        log_pitch = self._shift.push(pitch)
+        chosen = nearest(self._pool, content, log_pitch, stage.neighbours, stage.shortlist, stage.pitch_weight)
         arrays = self._pool.arrays
         mel = arrays["mel"][chosen].mean(axis=1, dtype=np.float32).T
         softer = self._softener.push(level, arrays["level"][chosen].mean(axis=1))
+        if isinstance(self._mel, Bark):
+            return shifted_bark(mel, softer, log_pitch)
         return shifted_mel(mel, self._mel, softer)
 
     @property

@@ -297,7 +297,7 @@ def open_player(
     form = None if execution.engine == "torch" else record.stream
     modes: tuple[str, ...] = OFFLINE_MODES if form is None else (form.mode,)
     asked = mode or modes[-1]
-    modes += () if record.sampler is None else ("fold",)
+    modes += ("fold",) if record.sampler is not None and record.sampler.rows > 1 else ()
     if asked not in modes:
         raise StreamError(f"there is no mode {asked!r} of this artefact; there is: {', '.join(modes)}")
     if chunk is not None and chunk < 1:
@@ -306,7 +306,7 @@ def open_player(
         raise StreamError(f"the artefact takes chunks of {form.chunk} frames: convert with stream.chunk={chunk}")
     if form is not None and asked != "fold":
         return Streaming(open_stream(bundle, execution, record.name), record.time)
-    time = record.time if record.sampler is None else replace(record.time, output=record.sampler.input)
+    time = record.time if record.sampler is None else record.sampler.conditioning(record.time)
     inner: Player
     if form is not None:
         inner = Streaming(replace(open_stream(bundle, execution, record.name), sampled=None), time)

@@ -33,7 +33,7 @@ class Sampling:
 
     def push(self, conditioning: np.ndarray) -> np.ndarray:
         """conditioning (1, C, n) -> (1, 1, m): the samples of every block that is complete."""
-        size = self._how.samples
+        size = self._how.columns
         if self._waiting is not None:
             conditioning = np.concatenate([self._waiting, conditioning], axis=2)
         complete = conditioning.shape[2] // size * size
@@ -46,7 +46,8 @@ class Sampling:
         if self._waiting is None or not self._waiting.size:
             return np.zeros((1, 1, 0), np.float32)
         left = self._waiting.shape[2]
-        return self.push(np.zeros_like(self._waiting[..., :1]).repeat(self._how.samples - left, axis=2))[..., :left]
+        filled = self.push(np.zeros_like(self._waiting[..., :1]).repeat(self._how.columns - left, axis=2))
+        return filled[..., : left * self._how.hop_length]
 
     def _called(self, conditioning: np.ndarray) -> np.ndarray:
         results = self._block({self._how.input: np.ascontiguousarray(conditioning), "carried": self._carried})

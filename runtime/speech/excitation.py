@@ -74,18 +74,26 @@ class Excitation(Framed):
         return "levels, advance of phases; correlation by period; the same of what is low"
 
     def of_padded(self, padded: np.ndarray, first: int = 0) -> np.ndarray:
-        from scipy.fft import rfft
-        from scipy.signal import lfilter
+        return analysed(padded)[1]
 
-        scaled = padded.astype(np.float64) * 32768  # opus counts in 16-bit integers
-        windows = np.lib.stride_tricks.sliding_window_view(scaled, _WINDOW)[::_HOP]
-        spectra = rfft(windows * _power_sine(), axis=1) / _WINDOW
-        residual = _residual(scaled, _predictors(spectra), len(windows))
-        emphasised = residual + 0.7 * np.concatenate([[0.0], residual[:-1]])
-        xy, xx, yy = _products(_frames_of(emphasised))
-        low_xy, low_xx, low_yy = _products(lfilter(*_LOW, _frames_of(residual), axis=1))
-        correlations = [2 * xy / (1 + xx + yy), low_xy / np.sqrt(1 + low_xx * low_yy)]
-        return np.concatenate([_phases(spectra[1:]), *(rows.T for rows in correlations)]).astype(np.float32)
+
+def analysed(padded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Emphasised samples, a frame of 640 every 160 -> of each frame the log10 energies of its last 320 samples' bands
+    (n, 18) in float64 and the rows of `Excitation` (536, n) float32."""
+    from scipy.fft import rfft
+    from scipy.signal import lfilter
+
+    scaled = padded.astype(np.float64) * 32768  # opus counts in 16-bit integers
+    windows = np.lib.stride_tricks.sliding_window_view(scaled, _WINDOW)[::_HOP]
+    spectra = rfft(windows * _power_sine(), axis=1) / _WINDOW
+    levels = _band_levels(spectra)
+    residual = _residual(scaled, _predictors(levels), len(windows))
+    emphasised = residual + 0.7 * np.concatenate([[0.0], residual[:-1]])
+    xy, xx, yy = _products(_frames_of(emphasised))
+    low_xy, low_xx, low_yy = _products(lfilter(*_LOW, _frames_of(residual), axis=1))
+    correlations = [2 * xy / (1 + xx + yy), low_xy / np.sqrt(1 + low_xx * low_yy)]
+    rows = np.concatenate([_phases(spectra[1:]), *(one.T for one in correlations)]).astype(np.float32)
+    return levels[len(levels) - rows.shape[1] :], rows
 
 
 @functools.cache
@@ -119,17 +127,23 @@ def _triangles() -> Any:
     return csr_array(bands)
 
 
-def _predictors(spectra: np.ndarray) -> np.ndarray:
-    """spectra (n, bins) -> coefficients of linear prediction (n, order), of the sample before first."""
-    from scipy.fft import irfft
-
+def _band_levels(spectra: np.ndarray) -> np.ndarray:
+    """spectra (n, bins) -> log10 energies (n, 18), no more than 25 dB below the band before, 80 below the loudest
+    before."""
     energy = (_triangles() @ (spectra.real**2 + spectra.imag**2).T).T
     energy[:, [0, -1]] *= 2
     levels, highest, follow = np.log10(energy + 1e-2), np.full(len(energy), -2.0), np.full(len(energy), -2.0)
-    for band in range(levels.shape[1]):  # no more than 25 dB below the band before, 80 below the loudest before
+    for band in range(levels.shape[1]):
         levels[:, band] = np.maximum(highest - 8, np.maximum(follow - 2.5, levels[:, band]))
         highest = np.maximum(highest, levels[:, band])
         follow = np.maximum(follow - 2.5, levels[:, band])
+    return levels
+
+
+def _predictors(levels: np.ndarray) -> np.ndarray:
+    """levels (n, 18) -> coefficients of linear prediction (n, order), of the sample before first."""
+    from scipy.fft import irfft
+
     smooth = (_triangles().T @ (10.0**levels * _COMPENSATION).T).T
     lags = irfft(smooth, _WINDOW, axis=1)[:, : _ORDER + 1] * _WINDOW
     lags[:, 0] += lags[:, 0] * 1e-4 + 26 / 38  # a floor at -40 dB

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from runtime.errors import StreamError
 from runtime.speech.bands import LogBands
+from runtime.speech.bark import Bark
 from runtime.speech.excitation import Excitation
 from runtime.speech.frames import one_channel, require_counts
 from runtime.speech.mel import Mel
@@ -78,7 +79,7 @@ class StreamingSamples:
 
 # Along time, as a component takes them block by block: each has `of`, `stream`, `sample_rate`, `hop_length` (samples
 # per frame), `channels`, `latency` and `unit`.
-LocalFeatures = Mel | Linear | Level | LogBands | Excitation | Pitch | PitchCandidates | Samples
+LocalFeatures = Mel | Linear | Level | LogBands | Excitation | Bark | Pitch | PitchCandidates | Samples
 # What a component's input is made of; a speaker encoder's is made of a whole recording.
 Features = Annotated[LocalFeatures | SpeakerMel, Field(discriminator="kind")]
 

@@ -177,16 +177,18 @@ private final class SummingEngine: Engine {
         let arrays: String
     }
 
-    /// Sums over the channels, of which each row carries half of its last one on.
+    /// 16 sums over the channels, of which each row carries half of its last one on.
     private func block(_ inputs: [String: Tensor]) throws -> [String: Tensor] {
         let (conditioning, carried) = (inputs["conditioning"]!, inputs["carried"]!)
-        let (rows, channels, size) = (conditioning.shape[0], conditioning.shape[1], conditioning.shape[2])
+        let (rows, channels, columns) = (conditioning.shape[0], conditioning.shape[1], conditioning.shape[2])
+        let size = 16
         let (values, state, kept) = (conditioning.floats, carried.floats, carried.shape[1])
         var samples: [Float] = []
         var following: [Float] = []
         for row in 0..<rows {
             for index in 0..<size {
-                let sum = (0..<channels).reduce(0.0) { $0 + Double(values[(row * channels + $1) * size + index]) }
+                let column = index * columns / size
+                let sum = (0..<channels).reduce(0.0) { $0 + Double(values[(row * channels + $1) * columns + column]) }
                 samples.append(Float(sum + 0.5 * Double(state[row * kept])))
             }
             following += [samples.last!] + state[row * kept..<(row + 1) * kept - 1]

@@ -4,6 +4,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from runtime.errors import AudioError, StreamError
 from runtime.speech.bands import LogBands
+from runtime.speech.bark import Bark
 from runtime.speech.clips import clip_paths, read_clip
 from runtime.speech.excitation import Excitation
 from runtime.speech.features import Features, Samples
@@ -15,6 +16,7 @@ RATE = 22050
 LOCAL = [
     LogBands(),
     Excitation(),
+    Bark(),
     Mel(framing="inset"),
     Linear(),
     Linear(n_fft=1280, win_length=1280, hop_length=320, sample_rate=16000),

@@ -1,13 +1,18 @@
 /// How samples are drawn from a component's output.
 ///
-/// `component` takes `input` (N, C, `samples`) and `carried` (N, `carried`), which begins with zeros, and gives `samples`
-/// (N, `samples`) and `next_carried`. `rows`: N that a call takes at best.
+/// `component` takes `input` (N, C, `samples` / `hopLength`) and `carried` (N, `carried`), which begins with zeros, and
+/// gives `samples` (N, `samples`) and `next_carried`. `rows`: N that a call takes at best. `hopLength`: samples that a
+/// column stands for.
 public struct Sampler: Codable, Equatable, Sendable {
     public let component: String
     public let input: String
     public let samples: Int
     public let carried: Int
     public let rows: Int
+    public let hopLength: Int
+
+    /// Columns of `input` that a call takes.
+    var columns: Int { samples / hopLength }
 }
 
 /// The audio that a component makes: its rate, and the mel in which it is compared with the reference.

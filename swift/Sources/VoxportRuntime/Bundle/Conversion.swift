@@ -37,7 +37,8 @@ public struct MatchStage: Codable, Equatable, Sendable {
     public let kind: String
     public let name: String
     public let content: String
-    public let mel: Mel?
+    /// The features of a vocoder, mel or Bark cepstra.
+    public let mel: Features?
     public let pitch: String?
     public let level: String?
     public let neighbours: Int

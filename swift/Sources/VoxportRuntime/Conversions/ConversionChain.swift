@@ -112,6 +112,7 @@ extension Features {
         case .logBands(let one): samples = one.windows.max() ?? 0
         case .samples(let one): samples = one.hopLength
         case .excitation(let one): samples = 4 * one.hopLength
+        case .bark(let one): samples = 2 * one.hopLength
         case .speakerMel(let one): samples = one.nFft
         }
         return Double(samples) / Double(sampleRate)

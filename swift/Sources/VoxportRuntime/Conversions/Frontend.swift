@@ -72,7 +72,10 @@ final class Frontend {
             return try WindowedTrack(stage, sources, context: window) { try parts.run(stage.component, $0) }
         case .match(let stage):
             guard let pool else { throw VoxportError.bundle("this conversion wants frames of a target") }
-            guard let mel = stage.mel else { return try MatchedContentTrack(stage, sources[0], pool) }
+            guard let features = stage.mel else { return try MatchedContentTrack(stage, sources[0], pool) }
+            guard case .mel(let mel) = features else {
+                throw VoxportError.audio("stage \(stage.name) matches cepstra, which this runtime does not do yet")
+            }
             return try MatchedTrack(stage, mel, sources, pool, semitones: semitones)
         case .tracking(let stage): return try TrackedTrack(stage, sources[0])
         case .voicing(let stage): return try VoicingTrack(stage, sources[0])

@@ -57,6 +57,7 @@ extension Features {
         case .logBands(let one): return (one.sampleRate, one.hopLength, 0)
         case .samples(let one): return (one.sampleRate, one.hopLength, Double(one.hopLength) / 2)
         case .excitation(let one): return (one.sampleRate, one.hopLength, 0)
+        case .bark(let one): return (one.sampleRate, one.hopLength, Double(one.hopLength) / 2)
         case .speakerMel(let one): return (one.sampleRate, one.hopLength, 0)
         }
     }
@@ -98,6 +99,7 @@ extension Features {
             let channels = one.windows.count * one.nBands + 1
             return frames(one.windows.max() ?? 0, .constant, channels, LogBandsKernel(one))
         case .excitation: throw VoxportError.audio("the excitation that PitchDNN reads is not made by this runtime yet")
+        case .bark: throw VoxportError.audio("the cepstra that FARGAN reads are not made by this runtime yet")
         case .speakerMel: throw VoxportError.audio("a speaker's windows are made of a whole recording, not along time")
         }
     }

@@ -5,6 +5,7 @@ public enum Features: Equatable, Sendable {
     case level(Level)
     case logBands(LogBands)
     case excitation(Excitation)
+    case bark(Bark)
     case pitch(Pitch)
     case pitchCandidates(PitchCandidates)
     case samples(Samples)
@@ -46,6 +47,13 @@ public struct LogBands: Codable, Equatable, Sendable {
 
 /// Instantaneous frequencies and cross-correlations, as PitchDNN reads them.
 public struct Excitation: Codable, Equatable, Sendable {
+    public let kind: String
+    public let sampleRate: Int
+    public let hopLength: Int
+}
+
+/// Bark cepstra, pitch and correlation, as FARGAN reads them.
+public struct Bark: Codable, Equatable, Sendable {
     public let kind: String
     public let sampleRate: Int
     public let hopLength: Int
@@ -109,6 +117,7 @@ extension Features: Codable {
         case "level": self = .level(try Level(from: decoder))
         case "log_bands": self = .logBands(try LogBands(from: decoder))
         case "excitation": self = .excitation(try Excitation(from: decoder))
+        case "bark": self = .bark(try Bark(from: decoder))
         case "pitch": self = .pitch(try Pitch(from: decoder))
         case "pitch_candidates": self = .pitchCandidates(try PitchCandidates(from: decoder))
         case "samples": self = .samples(try Samples(from: decoder))
@@ -124,6 +133,7 @@ extension Features: Codable {
         case .level(let features): try features.encode(to: encoder)
         case .logBands(let features): try features.encode(to: encoder)
         case .excitation(let features): try features.encode(to: encoder)
+        case .bark(let features): try features.encode(to: encoder)
         case .pitch(let features): try features.encode(to: encoder)
         case .pitchCandidates(let features): try features.encode(to: encoder)
         case .samples(let features): try features.encode(to: encoder)

@@ -45,10 +45,10 @@ public func makePlayer(
     guard let time = record.time else {
         throw VoxportError.bundle("\(bundle.manifest.name): its component \(record.name) has no time")
     }
-    guard mode != .fold || record.sampler != nil else {
-        throw VoxportError.stream("\(record.name) makes its samples at once: there is nothing to fold")
+    guard mode != .fold || (record.sampler?.rows ?? 1) > 1 else {
+        throw VoxportError.stream("\(record.name) makes its samples in one row: there is nothing to fold")
     }
-    let made = record.sampler.map { time.giving($0.input) } ?? time
+    let made = record.sampler.map(time.conditioning) ?? time
     let inner: any Player
     if record.stream != nil {
         inner = try StreamingPlayer(
@@ -60,8 +60,8 @@ public func makePlayer(
     }
     guard let sampler = record.sampler else { return inner }
     let block = try SizedComponent(bundle.component(sampler.component), of: bundle, engines: engines).run
-    if mode == .fold { return FoldedPlayer(inner, sampler, output: time.output, block: block) }
-    return SampledPlayer(inner, Sampling(sampler, block: block), output: time.output)
+    if mode == .fold { return FoldedPlayer(inner, sampler, time: time, block: block) }
+    return SampledPlayer(inner, Sampling(sampler, block: block), time: time)
 }
 
 /// One call for all of an utterance.

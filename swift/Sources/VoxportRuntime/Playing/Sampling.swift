@@ -25,7 +25,7 @@ final class Sampling {
     /// Takes conditioning (1, C, n). Returns the samples (1, 1, m) of every block that is complete.
     func push(_ conditioning: Tensor) throws -> Tensor {
         let known = waiting.map { Tensor.joined([$0, conditioning], along: 2) } ?? conditioning
-        let size = sampler.samples
+        let size = sampler.columns
         let complete = known.shape[2] / size * size
         var samples: [Float] = []
         for start in stride(from: 0, to: complete, by: size) {
@@ -42,8 +42,8 @@ final class Sampling {
     func flush() throws -> Tensor {
         guard let waiting, waiting.shape[2] > 0 else { return Tensor(zeros: [1, 1, 0]) }
         let left = waiting.shape[2]
-        let rest = Tensor(zeros: [1, waiting.shape[1], sampler.samples - left], type: waiting.type)
-        return try push(rest).cut(0..<left, along: 2)
+        let rest = Tensor(zeros: [1, waiting.shape[1], sampler.columns - left], type: waiting.type)
+        return try push(rest).cut(0..<left * sampler.hopLength, along: 2)
     }
 }
 
@@ -100,10 +100,10 @@ public final class SampledPlayer: Player {
     let inner: any Player
     private let sampling: Sampling
 
-    init(_ inner: any Player, _ sampling: Sampling, output: String) {
+    init(_ inner: any Player, _ sampling: Sampling, time: TimeAxis) {
         self.inner = inner
         self.sampling = sampling
-        time = inner.time.giving(output)
+        self.time = time
     }
 
     public var mode: String { inner.mode }
@@ -134,11 +134,11 @@ public final class FoldedPlayer: Player {
     private let block: SampleBlock
     private var held: [Tensor] = []
 
-    init(_ inner: any Player, _ sampler: Sampler, output: String, block: @escaping SampleBlock) {
+    init(_ inner: any Player, _ sampler: Sampler, time: TimeAxis, block: @escaping SampleBlock) {
         self.inner = inner
         self.sampler = sampler
         self.block = block
-        time = inner.time.giving(output)
+        self.time = time
     }
 
     public var shortest: Int { inner.shortest }
@@ -172,11 +172,11 @@ extension Player {
 }
 
 extension TimeAxis {
-    /// The same for another output.
-    func giving(_ output: String) -> TimeAxis {
+    /// The time of what is sampled from, by that of the samples.
+    func conditioning(_ sampler: Sampler) -> TimeAxis {
         TimeAxis(
-            input: input, output: output, inputAxis: inputAxis, outputAxis: outputAxis,
-            samplesPerFrame: samplesPerFrame, left: left, right: right, sampleRate: sampleRate, positions: positions,
-            hopLength: hopLength)
+            input: input, output: sampler.input, inputAxis: inputAxis, outputAxis: outputAxis,
+            samplesPerFrame: samplesPerFrame / sampler.hopLength, left: left, right: right, sampleRate: sampleRate,
+            positions: positions, hopLength: hopLength * sampler.hopLength)
     }
 }
