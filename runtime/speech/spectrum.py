@@ -75,8 +75,34 @@ class Level(Framed):
         return (10 * np.log10(power)).astype(np.float32)[None]
 
 
+class _Yin(Framed):
+    """What is read off YIN's difference of each window."""
+
+    fmin: float
+    fmax: float
+
+    @property
+    def longest_period(self) -> int:
+        """The period of `fmin`, in samples."""
+        return int(self.sample_rate / self.fmin)
+
+    @property
+    def shortest_period(self) -> int:
+        """The period of `fmax`, in samples."""
+        return max(2, int(self.sample_rate / self.fmax))
+
+    def of_padded(self, padded: np.ndarray, first: int = 0) -> np.ndarray:
+        windows = np.lib.stride_tricks.sliding_window_view(padded, self.n_fft)[:: self.hop_length]
+        parts = [self._of_windows(windows[at : at + _AT_ONCE]) for at in range(0, len(windows), _AT_ONCE)]
+        return np.concatenate([np.zeros((0, self.channels), np.float32), *parts]).T
+
+    def _of_windows(self, windows: np.ndarray) -> np.ndarray:
+        """windows (N, n_fft) -> (N, channels) float32."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class Pitch(Framed):
+class Pitch(_Yin):
     """The fundamental frequency of a window by YIN, 0 where it is unvoiced.
 
     de Cheveigne and Kawahara 2002 (doi 10.1121/1.1458024), steps 2 to 5: the first dip below `threshold` of the
@@ -100,11 +126,6 @@ class Pitch(Framed):
             raise AudioError(f"a window of {self.n_fft} samples holds no two periods of {self.fmin} Hz")
 
     @property
-    def longest_period(self) -> int:
-        """The period of `fmin`, in samples."""
-        return int(self.sample_rate / self.fmin)
-
-    @property
     def channels(self) -> int:
         return 1
 
@@ -112,14 +133,9 @@ class Pitch(Framed):
     def unit(self) -> str:
         return "Hz, 0 where unvoiced"
 
-    def of_padded(self, padded: np.ndarray, first: int = 0) -> np.ndarray:
-        windows = np.lib.stride_tricks.sliding_window_view(padded, self.n_fft)[:: self.hop_length]
-        parts = [self._of_windows(windows[at : at + _AT_ONCE]) for at in range(0, len(windows), _AT_ONCE)]
-        return np.concatenate([np.zeros(0, np.float32), *parts])[None]
-
     def _of_windows(self, windows: np.ndarray) -> np.ndarray:
-        """windows (N, n_fft) -> (N,) float32, in Hz."""
-        shortest = max(2, int(self.sample_rate / self.fmax))
+        """windows (N, n_fft) -> (N, 1) float32, in Hz."""
+        shortest = self.shortest_period
         difference = _normalised_difference(windows.astype(np.float64), self.longest_period)
         dips = difference[:, shortest:-1] < self.threshold
         rises = difference[:, 1:-1] <= difference[:, 2:]  # of lag 1, 2, …: the next one is no deeper
@@ -128,11 +144,12 @@ class Pitch(Framed):
         rises[:, -1] = True
         period = lags[rises.argmax(axis=1)]
         shift, _ = _vertex(difference, np.arange(len(windows)), period)
-        return np.where(dips.any(axis=1), self.sample_rate / (period + shift), 0.0).astype(np.float32)
+        hertz = np.where(dips.any(axis=1), self.sample_rate / (period + shift), 0.0)
+        return hertz[:, None].astype(np.float32)
 
 
 @dataclass(frozen=True)
-class PitchCandidates(Framed):
+class PitchCandidates(_Yin):
     """The periods that a window may have: the deepest dips of YIN's difference (`Pitch`), for a tracker to choose from.
 
     `count` rows of frequencies in Hz, falling, 0 where there is no further dip below `threshold`; then as many of how
@@ -154,11 +171,6 @@ class PitchCandidates(Framed):
             raise AudioError(f"count must be 1 to {_MOST_CANDIDATES} candidates, got {self.count}")
 
     @property
-    def longest_period(self) -> int:
-        """The period of `fmin`, in samples."""
-        return int(self.sample_rate / self.fmin)
-
-    @property
     def channels(self) -> int:
         return 2 * self.count
 
@@ -166,14 +178,9 @@ class PitchCandidates(Framed):
     def unit(self) -> str:
         return "Hz, 0 where there is none; how deep each dip is"
 
-    def of_padded(self, padded: np.ndarray, first: int = 0) -> np.ndarray:
-        windows = np.lib.stride_tricks.sliding_window_view(padded, self.n_fft)[:: self.hop_length]
-        parts = [self._of_windows(windows[at : at + _AT_ONCE]) for at in range(0, len(windows), _AT_ONCE)]
-        return np.concatenate([np.zeros((0, self.channels), np.float32), *parts]).T
-
     def _of_windows(self, windows: np.ndarray) -> np.ndarray:
         """windows (N, n_fft) -> (N, channels) float32."""
-        shortest = max(2, int(self.sample_rate / self.fmax))
+        shortest = self.shortest_period
         difference = _normalised_difference(windows.astype(np.float64), self.longest_period)
         before, here, after = (
             difference[:, shortest - 1 : -2],
