@@ -253,6 +253,9 @@ def test_a_conversion_gives_the_same_voice(conversion, play, tmp_path, capsys):
     assert code == 0, said
     theirs, ours = (soundfile.read(path)[0] for path in (python, swift))
     assert len(ours) == len(theirs) and snr_db(theirs, ours) > 60
+    code, said = play("convert-voice", bundle, source, swift, "--target", tmp_path / "target.wav")
+    assert code == 0, said
+    assert snr_db(theirs, soundfile.read(swift)[0]) > 60  # of the recording itself, whose frames are found here
     code, said = play("convert-voice", bundle, source, swift)
     assert code == 2 and "a conversion that matches frames, which needs them" in said
 

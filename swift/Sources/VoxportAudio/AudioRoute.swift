@@ -71,8 +71,6 @@
     /// Microphone and speakers of an iPhone, by the app's audio session.
     final class AudioRoute {
         let format: LiveFormat
-        /// The unit finds its own.
-        let device: UInt32? = nil
         let subType: UInt32
         private let observations: [Observation]
 

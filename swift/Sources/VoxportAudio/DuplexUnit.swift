@@ -24,11 +24,12 @@
             var isOn: UInt32 = 1
             try set(kAudioOutputUnitProperty_EnableIO, kAudioUnitScope_Input, 1, &isOn, "enabling the microphone")
             try set(kAudioOutputUnitProperty_EnableIO, kAudioUnitScope_Output, 0, &isOn, "enabling the speakers")
-            if var device = route.device {
-                try set(
-                    kAudioOutputUnitProperty_CurrentDevice, kAudioUnitScope_Global, 0, &device,
-                    "choosing the sound card")
-            }
+            #if !os(iOS) && !VOXPORT_FAKE_IOS
+                if var device = route.device {
+                    let property = kAudioOutputUnitProperty_CurrentDevice
+                    try set(property, kAudioUnitScope_Global, 0, &device, "choosing the sound card")
+                }
+            #endif
             // The inner side of each element is ours: one channel in, and as many out as there are, up to two.
             var input = Self.floats(Double(route.format.sampleRate), channels: 1)
             var output = Self.floats(Double(route.format.sampleRate), channels: min(try hardwareChannels(), 2))

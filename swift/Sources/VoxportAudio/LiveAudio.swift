@@ -39,9 +39,7 @@
         private let settings: LiveSettings
         private let makeSession: MakeSession
         private let continuation: AsyncStream<State>.Continuation
-        private var route: AudioRoute?
-        private var unit: DuplexUnit?
-        private var worker: SessionWorker?
+        private var card: OpenCard?
         private var isWanted = false
         private var changes = 0
         /// Several changes come at once when a device is plugged in; audio is opened anew when this time was quiet.
@@ -84,7 +82,7 @@
         }
 
         /// What has happened since the card was opened, and levels since the last report; nil while it is stopped.
-        public func report() -> SessionReport? { worker?.report() }
+        public func report() -> SessionReport? { card?.worker.report() }
 
         private func open() throws {
             close()
@@ -96,27 +94,19 @@
                 throw VoxportError.audio(
                     "the session runs at \(session.chain.sampleRate) Hz, the sound card at \(route.format.sampleRate)")
             }
-            let worker = SessionWorker(session)
-            let unit = try DuplexUnit(route, exchange: worker.exchange)
-            worker.start()
-            (self.route, self.worker, self.unit) = (route, worker, unit)
-            try unit.start()
+            let card = try OpenCard(route, SessionWorker(session))
+            self.card = card
+            try card.unit?.start()
             state = .running(route.format)
         }
 
-        /// In this order: the callback ends before what it calls is taken away.
-        private func close() {
-            unit = nil
-            worker?.stop()
-            worker = nil
-            route = nil
-        }
+        private func close() { card = nil }
 
         private func take(_ change: RouteChange) async {
             guard isWanted else { return }
             switch change {
             case .interrupted:
-                unit?.stop()
+                card?.unit?.stop()
                 state = .interrupted
             case .ended(let resumes):
                 if resumes { await openWhenQuiet() }
@@ -138,6 +128,27 @@
                     try? await Task.sleep(for: retry)
                 }
             }
+        }
+    }
+
+    /// What is open of a sound card.
+    private final class OpenCard {
+        let worker: SessionWorker
+        private(set) var unit: DuplexUnit?
+        private var route: AudioRoute?
+
+        init(_ route: AudioRoute, _ worker: SessionWorker) throws {
+            self.worker = worker
+            self.route = route
+            unit = try DuplexUnit(route, exchange: worker.exchange)
+            worker.start()
+        }
+
+        /// In this order: the callback ends before what it calls is taken away, and before its device is.
+        deinit {
+            unit = nil
+            worker.stop()
+            route = nil
         }
     }
 #endif

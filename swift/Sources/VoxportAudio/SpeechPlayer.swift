@@ -14,7 +14,7 @@
         private let engine = AVAudioEngine()
         private var source: AVAudioSourceNode?
         private var playback: Playback?
-        private var observation: Observation?
+        private var isPlaying = false
 
         public init() {}
 
@@ -33,14 +33,18 @@
         ///
         /// Throws what the voice throws, and ``VoxportRuntime/VoxportError/audio(_:)`` where nothing can be played.
         public func play(_ chunks: AsyncThrowingStream<AudioChunk, any Error>) async throws {
-            guard playback == nil else { throw VoxportError.audio("the player plays something else") }
+            guard !isPlaying else { throw VoxportError.audio("the player plays something else") }
+            isPlaying = true
             defer { close() }
             for try await chunk in chunks {
                 if playback == nil { try open(sampleRate: chunk.sampleRate) }
                 try await write(chunk.samples)
             }
             playback?.end()
-            while let playback, playback.waiting > 0 { try await Task.sleep(for: .milliseconds(5)) }
+            while let playback, playback.waiting > 0 {
+                try start()
+                try await Task.sleep(for: .milliseconds(5))
+            }
             // Read is not heard: the fall to silence, and what the hardware holds.
             try await Task.sleep(for: .seconds(0.02 + engine.outputNode.presentationLatency))
         }
@@ -53,6 +57,7 @@
             var rest = samples[...]
             while let playback, !rest.isEmpty {
                 rest = rest.dropFirst(playback.write(rest))
+                try start()
                 if !rest.isEmpty { try await Task.sleep(for: .milliseconds(10)) }
             }
         }
@@ -62,29 +67,30 @@
                 throw VoxportError.audio("there is no format of \(sampleRate) Hz")
             }
             let playback = Playback(sampleRate: sampleRate)
-            let exchange = playback.exchange
-            // Pointers alone are captured: nothing is retained where the block runs. The mixer resamples.
-            let source = AVAudioSourceNode(format: format) { _, _, frames, data in
+            let source = Self.node(format, playback.exchange)
+            self.playback = playback
+            self.source = source
+            engine.attach(source)
+            // The mixer resamples.
+            engine.connect(source, to: engine.mainMixerNode, format: format)
+            try start()
+        }
+
+        /// A node that reads a playback. Pointers alone are captured: nothing is retained where the block runs.
+        ///
+        /// No actor may be around the block, or Swift would expect that one on the audio thread, and end the program.
+        private static nonisolated func node(_ format: AVAudioFormat, _ exchange: PlaybackExchange) -> AVAudioSourceNode
+        {
+            AVAudioSourceNode(format: format) { _, _, frames, data in
                 guard let output = data.pointee.mBuffers.mData?.assumingMemoryBound(to: Float.self) else { return 0 }
                 exchange(output, Int(frames))
                 return 0
             }
-            self.playback = playback
-            self.source = source
-            engine.attach(source)
-            engine.connect(source, to: engine.mainMixerNode, format: format)
-            observation = Observation(.AVAudioEngineConfigurationChange, of: engine) { [weak self] _ in
-                Task { await self?.restart() }
-            }
-            try start()
         }
 
-        /// Other speakers stop the engine.
-        private func restart() {
-            if playback != nil, !engine.isRunning { try? start() }
-        }
-
+        /// Starts the engine, where it does not run: other speakers stop it.
         private func start() throws {
+            guard !engine.isRunning else { return }
             engine.prepare()
             do {
                 try engine.start()
@@ -97,7 +103,7 @@
         private func close() {
             engine.stop()
             if let source { engine.detach(source) }
-            (observation, source, playback) = (nil, nil, nil)
+            (source, playback, isPlaying) = (nil, nil, false)
         }
     }
 #endif

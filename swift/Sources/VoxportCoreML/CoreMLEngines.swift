@@ -42,6 +42,10 @@
             folder = cache ?? (caches ?? FileManager.default.temporaryDirectory).appendingPathComponent("voxport")
         }
 
+        /// The same on the CPU alone, for an app in the background: iOS refuses the GPU there, and iOS 27 is said to refuse
+        /// the Neural Engine too. What was opened before goes on where it was opened, so open it anew.
+        public var inBackground: CoreMLEngines { CoreMLEngines(units: .cpu, fallbacks: [], cache: folder) }
+
         /// Compiles the components of a bundle, and loads each function once, so that opening it is quick from then on.
         ///
         /// An app calls it once after each installation and update of the system. Throws

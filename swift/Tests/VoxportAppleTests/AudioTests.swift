@@ -66,6 +66,19 @@ import os
         #expect(AVAudioEngine.running.isEmpty)
     }
 
+    @Test func whatIsPlayedIsPlayedAlone() async throws {
+        let (stream, continuation) = AsyncThrowingStream<AudioChunk, any Error>.makeStream()
+        let player = SpeechPlayer()
+        let first = Task { try await player.play(stream) }
+        continuation.yield(chunk([Float](repeating: 0.5, count: 100_000)))
+        while AVAudioEngine.running.isEmpty { try await Task.sleep(for: .milliseconds(1)) }
+        let (other, _) = AsyncThrowingStream<AudioChunk, any Error>.makeStream()
+        await #expect(throws: VoxportError.audio("the player plays something else")) { try await player.play(other) }
+        first.cancel()
+        _ = await first.result
+        #expect(AVAudioEngine.running.isEmpty)
+    }
+
     @Test func intervalsOfASessionAreThereForInstruments() throws {
         final class Silence: LiveChain {
             let sampleRate = 48000

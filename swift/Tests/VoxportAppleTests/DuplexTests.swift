@@ -151,6 +151,17 @@ private final class Negation: LiveChain {
         await audio.stop()
     }
 
+    @Test func whatIsLetGoIsClosed() async throws {
+        hardware.reset([microphone, speakers])
+        do {
+            let audio = live()
+            try await audio.start()
+            #expect(FakeUnit.all.count == 1)
+        }
+        for _ in 0..<1000 where !FakeUnit.all.isEmpty { try await Task.sleep(for: .milliseconds(1)) }
+        #expect(FakeUnit.all.isEmpty && hardware.listenerCount == 0 && hardware.all.count == 2)
+    }
+
     @Test func whatCannotBeOpenedIsASentence() async throws {
         hardware.reset([speakers])
         await #expect(throws: VoxportError.audio("this Mac has no microphone")) { try await live().start() }

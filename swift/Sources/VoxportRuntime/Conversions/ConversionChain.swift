@@ -31,30 +31,7 @@ public final class ConversionChain: LiveChain {
         guard semitones == 0 || conversion.takesPitch else {
             throw VoxportError.bundle("this conversion takes no pitch that could be shifted")
         }
-        var windowed: [String: SizedComponent] = [:]
-        for case .windowed(let stage) in conversion.stages {
-            windowed[stage.component] = try SizedComponent(
-                bundle.component(stage.component), of: bundle, engines: engines)
-        }
-        let opened = windowed
-        func run(_ name: String, _ frames: Tensor) throws -> Tensor {
-            let record = try bundle.component(name)
-            let constants = try target.constants(of: record)
-            guard let input = record.inputs.first(where: { constants[$0.name] == nil }),
-                let output = record.outputs.first,
-                let component = opened[name]
-            else { throw VoxportError.bundle("component \(name) takes no frames") }
-            return try component.run(constants.merging([input.name: frames]) { $1 }).required(output.name)
-        }
-        func streamed(_ name: String) throws -> (any Player, channels: Int) {
-            let record = try bundle.component(name)
-            let player = try makePlayer(
-                bundle, component: name, engines: engines, constants: target.constants(of: record))
-            return (player, record.outputs[0].defaultShape[1])
-        }
-        let parts = Parts(run: run, player: streamed) {
-            try RetrievalIndex(NPZ(contentsOf: bundle.url.appendingPathComponent("voice.npz")))
-        }
+        let parts = try Parts(conversion, of: bundle, engines: engines, constants: target.constants)
         frontend = try Frontend(
             conversion, parts, pool: target.pool, sampleRate: sampleRate, context: context, semitones: semitones)
         let main = try bundle.main
@@ -96,6 +73,38 @@ public final class ConversionChain: LiveChain {
         try frontend.reset()
         try player.reset()
         outwards.reset()
+    }
+}
+
+extension Parts {
+    /// The components of a bundle's conversion. `constants`: those that a component takes of whose voice it is to be.
+    init(
+        _ conversion: Conversion, of bundle: VoxportBundle, engines: any EngineSource,
+        constants: @escaping (ComponentRecord) throws -> [String: Tensor]
+    ) throws {
+        var windowed: [String: SizedComponent] = [:]
+        for case .windowed(let stage) in conversion.stages {
+            windowed[stage.component] = try SizedComponent(
+                bundle.component(stage.component), of: bundle, engines: engines)
+        }
+        let opened = windowed
+        func run(_ name: String, _ frames: Tensor) throws -> Tensor {
+            let record = try bundle.component(name)
+            let constants = try constants(record)
+            guard let input = record.inputs.first(where: { constants[$0.name] == nil }),
+                let output = record.outputs.first,
+                let component = opened[name]
+            else { throw VoxportError.bundle("component \(name) takes no frames") }
+            return try component.run(constants.merging([input.name: frames]) { $1 }).required(output.name)
+        }
+        func streamed(_ name: String) throws -> (any Player, channels: Int) {
+            let record = try bundle.component(name)
+            let player = try makePlayer(bundle, component: name, engines: engines, constants: constants(record))
+            return (player, record.outputs[0].defaultShape[1])
+        }
+        self.init(run: run, player: streamed) {
+            try RetrievalIndex(NPZ(contentsOf: bundle.url.appendingPathComponent("voice.npz")))
+        }
     }
 }
 

@@ -44,15 +44,23 @@ public struct Target: Sendable {
         }
     }
 
-    /// Makes the target of recordings of one speaker, for a conversion that asks for an embedding of them; `own`, likewise
-    /// of whose voice goes in, where it asks for that.
+    /// Makes the target of recordings of one speaker, for a conversion that asks for an embedding of them, or for their
+    /// content; `own`, likewise of whose voice goes in, where it asks for that.
     ///
     /// `sampleRate`: of all of them. Throws ``VoxportError/bundle(_:)`` for a conversion that asks for something else,
-    /// such as frames to match, and ``VoxportError/audio(_:)`` for too little speech.
+    /// such as frames of a mel to match, and ``VoxportError/audio(_:)`` for too little speech.
     public init(
         recordings: [[Float]], own: [[Float]] = [], sampleRate: Int, for bundle: VoxportBundle,
         engines: some EngineSource
     ) throws {
+        if case .match(let stage)? = bundle.conversion?.matching {
+            guard stage.mel == nil else {
+                throw VoxportError.bundle(
+                    "\(bundle.manifest.name) matches frames of a mel: make its target with `python -m runtime target`")
+            }
+            pool = try Self.pool(recordings, sampleRate, stage, bundle, engines)
+            return
+        }
         guard bundle.conversion?.target == .embedding else {
             throw VoxportError.bundle("\(bundle.manifest.name) asks for no speaker's embedding")
         }
@@ -81,6 +89,20 @@ public struct Target: Sendable {
                     meanRow(.joined(rows, along: 0)), shape: [1] + rows[0].shape.dropFirst())
             }
         }
+    }
+
+    /// Content of recordings, for a conversion that plays content alone.
+    private static func pool(
+        _ recordings: [[Float]], _ sampleRate: Int, _ stage: MatchStage, _ bundle: VoxportBundle,
+        _ engines: some EngineSource
+    ) throws -> Pool {
+        guard let conversion = bundle.conversion else { throw VoxportError.bundle("there is no conversion") }
+        let parts = try Parts(conversion, of: bundle, engines: engines) { _ in [:] }
+        let pieces = try recordings.map {
+            try conversion.content(of: $0, sampleRate: sampleRate, for: stage, parts)
+        }
+        guard !pieces.isEmpty else { throw VoxportError.audio("a target is made of recordings, and there are none") }
+        return try Pool(content: .joined(pieces, along: 0), isCentred: stage.centred)
     }
 
     /// Those of the constants that a component takes.

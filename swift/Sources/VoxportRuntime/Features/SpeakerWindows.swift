@@ -115,12 +115,15 @@ extension SpeakerMel {
             return plain.basis
         }
         let top = 2595 * log10(1 + Double(sampleRate) / 2 / 700)
-        let edges = (0..<nMels + 2).map { 700 * (pow(10, top * Double($0) / Double(nMels + 1) / 2595) - 1) }
+        let edges: [Double] = (0..<nMels + 2).map { edge in
+            let mel: Double = top * Double(edge) / Double(nMels + 1)
+            return 700 * (pow(10, mel / 2595) - 1)
+        }
         return (0..<nMels).map { band in
             (0..<nFft / 2 + 1).map { bin in
-                let hertz = Double(bin) * Double(sampleRate) / Double(nFft)
-                let rising = (hertz - edges[band]) / (edges[band + 1] - edges[band])
-                let falling = (edges[band + 2] - hertz) / (edges[band + 2] - edges[band + 1])
+                let hertz: Double = Double(bin) * Double(sampleRate) / Double(nFft)
+                let rising: Double = (hertz - edges[band]) / (edges[band + 1] - edges[band])
+                let falling: Double = (edges[band + 2] - hertz) / (edges[band + 2] - edges[band + 1])
                 return Float(max(0, min(rising, falling)))
             }
         }
@@ -134,8 +137,11 @@ func trimmed(_ samples: [Float]) -> [Float] {
     let (frame, hop) = (2048, 512)
     var sums = [0.0]
     for sample in samples { sums.append(sums.last! + Double(sample) * Double(sample)) }
-    let powers = stride(from: 0, through: samples.count, by: hop).map { centre in
-        sums[min(centre + frame / 2, samples.count)] - sums[max(centre - frame / 2, 0)]
+    var powers: [Double] = []
+    for centre in stride(from: 0, through: samples.count, by: hop) {
+        let first: Int = max(centre - frame / 2, 0)
+        let end: Int = min(centre + frame / 2, samples.count)
+        powers.append(sums[end] - sums[first])
     }
     let threshold = (powers.max() ?? 0) * 0.01
     guard let first = powers.firstIndex(where: { $0 > threshold }),
@@ -176,9 +182,10 @@ func targetEmbedding(
 
 /// The mean over the leading axis.
 func meanRow(_ rows: Tensor) -> [Float] {
-    let (values, count) = (rows.floats, rows.shape[0])
-    let size = values.count / max(count, 1)
-    return (0..<size).map { place in
-        Float((0..<count).reduce(0.0) { $0 + Double(values[$1 * size + place]) } / Double(count))
-    }
+    let values: [Float] = rows.floats
+    let count: Int = rows.shape[0]
+    let size: Int = values.count / max(count, 1)
+    var sums = [Double](repeating: 0, count: size)
+    for (index, value) in values.enumerated() { sums[index % size] += Double(value) }
+    return sums.map { Float($0 / Double(count)) }
 }
