@@ -7,6 +7,7 @@ plays them. It computes `HifiganGenerator.forward`; Coqui's `inference()` first 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,7 @@ def load(checkpoint: LoadedCheckpoint) -> nn.Module:
         )
     settings.setdefault("in_channels", _mel_settings(checkpoint).n_mels)
     settings.setdefault("out_channels", 1)
+    _check(checkpoint, settings)
     generator_class = import_coqui("TTS.vocoder.models.hifigan_generator").HifiganGenerator
     try:
         module: Any = generator_class(**settings)
@@ -45,6 +47,23 @@ def load(checkpoint: LoadedCheckpoint) -> nn.Module:
     weights = checkpoint.weights_for(module, ("", "model_g.", "generator.", "waveform_decoder."))
     module.load_state_dict(weights)
     return module.eval().requires_grad_(False)
+
+
+def _check(checkpoint: LoadedCheckpoint, settings: Mapping[str, Any]) -> None:
+    """Raises CheckpointError for sizes that PyTorch takes as they are and fails on when the network is called."""
+    bands = _mel_settings(checkpoint).n_mels
+    if not settings.get("pre_linear") and settings["in_channels"] != bands:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.name}: the generator takes {settings['in_channels']} bands (in_channels), its "
+            f"audio config says num_mels {bands}"
+        )
+    strides, kernels = settings.get("upsample_factors", ()), settings.get("upsample_kernel_sizes", ())
+    for stride, kernel in zip(strides, kernels):
+        if kernel < stride:
+            raise CheckpointError(
+                f"checkpoint {checkpoint.name}: a transposed convolution of kernel {kernel} (upsample_kernel_sizes) "
+                f"leaves gaps at stride {stride} (upsample_factors): no HiFi-GAN has one"
+            )
 
 
 def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) -> list[Component]:

@@ -95,6 +95,11 @@ def test_the_component_is_coquis_forward_and_not_its_inference(checkpoint):
         (lambda c: c["generator_model_params"].update(kernel=3), "do not fit: .*kernel"),
         (lambda c: c["generator_model_params"].update(upsample_initial_channel=64), "has shape"),
         (lambda c: c["audio"].update(hop_length=300), "upsamples by 256, its audio config says hop_length 300"),
+        (
+            lambda c: c["audio"].update(num_mels=100),
+            r"takes 80 bands \(in_channels\), its audio config says num_mels 100",
+        ),
+        (lambda c: c["generator_model_params"].update(upsample_kernel_sizes=[4, 4, 2, 2]), "kernel 4 .* at stride 8"),
     ],
 )
 def test_a_config_that_does_not_fit_the_weights_is_a_sentence(checkpoint, change, sentence):
