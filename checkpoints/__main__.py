@@ -66,7 +66,7 @@ def _list(_: list[Entry]) -> int:
 def _fetch(entries: list[Entry]) -> int:
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     for entry in entries:
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        with Progress(*columns, console=Console(stderr=True, emoji=False), transient=True) as bar:
             task = bar.add_task(entry.name, total=None)
             folder = fetch(entry, lambda done, total: bar.update(task, completed=done, total=total))  # noqa: B023
         print(folder)

@@ -10,11 +10,18 @@ from runtime.errors import AudioError
 from runtime.speech.mel import Mel
 
 
-def mel_settings(audio: Mapping[str, Any], stats: Mapping[str, Any] | None = None) -> Mel:
+def mel_settings(audio: Mapping[str, Any] | None, stats: Mapping[str, Any] | None = None) -> Mel:
     """Reads the mel's settings from the `audio` section of a Coqui config and its mean-variance statistics, if any.
 
-    Raises AudioError where the section asks for something that is not a mel spectrogram of this kind.
+    Raises AudioError where there is no such section, or it asks for something that is not a mel spectrogram of this
+    kind. What a section leaves out has Coqui's defaults.
     """
+    if not audio:
+        raise AudioError(
+            "the config has no `audio` section, and nothing else says what spectrogram the network takes: add "
+            "sample_rate, fft_size, win_length, hop_length, num_mels, mel_fmin, mel_fmax, log_func, spec_gain and "
+            "signal_norm as it was trained"
+        )
     framing = audio.get("framing", "centered")
     hifigan = framing == "hifigan"  # what the catalogue calls it; the runtime names no family
 
@@ -39,6 +46,12 @@ def mel_settings(audio: Mapping[str, Any], stats: Mapping[str, Any] | None = Non
         )
     if not audio.get("do_amp_to_db_mel", True):
         raise AudioError("the config asks for a linear mel spectrogram (do_amp_to_db_mel: false)")
+    fmax = None if audio.get("mel_fmax") is None else number("mel_fmax", 0.0)
+    if fmax is not None and fmax > sample_rate / 2:
+        raise AudioError(
+            f"mel_fmax {fmax:g} Hz is above half of sample_rate {sample_rate} Hz, where there is no sound: one of the "
+            "two is not what the network was trained with"
+        )
     return Mel(
         sample_rate=sample_rate,
         n_fft=count("fft_size", 1024),
@@ -46,7 +59,7 @@ def mel_settings(audio: Mapping[str, Any], stats: Mapping[str, Any] | None = Non
         hop_length=hop or 256,
         n_mels=count("num_mels", 80),
         fmin=number("mel_fmin", 0.0),
-        fmax=None if audio.get("mel_fmax") is None else number("mel_fmax", 0.0),
+        fmax=fmax,
         framing="inset" if hifigan else framing,
         pad_mode=audio.get("stft_pad_mode") or "reflect",
         preemphasis=number("preemphasis", 0.0),

@@ -28,6 +28,7 @@ _WEIGHT_FILES = (
     "model.pth",
     "checkpoint.pth",
 )
+_BEST = "best_model.pth"  # of a folder in which Coqui's trainer ran: its best weights, beside numbered ones
 # Families whose settings lie in the weight file or follow from it, or which have one size.
 _NEED_NO_CONFIG = ("fargan", "hubert", "knn_vc", "pitchdnn", "rvc", "swift_f0")
 _HAVE_INDEX = ("rvc",)
@@ -70,7 +71,7 @@ def locate(
     if options.source == "random":
         return _random(find(options.name or default), family)
     if options.source not in ("auto", "required", "bundled"):
-        return _own(options, family)
+        return _own(options, family, warn)
     if options.source == "bundled":
         return _locate_entry(_bundled_entry(options.name, default, family), family)
     entry = find(options.name or default)
@@ -168,7 +169,7 @@ def _random(entry: Entry, family: str) -> LocatedCheckpoint:
     )
 
 
-def _own(options: CheckpointOptions, family: str) -> LocatedCheckpoint:
+def _own(options: CheckpointOptions, family: str, warn: Callable[[str], None]) -> LocatedCheckpoint:
     """Anyone's own checkpoint in Coqui's layout."""
     path = Path(options.source).expanduser()
     if not path.exists():
@@ -178,7 +179,7 @@ def _own(options: CheckpointOptions, family: str) -> LocatedCheckpoint:
         )
     if path.resolve().is_relative_to(BUNDLED) and options.name is None:
         raise CheckpointError("for weights that ship with voxport pass checkpoint.source=bundled")
-    weights = _weight_file(path) if path.is_dir() else path
+    weights = _weight_file(path, warn) if path.is_dir() else path
     refuse_pointer(weights)
     config_path = Path(options.config).expanduser() if options.config else _config_path(weights)
     is_alone = family in _NEED_NO_CONFIG and not options.config and not config_path.is_file()
@@ -219,13 +220,16 @@ def _index(options: CheckpointOptions, weights: Path, family: str) -> Path | Non
     return next((found[0] for found in (beside, named) if len(found) == 1), None)
 
 
-def _weight_file(folder: Path) -> Path:
+def _weight_file(folder: Path, warn: Callable[[str], None] = lambda message: None) -> Path:
     for name in _WEIGHT_FILES:
         if (folder / name).is_file():
             return folder / name
     others = [path for path in sorted(folder.iterdir()) if path.is_file() and path.name.endswith(_WEIGHT_SUFFIXES)]
     if len(others) != 1:
         names = ", ".join(path.name for path in others) or "none"
+        if (folder / _BEST).is_file():
+            warn(f"{folder}: of {names} it is {_BEST}; for another name the file: checkpoint.source={others[-1]}")
+            return folder / _BEST
         raise CheckpointError(f"{folder}: which file holds the weights? found: {names}")
     return others[0]
 

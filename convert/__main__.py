@@ -22,7 +22,7 @@ from runtime.machine.command_line import answered, needed_packages, run
 
 with needed_packages("convert"):
     from convert import console
-    from convert.overrides import OverrideError, check
+    from convert.overrides import OverrideError, as_text, check
 
 if TYPE_CHECKING:
     from convert.job import Outcome
@@ -33,12 +33,17 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs every job of the command line; the highest of their exit codes (runtime.errors)."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    arguments = as_text(arguments, _is_sweep(arguments))
     try:
         check(_overrides(arguments))
     except OverrideError as error:
         console.error(f"{error}\n(python -m convert --help shows all groups and settings)")
         return ExitCode.USAGE
     return _run_hydra(arguments)
+
+
+def _is_sweep(arguments: list[str]) -> bool:
+    return bool({"-m", "--multirun"} & set(arguments))
 
 
 def _overrides(arguments: list[str]) -> list[str]:
@@ -61,7 +66,7 @@ def _run_hydra(arguments: list[str]) -> int:
     skipped: list[str] = []
     codes: list[int] = []  # of each job
     outcomes: list[tuple[Outcome, Job]] = []
-    is_sweep = bool({"-m", "--multirun"} & set(arguments))
+    is_sweep = _is_sweep(arguments)
 
     @hydra.main(version_base="1.3", config_path=str(Path(conf.__file__).parent), config_name="config")
     def task(config: DictConfig) -> None:

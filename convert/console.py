@@ -16,8 +16,8 @@ from runtime.machine.answer import give_reason
 from runtime.machine.interrupts import stop_if_interrupted
 from runtime.machine.terminal import printable
 
-progress_console = Console(stderr=True, highlight=False)
-result_console = Console(highlight=False)
+progress_console = Console(stderr=True, highlight=False, emoji=False)
+result_console = Console(highlight=False, emoji=False)  # `:b:` in a path is no emoji
 
 
 class Scrubbed:

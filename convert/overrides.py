@@ -1,6 +1,8 @@
 """Checks command-line overrides before Hydra sees them: a misspelt one ends in a sentence with the nearest name.
 
 Hydra itself drops `++precision.dtpye=fp16` without a word; here unknown settings are refused in every spelling.
+Values of settings that take text, such as paths, are quoted for Hydra, whose grammar has no place for accents,
+brackets or commas.
 """
 
 from __future__ import annotations
@@ -8,12 +10,14 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import fnmatch
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import conf
 from checkpoints.catalogue import catalogue
-from convert.schema import setting_names
+from convert.schema import setting_names, settings
 from runtime.engines import ENGINES
 from runtime.errors import VoxportError
 from runtime.measuring.options import GateLimits
@@ -35,32 +39,80 @@ def group_choices() -> dict[str, list[str]]:
     return groups
 
 
-def check(overrides: Iterable[str], groups: Mapping[str, list[str]] | None = None) -> None:
-    """Raises OverrideError for the first override whose group, choice or setting does not exist."""
+def as_text(arguments: Iterable[str], is_sweep: bool = False) -> list[str]:
+    """Quotes what stands after the first `=` of a setting that takes text, so that Hydra takes it letter by letter.
+
+    What is quoted already, `null` and interpolations stay; so do sweeps (`output=a,b`) where `is_sweep`. Items of lists
+    are quoted where Hydra does not read the list as it stands.
+    """
+    kinds = settings()
+    return [_as_text(argument, kinds, is_sweep) for argument in arguments]
+
+
+def _as_text(argument: str, kinds: Mapping[str, Any], is_sweep: bool) -> str:
+    key, has_value, value = argument.partition("=")
+    matching = [name for name in kinds if fnmatch.fnmatchcase(key.lstrip("+"), name)]
+    kind = kinds[max(matching, key=len)] if matching else None
+    if not has_value or kind not in (str, str | None, list[str], list[str] | None):
+        return argument
+    if kind in (str, str | None):
+        is_read = is_sweep and (override := _parsed(argument)) is not None and override.is_sweep_override()
+        return argument if is_read else f"{key}={_quote(value)}"
+    if not re.fullmatch(r"\[.*\]", value, re.DOTALL) or _parsed(argument) is not None:
+        return argument
+    items = re.findall(rf"\s*({_QUOTED}|[^,]+)", value[1:-1], re.DOTALL)
+    return f"{key}=[{','.join(_quote(item.strip()) for item in items)}]"
+
+
+_QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
+
+
+def _quote(value: str) -> str:
+    is_as_it_stands = value.lower() == "null" or "${" in value or re.fullmatch(_QUOTED, value, re.DOTALL)
+    return value if is_as_it_stands else quoted(value)
+
+
+def quoted(text: str) -> str:
+    """A text in Hydra's quotes, in which a backslash counts only before a quote."""
+    return "'" + re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), text) + "'"
+
+
+def _parsed(text: str) -> Any:
+    """Hydra's reading of an override; None where it has none."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
+    try:
+        return OverridesParser.create().parse_override(text)
+    except HydraException:
+        return None
+
+
+def check(overrides: Iterable[str], groups: Mapping[str, list[str]] | None = None) -> None:
+    """Raises OverrideError for the first override whose group, choice or setting does not exist."""
     groups = group_choices() if groups is None else groups
-    settings = setting_names()
+    names = setting_names()
     for text in overrides:
-        try:
-            override = OverridesParser.create().parse_override(text)
-        except HydraException as error:
-            raise OverrideError(f"{text!r} is not an override: they are written setting=value") from error
-        key = override.key_or_group
+        override = _parsed(text)
+        key, has_value, value = text.partition("=") if override is None else (override.key_or_group, "", "")
+        if override is None and not (has_value and re.fullmatch(r"[\w.@/+-]+", key)):
+            raise OverrideError(f"{text!r} is not an override: they are written setting=value")
+        key = key.lstrip("+")
         if key.startswith("hydra.") or key == "hydra":
             continue
         if key in groups:
-            values = [override.value()]
-            if override.is_sweep_override():
+            values: list[Any] = [value if override is None else override.value()]
+            if override is not None and override.is_sweep_override():
                 values = list(override.sweep_string_iterator())
             for value in values:
                 _check_choice(key, str(value), groups[key])
         elif key.startswith("gates.limits."):
             _check_limit(key, [*groups["precision"], "compressed", "lowlat"])
-        elif not any(fnmatch.fnmatchcase(key, pattern) for pattern in settings):
-            known = [*groups, *(name for name in settings if "*" not in name)]
+        elif not any(fnmatch.fnmatchcase(key, pattern) for pattern in names):
+            known = [*groups, *(name for name in names if "*" not in name)]
             raise OverrideError(f"there is no setting {key!r}{_nearest(key, known)}")
+        elif override is None:
+            raise OverrideError(f"{key}={value} cannot be read: it takes no text")
 
 
 def _check_limit(key: str, precisions: Iterable[str]) -> None:

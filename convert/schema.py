@@ -159,18 +159,23 @@ def register() -> None:
         store.store(group="checkpoint", name=name, node={"name": name, "source": "auto", "config": None})
 
 
-def setting_names(kind: Any = Job, prefix: str = "") -> list[str]:
-    """Lists every dotted setting of the schema. A dict's settings end in `*`."""
-    names = []
+def settings(kind: Any = Job, prefix: str = "") -> dict[str, Any]:
+    """Every dotted setting of the schema and the type of its value. A dict's settings end in `*`."""
+    types_by_name: dict[str, Any] = {}
     hints = typing.get_type_hints(kind)
     for item in dataclasses.fields(kind):
         hint, name = hints[item.name], prefix + item.name
-        names.append(name)
+        types_by_name[name] = hint
         if dataclasses.is_dataclass(hint):
-            names += setting_names(hint, f"{name}.")
+            types_by_name |= settings(hint, f"{name}.")
         elif typing.get_origin(hint) is dict:
             value = typing.get_args(hint)[1]
-            names.append(f"{name}.*")
+            types_by_name[f"{name}.*"] = value
             if dataclasses.is_dataclass(value) and not isinstance(value, types.UnionType):
-                names += setting_names(value, f"{name}.*.")
-    return names
+                types_by_name |= settings(value, f"{name}.*.")
+    return types_by_name
+
+
+def setting_names() -> list[str]:
+    """Lists every dotted setting of the schema. A dict's settings end in `*`."""
+    return list(settings())

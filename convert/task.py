@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 from pydantic import TypeAdapter
 
+from convert.overrides import quoted
 from reports.judge import Judgement
 from reports.options import TrackingOptions
 from reports.suite import JobFacts, facts_of
@@ -159,17 +160,12 @@ def _command(spec: JobSpec, output: Path) -> list[str]:
         command = [sys.executable, "-m", "reports", "judge", run, "--measure", "--output", str(output)]
         tags = [text for name, value in tracking.tags.items() for text in ("--tag", f"{name}={value}")]
         return [*command, "--uri", uri, "--experiment", tracking.experiment, *tags]
-    where = [f"output={_quoted(str(output))}"]
+    where = [f"output={quoted(str(output))}"]
     if not tracking.enabled:
         return [sys.executable, "-m", "convert", *spec.overrides, *where, "tracking=off"]
-    tags = [",".join(f"{name}:{_quoted(value)}" for name, value in tracking.tags.items())]
-    where += [f"tracking.uri={_quoted(uri)}", f"tracking.experiment={_quoted(tracking.experiment)}"]
+    tags = [",".join(f"{name}:{quoted(value)}" for name, value in tracking.tags.items())]
+    where += [f"tracking.uri={quoted(uri)}", f"tracking.experiment={quoted(tracking.experiment)}"]
     return [sys.executable, "-m", "convert", *spec.overrides, *where, f"+tracking.tags={{{tags[0]}}}"]
-
-
-def _quoted(text: str) -> str:
-    """Quotes a string as Hydra reads it."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _environment(spec: JobSpec) -> dict[str, str]:

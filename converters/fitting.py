@@ -91,7 +91,8 @@ def check_number(of: str, name: str, value: Any, depth: int = 0) -> None:
     elif isinstance(value, int | float) and not isinstance(value, bool):
         largest = next((most for part, most in _LARGEST_OF.items() if part in name), LARGEST)
         least = -largest if of.endswith("audio") else 0  # levels are below zero, sizes are not
-        if any(part in name for part in _AT_LEAST_1):  # PyTorch builds such layers and fails when they are called
+        if any(part in name for part in _AT_LEAST_1) and "padding" not in name:
+            # PyTorch builds such layers and fails when they are called
             least = 1
         if not least <= value <= largest:
             raise SettingsError(f"{of}.{name} is {value}: it may be {least:,} to {largest:,}")

@@ -80,9 +80,14 @@ def along_time(
 
 
 def vocoder_component(
-    module: nn.Module, computes: str, features: Mel, shape: Shape, reach: tuple[int, int] | None = None
+    module: nn.Module,
+    computes: str,
+    features: Mel,
+    shape: Shape,
+    reach: tuple[int, int] | None = None,
+    extra: int = 0,
 ) -> Component:
-    """`generator`: mel (1, rows, T) -> audio (1, 1, hop_length * T).
+    """`generator`: mel (1, rows, T) -> audio (1, 1, hop_length * T + extra).
 
     `reach`: frames before and after its own that a frame of audio depends on; read from the network where not given.
     """
@@ -93,24 +98,25 @@ def vocoder_component(
         name="generator",
         module=module.eval(),
         inputs=(mel,),
-        outputs=(TensorSpec("audio", (1, 1, time_axis(shape, hop)), "float32", "amplitude, full scale 1.0"),),
+        outputs=(TensorSpec("audio", (1, 1, time_axis(shape, hop, extra)), "float32", "amplitude, full scale 1.0"),),
         # for tracing; measurements use the mel of real speech
         example=lambda: {"mel": torch.randn(mel.default_shape, generator=torch.Generator().manual_seed(0))},
         computes=computes,
-        time=TimeAxis("mel", "audio", 2, 2, hop, left, right, features.sample_rate),
+        time=TimeAxis("mel", "audio", 2, 2, hop, left, right, features.sample_rate, extra=extra),
         features=features,
         sound=Sound(features.sample_rate, dataclasses.replace(features, noise_rows=0)),
     )
 
 
 def content_vocoder_component(
-    module: nn.Module, computes: str, audio: Mel, channels: int, shape: Shape, reach: tuple[int, int]
+    module: nn.Module, computes: str, audio: Mel, channels: int, shape: Shape, reach: tuple[int, int], extra: int = 0
 ) -> Component:
-    """`generator` of another model's content: content (1, channels, T) -> audio (1, 1, hop_length * T).
+    """`generator` of another model's content: content (1, channels, T) -> audio (1, 1, hop_length * T + extra).
 
     Arguments as `vocoder_component`; its audio is judged in the bands of `audio`.
     """
-    component = vocoder_component(module, computes, dataclasses.replace(audio, n_mels=80, noise_rows=0), shape, reach)
+    judged = dataclasses.replace(audio, n_mels=80, noise_rows=0)
+    component = vocoder_component(module, computes, judged, shape, reach, extra)
     content = TensorSpec("content", (1, channels, time_axis(shape)), "float32", "content of speech")
     assert component.time is not None
     return dataclasses.replace(
@@ -154,11 +160,11 @@ def _example(spec: TensorSpec, generator: torch.Generator) -> Tensor:
     return torch.randn(spec.default_shape, generator=generator)
 
 
-def time_axis(shape: Shape, positions: int = 1) -> int | Dim:
-    """The axis of time that was asked for, of so many positions per frame."""
+def time_axis(shape: Shape, positions: int = 1, extra: int = 0) -> int | Dim:
+    """The axis of time that was asked for, of so many positions per frame and `extra` at the end."""
     if shape.min_frames is None or shape.max_frames is None:
-        return shape.frames * positions
-    return Dim(*(count * positions for count in (shape.min_frames, shape.max_frames, shape.frames)))
+        return shape.frames * positions + extra
+    return Dim(*(count * positions + extra for count in (shape.min_frames, shape.max_frames, shape.frames)))
 
 
 def sized_axis(sizes: tuple[int, ...]) -> Dim:

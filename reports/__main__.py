@@ -192,7 +192,7 @@ def _compare(runs: list[str], tracking: TrackingOptions) -> int:
     from reports.compare import compare_runs, table
 
     compared = compare_runs(runs, tracking)
-    console = Console()
+    console = Console(emoji=False)
     console.print(table(compared))
     console.print(compared.address, soft_wrap=True, markup=False, highlight=False)
     if tracking.uri.startswith("sqlite:"):

@@ -7,6 +7,7 @@ plays them. It computes `HifiganGenerator.forward`; Coqui's `inference()` first 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,19 +37,42 @@ def load(checkpoint: LoadedCheckpoint) -> nn.Module:
         )
     settings.setdefault("in_channels", _mel_settings(checkpoint).n_mels)
     settings.setdefault("out_channels", 1)
+    _check(checkpoint, settings)
+    paddings = Padding.of(settings)
+    settings = {name: value for name, value in settings.items() if name not in _PADDINGS}
     generator_class = import_coqui("TTS.vocoder.models.hifigan_generator").HifiganGenerator
     try:
         module: Any = generator_class(**settings)
     except TypeError as error:
         raise CheckpointError(f"checkpoint {checkpoint.name}: generator_model_params do not fit: {error}") from error
+    for layer, padding in zip(module.ups, paddings):
+        layer.padding, layer.output_padding = (padding.both,), (padding.output,)
     module.remove_weight_norm()  # the loader has folded the norm into the weights
     weights = checkpoint.weights_for(module, ("", "model_g.", "generator.", "waveform_decoder."))
     module.load_state_dict(weights)
     return module.eval().requires_grad_(False)
 
 
+def _check(checkpoint: LoadedCheckpoint, settings: Mapping[str, Any]) -> None:
+    """Raises CheckpointError for sizes that PyTorch takes as they are and fails on when the network is called."""
+    bands = _mel_settings(checkpoint).n_mels
+    if not settings.get("pre_linear") and settings["in_channels"] != bands:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.name}: the generator takes {settings['in_channels']} bands (in_channels), its "
+            f"audio config says num_mels {bands}"
+        )
+    strides, kernels = settings.get("upsample_factors", ()), settings.get("upsample_kernel_sizes", ())
+    for stride, kernel in zip(strides, kernels):
+        if kernel < stride:
+            raise CheckpointError(
+                f"checkpoint {checkpoint.name}: a transposed convolution of kernel {kernel} (upsample_kernel_sizes) "
+                f"leaves gaps at stride {stride} (upsample_factors): no HiFi-GAN has one"
+            )
+
+
 def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) -> list[Component]:
-    """The one component of the family: `mel (1, n_mels, T)` -> `audio (1, 1, hop_length * T)`."""
+    """The one component of the family: `mel (1, n_mels, T)` -> `audio (1, 1, hop_length * T)`, and a few samples more
+    where an odd number is left of a kernel beyond its stride."""
     geometry = Geometry.of(checkpoint.config["generator_model_params"])
     audio = _mel_settings(checkpoint)
     if geometry.hop_length != audio.hop_length:
@@ -56,12 +80,13 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
             f"checkpoint {checkpoint.name}: the generator upsamples by {geometry.hop_length}, "
             f"its audio config says hop_length {audio.hop_length}"
         )
+    extra = geometry.extra
     computes = "HifiganGenerator.forward of coqui-tts (without the replicate padding of its inference())"
     reach = (geometry.left_frames, geometry.right_frames)
     content = checkpoint.config["generator_model_params"].get("pre_linear")
     if content:
-        return [content_vocoder_component(ContentGenerator(module), computes, audio, content, shape, reach)]
-    return [vocoder_component(Generator(module), computes, audio, shape, reach)]
+        return [content_vocoder_component(ContentGenerator(module), computes, audio, content, shape, reach, extra)]
+    return [vocoder_component(Generator(module), computes, audio, shape, reach, extra)]
 
 
 class Generator(nn.Module):
@@ -96,18 +121,50 @@ def _along_time(linear: nn.Linear) -> nn.Conv1d:
     return convolution
 
 
+# In `generator_model_params`, beside coqui-tts's: what other trainers give PyTorch's layers in place of its padding.
+_PADDINGS = ("upsample_paddings", "upsample_output_paddings")
+
+
+@dataclass(frozen=True)
+class Padding:
+    """A transposed convolution's `padding`, on both sides, and `output_padding`; coqui-tts has (kernel - stride) // 2
+    and none."""
+
+    both: int
+    output: int
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> list[Padding]:
+        """Of each upsampling layer. Raises CheckpointError where there are not as many, or PyTorch takes none such."""
+        layers = list(zip(settings.get("upsample_factors", ()), settings.get("upsample_kernel_sizes", ())))
+        both = settings.get(_PADDINGS[0]) or [(kernel - stride) // 2 for stride, kernel in layers]
+        output = settings.get(_PADDINGS[1]) or [0] * len(layers)
+        for name, values in zip(_PADDINGS, (both, output)):
+            if len(values) != len(layers):
+                raise CheckpointError(f"{name} has {len(values)} values for {len(layers)} upsampling layers")
+        for (stride, kernel), padding, added in zip(layers, both, output):
+            if added >= stride or kernel - stride - 2 * padding + added < 0:
+                raise CheckpointError(
+                    f"an upsampling layer of kernel {kernel}, stride {stride}, padding {padding} and output padding "
+                    f"{added} gives fewer samples than its stride says, or PyTorch takes no such layer"
+                )
+        return [cls(*values) for values in zip(both, output)]
+
+
 @dataclass(frozen=True)
 class Geometry:
     """How far the generator sees, from its layer sizes alone (all counts in output samples).
 
     conv_pre and conv_post have kernel 7; a residual block adds (k-1)/2 * d per dilated convolution, and
     (k-1)/2 more for the second convolution of each pair in blocks of type 1; a transposed convolution of
-    kernel k, stride s and padding p reads inputs ceil((t+p-k+1)/s) .. floor((t+p)/s) for its output t.
+    kernel k, stride s and padding p reads inputs ceil((t+p-k+1)/s) .. floor((t+p)/s) for its output t, and gives
+    k - s - 2p samples, and its output padding, beyond T * s: `extra` of them are the generator's.
     """
 
     hop_length: int
     left_reach: int
     right_reach: int
+    extra: int = 0
 
     @classmethod
     def of(cls, settings: dict[str, Any]) -> Geometry:
@@ -116,13 +173,14 @@ class Geometry:
             sum((kernel - 1) // 2 * (dilation + second) for dilation in dilations)
             for kernel, dilations in zip(settings["resblock_kernel_sizes"], settings["resblock_dilation_sizes"])
         )
-        hop_length, left, right = 1, 3, 3
-        for stride, kernel in zip(settings["upsample_factors"], settings["upsample_kernel_sizes"]):
-            padding = (kernel - stride) // 2
-            left = left * stride + kernel - 1 - padding + block
-            right = right * stride + padding + block
+        hop_length, left, right, extra = 1, 3, 3, 0
+        layers = zip(settings["upsample_factors"], settings["upsample_kernel_sizes"], Padding.of(settings))
+        for stride, kernel, padding in layers:
+            left = left * stride + kernel - 1 - padding.both + block
+            right = right * stride + padding.both + block
+            extra = extra * stride + kernel - stride - 2 * padding.both + padding.output
             hop_length *= stride
-        return cls(hop_length, left + 3, right + 3)
+        return cls(hop_length, left + 3, right + 3, extra)
 
     @property
     def left_frames(self) -> int:

@@ -66,9 +66,9 @@ class TimeAxis:
 
     A frame is `positions` of the input along its axis: 1 column of a mel, many samples of audio.
     Output sample t depends on input frames floor(t / samples_per_frame) - left .. + right only,
-    and N input frames give exactly N * samples_per_frame samples. Where `output` is sampled from what the component
-    gives, that holds of what it gives, and a sample depends on all before it. What makes frames of frames gives one
-    each, `samples_per_frame` being 1: it stands for `hop_length` samples at `sample_rate`.
+    and N input frames give exactly N * samples_per_frame + extra samples. Where `output` is sampled from what the
+    component gives, that holds of what it gives, and a sample depends on all before it. What makes frames of frames
+    gives one each, `samples_per_frame` being 1: it stands for `hop_length` samples at `sample_rate`.
     """
 
     input: str
@@ -81,6 +81,11 @@ class TimeAxis:
     sample_rate: Count
     positions: Count = 1
     hop_length: Count = 1
+    extra: Size = 0
+
+    def samples(self, frames: int) -> int:
+        """Output samples of an utterance of so many frames."""
+        return frames * self.samples_per_frame + self.extra
 
     @property
     def frame_seconds(self) -> float:

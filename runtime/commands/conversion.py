@@ -6,8 +6,9 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,12 @@ from runtime.playing.embed import SpeakerEmbedder
 from runtime.playing.player import Player
 from runtime.playing.targets import TARGET_SUFFIX, MadeTarget, asks_for_own, make_target, target_of, write_target
 from runtime.speech.features import Samples
-from runtime.speech.recordings import at_least, audio_blocks, rate_of, seconds_of, wav_file
+from runtime.speech.recordings import Padded, audio_blocks, rate_of, seconds_of, wav_file
 from runtime.speech.speaker import ONE_SPEAKER
 
 
 def convert_voice(options: argparse.Namespace) -> dict[str, Any]:
-    """Reads, converts and writes block by block: a recording may be of any length."""
+    """Reads, converts and writes block by block: a recording may be of any length, and the output is as long."""
     check_target(options.output)
     bundle = opened_conversion(options.bundle or newest_live_voice(BUNDLES))
     execution, streams = execution_of(options), options.mode == "stream"
@@ -50,9 +51,10 @@ def convert_voice(options: argparse.Namespace) -> dict[str, Any]:
     context: ContextName = "live" if streams else "offline"
     frontend = open_conversion(bundle, target, rate, context, execution, options.pitch, "VHQ")
     sound_rate = player.time.sample_rate
-    # Silence behind audio that is shorter than the artefacts take (or than one STFT window), cut off again.
-    padded, short = at_least(audio_blocks(options.source, rate), math.ceil(_shortest(bundle, player) * rate))
-    started, wrote, longest = time.perf_counter(), 0, math.ceil((short or 0) * sound_rate / rate)
+    # Silence behind a frame that is not whole, or audio shorter than the artefacts take; it is cut off again.
+    frame, least = _longest_frame(bundle, player) * rate, math.ceil(_shortest(bundle, player) * rate)
+    padded = Padded(audio_blocks(options.source, rate), frame, least)
+    started, wrote = time.perf_counter(), 0
     if streams:
         chain = ConversionChain(frontend, player, target.of(bundle.main), sound_rate)
         pieces = _streamed(chain, padded)
@@ -60,7 +62,8 @@ def convert_voice(options: argparse.Namespace) -> dict[str, Any]:
         pieces = converted(frontend, player, padded, target.of(bundle.main))
     with wav_file(options.output, sound_rate) as write, _progress(seconds, options.json) as progress:
         for piece in pieces:
-            samples = piece if short is None else piece[: max(longest - wrote, 0)]
+            longest = math.ceil(padded.count * sound_rate / rate)
+            samples = piece[: max(longest - wrote, 0)] if padded.has_ended else piece
             write(samples)
             wrote += len(samples)
             progress.update(len(samples) / sound_rate)
@@ -74,7 +77,7 @@ def convert_voice(options: argparse.Namespace) -> dict[str, Any]:
         "mode": player.mode,
         "frames": frontend.frames,
         "seconds": round(wrote / sound_rate, 3),
-        "padded_with_silence": short is not None,
+        "padded_with_silence": padded.is_short,
         "rtf": round(elapsed / max(wrote / sound_rate, 1e-9), 4),
         "wrote": str(options.output),
     }
@@ -124,7 +127,7 @@ def opened_conversion(path: Path) -> Bundle:
     return bundle
 
 
-def _streamed(chain: ConversionChain, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+def _streamed(chain: ConversionChain, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     for block in blocks:
         yield chain.push(block)
     yield chain.flush()
@@ -140,6 +143,13 @@ def _shortest(bundle: Bundle, player: Player) -> float:
         for one in stages
     ]
     return max([least, *windows])
+
+
+def _longest_frame(bundle: Bundle, player: Player) -> Fraction:
+    """Seconds of a frame of the slowest features, or of the player where its are longer."""
+    stages = [stage.features for stage in conversion_of(bundle).stages if isinstance(stage, FeatureStage)]
+    frames = [Fraction(features.hop_length, features.sample_rate) for features in stages]
+    return max(Fraction(player.time.samples_per_frame, player.time.sample_rate), *frames)
 
 
 def _progress(seconds: float, is_quiet: bool) -> tqdm:

@@ -105,9 +105,10 @@ def overlap(
     chunk = default_chunk(window, time) if chunk is None else chunk
     held, first = HeldFrames(time.input_axis, time.positions), 0
 
-    def output(piece: Piece) -> np.ndarray:
+    def output(piece: Piece, *, is_last: bool = False) -> np.ndarray:
         results = engine.run({time.input: held.taken(piece.start, piece.stop), **(constants or {})})
-        kept = range(*((frame - piece.start) * time.samples_per_frame for frame in (piece.keep_from, piece.keep_to)))
+        begin, end = ((frame - piece.start) * time.samples_per_frame for frame in (piece.keep_from, piece.keep_to))
+        kept = range(begin, end + time.extra * is_last)
         return np.take(results[time.output], kept, axis=time.output_axis)
 
     for block in blocks:
@@ -122,7 +123,9 @@ def overlap(
             held.forget(min(first - time.left, held.end - shortest))
     if not first:
         for piece in overlap_pieces(held.end, window, time, chunk):
-            yield output(piece)
+            yield output(piece, is_last=piece.keep_to == held.end)
         return
-    for keep_from in range(first, held.end, chunk):
-        yield output(_piece(keep_from, held.end, shortest, time, chunk))
+    last = [held.end] if first == held.end and time.extra else []  # what follows the frames that have passed
+    for keep_from in [*range(first, held.end, chunk), *last]:
+        piece = _piece(keep_from, held.end, shortest, time, chunk)
+        yield output(piece, is_last=piece.keep_to == held.end)

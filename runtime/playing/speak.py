@@ -88,7 +88,7 @@ class Voice:
         """Samples (n,), as they become ready."""
         frames = self._long_enough(utterance.frames)
         time = self.last.time
-        left = time.frames(utterance.frames.shape) * time.samples_per_frame
+        left = time.samples(time.frames(utterance.frames.shape))
         for piece in self.last.pieces(frames, utterance.constants):
             yield piece.reshape(-1)[:left]
             left = max(left - piece.size, 0)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
+import math
 import shutil
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,16 @@ _BLOCK_SECONDS, _BLOCK_FRAMES = 1.0, 1 << 16  # of a read, whichever is less
 _QUALITY = "VHQ"  # soxr's, of files; live audio takes one of less delay
 _WAV_BYTES = (1 << 32) - 64  # a WAV file counts in 32 bits
 
+_BEYOND, _INTEGERS = 4.0, 64.0  # peaks, 12 and 36 dB above full scale: of no mix, and of no gain that anybody sets
+
 Write = Callable[[np.ndarray], None]
 
 
 def audio_blocks(path: Path, sample_rate: int) -> Iterator[np.ndarray]:
     """Yields one channel of the file at `sample_rate`, (n,) float32, full scale 1.0; several channels are averaged.
 
-    Raises AudioError for a file that is missing, no audio, empty, or not finite, there where it is noticed.
+    Warns at the end of a file that is far beyond full scale. Raises AudioError for a file that is missing, no audio,
+    empty, or not finite, there where it is noticed.
     """
     import soundfile
 
@@ -36,18 +41,24 @@ def audio_blocks(path: Path, sample_rate: int) -> Iterator[np.ndarray]:
             resampler = Resampler(file.samplerate, sample_rate, _QUALITY)
             frames = max(1, min(round(_BLOCK_SECONDS * file.samplerate), _BLOCK_FRAMES))
             file.seekable = lambda: False  # else it seeks after every read, and MP3 decodes differently then
-            position = 0
+            position, peak = 0, 0.0
             while len(samples := file.read(frames, dtype="float32", always_2d=True)):
                 mono = samples.mean(axis=1)
                 if not np.isfinite(mono).all():
                     seconds = (position + int(np.argmin(np.isfinite(mono)))) / file.samplerate
                     raise AudioError(f"{path} holds a sample that is not finite, at {seconds:.3f} s")
-                position += len(mono)
+                position, peak = position + len(mono), max(peak, float(np.abs(mono).max()))
                 yield resampler.push(mono)
     except soundfile.SoundFileError as error:
         raise AudioError(f"{path} cannot be read as audio: {error}") from error
     if not position:
         raise AudioError(f"{path} holds no samples")
+    if peak > _BEYOND:
+        reason = ": they seem to be integers stored as floats, of 16 bits if 32768 is their full scale"
+        warnings.warn(
+            f"{path} has samples up to {peak:.0f}, and full scale is 1{reason if peak > _INTEGERS else ''}",
+            stacklevel=2,
+        )
     yield resampler.flush()
 
 
@@ -77,20 +88,30 @@ def read_audio(path: Path, sample_rate: int) -> np.ndarray:
     return np.concatenate(list(audio_blocks(path, sample_rate)))
 
 
-def at_least(blocks: Iterable[np.ndarray], length: int) -> tuple[Iterator[np.ndarray], int | None]:
-    """(the blocks, with silence behind them where they hold fewer than `length` samples in all; how many they held
-    then, or None where they held enough).
+class Padded:
+    """The blocks of a recording with silence behind them: `least` samples in all, and whole frames of `frame` samples,
+    which need be no whole number.
 
-    Reads only so many blocks as it takes to know.
+    `count`: samples of the recording that have been read; `has_ended`: whether these are all.
     """
-    remaining, held, count = iter(blocks), list[np.ndarray](), 0
-    while count < length:
-        block = next(remaining, None)
-        if block is None:
-            return iter([*held, np.zeros(length - count, np.float32)]), count
-        held.append(block)
-        count += len(block)
-    return itertools.chain(held, remaining), None
+
+    def __init__(self, blocks: Iterable[np.ndarray], frame: Fraction, least: int = 0) -> None:
+        self._blocks, self._frame, self._least = blocks, frame, least
+        self.count, self.has_ended = 0, False
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for block in self._blocks:
+            self.count += len(block)
+            yield block
+        self.has_ended = True
+        length = max(math.ceil(math.ceil(self.count / self._frame) * self._frame), self._least)
+        if length > self.count:
+            yield np.zeros(length - self.count, np.float32)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the recording has fewer samples than `least`."""
+        return self.has_ended and self.count < self._least
 
 
 def in_blocks(blocks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:

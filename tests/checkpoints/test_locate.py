@@ -100,6 +100,20 @@ def test_anyones_own_checkpoint_is_read_from_a_folder_or_a_file(tmp_path):
         assert torch.equal(load(checkpoint).weights["conv_pre.bias"], weights["conv_pre.bias"])
 
 
+def test_of_a_folder_where_coqui_s_trainer_ran_the_best_weights_are_taken_and_named(tmp_path):
+    shutil.copy(OURS / "config.json", tmp_path)
+    for name in ("checkpoint_1000.pth", "best_model_900.pth"):
+        (tmp_path / name).touch()
+    with pytest.raises(CheckpointError, match="which file holds the weights"):
+        located(source=str(tmp_path))
+    shutil.copy(OURS / "model.safetensors", tmp_path / "best_model.pth")
+    warnings = []
+    assert located(warnings, source=str(tmp_path)).weights == tmp_path / "best_model.pth"
+    (warning,) = warnings
+    assert "of best_model.pth, best_model_900.pth, checkpoint_1000.pth it is best_model.pth" in warning
+    assert warning.endswith("checkpoint_1000.pth")
+
+
 def test_its_config_may_lie_elsewhere_and_have_comments(tmp_path):
     shutil.copy(OURS / "model.safetensors", tmp_path / "w.safetensors")
     text = (OURS / "config.json").read_text().replace('"audio"', '// the audio\n "audio"', 1)

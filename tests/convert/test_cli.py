@@ -97,6 +97,7 @@ def test_a_sweep_leaves_out_impossible_pairs_and_compares_the_rest(
         (["measure.engines=[tpu]"], 2, "there is no engine 'tpu'"),
         (["measure.engines=[mil]", "format=onnx"], 2, "engine mil does not execute format onnx; it takes: onnx"),
         (["checkpoint.source=/nowhere"], 2, "there is no such path"),
+        (["checkpoint.source=~/a:b:, (é)=1"], 2, "checkpoint.source=~/a:b:, (é)=1: there is no such path"),
         (["checkpoint=rtvc_encoder"], 2, "is of family ge2e"),
     ],
 )

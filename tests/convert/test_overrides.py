@@ -1,6 +1,6 @@
 import pytest
 
-from convert.overrides import OverrideError, check, group_choices
+from convert.overrides import OverrideError, as_text, check, group_choices
 from convert.schema import setting_names
 
 
@@ -8,7 +8,7 @@ from convert.schema import setting_names
     ("override", "sentence"),
     [
         ("modle=hifigan", "there is no setting 'modle': did you mean 'model'"),
-        ("model=hifgan", "there is no model 'hifgan': did you mean 'hifigan'.*choices: fast_pitch, .*hifigan, .*vits"),
+        ("model=hifgan", "there is no model 'hifgan': did you mean 'hifigan'.*choices: .*hifigan, .*vits"),
         ("precision=fp61", "did you mean 'fp16'"),
         ("precision.nmae=fp16", "did you mean 'precision.name'"),
         ("++precision.dtpye=fp16", "there is no setting 'precision.dtpye'"),
@@ -23,6 +23,9 @@ from convert.schema import setting_names
         ("gates.limits.fp16.component.flow=50", "there is no setting"),
         ("gates.limits.fp61.components.flow=50", "there is no setting"),
         ("hifigan", "written setting=value"),
+        ("checkpoint=/models/é", "there is no checkpoint '/models/é'"),
+        ("checkpoint.sorce=/models/é", "did you mean 'checkpoint.source'"),
+        ("shape.frames=(64", r"shape\.frames=\(64 cannot be read"),
     ],
 )
 def test_every_misspelling_ends_in_a_sentence_with_the_nearest_name(override, sentence):
@@ -47,3 +50,40 @@ def test_every_group_and_every_setting_is_known():
     assert "ljspeech_hifigan_v2" in groups["checkpoint"]
     names = setting_names()
     assert {"shape.frames", "measure.bench_seconds", "tracking.uri", "gates.limits.*.snr_db"} <= set(names)
+
+
+@pytest.mark.parametrize("key", ["checkpoint.source", "++output", "model.parts.pitch.checkpoint.source"])
+@pytest.mark.parametrize(
+    "value",
+    [*(f"/a{character}b" for character in " (,='~#%&@+é![{:;\"\\🎤"), "~/x", "[a", "a\\", "a\\'b", "007", "it's"],
+)
+def test_a_setting_of_text_takes_any_path_letter_by_letter(key, value):
+    (text,) = as_text([f"{key}={value}"])
+    assert _read(text) == value
+    check([text])
+
+
+@pytest.mark.parametrize(
+    ("text", "is_sweep", "value"),
+    [
+        ("checkpoint.source='/a b'", False, "/a b"),
+        ("tracking.uri=null", False, None),
+        ("tracking.uri=http://${oc.env:NAME}@x", False, "http://${oc.env:NAME}@x"),
+        ("goldens.clips=[a.wav,b.wav]", False, ["a.wav", "b.wav"]),
+        ("goldens.clips=[~/é (1).wav, 'a,b.wav']", False, ["~/é (1).wav", "a,b.wav"]),
+        ("shape.frames=64", False, 64),
+        ("output=/a,/é", True, "/a,/é"),
+    ],
+)
+def test_what_hydra_reads_as_it_stands_is_left_to_it(text, is_sweep, value):
+    assert _read(as_text([text], is_sweep)[0]) == value
+
+
+def test_a_sweep_over_texts_stays_one():
+    assert as_text(["-m", "output=a,b", "shape.frames=8,9"], is_sweep=True) == ["-m", "output=a,b", "shape.frames=8,9"]
+
+
+def _read(text):
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return OverridesParser.create().parse_override(text).value()

@@ -8,7 +8,7 @@ from torch import nn
 
 from checkpoints import CheckpointError
 from converters import fitting as subject
-from converters.fitting import fitting
+from converters.fitting import SettingsError, check_number, fitting
 
 
 @pytest.fixture
@@ -33,3 +33,11 @@ def test_the_same_weights_in_many_modules_count_once(checkpoint):
             nn.Module().register_parameter("weight", layer.weight)
     with pytest.raises(CheckpointError), fitting(checkpoint):
         nn.ModuleList(nn.Linear(10, 10, bias=False) for _ in range(20))
+
+
+def test_a_layer_has_a_stride_and_may_have_no_padding():
+    check_number("config", "upsample_output_paddings", [1, 0])
+    with pytest.raises(SettingsError, match=r"config\.upsample_factors is 0"):
+        check_number("config", "upsample_factors", [1, 0])
+    with pytest.raises(SettingsError, match=r"config\.upsample_paddings is -1"):
+        check_number("config", "upsample_paddings", [-1])

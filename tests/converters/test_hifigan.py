@@ -66,6 +66,53 @@ def test_v3_s_stated_receptive_field_is_the_measured_one(checkpoint):
     assert (24 - min(touched), max(touched) - 24) == (component.time.left, component.time.right)
 
 
+ODD = {
+    **V3, "upsample_factors": [5, 4, 3], "upsample_kernel_sizes": [10, 8, 6], "upsample_initial_channel": 32,
+    "resblock_dilation_sizes": [[1, 1]] * 3,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "extra"),
+    [
+        ({}, 13),  # 5 - 2 * 2 at stride 5, as many again for each of the samples of the layers behind, 3 - 2 * 1 at 3
+        ({"upsample_paddings": [3, 2, 2], "upsample_output_paddings": [1, 0, 1]}, 0),
+        ({"upsample_output_paddings": [0, 0, 2]}, 15),
+    ],
+    ids=["as coqui-tts pads", "as ESPnet pads", "output padding alone"],
+)
+def test_a_length_is_what_the_network_gives_at_odd_kernels_and_with_output_padding(checkpoint, change, extra):
+    loaded = with_random_weights(checkpoint, ODD)
+    loaded.config["generator_model_params"] = {**ODD, **change}
+    loaded.config["audio"]["hop_length"] = 60
+    (component,) = hifigan.components(hifigan.load(loaded), loaded, Shape(24))
+    mel = torch.randn(1, 80, 24, dtype=torch.float64, requires_grad=True)
+    audio = component.module.double()(mel)
+    assert audio.shape == component.outputs[0].shape == (1, 1, 24 * 60 + extra)
+    assert component.time.samples(24) == audio.shape[2]
+    touched = {}
+    for sample in (12 * 60, 12 * 60 + 59, 24 * 60 + extra - 1):
+        (gradient,) = torch.autograd.grad(audio[0, 0, sample], mel, retain_graph=True)
+        touched[sample] = gradient.abs().sum((0, 1)).nonzero().flatten()
+        assert touched[sample].min() >= sample // 60 - component.time.left
+        assert touched[sample].max() <= sample // 60 + component.time.right
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"upsample_output_paddings": [0, 0, 3]}, "kernel 6, stride 3, padding 1 and output padding 3"),
+        ({"upsample_paddings": [3, 2, 2]}, "kernel 10, stride 5, padding 3 and output padding 0 gives fewer"),
+        ({"upsample_paddings": [3]}, "upsample_paddings has 1 values for 3 upsampling layers"),
+    ],
+)
+def test_a_padding_that_fits_no_layer_is_a_sentence(checkpoint, change, sentence):
+    loaded = with_random_weights(checkpoint, ODD)
+    loaded.config["generator_model_params"] = {**ODD, **change}
+    with pytest.raises(CheckpointError, match=sentence):
+        hifigan.load(loaded)
+
+
 def test_weight_norm_changes_nothing(checkpoint):
     normed = with_random_weights(checkpoint, V3)
     folded = with_random_weights(checkpoint, V3, "folded")
@@ -95,6 +142,11 @@ def test_the_component_is_coquis_forward_and_not_its_inference(checkpoint):
         (lambda c: c["generator_model_params"].update(kernel=3), "do not fit: .*kernel"),
         (lambda c: c["generator_model_params"].update(upsample_initial_channel=64), "has shape"),
         (lambda c: c["audio"].update(hop_length=300), "upsamples by 256, its audio config says hop_length 300"),
+        (
+            lambda c: c["audio"].update(num_mels=100),
+            r"takes 80 bands \(in_channels\), its audio config says num_mels 100",
+        ),
+        (lambda c: c["generator_model_params"].update(upsample_kernel_sizes=[4, 4, 2, 2]), "kernel 4 .* at stride 8"),
     ],
 )
 def test_a_config_that_does_not_fit_the_weights_is_a_sentence(checkpoint, change, sentence):

@@ -67,8 +67,10 @@ def test_vocode_block_by_block_writes_what_the_whole_at_once_gives_on_every_samp
     soundfile.write(tmp_path / "in.wav", np.stack([samples, samples[::-1]], axis=1), 44100)
     result(capsys, "vocode", str(path), str(tmp_path / "in.wav"), str(tmp_path / "out.wav"), "--engine", "onnx")
     whole = soundfile.read(tmp_path / "in.wav", dtype="float32")[0].mean(axis=1)
-    mel = record.features.of(soxr.resample(whole, 44100, rate, quality="VHQ"))[None]
-    audio = open_player(path, Execution("onnx")).play(mel).reshape(-1)
+    frame = record.features.hop_length * 44100 // rate
+    padded = np.pad(whole, (0, -len(whole) % frame))
+    mel = record.features.of(soxr.resample(padded, 44100, rate, quality="VHQ"))[None]
+    audio = open_player(path, Execution("onnx")).play(mel).reshape(-1)[: -(-len(whole) * rate // 44100)]
     soundfile.write(tmp_path / "whole.wav", np.clip(audio, -1, 1), rate, subtype="PCM_16")
     assert (tmp_path / "out.wav").read_bytes() == (tmp_path / "whole.wav").read_bytes()
 
@@ -90,6 +92,18 @@ def test_vocode_of_a_short_sound_is_padded_with_silence_and_cut_again(bundle, tm
     facts = result(capsys, "vocode", bundle, str(tmp_path / "in.wav"), str(tmp_path / "out.wav"))
     assert facts["padded_with_silence"] is True
     assert soundfile.info(tmp_path / "out.wav").frames == 3000
+
+
+@pytest.mark.parametrize(
+    ("rate", "count"), [(22050, 64 * 256), (22050, 70 * 256 + 255), (44100, 40001), (16000, 20000)]
+)
+@pytest.mark.parametrize("mode", ["overlap", "stateful"])
+def test_vocode_gives_as_much_audio_as_it_was_given(fp32, stateful, tmp_path, capsys, mode, rate, count):
+    path = str((stateful if mode == "stateful" else fp32).bundle.path)
+    soundfile.write(tmp_path / "in.wav", np.sin(np.arange(count) * 0.1) * 0.3, rate)
+    facts = result(capsys, "vocode", path, str(tmp_path / "in.wav"), str(tmp_path / "out.wav"), "--engine", "onnx")
+    assert facts["padded_with_silence"] is False
+    assert soundfile.info(tmp_path / "out.wav").frames == -(-count * 22050 // rate)
 
 
 def test_bench_reports_latency_per_chunk(bundle, capsys):
@@ -122,6 +136,7 @@ def test_lower_writes_programs_by_name_and_what_they_take(bundle, fp32, streamin
     [
         (["info", "{tmp}/absent"], "is not a bundle"),
         (["vocode", "{bundle}", "{tmp}/absent.wav", "{tmp}/o.wav"], "there is no audio file"),
+        (["vocode", "{bundle}", "{tmp}/absent.wav", "{tmp}/absent/o.wav"], "there is no folder"),
         (["vocode", "{artefact}", "{tmp}/a.wav", "{tmp}/o.wav"], "is a bare artefact"),
         (["run", "{bundle}", "{tmp}/text.npz", "{tmp}/o.npz"], "cannot be read as arrays"),
         (["run", "{bundle}", "{tmp}/absent.npz", "{tmp}/o.npz"], "absent.npz"),

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -19,13 +21,14 @@ def window(axis) -> TensorSpec:
 
 
 class Local:
-    """A network of known receptive field with zero padding at both ends: frames t-3..t+2 make samples 4t..4t+3."""
+    """A network of known receptive field with zero padding at both ends: frames t-3..t+2 make samples 4t..4t+3, also of
+    the `extra` ones behind the last frame."""
 
     name, device = "stub", "none"
     outputs = (TensorSpec("audio", (1, 1, Dim(1, 10**6, 1))),)
 
-    def __init__(self, axis):
-        self.inputs = (window(axis),)
+    def __init__(self, axis, extra=0, right=2):
+        self.inputs, self.extra, self.right = (window(axis),), extra, right
 
     def new_state(self):
         return {}
@@ -33,10 +36,13 @@ class Local:
     def run(self, inputs, state=None):
         mel = inputs["mel"]
         assert self.inputs[0].misfit(mel.shape) is None
-        padded = np.pad(mel[0, 0], (3, 2), constant_values=100.0)  # a padding that shows when it is in the wrong place
-        weights = np.array([1.0, 3, 5, 7, 11, 13])
-        frames = np.array([padded[t : t + 6] @ weights for t in range(mel.shape[2])])
-        return {"audio": (frames[:, None] + np.arange(4)).reshape(1, 1, -1)}
+        total, more = mel.shape[2], -(-self.extra // 4)
+        ends = (3, self.right + more)
+        padded = np.pad(mel[0, 0], ends, constant_values=100.0)  # a padding that shows when it is in the wrong place
+        weights = np.array([1.0, 3, 5, 7, 11, 13])[: 4 + self.right]
+        frames = np.array([padded[t : t + len(weights)] @ weights for t in range(total + more)])
+        samples = (frames[:, None] + np.arange(4)).reshape(1, 1, -1)
+        return {"audio": samples[..., : total * 4 + self.extra]}
 
 
 @settings(max_examples=300, deadline=None)
@@ -46,19 +52,22 @@ class Local:
     size=st.integers(6, 24),
     flexible=st.booleans(),
     blocks=st.integers(1, 9),
+    extra=st.integers(0, 6),
+    right=st.sampled_from([0, 2]),
 )
-def test_overlapped_output_equals_offline_on_every_sample(total, chunk, size, flexible, blocks):
-    axis = Dim(1, size, size) if flexible else size
-    engine = Local(axis)
+def test_overlapped_output_equals_offline_on_every_sample(total, chunk, size, flexible, blocks, extra, right):
+    axis, time = Dim(1, size, size) if flexible else size, dataclasses.replace(TIME, extra=extra, right=right)
+    engine = Local(axis, extra, right)
     mel = np.random.default_rng(total).normal(size=(1, 1, total))
     try:
-        pieces = list(overlap(engine, TIME, np.array_split(mel, blocks, axis=2), chunk))
+        pieces = list(overlap(engine, time, np.array_split(mel, blocks, axis=2), chunk))
     except StreamError:
-        fits = chunk + TIME.left + TIME.right <= size or (chunk >= total and total <= size)
+        fits = chunk + time.left + time.right <= size or (chunk >= total and total <= size)
         assert not fits or (not flexible and total < size)
         return
-    offline = Local(Dim(1, 10**6, 1)).run({"mel": mel})["audio"]
+    offline = Local(Dim(1, 10**6, 1), extra, right).run({"mel": mel})["audio"]
     np.testing.assert_array_equal(np.concatenate(pieces, axis=2), offline)
+    assert offline.shape[2] == time.samples(total)
     assert all(piece.shape[2] == min(chunk, total) * 4 for piece in pieces[:-1])
 
 

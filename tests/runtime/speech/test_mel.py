@@ -101,6 +101,18 @@ def test_missing_statistics_are_a_sentence():
         mel_settings({"stats_path": "/trainer/scale_stats.npy"})
 
 
+@pytest.mark.parametrize("audio", [{}, None])
+def test_a_config_without_an_audio_section_is_a_sentence_and_no_guess(audio):
+    with pytest.raises(AudioError, match="no `audio` section"):
+        mel_settings(audio)
+
+
+def test_bands_above_half_the_sample_rate_are_a_sentence():
+    assert mel_settings({"sample_rate": 16000, "mel_fmax": 8000}).fmax == 8000
+    with pytest.raises(AudioError, match="mel_fmax 12000 Hz is above half of sample_rate 16000 Hz"):
+        mel_settings({"sample_rate": 16000, "mel_fmax": 12000})
+
+
 def test_hifigan_framing_gives_one_frame_per_hop_and_centered_one_more():
     settings = mel_settings({**COQUI["hifigan_v2"], "sample_rate": 22050, "framing": "hifigan"})
     samples = speech()

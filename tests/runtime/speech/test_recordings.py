@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import runtime.speech.recordings
 from runtime.errors import AudioError
-from runtime.speech.recordings import at_least, audio_blocks, in_blocks, read_audio, wav_file, write_wav
+from runtime.speech.recordings import Padded, audio_blocks, in_blocks, read_audio, wav_file, write_wav
 from tests.conftest import ROOT
 
 FILES = {
@@ -149,10 +149,22 @@ def test_samples_in_other_blocks_are_the_same_samples(sizes, size):
     assert all(len(block) == size for block in blocks[:-1])
 
 
-@given(BLOCKS, st.integers(0, 300))
-def test_silence_follows_what_is_too_short_and_nothing_else(sizes, length):
+@given(BLOCKS, st.fractions(1, 50, max_denominator=9), st.integers(0, 300))
+def test_silence_follows_what_is_too_short_or_ends_within_a_frame_and_nothing_else(sizes, frame, least):
     samples = np.arange(1, sum(sizes) + 1, dtype=np.float32)
-    padded, short = at_least(np.split(samples, np.cumsum(sizes)[:-1]) if sizes else [], length)
-    padded = np.concatenate([samples[:0], *padded])
-    assert short == (len(samples) if len(samples) < length else None)
-    np.testing.assert_array_equal(padded, np.pad(samples, (0, max(0, length - len(samples)))))
+    recording = Padded(np.split(samples, np.cumsum(sizes)[:-1]) if sizes else [], frame, least)
+    padded = np.concatenate([samples[:0], *recording])
+    assert (recording.count, recording.is_short) == (len(samples), len(samples) < least)
+    np.testing.assert_array_equal(padded, np.pad(samples, (0, len(padded) - len(samples))))
+    frames = -(-len(samples) // frame)
+    assert max(frames * frame, least) <= len(padded) < max(frames * frame, least) + 1
+
+
+@pytest.mark.parametrize(
+    ("scale", "told"), [(1, ""), (3, ""), (40, "up to 12, and full scale is 1"), (32768, "integers stored as floats")]
+)
+def test_samples_far_beyond_full_scale_are_told(tmp_path, recwarn, scale, told):
+    soundfile.write(tmp_path / "a.wav", scale * 0.3 * np.sin(np.arange(3000) * 0.1), 22050, subtype="FLOAT")
+    read_audio(tmp_path / "a.wav", 22050)
+    messages = [str(warning.message) for warning in recwarn]
+    assert [told in message for message in messages] == [True] * bool(told)

@@ -97,7 +97,7 @@ extension TensorSpec: CustomStringConvertible {
 ///
 /// A frame is `positions` of the input along its axis. Output sample t depends on the input frames
 /// floor(t / samplesPerFrame) - `left` to floor(t / samplesPerFrame) + `right` only, and N frames give exactly
-/// N * `samplesPerFrame` samples.
+/// N * `samplesPerFrame` + `extra` samples.
 public struct TimeAxis: Codable, Equatable, Sendable {
     public let input: String
     public let output: String
@@ -109,10 +109,12 @@ public struct TimeAxis: Codable, Equatable, Sendable {
     public let sampleRate: Int
     public let positions: Int
     public let hopLength: Int
+    /// None of a bundle that does not say.
+    public let extra: Int?
 
     public init(
         input: String, output: String, inputAxis: Int, outputAxis: Int, samplesPerFrame: Int, left: Int, right: Int,
-        sampleRate: Int, positions: Int = 1, hopLength: Int = 1
+        sampleRate: Int, positions: Int = 1, hopLength: Int = 1, extra: Int? = nil
     ) {
         self.input = input
         self.output = output
@@ -124,7 +126,11 @@ public struct TimeAxis: Codable, Equatable, Sendable {
         self.sampleRate = sampleRate
         self.positions = positions
         self.hopLength = hopLength
+        self.extra = extra
     }
+
+    /// Output samples of an utterance of so many frames.
+    public func samples(of frames: Int) -> Int { frames * samplesPerFrame + (extra ?? 0) }
 
     /// Seconds of audio that a frame stands for.
     public var frameSeconds: Double { Double(samplesPerFrame * hopLength) / Double(sampleRate) }

@@ -144,10 +144,13 @@ public final class OverlapPlayer: Player {
     public func flush() throws -> Tensor {
         var pieces = [try none(engine, time)]
         if first == 0 {
-            for piece in try plan.pieces(end) { pieces.append(try output(of: piece)) }
+            for piece in try plan.pieces(end) { pieces.append(try output(of: piece, isLast: piece.keepTo == end)) }
         } else {
-            for keepFrom in stride(from: first, to: end, by: plan.chunk) {
-                pieces.append(try output(of: plan.piece(keepFrom, end)))
+            var starts = Array(stride(from: first, to: end, by: plan.chunk))
+            if starts.isEmpty && (time.extra ?? 0) > 0 { starts = [end] }  // what follows the frames that have passed
+            for keepFrom in starts {
+                let piece = plan.piece(keepFrom, end)
+                pieces.append(try output(of: piece, isLast: piece.keepTo == end))
             }
         }
         reset()
@@ -168,11 +171,11 @@ public final class OverlapPlayer: Player {
         known = frame
     }
 
-    private func output(of piece: Piece) throws -> Tensor {
+    private func output(of piece: Piece, isLast: Bool = false) throws -> Tensor {
         let range = (piece.start - known) * time.positions..<(piece.stop - known) * time.positions
         let samples = try VoxportRuntime.output(engine, time, held!.cut(range, along: time.inputAxis), constants)
         let from = (piece.keepFrom - piece.start) * time.samplesPerFrame
-        let to = (piece.keepTo - piece.start) * time.samplesPerFrame
+        let to = (piece.keepTo - piece.start) * time.samplesPerFrame + (isLast ? time.extra ?? 0 : 0)
         return samples.cut(from..<to, along: time.outputAxis)
     }
 }

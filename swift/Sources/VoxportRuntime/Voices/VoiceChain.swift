@@ -92,7 +92,7 @@ public final class VoiceChain {
         let time = player.time
         let count = utterance.frames.shape[time.inputAxis] / time.positions
         let frames = utterance.frames.padded(to: player.shortest * time.positions, along: [time.inputAxis])
-        var left = count * time.samplesPerFrame
+        var left = time.samples(of: count)
         func give(_ output: Tensor) throws {
             let samples = Array(output.floats.prefix(left))
             left -= samples.count
