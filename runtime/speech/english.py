@@ -24,7 +24,6 @@ def whole_names(line: str) -> str:
 
 def expanded_english(sentence: str, settings: TextSettings) -> str:
     """A sentence whose abbreviations, money, times, dates, units, ranges, signs and addresses are written out."""
-    is_lettered = not settings.phonemizer
     keeps_mrs = (
         "abbreviations" in settings.cleaning
     )  # models of Coqui's cleaners learnt "misess", which this step writes
@@ -34,7 +33,7 @@ def expanded_english(sentence: str, settings: TextSettings) -> str:
     sentence = _dates(sentence, is_day_first)
     for pattern, spoken in _FIGURES:
         sentence = pattern.sub(spoken, sentence)
-    return _capitals(sentence, is_lettered)
+    return _capitals(sentence, settings)
 
 
 # -------------------------------------------------------------------------------------------------- addresses
@@ -405,7 +404,7 @@ _SHORT_WORDS = set(
 )
 
 
-def _capitals(sentence: str, is_lettered: bool) -> str:
+def _capitals(sentence: str, settings: TextSettings) -> str:
     """Shouted sentences in small letters; for voices of letters, short words of capitals letter by letter."""
     words = re.findall(r"[A-Za-z]{2,}", sentence)
     if (
@@ -414,8 +413,9 @@ def _capitals(sentence: str, is_lettered: bool) -> str:
         and any(word in _SHORT_WORDS or len(word) > 5 for word in words)
     ):
         return sentence.lower()
-    if not is_lettered:
-        return re.sub(r"\bA (?=[A-Z]\b)", "A-", sentence)  # espeak-ng takes an A by itself for the article
+    if settings.phonemizer:
+        # espeak-ng takes an A by itself for the article; this it reads as the letter
+        return re.sub(r"\bA (?=[A-Z]\b)", "Eigh ", sentence) if settings.phonemizer == "espeak" else sentence
 
     def spelt(match: Match) -> str:
         word = match.group()

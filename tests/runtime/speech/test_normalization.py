@@ -35,8 +35,9 @@ def test_a_text_is_said_as_people_say_it(kind, row):
     ("text", "ipa"),
     [
         ("The 21st.", "ðə twˈɛnti fˈɜːst."), ("2nd", "sˈɛkənd"), ("2.0", "tˈuː pɔɪnt zˈiəɹoʊ"), ("−5", "mˈaɪnəs fˈaɪv"),
-        ("the 100th", "ðə wˈʌn hˈʌndɹədθ"), ("AT&T", "ˈeɪtˈiː ænd tˈiː"), ("Well—yes", "wˈɛl, jˈɛs"),
+        ("the 100th", "ðə wˈʌn hˈʌndɹədθ"), ("AT&T", "ˈeɪ tˈiː ænd tˈiː"), ("Well—yes", "wˈɛl, jˈɛs"),
         ("10:45am", "tˈɛn fˈɔːɹɾi fˈaɪv ˌeɪˈɛm"), ("1990s", "nˈaɪntiːn nˈaɪntiz"),
+        ("Not 2.0 or 1,250 here.", "nˌɑːt tˈuː pɔɪnt zˈiəɹoʊ ɔːɹ wˈʌn θˈaʊzənd tˈuːhˈʌndɹɪd fˈɪfti hˈɪɹ."),
         ("$5.50", "fˈaɪv dˈɑːlɚz ænd fˈɪfti sˈɛnts"), ("007", "zˈiəɹoʊzˈiəɹoʊ sˈɛvən"),
     ],
 )  # fmt: skip
