@@ -84,7 +84,10 @@ _BEFORE_FIGURES = {
     "no": "number", "nos": "numbers", "p": "page", "pp": "pages", "fig": "figure", "vol": "volume", "ch": "chapter",
     "sec": "section", "eq": "equation", "art": "article", "nr": "number",
 }  # fmt: skip
-_NAMED = re.compile(rf"\b({'|'.join(_BEFORE_NAMES)})\.(?= *[A-Z])|\b(mr|dr|prof)(?= +[A-Z][a-z])", re.IGNORECASE)
+_NAMED = re.compile(
+    rf"(?<!\d)(?<!\d )\b({'|'.join(_BEFORE_NAMES)})\.(?= *(?-i:[A-Z]))|\b(mr|dr|prof)(?= +(?-i:[A-Z][a-z]))",
+    re.IGNORECASE,
+)
 # Months, days and streets are capital letters' own: "sat." and "mar." end sentences too.
 _COMMON = re.compile(rf"\b({'|'.join(sorted(map(re.escape, _ANYWHERE), key=len, reverse=True))})\.", re.IGNORECASE)
 _CAPITAL_ONLY = {
@@ -110,6 +113,7 @@ def _abbreviations(sentence: str, keeps_mrs: bool) -> str:
     )
     sentence = re.sub(r"\b(?<=[a-z] )St(?:\.|\b(?!\.))(?=[\"')]*\s*(?:$|[,;!?]|[a-z]))", _street, sentence)
     sentence = re.sub(r"\bSt\.? *(?=[A-Z])", "Saint ", sentence)
+    sentence = re.sub(r"\bPh\.? ?D\b\.?", lambda match: f"P H D{_end_of(match)}", sentence)
     sentence = _COMMON.sub(_common, sentence)
     sentence = _COUNTED.sub(
         lambda match: f"{_cased(_BEFORE_FIGURES[match.group(1).lower()], match.group())} ", sentence
@@ -156,7 +160,7 @@ _MONTHS = (
     "December",
 )  # fmt: skip
 _ISO_DATE = re.compile(r"\b(\d{4})-(\d\d)-(\d\d)\b")
-_SLASHED_DATE = re.compile(r"\b(\d{1,2})/(\d{1,2})/(\d{4}|\d\d)\b")
+_SLASHED_DATE = re.compile(r"\b(\d{1,2})(?:/(\d{1,2})/(\d{4}|\d\d)|-(\d\d)-(\d{4}))\b")
 
 
 def _ordinal(number: int) -> str:
@@ -171,9 +175,9 @@ def _date(year: str, month: int, day: int) -> str | None:
 
 def _dates(sentence: str, is_day_first: bool) -> str:
     def slashed(match: Match) -> str:
-        first, second = int(match.group(1)), int(match.group(2))
+        first, second, year = int(match[1]), int(match[2] or match[4]), match[3] or match[5]
         orders = [(second, first), (first, second)] if is_day_first else [(first, second), (second, first)]
-        dates = (_date(match.group(3), month, day) for month, day in orders)
+        dates = (_date(year, month, day) for month, day in orders)
         return next(filter(None, dates), match.group())
 
     sentence = _ISO_DATE.sub(
@@ -344,7 +348,7 @@ def _rules() -> Iterator[Rule]:
 
     yield rule(r"(?<![\w/])\+\d{1,3}(?:[ -]\d{2,12}){1,5}\b", _digits)
     yield rule(r"(?<!\w)(?:\(\d{3}\) ?|\d{3}[-. ])\d{3}[-. ]\d{4}\b", _digits)
-    yield rule(r"(?<![\w-])\d{3}-0\d{3}\b|(?<=[Cc]all )\d{3}-\d{4}\b", _digits)
+    yield rule(r"(?<![\w-])\d{3}-\d{4}\b", _digits)
     yield rule(r"\b\d+(?:\.\d+){2,}\b", number)
     yield rule(rf"([{signs}])(\d+) ?[-–] ?[{signs}]?(?=\d)", r"\2 to \1")
     amount = rf"(?P<minus>[-−])?(?P<sign>[{signs}]) ?(?P<amount>{_NUMBER})"
@@ -384,7 +388,11 @@ def _rules() -> Iterator[Rule]:
     yield rule(r"(?<=\d) ?< ?(?=\d)", " is less than ")
     yield rule(r"(?<=\d) ?> ?(?=\d)", " is greater than ")
     yield rule("[" + "".join(map(re.escape, _SIGNS)) + "]", lambda match: f" {_SIGNS[match.group()]} ")
-    yield rule(rf"\b(?P<name>[A-Z][a-z]+) (?P<roman>(?:{_ROMAN})(?<=..)|(?<=e )V)\b", _roman)
+    yield rule(rf"\b(?P<name>[A-Z][a-z]+) (?P<roman>(?=[XVI]{{2}})(?:{_ROMAN}))\b", _roman)
+    yield rule(rf"\b(?P<name>{_KINGS}) (?P<roman>[VX])\b", _roman)
+    yield rule(r"\b(?P<name>War) (?P<roman>I)\b", _roman)
+    yield rule(r"(?<=s)/(hour|day|night|week|month|year|person)\b", r" per \1")
+    yield rule(r"\band/or\b", "and or")
     yield rule(r"(?<=[a-z])/(?=[a-z])", " or ")
     yield rule(r"(?<=[A-Za-z])(?=\d)(?<=[A-Z]{2})", " ")
 
