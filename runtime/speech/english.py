@@ -18,7 +18,8 @@ Rule = tuple[re.Pattern[str], Callable[[Match], str]]
 
 def whole_names(line: str) -> str:
     """Addresses in words, and names whose full stops would be taken for the ends of sentences."""
-    line = re.sub(r"\bCo\. (?=(?:Ltd|Inc)\b)", "Company ", _addresses(line))
+    line = re.sub(r"(?<=[a-z]{2})\.(?=[a-z])|(?<![\w.])\.(?=[a-z])", " dot ", _addresses(line))  # of a file
+    line = re.sub(r"\bCo\. (?=(?:Ltd|Inc)\b)", "Company ", line)
     return re.sub(r"\b(approx|vs)\. (?=\S)", lambda match: f"{_ANYWHERE[match[1].lower()]} ", line, flags=re.IGNORECASE)
 
 
@@ -43,6 +44,7 @@ _EMAIL = re.compile(r"\b[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}\b")
 _DOMAIN = re.compile(
     r"\b(?:[a-z0-9-]{1,63}\.){1,8}(?:com|org|net|edu|gov|io|dev|uk|de|eu)\b(?:/[^\s<>\"]{0,2000})?", re.IGNORECASE
 )
+_PATH = re.compile(r"(?<![\w/.~<])(?:~|\.{1,2})?/[\w.-]{1,200}(?:/[\w.-]{1,200}){0,50}/?")
 _IN_ADDRESS = {
     ".": "dot", "/": "slash", "-": "dash", "_": "underscore", "@": "at", "?": "question mark", "=": "equals",
     "&": "and", "#": "hash", "%": "percent", "+": "plus", ":": "colon", "~": "tilde",
@@ -50,7 +52,7 @@ _IN_ADDRESS = {
 
 
 def _addresses(sentence: str) -> str:
-    for pattern in (_EMAIL, _URL, _DOMAIN):
+    for pattern in (_EMAIL, _URL, _DOMAIN, _PATH):
         sentence = pattern.sub(_address, sentence)
     return sentence
 
@@ -393,7 +395,10 @@ def _rules() -> Iterator[Rule]:
     yield rule(r"\b(?P<name>War) (?P<roman>I)\b", _roman)
     yield rule(r"(?<=s)/(hour|day|night|week|month|year|person)\b", r" per \1")
     yield rule(r"\band/or\b", "and or")
-    yield rule(r"(?<=[a-z])/(?=[a-z])", " or ")
+    yield rule(r"\bw/o\b", "without")
+    yield rule(r"\bw/ ?(?=\w)", "with ")
+    yield rule(r"(?<![\w/.-])([A-Za-z]{2,})/([A-Za-z]{2,})(?![\w/])", r"\1 or \2")
+    yield rule(r"(?<=\w)/(?=\w)", " slash ")
     yield rule(r"(?<=[A-Za-z])(?=\d)(?<=[A-Z]{2})", " ")
 
 

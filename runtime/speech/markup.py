@@ -17,7 +17,7 @@ _NAMES = _PAUSING | {
 }  # fmt: skip
 _TAG = re.compile(r"<(/?)((?:[a-z]+:)?[a-z][a-z0-9-]*)((?:\s[^<>]*|/)?)>", re.IGNORECASE)
 _REMARK = re.compile(
-    r"<!--.{0,10000}?-->|<\?xml[^<>]*>|<!doctype[^<>]*>|<(script|style)\b[^<>]*>.{0,10000}?</\1>",
+    r"<!--.{0,4000}?-->|<\?xml[^<>]*>|<!doctype[^<>]*>|<(script|style)\b[^<>]*>.{0,4000}?</\1>",
     re.DOTALL | re.IGNORECASE,
 )
 _ALIAS = re.compile(r"""<sub\s+alias=["']([^"'<>]*)["']\s*>[^<>]*</sub>""", re.IGNORECASE)

@@ -151,7 +151,10 @@ def _marked(sentence: str, settings: TextSettings) -> str:
     sentence = re.sub(r"[,;:](?:\s*[,;:])+", ",", sentence)
     sentence = re.sub(r"([,;:])\s*([.!?])", r"\2", re.sub(r"([!?])\s*,", r"\1", sentence))
     sentence = re.sub(r"^[\s,;:.]+(?!\d)", "", sentence).strip()
-    return f"{sentence[:-1]}." if sentence.endswith((",", ";")) else sentence
+    if not sentence.endswith((",", ";")):
+        return sentence
+    sentence = sentence.rstrip(",; ")
+    return sentence if sentence.endswith((".", "!", "?")) else f"{sentence}."
 
 
 # ----------------------------------------------------------------------------------------------------- numbers
