@@ -17,17 +17,16 @@ Rule = tuple[re.Pattern[str], Callable[[Match], str]]
 
 
 def whole_names(line: str) -> str:
-    """Addresses in words, and names whose full stops would be taken for the ends of sentences."""
-    line = re.sub(r"(?<=[a-z]{2})\.(?=[a-z])|(?<![\w.])\.(?=[a-z])", " dot ", _addresses(line))  # of a file
+    """Writes out addresses, and names whose full stops would be taken for the ends of sentences."""
+    line = re.sub(r"(?<=[a-z]{2})\.(?=[a-z])|(?<![\w.])\.(?=[a-z])", " dot ", _addresses(line))  # a file's
     line = re.sub(r"\bCo\. (?=(?:Ltd|Inc)\b)", "Company ", line)
     return re.sub(r"\b(approx|vs)\. (?=\S)", lambda match: f"{_ANYWHERE[match[1].lower()]} ", line, flags=re.IGNORECASE)
 
 
 def expanded_english(sentence: str, settings: TextSettings) -> str:
-    """A sentence whose abbreviations, money, times, dates, units, ranges, signs and addresses are written out."""
-    keeps_mrs = (
-        "abbreviations" in settings.cleaning
-    )  # models of Coqui's cleaners learnt "misess", which this step writes
+    """Writes out the abbreviations, money, times, dates, units, ranges and signs of a sentence."""
+    # This step writes "misess", which models of Coqui's cleaners have learnt.
+    keeps_mrs = "abbreviations" in settings.cleaning
     language = settings.language.lower().replace("_", "-")
     is_day_first = language.startswith("en-") and not language.startswith("en-us")
     sentence = _abbreviations(sentence, keeps_mrs)

@@ -78,7 +78,7 @@ def clean_characters(text: str) -> str:
 
 
 def _joined_lines(text: str) -> str:
-    """Lines that a page's width broke as one: a hyphen at the end, or a small letter that goes on."""
+    """Joins lines that a page's width broke: a hyphen at the end, or a small letter that goes on."""
     text = re.sub(r"(?<=[^\W\d_])-\n *(?=[a-zß-öø-ÿ])", "", text)
     return re.sub(r"(?<=[\w,;]) *\n *(?=[a-zß-öø-ÿ])", " ", text)
 
@@ -118,7 +118,7 @@ def _segmenter(language: str) -> Any | None:
 
 
 def _blocks(line: str) -> list[str]:
-    """A line in stretches of at most `_BLOCK` letters, cut where a sentence surely ends, else at a space."""
+    """Cuts a line into stretches of at most `_BLOCK` letters, where a sentence surely ends, else at a space."""
     blocks = []
     while len(line) > _BLOCK:
         cuts = [match.end() for match in re.finditer(r"[^\W\d_]{4,}[.!?]+ (?=[A-ZÀ-Þ])", line[:_BLOCK])]
@@ -133,7 +133,7 @@ def _blocks(line: str) -> list[str]:
 
 
 def _marked(sentence: str, settings: TextSettings) -> str:
-    """Marks that the voice does not know as those that it does, with a space where words would be glued."""
+    """Writes marks that the voice does not know as those that it does, with a space where words would be glued."""
     known = settings.symbols
     sentence = re.sub(r"(?<=[^\W_])(?=[(\[{])|(?<=[)\]}])(?=[^\W_])", " ", sentence)
     sentence = re.sub(r'(?<=\w)"(?=\w)', '" ', sentence)
@@ -165,7 +165,7 @@ _SPACE_FOR_THOUSANDS = {"fr", "ru", "uk", "pl", "cs", "sk", "sv", "no", "nb", "f
 
 
 def _numbers_as_words(sentence: str, language: str) -> str:
-    """Plain numbers by num2words; a language that it does not know keeps its figures, which are left out and named."""
+    """Says plain numbers by num2words; a language that it does not know keeps its figures, which are left out and named."""
     from num2words import CONVERTER_CLASSES, num2words
 
     if language not in CONVERTER_CLASSES:

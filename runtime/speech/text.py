@@ -129,7 +129,7 @@ def _espeak(text: str, language: str) -> str:
 
 
 def _between_marks(text: str, speak: Callable[[str], str]) -> str:
-    """What stands between marks as phonemes, and the marks as they are."""
+    """Puts what stands between marks into phonemes, and keeps the marks."""
     pieces = _MARKS.split(text)
     return "".join(speak(piece) if any(map(str.isalnum, piece)) else piece for piece in pieces)
 
