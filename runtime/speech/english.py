@@ -267,7 +267,7 @@ def _money(match: Match) -> str:
     unit, small = _CURRENCIES[sign]
     minus = "minus " if match.group("minus") else ""
     if scale:
-        return f"{minus}{amount} {_SCALES.get(scale.lower(), scale)} {_plural(unit, amount + ' ')}"
+        return f"{minus}{amount} {_SCALES.get(scale.lower(), scale)} {_plural(unit, scale)}"
     whole, _, cents = amount.partition(".")
     if len(cents) != 2 or not small:
         return f"{minus}{amount} {_plural(unit, amount)}"

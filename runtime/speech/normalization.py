@@ -165,7 +165,7 @@ _SPACE_FOR_THOUSANDS = {"fr", "ru", "uk", "pl", "cs", "sk", "sv", "no", "nb", "f
 
 
 def _numbers_as_words(sentence: str, language: str) -> str:
-    """Says plain numbers by num2words; a language that it does not know keeps its figures, which are left out and named."""
+    """Says plain numbers by num2words; a language that it does not know keeps its figures."""
     from num2words import CONVERTER_CLASSES, num2words
 
     if language not in CONVERTER_CLASSES:
