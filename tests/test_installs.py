@@ -61,6 +61,12 @@ def test_the_light_install_runs_plays_and_measures(installed, fp16):
     clip = str(ROOT / "runtime" / "clips" / "kathleen_b0455.flac")
     spoken = run("-m", "runtime", "vocode", bundle, clip, "out.wav")
     assert spoken.returncode == 0, spoken.stderr
+    said = run(
+        "-c",
+        "from runtime.speech.normalization import spoken_sentences as said\n"
+        "from runtime.speech.text import TextSettings\nprint(said('Dr. A met 2. Yes.', TextSettings({})).sentences)",
+    )
+    assert said.stdout.strip() == "('Doctor A met two.', 'Yes.')", said.stderr
     benched = run("-m", "runtime", "bench", bundle, "--quick")
     assert benched.returncode == 0, benched.stderr
     measured = run("-m", "runtime", "measure", bundle, "--engine", "onnx", "--no-timing", "--out", "measured")

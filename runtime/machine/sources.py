@@ -40,7 +40,9 @@ BUNDLE = Sources(
     # How a checkpoint is found and comes here: its own hash is in the key. A recipe makes checkpoints, and no bundle.
     but=("checkpoints/catalogue.py", "checkpoints/catalogue.yaml", "checkpoints/download.py", "checkpoints/fetch.py",
          "checkpoints/locate.py", "checkpoints/lock.yaml", "checkpoints/options.py", "checkpoints/training",
-         "ops/metal/host", "ops/metal/lint.py"),
+         "ops/metal/host", "ops/metal/lint.py",
+         # What a text is before a voice reads it.
+         "runtime/speech/english.py", "runtime/speech/markup.py", "runtime/speech/normalization.py"),
 )  # fmt: skip
 # Of a precision that is chosen by what the reference engine makes of a program.
 CHOICE = Sources(("runtime/engines/mil.py", "runtime/mil", "runtime/rounding"))

@@ -19,7 +19,8 @@ from runtime.playing.chains import Request, Utterance, utter
 from runtime.playing.player import Player, open_player
 from runtime.playing.sizes import open_sized
 from runtime.speech.mel import Mel, require_same_spectrum
-from runtime.speech.text import Reading, halves, read, sentences
+from runtime.speech.normalization import reading_settings, spoken_sentences
+from runtime.speech.text import Reading, halves, read
 
 SENTENCE_PAUSE = 0.2  # seconds of silence between sentences, as Piper leaves
 
@@ -147,18 +148,22 @@ def sampled_by(bundle: Bundle) -> str | None:
 
 
 def utterances(voice: Voice, text: str, request: Request) -> Iterator[tuple[Reading, Utterance]]:
-    """Sentence by sentence, one that is too long for the artefact in halves; `request.ids` are filled in.
+    """Speaks a text sentence by sentence, one that is too long for the artefact in halves; fills in `request.ids`.
 
-    The noise of each sentence has a seed of its own, counted from `request.seed`.
+    The noise of each sentence has a seed of its own, counted from `request.seed`. Warns of what of the text is markup
+    or a picture, which is not spoken.
     Raises TextError where there is nothing to say, a word alone is too long, or a phonemizer is not installed.
     """
-    waiting = list(reversed(sentences(text)))
-    if not waiting:
-        read(text, voice.record.text)  # says why
+    script = spoken_sentences(text, voice.record.text)
+    for note in script.notes:
+        warnings.warn(note, stacklevel=2)
+    if not script.sentences:
+        raise TextError(f"there is nothing to say in {text.strip()[:40]!r}" if text.strip() else "there is no text")
+    waiting, settings = list(reversed(script.sentences)), reading_settings(voice.record.text)
     number = 0
     while waiting:
         sentence = waiting.pop()
-        reading = read(sentence, voice.record.text)
+        reading = read(sentence, settings)
         sentence_request = replace(request, ids=np.array(reading.ids), seed=request.seed + number)
         try:
             utterance = voice.utterance(sentence_request)

@@ -17,6 +17,14 @@ from runtime.errors import TextError
 
 # What is kept between phonemes: espeak-ng and gruut are asked for the words between them.
 PUNCTUATION = ';:,.!?¡¿—…"«»“”'
+# A full stop or a comma between two digits is the number's. phonemizer 3.4 loses what follows such a number in a
+# sentence that ends with the same mark, and 3.3 reads two numbers: neither is given a mark of these two.
+_IN_NUMBERS = ",."
+_OUTSIDE_NUMBERS = "".join(mark for mark in PUNCTUATION if mark not in _IN_NUMBERS)
+_MARKS = re.compile(
+    rf"(\s*(?:[{re.escape(_OUTSIDE_NUMBERS)}]|(?<!\d)[{_IN_NUMBERS}]|[{_IN_NUMBERS}](?!\d))"
+    rf"(?:\s|[{re.escape(_OUTSIDE_NUMBERS)}]|(?<!\d)[{_IN_NUMBERS}]|[{_IN_NUMBERS}](?!\d))*)"
+)
 _SENTENCE_END = re.compile(r"([.!?…。！？][\"'”»)]*)\s+|\n+")
 _CLAUSE_END = re.compile(r"(?<=[,;:—])\s+")
 
@@ -117,7 +125,13 @@ def _espeak(text: str, language: str) -> str:
         ) from error
     except RuntimeError as error:
         raise TextError(f"espeak-ng: {error}") from error
-    return backend.phonemize([text], strip=True)[0]
+    return _between_marks(text, lambda piece: backend.phonemize([piece], strip=True)[0])
+
+
+def _between_marks(text: str, speak: Callable[[str], str]) -> str:
+    """Puts what stands between marks into phonemes, and keeps the marks."""
+    pieces = _MARKS.split(text)
+    return "".join(speak(piece) if any(map(str.isalnum, piece)) else piece for piece in pieces)
 
 
 @functools.cache
@@ -134,7 +148,7 @@ def _espeak_backend(language: str):  # type: ignore[no-untyped-def]  # phonemize
         EspeakWrapper.set_data_path(espeakng_loader.get_data_path())
     return EspeakBackend(
         language,
-        punctuation_marks=PUNCTUATION,
+        punctuation_marks=_OUTSIDE_NUMBERS,
         preserve_punctuation=True,
         with_stress=True,
         language_switch="remove-flags",
@@ -149,11 +163,7 @@ def _gruut(text: str, language: str) -> str:
         raise TextError("this voice reads phonemes of gruut: pip install gruut") from error
     if not gruut.is_language_supported(language):
         raise TextError(f"gruut does not know the language {language!r}: pip install 'gruut[{language[:2]}]'")
-    pieces = []
-    for piece in re.split(rf"(\s*[{re.escape(PUNCTUATION)}]+\s*)", text):  # between marks, which stay
-        is_mark = not any(letter.isalnum() for letter in piece)
-        pieces.append(piece if is_mark else _gruut_words(gruut.sentences(piece, lang=language)))
-    return "".join(pieces)
+    return _between_marks(text, lambda piece: _gruut_words(gruut.sentences(piece, lang=language)))
 
 
 def _gruut_words(spoken: Iterable[Iterable[Any]]) -> str:

@@ -13,6 +13,7 @@ from converters.families.ge2e import RTVCEncoder
 from converters.options import ConversionError
 from runtime.__main__ import main
 from runtime.bundle import store
+from runtime.bundle.spec import InputError
 from runtime.bundle.store import BundleError, open_bundle
 from runtime.engines import Execution
 from runtime.errors import AudioError, TextError
@@ -102,8 +103,29 @@ def test_long_text_is_spoken_in_sentences_and_a_long_sentence_in_halves(plain):
     assert readings[:3] == ["One.", "Two!", "Three?"]
     assert len(readings) > 5
     assert "".join(readings[3:]).replace(" ", "") == ("word, " * 150 + "end").replace(" ", "")
-    with pytest.raises(TextError, match="too long to be spoken at once"):
-        list(utterances(voice, "a" * 2000, request))
+    readings = [reading.text for reading, _ in utterances(voice, "a" * 2000, request)]
+    assert "".join(readings).replace(" ", "") == "a" * 2000
+
+
+def test_a_word_that_no_artefact_takes_is_a_sentence(plain, monkeypatch):
+    voice = Voice(plain, Execution("onnx"))
+
+    def refuse(_):
+        raise InputError("at most 4 symbols")
+
+    monkeypatch.setattr(voice, "utterance", refuse)
+    with pytest.raises(TextError, match="'a' is too long to be spoken at once: at most 4 symbols"):
+        list(utterances(voice, "a word", Request(np.zeros(0, np.int64))))
+
+
+def test_text_is_said_as_people_have_it_and_markup_is_told(plain, tmp_path, capsys):
+    text = "<speak>Dr. Smith paid $5.50.<break/>He left…</speak>"
+    voice, request = Voice(plain, Execution("onnx")), Request(np.zeros(0, np.int64))
+    with pytest.warns(UserWarning, match="tags are not spoken: speak, break"):
+        readings = [reading.text for reading, _ in utterances(voice, text, request)]
+    assert readings == ["Doctor Smith paid five dollars and fifty cents.", "He left."]
+    assert main(["speak", text, str(tmp_path / "o.wav"), "--voice", str(plain)]) == 0
+    assert "note: tags are not spoken: speak, break" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -111,6 +133,7 @@ def test_long_text_is_spoken_in_sentences_and_a_long_sentence_in_halves(plain):
     [
         (["", "o.wav"], "there is no text"),
         (["...", "o.wav"], "nothing to say in '...'"),
+        (["<break/>", "o.wav"], "nothing to say in '<break/>'"),
         (["你好", "o.wav"], "the voice knows none of the symbols"),
         (["a", "o.wav", "--pace", "0"], "--pace takes 0.1 to 10"),
         (["a", "o.wav", "--speaker", "ann"], "has one voice: there are no speakers to choose from"),
