@@ -80,6 +80,8 @@ def start(folder: Path, *overrides: str, converted: Path | None = None, draws: b
     try:
         os.setsid()
         os.environ.update({MARK: mark, **environment})
+        sys.dont_write_bytecode = True  # where a disk is full, CPython caches a module cut off, for all who come after
+        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
         tempfile.tempdir = None
         descriptor = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(descriptor, 1)

@@ -139,7 +139,7 @@ struct OlderManifests {
           "component": {"upsampling": [], "sizes": {}, "padded": false, "reference_size": 0, "mixed": {}, "targets": {},
                         "sources": {}},
           "tensor": {"dtype": "float32", "unit": ""},
-          "time": {"positions": 1, "hop_length": 1},
+          "time": {"positions": 1, "hop_length": 1, "extra": 0},
           "sampler": {"rows": 1, "hop_length": 1},
           "upsampling": {"output_padding": 0, "slope": 0.1, "has_condition": false},
           "stream": {"states": [], "state": "none", "constants": [], "repeated": 0, "truncation_db": {}, "costs": {}},
