@@ -35,7 +35,7 @@ def limited(size, action):
     sentence, code = "", ExitCode.DONE
     try:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # as Python itself does at its start
-        sys.dont_write_bytecode = True  # or a module that is imported here first is cached cut off, for all who come after
+        sys.dont_write_bytecode = True  # or what is imported here first is cached cut off, for all who come after
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
         action()
     except BaseException as error:

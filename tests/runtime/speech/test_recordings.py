@@ -129,8 +129,9 @@ def test_a_disk_without_room_is_a_sentence_and_leaves_nothing(tmp_path):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
+    environment = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}, preexec_fn=limited,
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, preexec_fn=limited,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.stdout.startswith("out.wav could not be written whole: "), done.stderr
