@@ -181,7 +181,7 @@ def _look_at(path: Path) -> None:
         assert bundle.executable(record).is_relative_to(path)
         cases = bundle.goldens(record)
         if record.stream is not None:
-            facts |= _stream_facts(record.stream)
+            facts |= _stream_facts(record, record.stream)
             engine = _Zeros(record)
             stream = Stream(StreamingArtefact(record.stream, engine, engine if record.stream.steady else None))
             for case in cases[:1]:

@@ -60,9 +60,9 @@ func vocode(_ arguments: Arguments) async throws {
         bundle, engines: engines, sampleRate: source.sampleRate, target: voice(arguments, bundle, engines),
         semitones: arguments.decimal("pitch") ?? 0, mode: mode(arguments),
         chunk: arguments.number("chunk"))
-    // Silence behind audio that is shorter than the artefact takes, cut off again.
-    let least = Int((chain.shortest * Double(source.sampleRate)).rounded(.up))
-    let padding = max(least - source.samples.count, 0)
+    // Silence behind a frame that is not whole, or audio that is shorter than the artefact takes; it is cut off again.
+    let isShort = Double(source.samples.count) < chain.shortest * Double(source.sampleRate)
+    let padding = chain.padded(source.samples.count) - source.samples.count
     let samples = source.samples + [Float](repeating: 0, count: padding)
     let started = Date()
     var output: [Float] = []
@@ -71,15 +71,13 @@ func vocode(_ arguments: Arguments) async throws {
     }
     output += try chain.flush()
     let elapsed = Date().timeIntervalSince(started)
-    if padding > 0 {
-        let ratio = Double(chain.outputRate) / Double(source.sampleRate)
-        output = Array(output.prefix(Int((Double(source.samples.count) * ratio).rounded(.up))))
-    }
+    let length = (source.samples.count * chain.outputRate + source.sampleRate - 1) / source.sampleRate
+    output = Array(output.prefix(length))
     try WAV(samples: output, sampleRate: chain.outputRate).write(to: target)
     let seconds = Double(output.count) / Double(chain.outputRate)
     show([
         ("bundle", bundle.manifest.name), ("mode", chain.player.mode), ("seconds", String(format: "%.3f", seconds)),
-        ("padded with silence", padding > 0 ? "yes" : "no"),
+        ("padded with silence", isShort ? "yes" : "no"),
         ("rtf", String(format: "%.4f", elapsed / max(seconds, 1e-9))), ("wrote", target.path),
     ])
 }

@@ -10,6 +10,7 @@ public final class ConversionChain: LiveChain {
     private let frontend: Frontend
     private let outwards: Resampler
     private let windowSeconds: Double
+    private let frames: [(samples: Int, rate: Int)]
 
     /// Opens a conversion.
     ///
@@ -53,6 +54,20 @@ public final class ConversionChain: LiveChain {
             guard case .features(let stage) = stage else { return longest }
             return max(longest, stage.features.windowSeconds)
         }
+        frames =
+            conversion.stages.compactMap { stage in
+                guard case .features(let stage) = stage else { return nil }
+                return (stage.features.clock.hopLength, stage.features.clock.sampleRate)
+            } + [(player.time.samplesPerFrame, player.time.sampleRate)]
+    }
+
+    /// How many samples a recording of `count` is with silence behind it: whole frames of the slowest features, and as many as
+    /// ``shortest`` asks for. What it becomes is cut to the recording's length again.
+    public func padded(_ count: Int) -> Int {
+        let frame = frames.max { $0.samples * $1.rate < $1.samples * $0.rate } ?? (1, 1)
+        let size = frame.samples * sampleRate  // of samples, in parts of one by frame.rate
+        let whole = ((count * frame.rate + size - 1) / size * size + frame.rate - 1) / frame.rate
+        return max(whole, Int((shortest * Double(sampleRate)).rounded(.up)))
     }
 
     /// Seconds of the shortest audio that it takes.
