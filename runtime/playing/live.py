@@ -101,13 +101,13 @@ class Session:
         self._faded_in = len(self._ramp)
 
     def exchange(self, indata: np.ndarray, outdata: np.ndarray) -> None:
-        """The device's callback: takes a block of input, fills a block of output. Copies and counts, no more."""
+        """The device's callback: fills a block of output, takes a block of input. Copies and counts, no more.
+
+        Output first: input that is there already might be answered within the same block, by a worker that is quicker
+        than this thread for once, and the delay would be taken for so short from then on.
+        """
         counters = self.counters
         counters.blocks += 1
-        kept = self._input.write(indata)
-        if kept < len(indata):
-            counters.input_overruns += 1
-            self._lost += len(indata) - kept
         count = self._output.read(outdata)
         if count < len(outdata):
             outdata[count:] = 0
@@ -115,6 +115,10 @@ class Session:
             if self.delay is not None:
                 counters.underruns += 1
                 counters.missing_samples += len(outdata) - count
+        kept = self._input.write(indata)
+        if kept < len(indata):
+            counters.input_overruns += 1
+            self._lost += len(indata) - kept
 
     @property
     def waiting(self) -> bool:

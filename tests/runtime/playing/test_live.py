@@ -141,6 +141,27 @@ def test_after_a_gap_the_output_fades_in():
     assert rise[-1] == 1
 
 
+def test_a_worker_that_answers_within_the_first_block_fixes_no_shorter_delay(monkeypatch):
+    """It computes while the callback still runs, for once: afterwards there is a block between, as ever."""
+    run, samples, played = session(chain=Delayed(chunk=200, delay=0)), counting(1), []
+
+    def write(block):
+        count = Ring.write(run._input, block)
+        if run.counters.blocks == 1:
+            run.publish(run.process())
+        return count
+
+    monkeypatch.setattr(run._input, "write", write)
+    for start in range(0, len(samples), 200):
+        played.append(np.zeros(200, np.float32))
+        run.exchange(samples[start : start + 200], played[-1])
+        while run.waiting:
+            run.publish(run.process())
+    assert run.delay == 200
+    assert run.counters.underruns == run.counters.late_samples == 0
+    assert np.array_equal(np.concatenate(played)[200:], samples[:-200])
+
+
 def test_copy_synthesis_live_equals_offline_on_every_sample(stateful):
     bundle = stateful.bundle
     player, features = open_player(bundle, Execution("onnx")), bundle.main.features
