@@ -63,8 +63,11 @@ let runtime: Target.Dependency = "VoxportRuntime"
 let targets: [Target] = [
     .target(name: "CRealtime", path: "swift/Sources/CRealtime"),
     .target(name: "COnnxRuntime", path: "swift/Sources/COnnxRuntime"),
+    // The weights of opus's pitch detector lie where Python's runtime has them.
     .target(
-        name: "VoxportRuntime", dependencies: ["CRealtime"] + apple("Accelerate", "os"),
+        name: "OpusPitch", path: "runtime/speech/opus", exclude: ["COPYING"], resources: [.copy("pitch.npz")]),
+    .target(
+        name: "VoxportRuntime", dependencies: ["CRealtime", "OpusPitch"] + apple("Accelerate", "os"),
         path: "swift/Sources/VoxportRuntime"),
     .target(name: "VoxportONNX", dependencies: [runtime, "COnnxRuntime"], path: "swift/Sources/VoxportONNX"),
     .target(

@@ -144,4 +144,47 @@ import Testing
             report("conversion \(one.name), \(one.context)", "worst \(difference) of the largest")
         }
     }
+
+    struct PoolCase: Decodable {
+        let name: String
+        let conversion: Conversion
+        let sounds: Int
+        let arrays: String
+    }
+
+    @Test(.enabled(if: Fixtures.areThere)) func framesOfATargetAreThosePythonKeeps() throws {
+        for one in try Fixtures.cases("pool", PoolCase.self) {
+            let parts = Parts(
+                run: Self.run, player: { _ in (Summing(), 3) }, index: { throw VoxportError.bundle("there is none") })
+            let sounds = try (0..<one.sounds).map { try Fixtures.floats("\(one.arrays)/sound/\($0)") }
+            let pool = try one.conversion.pool(of: sounds, sampleRate: 16000, parts)
+            var largest: Float = 0
+            for (name, values) in [
+                ("content", pool.content), ("mel", pool.mel), ("level", pool.level), ("pitch", pool.logPitch.map(exp)),
+            ] {
+                let python = Fixtures.find("\(one.arrays)/pool/\(name)")?.floats ?? []
+                let swift = values.map { $0.isNaN ? 0 : $0 }
+                let scale = max(python.map { abs($0) }.max() ?? 1, 1)
+                largest = max(largest, worst(swift, python) / scale)
+            }
+            #expect(largest < 1e-3, "\(one.name)")  // half precision, in which content is kept, has steps of that
+            report("pool \(one.name)", "\(pool.count) frames: worst \(largest) of the largest")
+        }
+    }
+
+    @Test func whatIsTooLittleSpeechIsASentence() throws {
+        let content = Tensor([Float](repeating: 1, count: 8), shape: [4, 2])
+        let pool = try Pool(
+            content: content, mel: content, pitch: Tensor([0, 0, 0, Float(100)], shape: [4]),
+            level: Tensor(zeros: [4]), isCentred: false)
+        try pool.check(2)
+        #expect(throws: VoxportError.audio("a target of 1.5 s is too short: it takes 2 s, better ten minutes")) {
+            try pool.check(1.5)
+        }
+        let quiet = try Pool(
+            content: content, mel: content, pitch: Tensor(zeros: [4]), level: Tensor(zeros: [4]), isCentred: false)
+        #expect(
+            throws: VoxportError.audio("in 3.0 s of the target there is hardly a voice (0.0 s voiced)")
+        ) { try quiet.check(3) }
+    }
 }

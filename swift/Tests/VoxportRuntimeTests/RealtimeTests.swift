@@ -156,6 +156,7 @@ import Testing
             default: Issue.record("\(kind) is another kind")
             }
         }
+        kernels.append(("excitation", ExcitationKernel()))
         let samples = (0..<2048).map { Float(sin(Double($0) * 0.05)) }
         var column = [Float](repeating: 0, count: 600)
         for (name, kernel) in kernels {
@@ -169,6 +170,18 @@ import Testing
             #expect(counts == [0, 0, 0, 0], "\(name)")
             report("\(name), 100 times", told(counts))
         }
+    }
+
+    @Test(.enabled(if: watch_sees())) func aPitchDetectedByOpussNetworkAllocatesLocksAndRetainsNothing() throws {
+        let detector = try PitchDNN()
+        defer { detector.deallocate() }
+        let excitation = (0..<Opus.rows).map { Float(sin(Double($0))) }
+        let counts = excitation.withUnsafeBufferPointer { rows in
+            let from = rows.baseAddress!
+            return watched(100) { _ = detector.push(from) }
+        }
+        #expect(counts == [0, 0, 0, 0])
+        report("frame of opus's pitch detector, 100 times", told(counts))
     }
 
     @Test(.enabled(if: watch_sees())) func aResampledBlockAllocatesLocksAndRetainsNothing() {

@@ -59,7 +59,7 @@ final class Frontend {
         }
     }
 
-    fileprivate static func track(
+    static func track(
         of stage: Stage, _ sources: [Track], _ parts: Parts, _ pool: Pool?, _ context: ConversionContext,
         _ semitones: Double
     ) throws -> Track {
@@ -73,10 +73,7 @@ final class Frontend {
         case .match(let stage):
             guard let pool else { throw VoxportError.bundle("this conversion wants frames of a target") }
             guard let features = stage.mel else { return try MatchedContentTrack(stage, sources[0], pool) }
-            guard case .mel(let mel) = features else {
-                throw VoxportError.audio("stage \(stage.name) matches cepstra, which this runtime does not do yet")
-            }
-            return try MatchedTrack(stage, mel, sources, pool, semitones: semitones)
+            return try MatchedTrack(stage, features, sources, pool, semitones: semitones)
         case .tracking(let stage): return try TrackedTrack(stage, sources[0])
         case .voicing(let stage): return try VoicingTrack(stage, sources[0])
         case .pitch(let stage) where stage.gives == .normalised:
@@ -138,40 +135,6 @@ final class Frontend {
             if let first = needed.min() { track.frames.forget(before: first) }
         }
         return fresh.reshaped([1] + fresh.shape)
-    }
-}
-
-extension Conversion {
-    /// The content of a target's recording, (frames, channels): that of the stage that frames are matched by, with every
-    /// frame of it that is kept, rounded as a file of them is.
-    ///
-    /// Throws ``VoxportError/audio(_:)`` for a recording without a whole frame.
-    func content(of samples: [Float], sampleRate: Int, for matching: MatchStage, _ parts: Parts) throws -> Tensor {
-        var byName: [String: Track] = [:]
-        var tracks: [Track] = []
-        for stage in stages.prefix(while: { $0.name != matching.name }) {
-            let sources = stage.takes.compactMap { byName[$0] }
-            let track = try Frontend.track(of: stage, sources, parts, nil, .offline, 0)
-            byName[stage.name] = track
-            tracks.append(track)
-        }
-        for case let track as FeaturedTrack in tracks {
-            let resampler = try Resampler(from: sampleRate, to: track.sampleRate)
-            try track.push(resampler.push(samples) + resampler.flush())
-        }
-        for track in tracks { try track.advance() }
-        for case let track as FeaturedTrack in tracks { try track.flush() }
-        for track in tracks { try track.advance() }
-        guard let content = byName[matching.content], content.frames.end > 0 else {
-            throw VoxportError.audio("a target's recording holds no whole frame")
-        }
-        let frames = content.frames.taken(0..<content.frames.end)
-        let (channels, count, values) = (frames.shape[0], frames.shape[1], frames.floats)
-        var rows: [Float] = []
-        for frame in stride(from: 0, to: count, by: matching.every) {
-            for channel in 0..<channels { rows.append(values[channel * count + frame]) }
-        }
-        return Tensor(rows, shape: [rows.count / channels, channels]).converted(to: .float16)
     }
 }
 

@@ -55,11 +55,11 @@ final class MatchedContentTrack: Track {
     }
 }
 
-/// Frames of a mel: at each moment the mean of those of the target that are nearest in content and pitch, softer where
-/// the source is.
+/// Frames of a vocoder's features, mel or Bark cepstra: at each moment the mean of those of the target that are nearest in
+/// content and pitch, softer where the source is.
 final class MatchedTrack: Track {
     private let stage: MatchStage
-    private let mel: Mel
+    private let features: Features
     private let pool: Pool
     private let shift: Double
     private var centred = HeldFrames()
@@ -70,22 +70,23 @@ final class MatchedTrack: Track {
     private static let slackDecibels: Float = 6
     private static let typicalDecibels = -26.0  // of speech into a microphone
 
-    init(_ stage: MatchStage, _ mel: Mel, _ sources: [Track], _ pool: Pool, semitones: Double) throws {
-        let clock = Features.mel(mel).clock
+    init(_ stage: MatchStage, _ features: Features, _ sources: [Track], _ pool: Pool, semitones: Double) throws {
+        let clock = features.clock
+        let bands = try features.matchedRows
         guard sources[1].clock == clock, sources[2].clock == clock else {
             throw VoxportError.bundle("stage \(stage.name): its pitch, level and mel are on different clocks")
         }
-        guard pool.bands == mel.nMels else {
+        guard pool.bands == bands else {
             throw VoxportError.bundle(
-                "the target's frames have \(pool.bands) bands, the vocoder takes \(mel.nMels)")
+                "the target's frames have \(pool.bands) bands, the vocoder takes \(bands)")
         }
         self.stage = stage
-        self.mel = mel
+        self.features = features
         self.pool = pool
         shift = pool.medianLogPitch + semitones / Pool.semitones
         (mean, pitchMean, sourceLevel) = Self.means(pool, sources[0].clock, clock)
         super.init(clock, sources)
-        channels = mel.nMels
+        channels = bands
     }
 
     private static func means(_ pool: Pool, _ content: Clock, _ clock: Clock) -> (RunningMean, RunningMean, SpeechLevel)
@@ -141,36 +142,51 @@ final class MatchedTrack: Track {
     private func matched(_ range: Range<Int>) -> Tensor {
         let hertz = sources[1].frames.taken(range).floats
         let levels = sources[2].frames.taken(range).floats
-        let (before, share) = sources[0].clock.positions(of: range, on: clock)
-        let first = min(before[0], centred.end - 1)
-        let rows = centred.taken(first..<centred.end).columns
-        let scale = mel.logBase == 10 ? 1 : log(10.0)
-        let floor = Float(mel.gain * log10(mel.amplitudeFloor) * scale)
+        let content = sources[0].clock.moved(centred, to: range, of: clock)
         var columns: [[Float]] = []
-        for index in range.indices {
-            let here = rows[min(before[index - range.lowerBound] - first, rows.count - 1)]
-            let after = rows[min(before[index - range.lowerBound] - first + 1, rows.count - 1)]
-            let part = share[index - range.lowerBound]
-            let content = here.indices.map { (column: Int) -> Float in here[column] * (1 - part) + after[column] * part
-            }
-            var pitch = Pool.log(hertz[index - range.lowerBound])
+        for (index, row) in content.enumerated() {
+            var pitch = Pool.log(hertz[index])
             if !pitch.isNaN {
                 let average: Float = pitchMean.push([pitch])[0]
                 pitch += Float(shift - Double(average))
             }
-            let chosen = pool.nearest(content, logPitch: pitch, stage)
-            let level = levels[index - range.lowerBound]
+            let chosen = pool.nearest(row, logPitch: pitch, stage)
             // As far below the level of the target's speech as the source is below that of its own, or less.
-            let speech: Float = sourceLevel.push([level])[0]
-            let most: Float = Float(pool.speechLevel) + level - speech + Self.slackDecibels
+            let speech: Float = sourceLevel.push([levels[index]])[0]
+            let most: Float = Float(pool.speechLevel) + levels[index] - speech + Self.slackDecibels
             var theirs: Float = 0
             for frame in chosen { theirs += pool.level[frame] }
             theirs /= Float(chosen.count)
-            let softer: Float = Float(mel.gain * scale / 20) * min(most - theirs, 0)
-            columns.append(
-                MatchedContentTrack.mean(of: chosen, in: pool.mel, pool.bands).map { max($0 + softer, floor) })
+            let mean = MatchedContentTrack.mean(of: chosen, in: pool.mel, pool.bands)
+            columns.append(features.shifted(mean, decibels: min(most - theirs, 0), logPitch: pitch))
         }
         return Tensor(columns: columns)
+    }
+}
+
+extension Features {
+    /// The rows of a frame that a target's are matched in.
+    ///
+    /// Throws ``VoxportError/audio(_:)`` for what is no vocoder's, and for a mel whose level cannot be shifted.
+    var matchedRows: Int {
+        get throws {
+            switch self {
+            case .mel(let mel) where mel.signalNorm:
+                throw VoxportError.audio("the level of a normalised mel is not shifted")
+            case .mel(let mel): return mel.nMels
+            case .bark: return Opus.bands + 3
+            default: throw VoxportError.audio("frames of a mel or of Bark cepstra are matched, no others")
+            }
+        }
+    }
+
+    /// A matched frame so many dB louder, as far as its floor reaches; where it has a pitch, with that one, in ln Hz.
+    fileprivate func shifted(_ frame: [Float], decibels: Float, logPitch: Float) -> [Float] {
+        guard case .mel(let mel) = self else { return Bark.shifted(frame, decibels: decibels, logPitch: logPitch) }
+        let scale = mel.logBase == 10 ? 1 : log(10.0)
+        let floor = Float(mel.gain * log10(mel.amplitudeFloor) * scale)
+        let louder = Float(mel.gain * scale / 20) * decibels
+        return frame.map { max($0 + louder, floor) }
     }
 }
 

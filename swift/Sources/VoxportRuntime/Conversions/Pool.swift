@@ -23,6 +23,7 @@ public struct Pool: Sendable {
     private let directions: [Float]
 
     static let semitones = 12 / Foundation.log(2.0)  // of a difference of natural logarithms
+    private static let shortest = 2.0  // seconds of speech
     private static let farthest: Float = 6  // semitones beyond which a pitch is no worse
 
     /// The pool of the arrays of a target, (N, D), and (N, bands), (N,), (N,) where there is a mel.
@@ -57,6 +58,20 @@ public struct Pool: Sendable {
         var rows = self.content
         if isCentred { for index in rows.indices { rows[index] -= mean[index % width] } }
         directions = Self.normalised(rows, width)
+    }
+
+    /// Throws ``VoxportError/audio(_:)`` for a target of so many seconds that is too little speech.
+    func check(_ seconds: Double) throws {
+        func told(_ seconds: Double) -> String { String(format: "%.1f s", seconds) }
+        guard seconds >= Self.shortest else {
+            throw VoxportError.audio("a target of \(told(seconds)) is too short: it takes 2 s, better ten minutes")
+        }
+        guard !logPitch.isEmpty else { return }
+        let voiced = Double(logPitch.filter { !$0.isNaN }.count) / Double(count) * seconds
+        guard voiced >= Self.shortest / 8 else {
+            throw VoxportError.audio(
+                "in \(told(seconds)) of the target there is hardly a voice (\(told(voiced)) voiced)")
+        }
     }
 
     /// The frames whose content has the largest cosine to a row, in their own order.

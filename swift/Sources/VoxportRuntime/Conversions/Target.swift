@@ -44,21 +44,21 @@ public struct Target: Sendable {
         }
     }
 
-    /// Makes the target of recordings of one speaker, for a conversion that asks for an embedding of them, or for their
-    /// content; `own`, likewise of whose voice goes in, where it asks for that.
+    /// Makes the target of recordings of one speaker, for a conversion that asks for an embedding of them, or for frames
+    /// to match; `own`, likewise of whose voice goes in, where it asks for that.
     ///
-    /// `sampleRate`: of all of them. Throws ``VoxportError/bundle(_:)`` for a conversion that asks for something else,
-    /// such as frames of a mel to match, and ``VoxportError/audio(_:)`` for too little speech.
+    /// `sampleRate`: of all of them. Throws ``VoxportError/bundle(_:)`` for a conversion that asks for nobody, and
+    /// ``VoxportError/audio(_:)`` for too little speech.
     public init(
         recordings: [[Float]], own: [[Float]] = [], sampleRate: Int, for bundle: VoxportBundle,
         engines: some EngineSource
     ) throws {
-        if case .match(let stage)? = bundle.conversion?.matching {
-            guard stage.mel == nil else {
-                throw VoxportError.bundle(
-                    "\(bundle.manifest.name) matches frames of a mel: make its target with `python -m runtime target`")
-            }
-            pool = try Self.pool(recordings, sampleRate, stage, bundle, engines)
+        if let conversion = bundle.conversion, conversion.matching != nil {
+            let parts = try Parts(conversion, of: bundle, engines: engines) { _ in [:] }
+            let pool = try conversion.pool(of: recordings, sampleRate: sampleRate, parts)
+            try pool.check(Double(recordings.reduce(0) { $0 + $1.count }) / Double(sampleRate))
+            try Self.checkLevel(of: recordings)
+            self.pool = pool
             return
         }
         guard bundle.conversion?.target == .embedding else {
@@ -91,18 +91,18 @@ public struct Target: Sendable {
         }
     }
 
-    /// Content of recordings, for a conversion that plays content alone.
-    private static func pool(
-        _ recordings: [[Float]], _ sampleRate: Int, _ stage: MatchStage, _ bundle: VoxportBundle,
-        _ engines: some EngineSource
-    ) throws -> Pool {
-        guard let conversion = bundle.conversion else { throw VoxportError.bundle("there is no conversion") }
-        let parts = try Parts(conversion, of: bundle, engines: engines) { _ in [:] }
-        let pieces = try recordings.map {
-            try conversion.content(of: $0, sampleRate: sampleRate, for: stage, parts)
+    /// Throws ``VoxportError/audio(_:)`` for recordings below -60 dB together.
+    private static func checkLevel(of recordings: [[Float]]) throws {
+        var energy = 0.0
+        var count = 0
+        for recording in recordings {
+            for sample in recording { energy += Double(sample) * Double(sample) }
+            count += recording.count
         }
-        guard !pieces.isEmpty else { throw VoxportError.audio("a target is made of recordings, and there are none") }
-        return try Pool(content: .joined(pieces, along: 0), isCentred: stage.centred)
+        let power = energy / Double(max(count, 1))
+        guard power >= 1e-6 else {
+            throw VoxportError.audio(String(format: "a target of %.0f dB is silent", 10 * log10(max(power, 1e-20))))
+        }
     }
 
     /// Those of the constants that a component takes.

@@ -52,6 +52,19 @@ extension Clock {
         }
         return (places.map { Int($0) }, places.map { Float($0 - $0.rounded(.down)) })
     }
+
+    /// Frames on this clock that are held, at the moments of another one's: between two of them as it lies, behind the last
+    /// one that.
+    func moved(_ held: HeldFrames, to frames: Range<Int>, of other: Clock) -> [[Float]] {
+        let (before, share) = positions(of: frames, on: other)
+        let first = min(before[0], held.end - 1)
+        let rows = held.taken(first..<held.end).columns
+        return zip(before, share).map { place, share in
+            let here = rows[min(place - first, rows.count - 1)]
+            let after = rows[min(place - first + 1, rows.count - 1)]
+            return here.indices.map { (column: Int) -> Float in here[column] * (1 - share) + after[column] * share }
+        }
+    }
 }
 
 /// A stage that runs: frames of it as long as they are needed, on its clock.

@@ -68,11 +68,17 @@ extension Features {
         else { throw VoxportError.audio("a window of \(nFft) samples holds no two periods of \(fmin) Hz") }
     }
 
+    private static func requireOpus(_ rate: Int, _ hop: Int, _ what: String) throws {
+        guard rate == Opus.rate, hop == Opus.hop else {
+            throw VoxportError.audio("the \(what) read at \(Opus.rate) Hz every \(Opus.hop) samples")
+        }
+    }
+
     private static func offset(_ nFft: Int, _ hop: Int) -> Double { Double(nFft) / 2 - Double((nFft - hop) / 2) }
 
     /// Begins features of audio that arrives in blocks.
     ///
-    /// Throws ``VoxportError/audio(_:)`` for settings that are none, and for features that are not made here.
+    /// Throws ``VoxportError/audio(_:)`` for settings that are none, and for features of a whole recording.
     func stream() throws -> any FeatureStream {
         func frames(_ nFft: Int, _ border: BorderMode, _ channels: Int, _ kernel: any FrameKernel) -> StreamingFrames {
             let (rate, hop, offset) = timing
@@ -98,8 +104,15 @@ extension Features {
         case .logBands(let one):
             let channels = one.windows.count * one.nBands + 1
             return frames(one.windows.max() ?? 0, .constant, channels, LogBandsKernel(one))
-        case .excitation: throw VoxportError.audio("the excitation that PitchDNN reads is not made by this runtime yet")
-        case .bark: throw VoxportError.audio("the cepstra that FARGAN reads are not made by this runtime yet")
+        case .excitation(let one):
+            try Self.requireOpus(one.sampleRate, one.hopLength, "excitation is")
+            let layout = FrameLayout(
+                sampleRate: one.sampleRate, nFft: Opus.frame, hopLength: Opus.hop, border: Opus.frame - Opus.hop,
+                borderMode: .constant, preemphasis: Opus.preemphasis, channels: Opus.rows, noiseRows: 0, noise: "normal")
+            return StreamingFrames(framing: layout, kernel: ExcitationKernel())
+        case .bark(let one):
+            try Self.requireOpus(one.sampleRate, one.hopLength, "cepstra are")
+            return try StreamingBark()
         case .speakerMel: throw VoxportError.audio("a speaker's windows are made of a whole recording, not along time")
         }
     }
