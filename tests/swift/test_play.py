@@ -23,6 +23,7 @@ from runtime.playing.conversions import ConversionChain, open_conversion, open_m
 from runtime.playing.live import Session, VirtualDevice
 from runtime.playing.stages import NOBODY
 from runtime.playing.stream import prefill
+from runtime.playing.targets import make_target
 from runtime.speech.clips import clip_paths
 from runtime.speech.metrics import snr_db
 from runtime.speech.text import read
@@ -30,8 +31,10 @@ from tests.conftest import ROOT
 from tests.converters.test_live_voice import QUIET, write_small_live_voice
 from tests.converters.test_openvoice import SMALL as SMALL_OPENVOICE
 from tests.converters.test_openvoice import upstream as small_openvoice
+from tests.converters.test_whisper import NO_SPEECH
 from tests.runtime.playing.test_speak import bundle as small_voice
 from tests.small_wavlm import write_small_content_vocoder, write_small_wavlm
+from tests.small_whisper import write_small_whisper
 
 ENVIRONMENT = dict(os.environ)  # that of whoever runs the tests, in whose cache the toolchain is
 PLAY = ROOT / ".cache" / "swift" / "build" / "debug" / "voxport-play"
@@ -282,6 +285,58 @@ def test_a_target_is_made_of_recordings(play, tmp_path, own_job):
     soundfile.write(her, np.zeros(1000), rate)
     code, said = play("convert-voice", bundle, source, swift, *targets)
     assert code == 2 and "is too short: it takes 2 s" in said
+
+
+def at_16_khz(tmp_path):
+    """The clips as files at the rate of FARGAN's features: their paths."""
+    paths = []
+    for path, name in zip(clip_paths(), ("in", "her")):
+        speech, rate = soundfile.read(path, dtype="float32")
+        paths.append(str(tmp_path / f"{name}.wav"))
+        soundfile.write(paths[-1], soxr.resample(speech, rate, 16000), 16000, subtype="PCM_16")
+    return paths
+
+
+@pytest.mark.proof  # the job takes half a minute
+def test_fargan_gives_the_same_recording(own_job, play, tmp_path, capsys):
+    bundle = str(own_job("model=fargan", "checkpoint.source=bundled", "precision=fp32", "format=onnx").bundle.path)
+    (source, _), python, swift = at_16_khz(tmp_path), str(tmp_path / "python.wav"), str(tmp_path / "swift.wav")
+    assert main(["vocode", bundle, source, python, "--engine", "onnx"]) == 0
+    code, said = play("vocode", bundle, source, swift)
+    assert code == 0, said
+    assert (soundfile.read(swift)[0] == soundfile.read(python)[0]).all()
+
+
+@pytest.mark.proof
+def test_cepstra_of_a_target_are_matched_and_played_as_pythons(own_job, play, tmp_path, capsys):
+    """A small Whisper of random weights before FARGAN: the target made of a recording here, offline and live."""
+    folder = tmp_path / "whisper"
+    write_small_whisper(folder)
+    overrides = ("model=whisper_fargan", f"checkpoint.source={folder}", "precision=fp32", "format=onnx")
+    parts = ("model.parts.vocoder.checkpoint.source=bundled", "measure.engines=[onnx]")
+    bundle = str(own_job(*overrides, *parts, *NO_SPEECH).bundle.path)
+    (source, her), python, swift = at_16_khz(tmp_path), str(tmp_path / "python.wav"), str(tmp_path / "swift.wav")
+    target = ("--target", her, "--pitch", "2")
+    assert main(["convert-voice", "--bundle", bundle, source, python, *target, "--engine", "onnx"]) == 0
+    code, said = play("convert-voice", bundle, source, swift, *target)
+    assert code == 0, said
+    theirs, ours = (soundfile.read(path)[0] for path in (python, swift))
+    assert len(ours) == len(theirs) and snr_db(theirs, ours) > 60
+    code, said = play("live", bundle, source, swift, *target, "--block", "128")
+    facts = dict(line.split(maxsplit=1) for line in said.splitlines())
+    assert code == 0 and facts["underruns"] == "0"
+    opened, execution = open_bundle(bundle), Execution("onnx")
+    made = make_target(opened, [Path(her)], execution).target
+    chain = ConversionChain(open_conversion(opened, made, 16000, "live", execution, 2.0), open_main(opened, execution))
+    session = Session(chain, 128, prefill(128, chain.chunk))
+    theirs = VirtualDevice(lambda index: 0.0).play(session, soundfile.read(source, dtype="float32")[0])
+    assert int(facts["delay_samples"]) == session.delay
+    ours = soundfile.read(swift)[0]
+    shorter = min(len(ours), len(theirs))
+    assert snr_db(np.clip(theirs[:shorter], -1, 1), ours[:shorter]) > 60
+    soundfile.write(her, np.zeros(16000), 16000)
+    code, said = play("convert-voice", bundle, source, swift, *target)
+    assert code == 2 and "a target of 1.0 s is too short: it takes 2 s, better ten minutes" in said
 
 
 @pytest.fixture
