@@ -203,7 +203,7 @@ def open_parts(
             constants, channels = target.of(record), record.outputs[0].default_shape[1]
             if player.form is None:
                 return Collected(lambda frames: player.play(frames, constants), channels)
-            return _Streamed(player, player.stream(constants), channels)
+            return Streamed(player, player.stream(constants), channels)
 
         return Parts(run, stream, index)
 
@@ -220,7 +220,7 @@ def _index_of(bundle: Bundle, conversion: Conversion) -> dict[str, np.ndarray]:
         raise BundleError(f"{bundle.path.name}: {VOICE_TABLES} cannot be read: {error}") from error
 
 
-class _Streamed:
+class Streamed:
     """A stream of one input and one output along time, as a `FrameStream`."""
 
     def __init__(self, player: Player, stream: Stream, channels: int) -> None:

@@ -95,7 +95,8 @@ func live(_ arguments: Arguments) async throws {
         throw UsageError("\(bundle.manifest.name) does not stream: convert it with stream=stateful")
     }
     let block = try arguments.number("block") ?? 256
-    let session = Session(chain, block: block, prefill: prefill(deviceBlock: block, modelBlock: chain.chunk))
+    let heard: any LiveChain = try arguments.decimal("gate").map { try GatedChain(chain, threshold: $0) } ?? chain
+    let session = Session(heard, block: block, prefill: prefill(deviceBlock: block, modelBlock: chain.chunk))
     let played = try VirtualDevice { _ in 0 }.play(session, source.samples)
     try WAV(samples: played, sampleRate: source.sampleRate).write(to: arguments.folder(2, "OUT.wav"))
     let delay = Double(session.delay ?? 0) / Double(source.sampleRate)

@@ -23,8 +23,9 @@ let usage = """
       --threads N          of the engine [its own choice]
       --mode MODE          of run and vocode: offline or overlap, where the artefact does not stream [overlap]; fold, where it samples
       --chunk N            of run and vocode: new frames per call [all that fit]
-      --target FILE        of convert-voice and live: what `python -m runtime target` wrote, or a WAV of whom it is to be, for a
-                           conversion to a speaker's embedding; --own FILE, of whose voice goes in; --pitch SEMITONES
+      --target FILE        of convert-voice and live: what `python -m runtime target` wrote, or a WAV of whom it is to be;
+                           --own FILE, of whose voice goes in; --pitch SEMITONES
+      --gate DB            of live: silence where the input is softer, such as -45 [none]
       --speaker NAME, --language NAME, --pace 1.0, --pitch 0, --energy 0, --seed 0
                            of speak, as `python -m runtime speak` takes them
     """
@@ -40,7 +41,7 @@ func run(_ words: [String]) async -> Int32 {
             let options = executing.union(["mode", "chunk", "target", "own", "pitch"])
             try await vocode(Arguments(Array(words.dropFirst()), options: options))
         case "live":
-            let options = executing.union(["block", "target", "own", "pitch"])
+            let options = executing.union(["block", "target", "own", "pitch", "gate"])
             try await live(Arguments(Array(words.dropFirst()), options: options))
         case "speak": try await speak(Arguments(Array(words.dropFirst()), options: executing.union(speaking)))
         case "check": return try await check(Arguments(Array(words.dropFirst()), options: executing)) ? 0 : 1

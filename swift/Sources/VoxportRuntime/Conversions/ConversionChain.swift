@@ -18,7 +18,7 @@ public final class ConversionChain: LiveChain {
     /// that of the last component. `context`: which windows components look through that are not local in
     /// time. `semitones`: by which the pitch is shifted. `mode` and `chunk` are the last component's, as for `makePlayer`.
     /// Throws ``VoxportError/bundle(_:)`` for a bundle that makes no audio of audio, or asks for another target.
-    public init(
+    public convenience init(
         _ bundle: VoxportBundle, engines: any EngineSource, sampleRate: Int, outputRate: Int? = nil,
         target: Target = Target(),
         context: ConversionContext = .offline, semitones: Double = 0, mode: OfflineMode = .overlap, chunk: Int? = nil
@@ -26,18 +26,29 @@ public final class ConversionChain: LiveChain {
         guard let conversion = bundle.conversion else {
             throw VoxportError.bundle("\(bundle.manifest.name) makes no audio of audio")
         }
-        guard (conversion.matching == nil) == (target.pool == nil) else {
+        let parts = try Parts(conversion, of: bundle, engines: engines, constants: target.constants)
+        let main = try bundle.main
+        let player = try makePlayer(
+            bundle, engines: engines, mode: mode, chunk: chunk, constants: target.constants(of: main))
+        try self.init(
+            conversion, parts, player, sampleRate: sampleRate, outputRate: outputRate, pool: target.pool,
+            context: context, semitones: semitones)
+    }
+
+    /// The chain of a conversion whose components are opened; `player` plays the last one.
+    init(
+        _ conversion: Conversion, _ parts: Parts, _ player: any Player, sampleRate: Int, outputRate: Int? = nil,
+        pool: Pool? = nil, context: ConversionContext, semitones: Double = 0
+    ) throws {
+        guard (conversion.matching == nil) == (pool == nil) else {
             throw VoxportError.bundle("a target's frames are for a conversion that matches frames, which needs them")
         }
         guard semitones == 0 || conversion.takesPitch else {
             throw VoxportError.bundle("this conversion takes no pitch that could be shifted")
         }
-        let parts = try Parts(conversion, of: bundle, engines: engines, constants: target.constants)
         frontend = try Frontend(
-            conversion, parts, pool: target.pool, sampleRate: sampleRate, context: context, semitones: semitones)
-        let main = try bundle.main
-        player = try makePlayer(
-            bundle, engines: engines, mode: mode, chunk: chunk, constants: target.constants(of: main))
+            conversion, parts, pool: pool, sampleRate: sampleRate, context: context, semitones: semitones)
+        self.player = player
         self.sampleRate = sampleRate
         self.outputRate = outputRate ?? player.time.sampleRate
         outwards = try Resampler(from: player.time.sampleRate, to: self.outputRate, quality: context.resampling)

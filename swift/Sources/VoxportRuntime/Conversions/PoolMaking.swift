@@ -42,10 +42,13 @@ private struct PoolMaking {
             tracks.append(track)
         }
         guard let content = byName[matching.content] else {
-            throw VoxportError.bundle("stage \(matching.name) takes \(matching.content), which no stage before it gives")
+            throw VoxportError.bundle(
+                "stage \(matching.name) takes \(matching.content), which no stage before it gives")
         }
         self.content = content
-        if let features = matching.mel, let pitch = byName[matching.pitch ?? ""], let level = byName[matching.level ?? ""] {
+        if let features = matching.mel, let pitch = byName[matching.pitch ?? ""],
+            let level = byName[matching.level ?? ""]
+        {
             let vocoders = try FeaturedTrack(features)
             tracks.append(vocoders)
             played = [("mel", vocoders), ("pitch", pitch), ("level", level)]

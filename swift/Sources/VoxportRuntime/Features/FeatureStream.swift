@@ -108,7 +108,8 @@ extension Features {
             try Self.requireOpus(one.sampleRate, one.hopLength, "excitation is")
             let layout = FrameLayout(
                 sampleRate: one.sampleRate, nFft: Opus.frame, hopLength: Opus.hop, border: Opus.frame - Opus.hop,
-                borderMode: .constant, preemphasis: Opus.preemphasis, channels: Opus.rows, noiseRows: 0, noise: "normal")
+                borderMode: .constant, preemphasis: Opus.preemphasis, channels: Opus.rows, noiseRows: 0, noise: "normal"
+            )
             return StreamingFrames(framing: layout, kernel: ExcitationKernel())
         case .bark(let one):
             try Self.requireOpus(one.sampleRate, one.hopLength, "cepstra are")

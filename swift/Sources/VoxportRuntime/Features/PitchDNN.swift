@@ -226,7 +226,8 @@ private struct Convolution {
                     let weights = weight + (output * inputs + input) * 9
                     for step in 0..<3 where 0..<Opus.lags ~= lag + step - 1 {
                         for frame in 0..<3 {
-                            sum += weights[3 * step + frame] * frames[(frame * inputs + input) * Opus.lags + lag + step - 1]
+                            let place = (frame * inputs + input) * Opus.lags + lag + step - 1
+                            sum += weights[3 * step + frame] * frames[place]
                         }
                     }
                 }

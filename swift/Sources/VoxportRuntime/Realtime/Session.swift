@@ -48,7 +48,8 @@ public final class Session {
         exchange = Exchange(input: input.pointer, output: output.pointer, counters: shared.pointer)
         taken = Array(repeating: 0, count: block)
         let steps = max(2, Int((Self.fadeSeconds * rate).rounded(.toNearestOrEven)))
-        ramp = (0..<steps).map { Float(Double($0) / Double(steps - 1)) }
+        // As `numpy.linspace` rounds it.
+        ramp = (0..<steps - 1).map { Float(Double($0) * (1 / Double(steps - 1))) } + [1]
         fadedIn = steps
     }
 
