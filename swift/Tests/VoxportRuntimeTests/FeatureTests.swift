@@ -119,6 +119,21 @@ import Testing
         }
     }
 
+    struct VoicedCase: Decodable {
+        let name: String
+        let arrays: String
+    }
+
+    @Test(.enabled(if: Fixtures.areThere)) func whatIsTakenForSpeechIsWhatWebRTCsLibraryTakesForIt() throws {
+        for one in try Fixtures.cases("voiced", VoicedCase.self) {
+            let sound = try Fixtures.floats("\(one.arrays)/sound")
+            let python = try Fixtures.floats("\(one.arrays)/voiced")
+            let swift = voiced(sound)
+            #expect(worst(swift, python) == 0, "\(one.name)")
+            report("speech in \(one.name)", "\(swift.count / 480) of \(sound.count / 480) windows, equal")
+        }
+    }
+
     @Test func whatIsNoSpeechIsASentence() throws {
         let settings = try JSONDecoder().decode(
             SpeakerMel.self,

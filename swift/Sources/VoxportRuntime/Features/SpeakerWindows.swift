@@ -3,12 +3,13 @@ import Foundation
 extension SpeakerMel {
     /// The windows that an encoder embeds, (windows, `partialFrames`, `nMels`), of a recording at `sampleRate`.
     ///
-    /// As Python's `runtime/speech/speaker.py` makes them, but for one thing: where ``trimsSilence`` is set that cuts
-    /// lasting silences out by WebRTC's detector, which is not here. Give it speech.
-    /// Throws ``VoxportError/audio(_:)`` for silence, and for settings that are none.
+    /// As Python's `runtime/speech/speaker.py` makes them; where ``trimsSilence`` is set, of what WebRTC's detector takes
+    /// for speech. Throws ``VoxportError/audio(_:)`` for silence, and for settings that are none.
     public func windows(of samples: [Float]) throws -> Tensor {
         try check()
-        let speech = try raised(samples)
+        let raised = try raised(samples)
+        let speech = trimsSilence ? voiced(raised) : raised
+        guard !speech.isEmpty else { throw VoxportError.audio("there is no speech in the recording") }
         let starts: [Int]
         var frames: [[Float]]
         if let spread {
@@ -46,6 +47,10 @@ extension SpeakerMel {
         try plain.check()
         guard (1...100_000).contains(partialFrames), (0..<1).contains(overlap), (spread ?? 1) <= 10_000 else {
             throw VoxportError.audio("windows of \(partialFrames) frames that overlap by \(overlap) are none")
+        }
+        guard !trimsSilence || sampleRate == SpeechDetector.sampleRate else {
+            throw VoxportError.audio(
+                "lasting silences are cut out of audio of \(SpeechDetector.sampleRate) Hz, not of \(sampleRate)")
         }
         guard mel.map({ $0.nMels == nMels }) ?? true, ["hann", "hamming"].contains(window) else {
             throw VoxportError.audio("the settings of the speaker's mel do not fit, or its window is \(window)")
