@@ -64,18 +64,35 @@ SWIFT_FIXTURES := $(CURDIR)/.cache/swift/fixtures
 SWIFT_TEST := swift/toolchain run swift test --scratch-path .cache/swift/build --disable-xctest -j 2
 swift-test: $(STAMP)
 	@if swift/toolchain run swift format --version | grep -q '^600\.'; \
-	then swift/toolchain run swift format lint --strict -r Package.swift swift; \
+	then swift/toolchain run swift format lint --strict -r Package.swift swift runtime/speech/opus; \
 	else echo "swift: not linted, which the formatter of Swift 6.0 does (others have other rules)"; fi
 	$(VENV)/bin/python -m runtime fixtures $(SWIFT_FIXTURES) > /dev/null
 	@mkdir -p .cache/swift
 	VOXPORT_FIXTURES=$(SWIFT_FIXTURES) $(SWIFT_TEST) > .cache/swift/test.log 2>&1 || { cat .cache/swift/test.log; exit 1; }
 	@grep -E "^EQUALITY|Test run with" .cache/swift/test.log | sed 's/^EQUALITY //'
 
+# The package's pages by DocC, of everything that is public, over fakes of Apple's frameworks: what it warns of fails.
+SWIFT_LIBRARIES := VoxportRuntime VoxportONNX VoxportCoreML VoxportAudio
+SWIFT_DOCS := .cache/swift/docs
+SWIFT_SYMBOLS := swift package --scratch-path .cache/swift/fakes dump-symbol-graph --minimum-access-level public
+.PHONY: swift-docs
+swift-docs:
+	@rm -rf $(SWIFT_DOCS) && mkdir -p $(SWIFT_DOCS)
+	VOXPORT_FAKES=1 swift/toolchain run $(SWIFT_SYMBOLS) > $(SWIFT_DOCS)/symbols.log
+	@for library in $(SWIFT_LIBRARIES); do \
+		mkdir -p $(SWIFT_DOCS)/$$library; \
+		cp .cache/swift/fakes/*/symbolgraph/$$library*.json $(SWIFT_DOCS)/$$library || exit 1; \
+		PATH="$$PATH:/usr/libexec/swift/bin" swift/toolchain run docc convert --warnings-as-errors --analyze \
+			--additional-symbol-graph-dir $(SWIFT_DOCS)/$$library --fallback-display-name $$library \
+			--fallback-bundle-identifier voxport.$$library --output-path $(SWIFT_DOCS)/$$library.doccarchive || exit 1; \
+	done
+
 # What takes longer: what is Apple's over fakes of its frameworks (and what iOS has otherwise compiled), and all tests under
 # ThreadSanitizer.
 SWIFT_FAKES := $(SWIFT_TEST:.cache/swift/build=.cache/swift/fakes)
 swift-check: swift-test
 	VOXPORT_FAKES=1 VOXPORT_FIXTURES=$(SWIFT_FIXTURES) $(SWIFT_FAKES)
+	@$(MAKE) --no-print-directory swift-docs
 	VOXPORT_FAKES=ios swift/toolchain run swift build --scratch-path .cache/swift/ios -j 2 --target VoxportAudio
 	$(PYTEST) tests/swift $(PYTEST_ARGS)
 	VOXPORT_FIXTURES=$(SWIFT_FIXTURES) $(SWIFT_TEST:.cache/swift/build=.cache/swift/tsan) --sanitize=thread

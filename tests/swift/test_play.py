@@ -21,6 +21,7 @@ from runtime.bundle.store import open_bundle
 from runtime.engines import Execution
 from runtime.playing.conversions import ConversionChain, open_conversion, open_main
 from runtime.playing.live import Session, VirtualDevice
+from runtime.playing.mixer import Gate
 from runtime.playing.stages import NOBODY
 from runtime.playing.stream import prefill
 from runtime.playing.targets import make_target
@@ -120,6 +121,14 @@ def test_live_every_sample_comes_as_late_as_the_first(stateful, lowered, play, t
     complete = len(whole) - 8 * 256 - delay  # the end of a file that goes on in silence is another one
     assert delay < 0.5 * rate and not live[:delay].any()
     assert (live[delay : delay + complete] == whole[:complete]).all()
+    code, text = play("live", *files, tmp_path / "gated.wav", "--lowered", folder, "--block", block, "--gate", "-30")
+    assert code == 0, text
+    gate = Gate(rate, -30.0)
+    gate.push(speech)
+    gains = gate.gains(0, complete)
+    gated = soundfile.read(tmp_path / "gated.wav", dtype="int16")[0][delay : delay + complete]
+    assert 0.1 < (gains > 0).mean() < 0.95
+    assert np.abs(gated - whole[:complete] * gains).max() <= 1
 
 
 def test_a_short_sound_is_padded_and_cut_again(fp32, lowered, play, tmp_path, capsys):

@@ -26,7 +26,7 @@
 
         /// Opens it. `onChange` is called on a thread of the system's.
         ///
-        /// Throws ``VoxportRuntime/VoxportError/audio(_:)`` where a card is missing or refuses.
+        /// Throws `VoxportError.audio` where a card is missing or refuses.
         init(_ settings: LiveSettings, onChange: @escaping @Sendable (RouteChange) -> Void) throws {
             let microphone = try settings.microphone.map(SoundCard.named) ?? .defaultInput()
             let speakers = try settings.speakers.map(SoundCard.named) ?? .defaultOutput()
@@ -76,7 +76,7 @@
 
         /// Activates the session for recording and playing. `onChange` is called on whichever thread the system posts.
         ///
-        /// Throws ``VoxportRuntime/VoxportError/audio(_:)`` where the system refuses.
+        /// Throws `VoxportError.audio` where the system refuses.
         init(_ settings: LiveSettings, onChange: @escaping @Sendable (RouteChange) -> Void) throws {
             let session = AVAudioSession.sharedInstance()
             do {

@@ -15,7 +15,7 @@
 
         /// Sets a unit up for a route. `exchange` must outlive it.
         ///
-        /// Throws ``VoxportRuntime/VoxportError/audio(_:)`` where the system refuses.
+        /// Throws `VoxportError.audio` where the system refuses.
         init(_ route: AudioRoute, exchange: Exchange) throws {
             unit = try Self.instance(route)
             callback = .allocate(capacity: 1)
@@ -163,7 +163,7 @@
         return context.assumingMemoryBound(to: DuplexCallback.self).pointee.render(flags, time, frames, data)
     }
 
-    /// Throws ``VoxportRuntime/VoxportError/audio(_:)`` for what the system refuses.
+    /// Throws `VoxportError.audio` for what the system refuses.
     func checked(_ status: OSStatus, _ what: String) throws {
         guard status != noErr else { return }
         // Many codes are four letters.

@@ -63,7 +63,7 @@
 
         /// Opens the sound card, makes a session for it and starts it.
         ///
-        /// Throws ``VoxportRuntime/VoxportError`` where a card, the model or the audio unit is refused.
+        /// Throws `VoxportError` where a card, the model or the audio unit is refused.
         public func start() throws {
             isWanted = true
             do {

@@ -15,7 +15,7 @@
         public let inputs: Int
         public let outputs: Int
 
-        /// Every card that can record or play. Throws ``VoxportRuntime/VoxportError/audio(_:)``.
+        /// Every card that can record or play. Throws `VoxportError.audio`.
         public static func all() throws -> [SoundCard] {
             let system = AudioObjectID(kAudioObjectSystemObject)
             let ids: [AudioDeviceID] = try list(system, kAudioHardwarePropertyDevices)

@@ -31,7 +31,7 @@
         /// Plays all of it, and returns when its last sample was heard. One call at a time; a task that is cancelled
         /// falls silent.
         ///
-        /// Throws what the voice throws, and ``VoxportRuntime/VoxportError/audio(_:)`` where nothing can be played.
+        /// Throws what the voice throws, and `VoxportError.audio` where nothing can be played.
         public func play(_ chunks: AsyncThrowingStream<AudioChunk, any Error>) async throws {
             guard !isPlaying else { throw VoxportError.audio("the player plays something else") }
             isPlaying = true

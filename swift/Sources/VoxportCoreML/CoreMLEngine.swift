@@ -19,7 +19,7 @@
 
         /// Loads a compiled model (`.mlmodelc`); `function` nil is its default one.
         ///
-        /// Throws ``VoxportRuntime/VoxportError/artefact(_:)`` where Core ML does not load it, or it takes or gives what
+        /// Throws `VoxportError.artefact` where Core ML does not load it, or it takes or gives what
         /// is no array.
         public init(_ url: URL, function: String? = nil, units: ComputeUnits) throws {
             let configuration = MLModelConfiguration()

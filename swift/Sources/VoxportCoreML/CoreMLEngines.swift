@@ -49,7 +49,7 @@
         /// Compiles the components of a bundle, and loads each function once, so that opening it is quick from then on.
         ///
         /// An app calls it once after each installation and update of the system. Throws
-        /// ``VoxportRuntime/VoxportError/artefact(_:)`` for what Core ML does not take.
+        /// `VoxportError.artefact` for what Core ML does not take.
         public func prepare(
             _ bundle: VoxportBundle, progress: @Sendable (Progress) -> Void = { _ in }
         ) async throws {

@@ -22,7 +22,7 @@
         /// without falling back to others.
         ///
         /// Units have been seen to give other numbers than they should on one chip and not on another, without an error.
-        /// Throws ``VoxportRuntime/VoxportError`` where the bundle has no goldens or Core ML does not compile it; units
+        /// Throws `VoxportError` where the bundle has no goldens or Core ML does not compile it; units
         /// that do not execute it are results with a ``UnitCheck/failure``.
         public func check(
             _ bundle: VoxportBundle, units: [ComputeUnits] = ComputeUnits.allCases,

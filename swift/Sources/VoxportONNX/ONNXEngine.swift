@@ -31,8 +31,7 @@ public final class ONNXEngine: Engine {
 
     /// Opens a model with ONNX Runtime's library; `threads` nil leaves their number to it.
     ///
-    /// Throws ``VoxportRuntime/VoxportError/engine(_:)`` where the library cannot be opened, and
-    /// ``VoxportRuntime/VoxportError/artefact(_:)`` where the model cannot.
+    /// Throws `VoxportError.engine` where the library cannot be opened, and `VoxportError.artefact` where the model cannot.
     public init(_ url: URL, library: URL, threads: Int? = nil) throws {
         guard FileManager.default.fileExists(atPath: library.path) else {
             throw VoxportError.engine("there is no library of ONNX Runtime at \(library.path)")

@@ -21,6 +21,10 @@ func bench() throws {
         let whole = try medianThrowing(times: 9) { _ = try stream.push(second) }
         print(String(format: "mel frame of %4d        %.2f us", size, whole / (22050.0 / 256)))
     }
+    let cepstra = try Bark().stream()
+    let speech = (0..<16000).map { Float(sin(Double($0) * 0.05)) }
+    let second = try medianThrowing(times: 9) { _ = try cepstra.push(speech) }
+    print(String(format: "frame of FARGAN's features   %.1f us", second / 100))
     let resampler = try Resampler(from: 48000, to: 22050)
     let resampled = try medianThrowing(times: 200) { _ = try resampler.push(block) }
     print(String(format: "128 frames at 48 kHz to 22.05 kHz   %.2f us", resampled))

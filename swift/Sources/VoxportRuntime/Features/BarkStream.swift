@@ -94,6 +94,15 @@ final class StreamingBark: FeatureStream {
 }
 
 extension Bark {
+    /// The settings of opus, the only ones that there are.
+    public init() { self.init(kind: "bark", sampleRate: Opus.rate, hopLength: Opus.hop) }
+
+    /// Begins features of audio that arrives in blocks.
+    ///
+    /// Throws ``VoxportError/audio(_:)`` for other settings than opus's, ``VoxportError/bundle(_:)`` where the weights of its
+    /// pitch detector are not beside the program.
+    public func stream() throws -> any FeatureStream { try Features.bark(self).stream() }
+
     /// A frame of 21 rows so many dB louder, as far as the floor of its energies reaches, with a pitch in ln Hz, within what
     /// opus detects; with its own where that is not a number. The period follows from it.
     static func shifted(_ frame: [Float], decibels: Float, logPitch: Float) -> [Float] {
