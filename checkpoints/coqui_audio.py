@@ -27,6 +27,8 @@ def mel_settings(audio: Mapping[str, Any] | None, stats: Mapping[str, Any] | Non
 
     def number(name: str, default: float) -> float:
         value = audio.get(name)
+        if isinstance(value, str) and value.isascii() and value.replace(".", "", 1).isdecimal():
+            value = float(value)  # written with quotes
         if value is None or (isinstance(value, int | float) and math.isfinite(value)):
             return default if value is None else float(value)
         raise AudioError(f"audio setting {name} is {str(value)[:80]!r}, which is no number")

@@ -92,12 +92,8 @@ def _mel(reading: Reading) -> Iterator[tuple[str, str]]:
     padding = "centred" if mel.framing == "centered" else "not centred, reflected by (n_fft - hop) / 2"
     bands = f"{mel.n_mels} bands, {mel.fmin:g} to {mel.fmax or mel.sample_rate / 2:g} Hz"
     windows = f"n_fft {mel.n_fft}, window {mel.win_length}, hop {mel.hop_length}, {padding}"
-    yield (
-        "mel",
-        (
-            f"{bands}, of audio at {mel.sample_rate} Hz; {windows}; {log} of at least {mel.amplitude_floor:g}{statistics}"
-        ),
-    )
+    levels = f"{log} of at least {mel.amplitude_floor:g}{statistics}"
+    yield "mel", f"{bands}, of audio at {mel.sample_rate} Hz; {windows}; {levels}"
 
 
 def _unrecognised(path: Path) -> tuple[list[tuple[str, str]], bool]:

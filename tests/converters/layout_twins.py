@@ -88,6 +88,54 @@ class Generator(nn.Module):
         return torch.istft(torch.polar(magnitude, phase), n_fft, n_fft // 4, n_fft, window=window).unsqueeze(1)
 
 
+class Bigvgan(Generator):
+    """NVIDIA's (arXiv 2206.04658): an activation before each convolution of a block; upsamplings are lists of one."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.ups = nn.ModuleList(nn.ModuleList([layer]) for layer in self.ups)
+        for block in self.resblocks:
+            layers = [layer for pair in zip(block.convs1, block.convs2) for layer in pair]
+            block.activations = nn.ModuleList(_Activation(layer.in_channels, kind) for layer in layers)
+        self.activation_post = _Activation(self.conv_post.in_channels, kind)
+
+    def forward(self, mel):
+        x = self.conv_pre(mel)
+        for stage, (upsampling,) in enumerate(self.ups):
+            x, total = upsampling(x), 0
+            for block in self.resblocks[2 * stage : 2 * stage + 2]:
+                y = x
+                for index, (first, second) in enumerate(zip(block.convs1, block.convs2)):
+                    before, between = block.activations[2 * index : 2 * index + 2]
+                    y = y + second(between(first(before(y))))
+                total = total + y
+            x = total / 2
+        return torch.tanh(self.conv_post(self.activation_post(x)))
+
+
+class _Activation(nn.Module):
+    def __init__(self, channels, kind):
+        super().__init__()
+        self.act, self.upsample, self.downsample = nn.Module(), nn.Module(), nn.Module()
+        self.act.alpha = nn.Parameter(torch.zeros(channels))
+        if kind == "snakebeta":
+            self.act.beta = nn.Parameter(torch.zeros(channels))
+        low_pass = torch.from_numpy(np.kaiser(12, 4.7).astype(np.float32))
+        self.upsample.register_buffer("filter", (low_pass / low_pass.sum()).view(1, 1, 12))
+        self.downsample.lowpass = nn.Module()
+        self.downsample.lowpass.register_buffer("filter", (low_pass / low_pass.sum()).view(1, 1, 12))
+
+    def forward(self, x):
+        channels = x.shape[1]
+        taps = self.upsample.filter.expand(channels, 1, 12)
+        x = 2 * F.conv_transpose1d(F.pad(x, (5, 5), mode="replicate"), taps, stride=2, groups=channels)[..., 15:-15]
+        alpha = torch.exp(self.act.alpha)[:, None]
+        beta = torch.exp(self.act.beta)[:, None] if hasattr(self.act, "beta") else alpha
+        x = x + torch.sin(alpha * x) ** 2 / (beta + 1e-9)
+        taps = self.downsample.lowpass.filter.expand(channels, 1, 12)
+        return F.conv1d(F.pad(x, (5, 6), mode="replicate"), taps, stride=2, groups=channels)
+
+
 class ParallelWavegan(nn.Module):
     """kan-bayashi's generator (arXiv 1910.11480) with a context window of two frames."""
 
@@ -195,6 +243,11 @@ def write_kan_bayashi(folder: Path, state, kind, settings, hop, stats=True) -> P
         rows = np.random.default_rng(0).uniform(0.5, 1.5, (2, MELS)).astype(np.float32)
         np.save(folder / "stats.npy", rows)
     return folder
+
+
+def write_bigvgan(folder: Path, network) -> Path:
+    kind = "snakebeta" if hasattr(network.activation_post.act, "beta") else "snake"
+    return write_jik876(folder, network, "bigvgan_generator.pt", activation=kind, snake_logscale=True)
 
 
 def write_istftnet(folder: Path, network) -> Path:

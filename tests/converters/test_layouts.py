@@ -3,6 +3,8 @@
 import io
 import json
 import re
+import subprocess
+import sys
 import tarfile
 
 import librosa
@@ -92,6 +94,13 @@ def test_of_a_training_s_steps_the_last_is_taken_and_named_and_discriminators_ar
 def test_istftnet_s_last_transform_is_torch_s_on_every_sample(tmp_path):
     network = twins.redraw(twins.Generator(out=18))
     twins.write_istftnet(tmp_path, network)
+    assert_equal(loaded(tmp_path)(drawn_mel()), network(drawn_mel()))
+
+
+@pytest.mark.parametrize("kind", ["snake", "snakebeta"])
+def test_bigvgan_s_activations_are_upstream_s_on_every_sample(tmp_path, kind):
+    network = twins.redraw(twins.Bigvgan(kind))
+    twins.write_bigvgan(tmp_path, network)
     assert_equal(loaded(tmp_path)(drawn_mel()), network(drawn_mel()))
 
 
@@ -434,3 +443,31 @@ def test_a_voice_of_transformers_is_coqui_s_under_other_names(tmp_path, small_vi
     (tmp_path / "vocab.json").write_text('{"a": 1, "b": 3}')
     with pytest.raises(CheckpointError, match="does not number its symbols from 0 on"):
         loaded(tmp_path, "vits")
+
+
+# ------------------------------------------------------------------------------------------------ the whole job
+
+
+def _kan_bayashi(folder):
+    state = in_kan_bayashi_names(twins.redraw(twins.Generator()).state_dict())
+    return twins.write_kan_bayashi(folder, state, "HiFiGANGenerator", HIFIGAN, 32)
+
+
+WRITERS = {
+    "jik876": lambda folder: twins.write_jik876(folder),
+    "istftnet": lambda folder: twins.write_istftnet(folder, twins.redraw(twins.Generator(out=18))),
+    "speechbrain": lambda folder: twins.write_speechbrain(folder, twins.redraw(twins.Generator(mode="reflect"))),
+    "kan_bayashi": _kan_bayashi,
+}
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("layout", WRITERS)
+def test_a_layout_goes_through_the_whole_job(tmp_path, layout):
+    folder = WRITERS[layout](tmp_path / layout)
+    command = [sys.executable, "-m", "convert", "model=hifigan", f"checkpoint.source={folder}", "format=onnx"]
+    command += ["precision=fp32", "tracking=off", "measure.bench_seconds=0.1", "measure.bench_min_chunks=2"]
+    result = subprocess.run([*command, f"output={tmp_path / 'out'}"], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    (bundle,) = [path for path in (tmp_path / "out").glob(f"{layout}-onnx-fp32-*") if path.suffix != ".measured"]
+    assert (bundle / "manifest.json").is_file()
