@@ -101,8 +101,8 @@ class Bigvgan(Generator):
 
     def forward(self, mel):
         x = self.conv_pre(mel)
-        for stage, (upsampling,) in enumerate(self.ups):
-            x, total = upsampling(x), 0
+        for stage, upsampling in enumerate(self.ups):
+            x, total = upsampling[0](x), 0
             for block in self.resblocks[2 * stage : 2 * stage + 2]:
                 y = x
                 for index, (first, second) in enumerate(zip(block.convs1, block.convs2)):
