@@ -1,4 +1,4 @@
-"""`python -m checkpoints`: list, fetch, verify and find checkpoints."""
+"""`python -m checkpoints`: list, fetch, verify, find and inspect checkpoints."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ if __name__ == "__main__":
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from runtime.errors import ExitCode
 from runtime.machine.command_line import answered, needed_packages, run
@@ -21,6 +22,8 @@ with needed_packages("convert"):
     from checkpoints import CheckpointError
     from checkpoints.catalogue import Entry, catalogue, find
     from checkpoints.fetch import cached, fetch, read_lock, verify
+    from checkpoints.inspect import page
+    from checkpoints.remote import fetched, is_remote
 
 
 @answered
@@ -35,7 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verifying.add_argument("names", metavar="NAME", nargs="*")
     finding = commands.add_parser("path", help="print the folder of a checkpoint that is here")
     finding.add_argument("names", metavar="NAME", nargs=1)
+    inspecting = commands.add_parser("inspect", help="what a path holds, what of it voxport converts, and how")
+    inspecting.add_argument("source", metavar="PATH", help="a folder, a file, hf:owner/name[@revision] or an address")
     options = parser.parse_args(arguments)
+    if options.command == "inspect":
+        return _inspect(options.source)
     commands_of = {"list": _list, "fetch": _fetch, "verify": _verify, "path": _path}
     return commands_of[options.command]([find(name) for name in getattr(options, "names", [])])
 
@@ -71,6 +78,14 @@ def _fetch(entries: list[Entry]) -> int:
             folder = fetch(entry, lambda done, total: bar.update(task, completed=done, total=total))  # noqa: B023
         print(folder)
     return 0
+
+
+def _inspect(source: str) -> int:
+    """Exit code 2 where voxport does not convert what is there."""
+    path = fetched(source, lambda done, total: None) if is_remote(source) else Path(source).expanduser()
+    text, converts = page(path)
+    print(text)
+    return ExitCode.DONE if converts else ExitCode.USAGE
 
 
 def _verify(entries: list[Entry]) -> int:

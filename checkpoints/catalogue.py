@@ -54,7 +54,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Entry:
-    """A named checkpoint."""
+    """A named checkpoint; with `is_own` one that somebody gave the address of (remote.py)."""
 
     name: str
     family: str
@@ -63,6 +63,7 @@ class Entry:
     sources: tuple[Source, ...]
     files: dict[str, FileFacts] = field(default_factory=dict)
     audio: dict[str, Any] = field(default_factory=dict)
+    is_own: bool = False
 
     @property
     def bundled(self) -> Path | None:

@@ -27,6 +27,8 @@ def mel_settings(audio: Mapping[str, Any] | None, stats: Mapping[str, Any] | Non
 
     def number(name: str, default: float) -> float:
         value = audio.get(name)
+        if isinstance(value, str) and value.isascii() and value.replace(".", "", 1).isdecimal():
+            value = float(value)  # written with quotes
         if value is None or (isinstance(value, int | float) and math.isfinite(value)):
             return default if value is None else float(value)
         raise AudioError(f"audio setting {name} is {str(value)[:80]!r}, which is no number")
@@ -34,6 +36,8 @@ def mel_settings(audio: Mapping[str, Any] | None, stats: Mapping[str, Any] | Non
     def count(name: str, default: int) -> int:
         return int(number(name, default)) or default
 
+    if stats is None and audio.get("mel_mean") is not None:
+        stats = audio  # other trainers' are part of their settings (checkpoints/layouts)
     sample_rate = count("sample_rate", 22050)
     hop, window = count("hop_length", 0), count("win_length", 0)
     shift, length = number("frame_shift_ms", 0), number("frame_length_ms", 0)
@@ -66,8 +70,8 @@ def mel_settings(audio: Mapping[str, Any] | None, stats: Mapping[str, Any] | Non
         log_base=10.0 if audio.get("log_func", "np.log10") == "np.log10" else math.e,
         gain=number("spec_gain", 20.0),
         # HiFi-GAN's own recipe: sqrt(re^2 + im^2 + 1e-9), then log(max(., 1e-5)) (jik876/hifi-gan meldataset.py)
-        amplitude_floor=1e-5 if hifigan else 1e-8,
-        magnitude_floor=1e-9 if hifigan else 0.0,
+        amplitude_floor=number("amplitude_floor", 1e-5 if hifigan else 1e-8),
+        magnitude_floor=number("magnitude_floor", 1e-9 if hifigan else 0.0),
         signal_norm=bool(audio.get("signal_norm", True)),
         min_level_db=number("min_level_db", -100.0) or -100.0,
         ref_level_db=number("ref_level_db", 0.0 if "ref_level_db" in audio else 20.0),

@@ -210,10 +210,15 @@ def lock_path() -> Path:
     return ours if is_checkout and os.access(ours, os.W_OK) else cache_folder() / "lock.yaml"
 
 
+def own_lock_path() -> Path:
+    """Where a user's own addresses are pinned: never in a checkout's lock."""
+    return Path(os.environ.get("VOXPORT_LOCK") or cache_folder() / "lock.yaml")
+
+
 def read_lock() -> dict[str, dict[str, FileFacts]]:
     """Checkpoint -> file -> what it was when it was first fetched; the shipped lock, then this user's."""
     merged: dict[str, dict[str, FileFacts]] = {}
-    for path in dict.fromkeys((FOLDER / "lock.yaml", lock_path())):
+    for path in dict.fromkeys((FOLDER / "lock.yaml", lock_path(), own_lock_path())):
         if path.is_file():
             for name, files in (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).items():
                 merged[name] = {file: FileFacts(**facts) for file, facts in files.items()}
@@ -247,7 +252,7 @@ def _lock_or_check(entry: Entry, folder: Path) -> None:
                 raise IntegrityError(f"checkpoint {entry.name}: {name} is in the lock file, and did not come")
             check(folder / name, facts, f"checkpoint {entry.name}: {name}")
         return
-    path = lock_path()
+    path = own_lock_path() if entry.is_own else lock_path()
     with filelock.FileLock(cache_folder() / ".lock.yaml.lock", timeout=60):
         stored = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
         stored[entry.name] = {name: {"size": facts.size, "sha256": facts.sha256} for name, facts in files.items()}

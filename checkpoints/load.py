@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from checkpoints import CheckpointError
+from checkpoints import CheckpointError, layouts
 from checkpoints.c_arrays import read_c_arrays
 from checkpoints.companions import WEIGHTS, read_companions
 from checkpoints.ctranslate2 import is_ctranslate2, read_ctranslate2
@@ -78,6 +79,12 @@ class LoadedCheckpoint:
                 return {key: weights[key].to(value.dtype) for key, value in state.items()}
             best = min(best, missing, key=len)
         names = ", ".join(sorted(best)[:3])
+        if len(best) == len(state):
+            raise CheckpointError(
+                f"checkpoint {self.name} is another network than its config says, or of another trainer: it has none "
+                f"of {names}, …; what it has begins with {', '.join(sorted(self.weights)[:3])}. See: python -m "
+                "checkpoints inspect PATH"
+            )
         raise CheckpointError(
             f"checkpoint {self.name} does not hold the weights its config asks for: {len(best)} of {len(state)} are "
             f"missing, such as {names}"
@@ -89,6 +96,8 @@ def load(located: LocatedCheckpoint) -> LoadedCheckpoint:
     weights = located.weights
     if weights is None:
         return LoadedCheckpoint(located, {})
+    if located.layout:
+        return _of_layout(located, weights)
     located = dataclasses.replace(located, config={**located.config, **read_companions(weights.parent)})
     if weights.suffix == ".onnx":
         from checkpoints.onnx_weights import read_onnx
@@ -104,6 +113,19 @@ def load(located: LocatedCheckpoint) -> LoadedCheckpoint:
     return LoadedCheckpoint(
         located, saved.tensors, _stats(located), numbers=saved.numbers, settings=saved.settings, index=index
     )
+
+
+def _of_layout(located: LocatedCheckpoint, path: Path) -> LoadedCheckpoint:
+    """The weights of another trainer's layout under our names."""
+    with layouts.weight_file(located.layout, path) as file:
+        tensors = _read(file).tensors
+    config = copy.deepcopy(located.config)
+    try:
+        weights = layouts.renamed(located.layout, tensors, config)
+        statistics = layouts.statistics(located.layout, tensors, config)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return LoadedCheckpoint(dataclasses.replace(located, config=config), weights, statistics)
 
 
 def _stats(located: LocatedCheckpoint) -> dict[str, Any] | None:
@@ -162,11 +184,7 @@ def _read(path: Path) -> _Saved:
             raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
         return _Saved(fold_weight_norm(tensors))
     saved = load_pickle(path)
-    state = saved
-    for key in _STATE_KEYS:
-        if isinstance(saved, Mapping) and isinstance(saved.get(key), Mapping):
-            state = saved[key]
-            break
+    state = _state_dict(saved)
     if not isinstance(state, Mapping):
         kind = "whole object" if isinstance(saved, StandIn) else type(saved).__name__
         raise CheckpointError(f"{path} holds a {kind}, not a state dict")
@@ -178,6 +196,21 @@ def _read(path: Path) -> _Saved:
     return _Saved(
         fold_weight_norm(tensors), numbers, settings if isinstance(settings, Mapping) else {}, settings_inside(saved)
     )
+
+
+def _state_dict(saved: Any) -> Any:
+    """What holds the tensors: the file's own object, or what it keeps under one of the usual keys, at most two deep
+    (kan-bayashi's `model` has a `generator`)."""
+    outer = _under_a_usual_key(saved)
+    if isinstance(outer, Mapping) and any(isinstance(value, Tensor) for value in outer.values()):
+        return outer
+    return _under_a_usual_key(outer)
+
+
+def _under_a_usual_key(saved: Any) -> Any:
+    if not isinstance(saved, Mapping):
+        return saved
+    return next((saved[key] for key in _STATE_KEYS if isinstance(saved.get(key), Mapping)), saved)
 
 
 def _single(value: Tensor) -> Tensor:

@@ -14,7 +14,11 @@ from checkpoints.companions import companion_hashes
 from checkpoints.download import IntegrityError, Progress, Unavailable
 from checkpoints.fetch import fetch, known_facts, origin
 from checkpoints.files import ARCHITECTURES, read_config, refuse_pointer, sha256_of
+from checkpoints.layouts import recognise
+from checkpoints.layouts.reading import Reading
 from checkpoints.options import CheckpointOptions
+from checkpoints.remote import fetched, is_remote
+from runtime.machine.address import scrubbed
 
 # The only weights that may stand in for others, and only where nobody named any.
 FALLBACK = {"hifigan": "kathleen_hifigan"}
@@ -39,7 +43,7 @@ _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".tar", ".onnx", ".c"
 class LocatedCheckpoint:
     """A checkpoint's files on this machine. `sha256` is that of the weight file, of the config where weights are drawn
     and there is no such file (`is_random`); `config` is Coqui's, as data;
-    `index`: a retrieval index."""
+    `index`: a retrieval index; `layout`: of another trainer's, whose weights get our names (checkpoints/layouts)."""
 
     name: str
     family: str
@@ -51,6 +55,7 @@ class LocatedCheckpoint:
     stats: Path | None = None
     is_fallback: bool = False
     index: Path | None = None
+    layout: str = ""
 
     @property
     def is_random(self) -> bool:
@@ -71,7 +76,7 @@ def locate(
     if options.source == "random":
         return _random(find(options.name or default), family)
     if options.source not in ("auto", "required", "bundled"):
-        return _own(options, family, warn)
+        return _own(options, family, warn, progress)
     if options.source == "bundled":
         return _locate_entry(_bundled_entry(options.name, default, family), family)
     entry = find(options.name or default)
@@ -118,7 +123,7 @@ def _require_family(entry: Entry, family: str) -> None:
 
 
 def _locate(entry: Entry, folder: Path, is_fallback: bool = False) -> LocatedCheckpoint:
-    weights = _weight_file(folder)
+    weights = weight_file(folder)
     refuse_pointer(weights)
     sha256 = sha256_of(weights)
     expected = known_facts(entry).get(weights.relative_to(folder).as_posix(), FileFacts()).sha256
@@ -169,19 +174,23 @@ def _random(entry: Entry, family: str) -> LocatedCheckpoint:
     )
 
 
-def _own(options: CheckpointOptions, family: str, warn: Callable[[str], None]) -> LocatedCheckpoint:
-    """Anyone's own checkpoint in Coqui's layout."""
-    path = Path(options.source).expanduser()
+def _own(options: CheckpointOptions, family: str, warn: Callable[[str], None], progress: Progress) -> LocatedCheckpoint:
+    """Anyone's own checkpoint, in Coqui's layout or another's."""
+    path = fetched(options.source, progress) if is_remote(options.source) else Path(options.source).expanduser()
     if not path.exists():
         raise CheckpointError(
-            f"checkpoint.source={options.source}: there is no such path; it takes auto, required, bundled, random, or "
-            "the path of a Coqui checkpoint"
+            f"checkpoint.source={options.source}: there is no such path; it takes auto, required, bundled, random, "
+            "the path of a checkpoint, hf:owner/name[@revision], or an address"
         )
     if path.resolve().is_relative_to(BUNDLED) and options.name is None:
         raise CheckpointError("for weights that ship with voxport pass checkpoint.source=bundled")
-    weights = _weight_file(path, warn) if path.is_dir() else path
+    named_config = Path(options.config).expanduser() if options.config else None
+    reading = recognise(path, named_config)
+    if reading is not None:
+        return _of_layout(reading, path, options, family, warn)
+    weights = weight_file(path, warn) if path.is_dir() else path
     refuse_pointer(weights)
-    config_path = Path(options.config).expanduser() if options.config else _config_path(weights)
+    config_path = named_config or _config_path(weights)
     is_alone = family in _NEED_NO_CONFIG and not options.config and not config_path.is_file()
     config = {} if is_alone else read_config(config_path)
     config["companions"] = companion_hashes(weights.parent)
@@ -189,21 +198,53 @@ def _own(options: CheckpointOptions, family: str, warn: Callable[[str], None]) -
     index = _index(options, weights, family)
     if index is not None:
         config["companions"][index.name] = sha256_of(index)
-    called = weights.stem if is_alone else weights.parent.resolve().name
-    name = options.name or re.sub(r"[^A-Za-z0-9_]+", "_", called).strip("_") or "own"
-    if name in catalogue():
-        name = f"{name}_own"  # never to be taken for the catalogue's
     return LocatedCheckpoint(
-        name=name,
+        name=_own_name(options, weights.stem if is_alone else weights.parent.resolve().name),
         family=family,
         licence="not stated",
-        source="own files",
+        source=_origin(options, "own files"),
         sha256=sha256_of(weights),
         weights=weights,
         config=config,
         stats=_stats(config_path.parent, config),
         index=index,
     )
+
+
+def _of_layout(
+    reading: Reading, path: Path, options: CheckpointOptions, family: str, warn: Callable[[str], None]
+) -> LocatedCheckpoint:
+    """A checkpoint of another trainer. Raises CheckpointError for one that is not converted, or of another family."""
+    if reading.needs:
+        raise CheckpointError(f"{path} is {reading.title}, which voxport does not convert: {reading.needs}")
+    if reading.family != family:
+        raise CheckpointError(
+            f"{path} is {reading.title}, of family {reading.family}; the model that was asked for is {family}: pass "
+            f"model={reading.family}"
+        )
+    assert reading.weights is not None
+    refuse_pointer(reading.weights)
+    for note in reading.notes:
+        warn(f"{path} ({reading.title}): {note}")
+    return LocatedCheckpoint(
+        name=_own_name(options, reading.weights.parent.resolve().name),
+        family=family,
+        licence="not stated",
+        source=_origin(options, f"own files: {reading.title}"),
+        sha256=sha256_of(reading.weights),
+        weights=reading.weights,
+        config={**reading.config, "companions": {}},
+        layout=reading.layout,
+    )
+
+
+def _origin(options: CheckpointOptions, here: str) -> str:
+    return scrubbed(options.source) if is_remote(options.source) else here
+
+
+def _own_name(options: CheckpointOptions, called: str) -> str:
+    name = options.name or re.sub(r"[^A-Za-z0-9_]+", "_", called).strip("_") or "own"
+    return f"{name}_own" if name in catalogue() else name  # never to be taken for the catalogue's
 
 
 def _index(options: CheckpointOptions, weights: Path, family: str) -> Path | None:
@@ -220,7 +261,8 @@ def _index(options: CheckpointOptions, weights: Path, family: str) -> Path | Non
     return next((found[0] for found in (beside, named) if len(found) == 1), None)
 
 
-def _weight_file(folder: Path, warn: Callable[[str], None] = lambda message: None) -> Path:
+def weight_file(folder: Path, warn: Callable[[str], None] = lambda message: None) -> Path:
+    """The file of weights in a folder of Coqui's. Raises CheckpointError where there is none, or more than one."""
     for name in _WEIGHT_FILES:
         if (folder / name).is_file():
             return folder / name

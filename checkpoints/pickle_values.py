@@ -28,6 +28,7 @@ CALLABLE = {
     "_codecs.encode": "data",
     "builtins.complex": "complex_number",
     "builtins.slice": "forgotten",
+    **{f"{room}.{kind}Path": "forgotten" for room in ("pathlib", "pathlib._local") for kind in ("Posix", "Windows")},
     "torch.Size": "items",
     "torch.device": "forgotten",
     "torch.serialization._get_layout": "forgotten",

@@ -108,6 +108,19 @@ def vocoder_component(
     )
 
 
+def shortest_input(component: Component) -> int:
+    """Frames that padding by reflection needs, by trying."""
+    rows = component.inputs[0].default_shape[1]
+    for frames in range(2, 64):
+        try:
+            with torch.inference_mode():
+                component.module(torch.zeros(1, rows, frames))
+        except RuntimeError:
+            continue
+        return frames
+    return 64
+
+
 def content_vocoder_component(
     module: nn.Module, computes: str, audio: Mel, channels: int, shape: Shape, reach: tuple[int, int], extra: int = 0
 ) -> Component:

@@ -22,11 +22,10 @@ from checkpoints.coqui_audio import mel_settings
 from checkpoints.load import LoadedCheckpoint
 from converters.component import Component
 from converters.options import Shape
-from converters.parts import vocoder_component
+from converters.parts import shortest_input, vocoder_component
 from converters.upstream.coqui import import_coqui
 from converters.upstream.layers import remove_weight_norm
 from ops.location_variable import location_variable_conv
-from runtime.speech.mel import Mel
 
 
 @dataclass(frozen=True)
@@ -54,19 +53,27 @@ class Melgan(nn.Module):
 
 
 class ParallelWavegan(nn.Module):
-    def __init__(self, generator: Any) -> None:
+    """Coqui's generator, or with `context` kan-bayashi's: it sees so many frames more on both sides, the ends repeated,
+    and scales what a layer passes on by the root of a half, where Coqui's takes a quarter."""
+
+    def __init__(self, generator: Any, context: int | None = None) -> None:
         super().__init__()
-        self.generator, self.bands = generator, generator.aux_channels
+        self.generator, self.bands, self.context = generator, generator.aux_channels, context or 0
+        self.rescale = 1.0 if context is None else math.sqrt(0.5) / 0.5**2
         self.noise_rows: int = int(generator.upsample_scale)
 
     def forward(self, mel: Tensor) -> Tensor:
         """mel (1, n_mels + hop_length, T), below its bands a row of noise for each sample of a frame -> audio."""
         network = self.generator
-        conditioning = network.upsample_net(mel[:, : self.bands])
+        bands = mel[:, : self.bands]
+        if self.context:
+            bands = F.pad(bands, (self.context, self.context), mode="replicate")
+        conditioning = network.upsample_net(bands)
         x = network.first_conv(mel[:, self.bands :].transpose(1, 2).reshape(1, 1, -1))
         skips: Tensor | None = None
         for layer in network.conv_layers:
             x, skip = layer(x, conditioning)
+            x = x * self.rescale if self.rescale != 1.0 else x
             skips = skip if skips is None else skips + skip
         assert skips is not None
         x = skips * math.sqrt(1.0 / len(network.conv_layers))
@@ -149,8 +156,12 @@ def load(checkpoint: LoadedCheckpoint) -> nn.Module:
     except (TypeError, ValueError, AssertionError) as error:
         raise CheckpointError(f"checkpoint {checkpoint.name}: generator_model_params do not fit: {error}") from error
     remove_weight_norm(generator)
+    context = (checkpoint.config.get("generator_model_params") or {}).get("aux_context_window")
+    if context is not None and kind.wrap is ParallelWavegan:
+        generator.upsample_net.conv_in = nn.Conv1d(n_mels, n_mels, 2 * context + 1, bias=False)
     generator.load_state_dict(checkpoint.weights_for(generator, ("", "model_g.", "generator.")))
-    return kind.wrap(generator).eval().requires_grad_(False)
+    wrapped = ParallelWavegan(generator, context) if kind.wrap is ParallelWavegan else kind.wrap(generator)
+    return wrapped.eval().requires_grad_(False)
 
 
 def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) -> list[Component]:
@@ -167,19 +178,7 @@ def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) ->
         )
     computes = f"{kind.class_name}.forward of coqui-tts (without the replicate padding of its inference())"
     component = vocoder_component(module, computes, features, shape)
-    return [replace(component, shortest=_shortest(module, features))]
-
-
-def _shortest(module: nn.Module, features: Mel) -> int:
-    """Frames that padding by reflection needs, by trying."""
-    for frames in range(2, 64):
-        try:
-            with torch.inference_mode():
-                module(torch.zeros(1, features.n_mels + features.noise_rows, frames))
-        except RuntimeError:
-            continue
-        return frames
-    return 64
+    return [replace(component, shortest=shortest_input(component))]
 
 
 def _kind(checkpoint: LoadedCheckpoint) -> _Kind:

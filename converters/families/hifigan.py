@@ -7,8 +7,9 @@ plays them. It computes `HifiganGenerator.forward`; Coqui's `inference()` first 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -18,8 +19,9 @@ from checkpoints.coqui_audio import mel_settings
 from checkpoints.load import LoadedCheckpoint
 from converters.component import Component
 from converters.options import Shape
-from converters.parts import content_vocoder_component, vocoder_component
+from converters.parts import content_vocoder_component, shortest_input, vocoder_component
 from converters.upstream.coqui import import_coqui
+from converters.upstream.hifigan_variants import SnakeGenerator, TransformGenerator, reflect_at_the_ends
 from runtime.speech.mel import Mel
 
 
@@ -30,16 +32,25 @@ def load(checkpoint: LoadedCheckpoint) -> nn.Module:
     """
     settings = dict(checkpoint.config.get("generator_model_params") or {})
     generator_name = checkpoint.config.get("generator_model", "hifigan_generator")
-    if generator_name != "hifigan_generator" or not settings:
+    if generator_name != "hifigan_generator":
         raise CheckpointError(
-            f"checkpoint {checkpoint.name}: its config is of generator {generator_name!r}, "
-            "the family hifigan reads `generator_model: hifigan_generator` with `generator_model_params`"
+            f"checkpoint {checkpoint.name}: its config is of generator {generator_name!r}, which the family hifigan "
+            "does not read"
         )
+    if not settings:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.name}: its config has no generator_model_params, which say how large a HiFi-GAN "
+            "it is. See: python -m checkpoints inspect PATH"
+        )
+    settings["resblock_type"] = str(settings.get("resblock_type", "1"))
     settings.setdefault("in_channels", _mel_settings(checkpoint).n_mels)
     settings.setdefault("out_channels", 1)
     _check(checkpoint, settings)
     paddings = Padding.of(settings)
+    variant = {name: settings.pop(name) for name in _VARIANTS if name in settings}
     settings = {name: value for name, value in settings.items() if name not in _PADDINGS}
+    if "istft" in variant:
+        settings["out_channels"] = variant["istft"]["n_fft"] + 2
     generator_class = import_coqui("TTS.vocoder.models.hifigan_generator").HifiganGenerator
     try:
         module: Any = generator_class(**settings)
@@ -48,13 +59,37 @@ def load(checkpoint: LoadedCheckpoint) -> nn.Module:
     for layer, padding in zip(module.ups, paddings):
         layer.padding, layer.output_padding = (padding.both,), (padding.output,)
     module.remove_weight_norm()  # the loader has folded the norm into the weights
+    if "activation" in variant:
+        module = SnakeGenerator(module, variant["activation"], variant["activation_logscale"], variant["final_tanh"])
     weights = checkpoint.weights_for(module, ("", "model_g.", "generator.", "waveform_decoder."))
+    _refuse_more_layers(checkpoint, set(weights))
     module.load_state_dict(weights)
+    if isinstance(module, SnakeGenerator):
+        module.prepare()
+    if variant.get("padding_mode") == "reflect":
+        reflect_at_the_ends(module)
+    if "istft" in variant:
+        module = TransformGenerator(module, **variant["istft"])
     return module.eval().requires_grad_(False)
 
 
+# In `generator_model_params`, beside coqui-tts's: what makes a network a relative of HiFi-GAN (checkpoints/layouts).
+_VARIANTS = ("activation", "activation_logscale", "final_tanh", "istft", "padding_mode")
+
+
+_SIZES = ("resblock_kernel_sizes", "resblock_dilation_sizes", "upsample_factors", "upsample_kernel_sizes",
+          "upsample_initial_channel")  # fmt: skip
+
+
 def _check(checkpoint: LoadedCheckpoint, settings: Mapping[str, Any]) -> None:
-    """Raises CheckpointError for sizes that PyTorch takes as they are and fails on when the network is called."""
+    """Raises CheckpointError for sizes that are missing, or that PyTorch takes as they are and fails on when the
+    network is called."""
+    missing = [name for name in _SIZES if settings.get(name) is None]
+    if missing:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.name}: its generator_model_params do not say {', '.join(missing)}, which nothing "
+            "else tells"
+        )
     bands = _mel_settings(checkpoint).n_mels
     if not settings.get("pre_linear") and settings["in_channels"] != bands:
         raise CheckpointError(
@@ -70,23 +105,56 @@ def _check(checkpoint: LoadedCheckpoint, settings: Mapping[str, Any]) -> None:
             )
 
 
+def _refuse_more_layers(checkpoint: LoadedCheckpoint, built: set[str]) -> None:
+    """Raises CheckpointError where residual blocks have more convolutions than are built: jik876's have three pairs, or
+    two layers, whatever a config lists."""
+    for key in checkpoint.weights:
+        name = key[key.find("resblocks.") :]
+        if _BLOCK_LAYER.fullmatch(name) and name not in built:
+            raise CheckpointError(
+                f"checkpoint {checkpoint.name} has {key}: residual blocks of three pairs of convolutions, or of two "
+                "convolutions, are what HiFi-GAN has"
+            )
+
+
+_BLOCK_LAYER = re.compile(r"resblocks\.\d+\.convs\d?\.\d+\.weight")
+
+
 def components(module: nn.Module, checkpoint: LoadedCheckpoint, shape: Shape) -> list[Component]:
     """The one component of the family: `mel (1, n_mels, T)` -> `audio (1, 1, hop_length * T)`, and a few samples more
     where an odd number is left of a kernel beyond its stride."""
-    geometry = Geometry.of(checkpoint.config["generator_model_params"])
+    settings = checkpoint.config["generator_model_params"]
+    geometry = Geometry.of({**settings, "resblock_type": str(settings.get("resblock_type", "1"))})
     audio = _mel_settings(checkpoint)
-    if geometry.hop_length != audio.hop_length:
+    hop_length = geometry.hop_length * settings.get("istft", {}).get("hop_length", 1)
+    if hop_length != audio.hop_length:
         raise CheckpointError(
-            f"checkpoint {checkpoint.name}: the generator upsamples by {geometry.hop_length}, "
+            f"checkpoint {checkpoint.name}: the generator upsamples by {hop_length}, "
             f"its audio config says hop_length {audio.hop_length}"
         )
     extra = geometry.extra
+    if any(name in settings for name in _VARIANTS):
+        return [_variant(module, settings, audio, shape)]
     computes = "HifiganGenerator.forward of coqui-tts (without the replicate padding of its inference())"
     reach = (geometry.left_frames, geometry.right_frames)
     content = checkpoint.config["generator_model_params"].get("pre_linear")
     if content:
         return [content_vocoder_component(ContentGenerator(module), computes, audio, content, shape, reach, extra)]
     return [vocoder_component(Generator(module), computes, audio, shape, reach, extra)]
+
+
+def _variant(module: nn.Module, settings: Mapping[str, Any], audio: Mel, shape: Shape) -> Component:
+    """A relative of HiFi-GAN, whose receptive field is read from the network."""
+    computes = next(text for name, text in _COMPUTES.items() if name in settings)
+    component = vocoder_component(Generator(module), computes, audio, shape)
+    return replace(component, shortest=shortest_input(component))
+
+
+_COMPUTES = {
+    "activation": "BigVGAN.forward of NVIDIA/BigVGAN",
+    "istft": "Generator.forward and TorchSTFT.inverse of rishikksh20/iSTFTNet-pytorch",
+    "padding_mode": "HifiganGenerator.forward of SpeechBrain",
+}
 
 
 class Generator(nn.Module):

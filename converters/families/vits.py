@@ -84,6 +84,7 @@ class VitsSettings:
     use_language_embedding: bool = False
     embedded_language_dim: int = 4
     condition_dp_on_speaker: bool = True
+    duration_norm_eps: float = 1e-4  # of Coqui's deterministic predictor; jaywalnut310's has 1e-5
     encoder_sample_rate: int | None = None
     interpolate_z: bool = True
 
@@ -131,6 +132,8 @@ class Vits(nn.Module):
             self.duration_predictor = kind(
                 hidden, _HIDDEN_OF_DURATIONS[False], 3, 0.0, cond_channels=speaker, language_emb_dim=language
             )
+            for norm in (self.duration_predictor.norm_1, self.duration_predictor.norm_2):
+                norm.eps = settings.duration_norm_eps
         self.waveform_decoder = import_coqui("TTS.vocoder.models.hifigan_generator").HifiganGenerator(
             hidden, 1, settings.resblock_type_decoder, settings.resblock_dilation_sizes_decoder,
             settings.resblock_kernel_sizes_decoder, settings.upsample_kernel_sizes_decoder,

@@ -16,10 +16,9 @@ import torch
 from torch import Tensor
 
 from checkpoints import CheckpointError
+from checkpoints.layouts.vits_names import PARTS, in_coqui_names
 from checkpoints.load import LoadedCheckpoint
 
-# Their prefixes and Coqui's. Flows alternate with parameterless flips there and are numbered without them here.
-_PREFIXES = {"enc_p.": "text_encoder.", "dec.": "waveform_decoder.", "flow.": "flow.", "dp.": "duration_predictor."}
 _WINDOW_LAYERS = re.compile(r"flow\.flows\.0\.enc\.in_layers\.(\d+)\.")
 
 
@@ -56,24 +55,11 @@ def coqui_terms(checkpoint: LoadedCheckpoint) -> LoadedCheckpoint:
 
 
 def _renamed(checkpoint: LoadedCheckpoint) -> dict[str, Tensor]:
-    renamed = {}
-    for key, value in checkpoint.weights.items():
-        if key == "dp/flows.0/Exp_output_0":  # exp(-logs), computed when it was exported
-            renamed["duration_predictor.flows.0.log_scale"] = -torch.log(value)
-            continue
-        if key == "emb_g.weight":
-            renamed[key] = value
-        prefix = next((prefix for prefix in _PREFIXES if key.startswith(prefix)), None)
-        if prefix is None:
-            continue
-        name = key[len(prefix) :]
-        if prefix == "flow.":
-            name = re.sub(r"^flows\.(\d+)\.", lambda match: f"flows.{int(match[1]) // 2}.", name)
-        if prefix == "dp.":
-            name = re.sub(r"^flows\.(\d+)\.", lambda match: f"flows.{(int(match[1]) + 1) // 2}.", name)
-            name = {"flows.0.m": "flows.0.translation", "flows.0.logs": "flows.0.log_scale"}.get(name, name)
-        renamed[_PREFIXES[prefix] + name] = value
-    for part in _PREFIXES.values():
+    renamed = in_coqui_names(checkpoint.weights)
+    scale = checkpoint.weights.get("dp/flows.0/Exp_output_0")  # exp(-logs), computed when it was exported
+    if scale is not None:
+        renamed["duration_predictor.flows.0.log_scale"] = -torch.log(scale)
+    for part in PARTS:
         if not any(key.startswith(part) for key in renamed):
             raise CheckpointError(
                 f"checkpoint {checkpoint.name}: the ONNX file holds no VITS voice: it has no {part[:-1]}"
