@@ -299,6 +299,11 @@ def test_the_commands_control_latents_and_say_what_live_waits_for(outcome, clips
         assert any("encode, lookahead" in name for name in facts)
         sounds.append(soundfile.read(out)[0])
     assert not np.allclose(*sounds, atol=1e-3)
+    waited = sum(float(value.split()[0]) for name, value in facts.items() if name.startswith("of which"))
+    assert main(["info", bundle, "--json"]) == 0
+    told = float(json.loads(capsys.readouterr().out)["latency"].split()[0])
+    block, resampling = 1e3 * 32 * 8 / RATE, 5.0
+    assert block < told < waited + resampling, "live counts in whole frames"
     convert = ["convert-voice", str(spoken), str(out), "--bundle", bundle, "--engine", "onnx"]
     assert main([*convert, "--latent", "7:1:0"]) == 2
     assert re.search(r"there is no latent 7: this bundle's are 0 to \d", capsys.readouterr().err)
