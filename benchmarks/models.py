@@ -63,6 +63,10 @@ what conversion costs over coremltools alone is below.
 |---|---|---|---|---|---|---|---|---|---|
 """
 VOCODERS = """
+## RAVE
+
+RAVE has a page of its own, [rave.md](rave.md): no weights of it could be had, so that its rows would be of drawn ones.
+
 ## FARGAN, and why not LPCNet
 
 FARGAN has a page of its own: [fargan.md](fargan.md). LPCNet, whose place it took in opus, makes one sample after

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from checkpoints import CheckpointError
+from checkpoints.gin import read_gin
 
 ARCHITECTURES = Path(__file__).parent / "architectures"  # configs as published, for weights that are drawn
 # Of Coqui's configs, Piper's and Mimic 3's.
@@ -32,10 +33,12 @@ def refuse_pointer(path: Path) -> None:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """A Coqui `config.json`, also with the `//` comments that old ones have.
+    """A Coqui `config.json`, also with the `//` comments that old ones have; of a gin config, its bindings as `gin`.
 
     Raises CheckpointError where it is none.
     """
+    if path.suffix == ".gin":
+        return {"gin": read_gin(path)}
     try:
         refuse_pointer(path)
         text = path.read_text(encoding="utf-8-sig")  # some editors begin it with a byte order mark

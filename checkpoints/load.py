@@ -23,6 +23,7 @@ from checkpoints.locate import LocatedCheckpoint
 from checkpoints.pickle_values import StandIn
 from checkpoints.pickles import load_npy_object, load_pickle
 from checkpoints.rvc import settings_inside
+from checkpoints.torchscript import read_torchscript
 
 # Where training programs put the state dict: Coqui, RTVC and fairseq; jik876's HiFi-GAN; others; RTVC's encoder; RVC.
 _STATE_KEYS = ("model", "generator", "state_dict", "model_state", "weight")
@@ -30,10 +31,10 @@ _STATE_KEYS = ("model", "generator", "state_dict", "model_state", "weight")
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """A located checkpoint with its tensors. `stats`: mean and variance of its features, where it has them. `layers`:
-    of an ONNX file, the attributes of its convolutions by module path. `numbers`: whole ones that a training program
-    kept beside the tensors, such as its step; `settings`: what one kept of its own (`cfg`). `index`: of a voice that
-    retrieves."""
+    """A located checkpoint with its tensors. `stats`: mean and variance of its features, where it has them.
+    `layers`: of an ONNX file, the attributes of its convolutions by module path; of a TorchScript archive, of all.
+    `numbers`: whole ones that a training program kept beside the tensors, such as its step; `settings`: what one
+    kept of its own (`cfg`). `index`: of a voice that retrieves."""
 
     located: LocatedCheckpoint
     weights: dict[str, Tensor] = field(repr=False)
@@ -104,6 +105,9 @@ def load(located: LocatedCheckpoint) -> LoadedCheckpoint:
 
         voice = read_onnx(weights)
         return LoadedCheckpoint(located, dict(voice.weights), None, voice.layers)
+    if weights.suffix == ".ts":
+        tensors, layers = read_torchscript(weights)
+        return LoadedCheckpoint(located, tensors, None, layers)
     if weights.suffix == ".c":
         return LoadedCheckpoint(located, read_c_arrays(weights))
     saved = _with_companions(_read(weights), weights)

@@ -36,7 +36,7 @@ _BEST = "best_model.pth"  # of a folder in which Coqui's trainer ran: its best w
 # Families whose settings lie in the weight file or follow from it, or which have one size.
 _NEED_NO_CONFIG = ("fargan", "hubert", "knn_vc", "pitchdnn", "rvc", "swift_f0")
 _HAVE_INDEX = ("rvc",)
-_WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".tar", ".onnx", ".c")
+_WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".tar", ".onnx", ".c", ".ckpt", ".ts")
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,8 @@ def _own(options: CheckpointOptions, family: str, warn: Callable[[str], None], p
     weights = weight_file(path, warn) if path.is_dir() else path
     refuse_pointer(weights)
     config_path = named_config or _config_path(weights)
-    is_alone = family in _NEED_NO_CONFIG and not options.config and not config_path.is_file()
+    needs_none = family in _NEED_NO_CONFIG or weights.suffix == ".ts"  # an export says itself what it is built of
+    is_alone = needs_none and not options.config and not config_path.is_file()
     config = {} if is_alone else read_config(config_path)
     config["companions"] = companion_hashes(weights.parent)
     config.setdefault("audio", {})
@@ -277,9 +278,14 @@ def weight_file(folder: Path, warn: Callable[[str], None] = lambda message: None
 
 
 def _config_path(weights: Path) -> Path:
-    """A Piper voice's JSON is named after it, any other config.json lies beside the weights."""
+    """A Piper voice's JSON is named after it, any other config.json lies beside the weights; the gin config of a run of
+    Lightning there or up to three folders above."""
     named = weights.with_name(f"{weights.name}.json")
-    return named if named.is_file() else weights.parent / "config.json"
+    if named.is_file() or weights.suffix != ".ckpt":
+        return named if named.is_file() else weights.parent / "config.json"
+    beside = weights.parent / "config.json"
+    above = [folder / "config.gin" for folder in [weights.parent, *weights.resolve().parents[1:4]]]
+    return beside if beside.is_file() else next((path for path in above if path.is_file()), above[0])
 
 
 def _stats(folder: Path, config: dict[str, Any]) -> Path | None:

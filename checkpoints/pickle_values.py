@@ -39,6 +39,8 @@ CALLABLE = {
     **{f"numpy.{core}.multiarray.scalar": "scalar" for core in ("core", "_core")},
     **{f"numpy.{core}.multiarray._reconstruct": "Array" for core in ("core", "_core")},
     **{f"numpy.{core}.numeric._frombuffer": "array_of" for core in ("core", "_core")},
+    "torch.jit._pickle.restore_type_tag": "tagged",
+    **{f"torch.jit._pickle.build_{kind}list": "items" for kind in ("int", "double", "bool", "tensor")},
 }
 STAND_IN = "StandIn"
 ALIASES = sorted({STAND_IN, *CALLABLE.values()})
@@ -67,6 +69,21 @@ class StandIn(metaclass=Refuses):
 
     def __repr__(self) -> str:
         return "<stand-in for an object of an unknown class>"
+
+
+class ScriptObject(metaclass=Refuses):
+    """An object of a TorchScript program: its attributes, of which only plain data and other objects are there."""
+
+    __slots__ = ("attributes",)
+
+    def __new__(cls, *args: object, **kwargs: object) -> ScriptObject:
+        made = object.__new__(cls)
+        made.attributes = {}
+        return made
+
+    def __setstate__(self, state: object) -> None:
+        if type(state) is dict:
+            self.attributes = state
 
 
 class NumberType:
@@ -170,6 +187,10 @@ class Values:
             raise Unreadable("it holds a set of something else than items")
         return tuple(values)
 
+    def tagged(self, value: Any = None, *_: Any) -> Any:
+        """A list or a table whose type TorchScript writes beside it."""
+        return value
+
     def data(self, text: Any = b"", *_: Any) -> bytes:
         """Makes bytes from what protocol 2 spells them as."""
         if type(text) is bytes:
@@ -202,3 +223,9 @@ class Values:
         """Takes the attributes of tables away, such as `_metadata`: one named `items` would hide the method."""
         for table in self._tables:
             vars(table).clear()
+
+
+class ScriptValues(Values):
+    """Those of a TorchScript program, whose objects are kept."""
+
+    StandIn = ScriptObject  # type: ignore[assignment]

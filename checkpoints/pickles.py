@@ -13,7 +13,8 @@ import io
 import math
 import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,7 +28,7 @@ from checkpoints import CheckpointError
 from checkpoints.archives import check_archive
 from checkpoints.files import refuse_pointer
 from checkpoints.pickle_machine import Unreadable, WantsToRun
-from checkpoints.pickle_values import ALIASES, Refuses, Values, are_sizes
+from checkpoints.pickle_values import ALIASES, Refuses, ScriptObject, ScriptValues, Values, are_sizes
 from checkpoints.programs import rewrite
 
 # PyTorch's table of what a pickle may name is one for the process.
@@ -43,8 +44,27 @@ def load_pickle(path: Path) -> Any:
     Raises CheckpointError for a file that is damaged, is a TorchScript program, or wants to run code.
     """
     refuse_pointer(path)
-    try:
+    with _sentences(path, "a PyTorch checkpoint"):
         return _Load(check_archive(path)).of(path)
+
+
+def load_script(path: Path) -> ScriptObject:
+    """The object in a TorchScript archive, its tensors on the CPU. Its code is not read, and nothing is called.
+
+    Raises CheckpointError for a file that is damaged, is no TorchScript program, or wants to run code.
+    """
+    refuse_pointer(path)
+    with _sentences(path, "a TorchScript program"):
+        root = _Load(check_archive(path, is_program=True), ScriptValues).of_script(path)
+        if not isinstance(root, ScriptObject):
+            raise Unreadable("it holds no object")
+        return root
+
+
+@contextmanager
+def _sentences(path: Path, kind: str) -> Iterator[None]:
+    try:
+        yield
     except WantsToRun as error:
         raise CheckpointError(
             f"{path} wants to run {_short(error)} while it is read, which no honest checkpoint does: it is not loaded"
@@ -52,7 +72,7 @@ def load_pickle(path: Path) -> Any:
     except CheckpointError:
         raise
     except Exception as error:  # a damaged pickle can raise nearly anything
-        raise CheckpointError(f"{path} cannot be read as a PyTorch checkpoint: {_short(error)}") from error
+        raise CheckpointError(f"{path} cannot be read as {kind}: {_short(error)}") from error
 
 
 def load_npy_object(path: Path) -> Any:
@@ -99,17 +119,39 @@ def _short(error: Exception) -> str:
 class _Load:
     """The pickles of one file."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, values: type[Values] = Values) -> None:
         self._size = size  # of the file's contents, unpacked
         self._storages: set[int | str] = set()
         self._stored = 0
-        self._values = Values(size)
+        self._values = values(size)
 
     def of(self, path: Path) -> Any:
         module = types.ModuleType("voxport_pickles")
         module.Unpickler = self._unpickler()  # type: ignore[attr-defined]
         module.load = self._header  # type: ignore[attr-defined]
         return self._guarded(lambda: torch.load(path, map_location="cpu", weights_only=False, pickle_module=module))
+
+    def of_script(self, path: Path) -> Any:
+        """torch.load would hand a TorchScript archive to what executes it."""
+        reader = torch._C.PyTorchFileReader(str(path))
+        storages: dict[str, Any] = {}
+
+        def read(key: Any) -> Any:
+            _, kind, name, _, count = key
+            if name not in storages:
+                record, size = f"data/{name}", count * kind.dtype.itemsize
+                if type(name) is not str or reader.get_record_size(record) != size:
+                    raise Unreadable(f"its storage {name} has not the {size} bytes that its pickle says")
+                untyped = reader.get_storage_from_record(record, size, torch.uint8)._typed_storage()._untyped_storage
+                storages[name] = torch.storage.TypedStorage(wrap_storage=untyped, dtype=kind.dtype, _internal=True)
+            return storages[name]
+
+        def load() -> Any:
+            unpickler = self._unpickler()(io.BytesIO(reader.get_record("data.pkl")))
+            unpickler.persistent_load = read  # type: ignore[method-assign]
+            return unpickler.load()
+
+        return self._guarded(load)
 
     def next_in(self, file: BinaryIO) -> Any:
         return self._guarded(lambda: self._unpickler()(file).load())

@@ -160,6 +160,7 @@ FAMILIES = {
     "openvoice": "converters.families.openvoice",
     "parallel_wavegan": "converters.families.gan_vocoder",
     "pitchdnn": "converters.families.pitchdnn",
+    "rave": "converters.families.rave",
     "rtvc_tacotron": "converters.families.rtvc_tacotron",
     "rvc": "converters.families.rvc",
     "swift_f0": "converters.families.swift_f0",

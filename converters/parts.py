@@ -58,15 +58,19 @@ def along_time(
     sound: Sound | None = None,
     targets: Mapping[str, str] | None = None,
     sources: Mapping[str, str] | None = None,
+    positions: int = 1,
 ) -> Component:
     """Builds a component of a conversion that is local in time along its first input, in fields of `TimeAxis` and
     `Component`. Its receptive field is read from the network."""
     module.eval()
     first, *constants = inputs
-    given = [Input(first.name, first.default_shape, 2), *(Input(one.name, one.default_shape) for one in constants)]
+    given = [
+        Input(first.name, first.default_shape, 2, positions),
+        *(Input(one.name, one.default_shape) for one in constants),
+    ]
     time = TimeAxis(
         first.name, output.name, 2, 2, samples_per_frame, *frames_reached(module, given), sample_rate,
-        hop_length=hop_length,
+        positions=positions, hop_length=hop_length,
     )  # fmt: skip
 
     def example() -> dict[str, Tensor]:

@@ -81,6 +81,12 @@ def _parser() -> argparse.ArgumentParser:
 
     whose = "recordings of whom a conversion is to sound like, or what `python -m runtime target` made of them"
     own = "recordings of whose voice goes in, or a target made of them, for a conversion that asks"
+    latent = (
+        "a latent of a model that has them, by number from 0, times a scale and plus a bias [1 and 0]; again and again"
+    )
+
+    def controlling(added: argparse.ArgumentParser) -> None:
+        added.add_argument("--latent", type=_latent, action="append", metavar="NUMBER:SCALE[:BIAS]", help=latent)
 
     def converting(added: argparse.ArgumentParser) -> None:
         added.add_argument("source", type=Path, metavar="IN.wav", help="any rate and format that libsndfile reads")
@@ -90,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument(
             "--pitch", type=float, default=0.0, metavar="SEMITONES", help="higher, or lower if negative [0]"
         )
+        controlling(added)
         modes = (*OFFLINE_MODES, "fold", "stream")
         added.add_argument(
             "--mode", choices=modes, help="stream: as live does; else where it does not stream [overlap]"
@@ -148,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     live.add_argument("--target", dest="target_voice", type=Path, nargs="+", metavar="REF.wav", help=whose)
     live.add_argument("--own", type=Path, nargs="+", metavar="REF.wav", help=own)
     live.add_argument("--pitch", type=float, default=0.0, metavar="SEMITONES", help="higher, or lower if negative [0]")
+    controlling(live)
     live.add_argument("--gate", type=float, metavar="DB", help="silence where the input is softer, such as -45 [none]")
     live.add_argument("--in", dest="source", type=Path, metavar="FILE", help="instead of the microphone")
     live.add_argument(
@@ -199,6 +207,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _device(text: str) -> str | int:
     return int(text) if text.isdigit() else text
+
+
+def _latent(text: str) -> tuple[int, float, float]:
+    latent, scale, bias, *more = [*text.split(":"), "0"]
+    if len(more) > 1:
+        raise ValueError
+    return int(latent), float(scale), float(bias)
 
 
 def _as_text(result: dict[str, Any]) -> str:

@@ -225,7 +225,7 @@ def _axis(node: fx.Node, twin: fx.Node, lengths: tuple[int, int]) -> Axis | None
     short, long = pairs[dim]
     rate = Fraction(long - short, lengths[1] - lengths[0])
     extra = short - rate * lengths[0]
-    if extra.denominator != 1 or abs(extra) > lengths[0]:
+    if extra.denominator != 1 or abs(extra) > max(rate, Fraction(1)) * lengths[0]:
         raise NotLocal(f"{where(node)}: its length does not grow evenly with the utterance")
     return Axis(dim, rate, int(extra))
 

@@ -216,6 +216,18 @@ class RetrieveStage:
 
 
 @dataclass(frozen=True)
+class LatentStage:
+    """The latents of a component, each times a scale and plus a bias that a user chooses and may change as audio comes.
+
+    `takes`: a stage of latents, one a row.
+    """
+
+    name: Name
+    takes: Name
+    kind: Literal["latent"] = "latent"
+
+
+@dataclass(frozen=True)
 class LocalStage:
     """A component that is local in time; in the middle of a chain it gives a frame for each that it takes.
 
@@ -239,6 +251,7 @@ Stage = Annotated[
     | PitchStage
     | HarmonicStage
     | RetrieveStage
+    | LatentStage
     | LocalStage,
     Field(discriminator="kind"),
 ]
@@ -308,7 +321,7 @@ def taken_by(stage: Stage) -> list[str]:
         return [name for name in (stage.content, stage.pitch, stage.level) if name is not None]
     if isinstance(stage, RetrieveStage):
         return [stage.takes, *([stage.pitch] if stage.pitch else [])]
-    if isinstance(stage, TrackingStage | VoicingStage | PitchStage | HarmonicStage):
+    if isinstance(stage, TrackingStage | VoicingStage | PitchStage | HarmonicStage | LatentStage):
         return [stage.takes]
     return [] if isinstance(stage, FeatureStage) else list(stage.takes)
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from runtime.bundle.conversion import Conversion, WindowedStage
-from runtime.bundle.form import StreamForm
+from runtime.bundle.conversion import Conversion, FeatureStage, MatchStage, WindowedStage
+from runtime.bundle.form import StreamForm, waited
 from runtime.bundle.formats import FORMATS, format_of
 from runtime.bundle.store import ComponentRecord, open_bundle
 from runtime.commands import arrays_of, execution_of, is_artefact, player_of
@@ -50,6 +50,7 @@ def info(options: argparse.Namespace) -> dict[str, Any]:
     }
     if manifest.conversion is not None:
         facts |= _conversion_facts(manifest.conversion)
+        facts |= _chain_facts(manifest.conversion, [bundle.component(name) for name in manifest.conversion.components])
     if record.stream is not None:
         facts |= _stream_facts(record, record.stream)
     if record.time is not None:
@@ -86,6 +87,26 @@ def _conversion_facts(conversion: Conversion) -> dict[str, Any]:
                 costs = (f"{context} {decibels:.1f} dB" for context, decibels in stage.costs_db.items())
                 facts[f"{stage.name} against a file's context"] = ", ".join(costs)
     return facts
+
+
+def _chain_facts(conversion: Conversion, records: Sequence[ComponentRecord]) -> dict[str, Any]:
+    """What live audio waits for where every component is local in time and streams: a block of what comes in, what the
+    components before the last one wait for beyond it, and the delay of the last one."""
+    waits = [stage.features.latency / stage.features.sample_rate
+             for stage in conversion.stages if isinstance(stage, FeatureStage)]  # fmt: skip
+    last = records[-1]
+    if last.time is None or last.stream is None or any(record.stream is None for record in records):
+        return {}
+    if any(isinstance(stage, WindowedStage | MatchStage) for stage in conversion.stages):
+        return {}
+    frame, rate = last.time.frame_seconds, last.time.sample_rate
+    paces = [record.stream.pace for record in records[:-1] if record.stream is not None]
+    before = waited(paces) if paces else last.stream.chunk
+    chunk = last.stream.chunk
+    parts = {"window": max(waits), "block": chunk * frame, "before": (before - chunk) * frame,
+             last.name: last.stream.delay / rate}  # fmt: skip
+    named = ", ".join(f"{name} {1e3 * seconds:.1f}" for name, seconds in parts.items())
+    return {"latency": f"{1e3 * sum(parts.values()):.1f} ms by structure: {named}"}
 
 
 def _stream_facts(record: ComponentRecord, form: StreamForm) -> dict[str, Any]:

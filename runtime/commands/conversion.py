@@ -30,6 +30,7 @@ from runtime.playing.conversions import (
 )
 from runtime.playing.embed import SpeakerEmbedder
 from runtime.playing.player import Player
+from runtime.playing.stages import Frontend
 from runtime.playing.targets import TARGET_SUFFIX, MadeTarget, asks_for_own, make_target, target_of, write_target
 from runtime.speech.features import Samples
 from runtime.speech.recordings import Padded, audio_blocks, rate_of, seconds_of, wav_file
@@ -50,6 +51,7 @@ def convert_voice(options: argparse.Namespace) -> dict[str, Any]:
     rate = rate_of(options.source)
     context: ContextName = "live" if streams else "offline"
     frontend = open_conversion(bundle, target, rate, context, execution, options.pitch, "VHQ")
+    control_latents(frontend, options.latent or [])
     sound_rate = player.time.sample_rate
     # Silence behind a frame that is not whole, or audio shorter than the artefacts take; it is cut off again.
     frame, least = _longest_frame(bundle, player) * rate, math.ceil(_shortest(bundle, player) * rate)
@@ -111,6 +113,14 @@ def target(options: argparse.Namespace) -> dict[str, Any]:
         if pool.pitch is not None:
             facts["median_pitch_hz"] = round(math.exp(pool.median_log_pitch), 1)
     return facts | {"wrote": str(options.output)}
+
+
+def control_latents(frontend: Frontend, controls: Iterable[tuple[int, float, float]]) -> None:
+    """Scales and moves latents. Raises BundleError where there are none to be controlled."""
+    for latent, scale, bias in controls:
+        if frontend.latents is None:
+            raise BundleError("this conversion has no latents between its components: leave out --latent")
+        frontend.latents.control(latent, scale, bias)
 
 
 def say_notes(made: MadeTarget) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from runtime.commands import BUNDLES, execution_of
-from runtime.commands.conversion import opened_conversion, say_notes
+from runtime.commands.conversion import control_latents, opened_conversion, say_notes
 from runtime.errors import AudioError, StreamError
 from runtime.machine.files import check_target
 from runtime.machine.keys import keys
@@ -43,6 +43,7 @@ def live(options: argparse.Namespace) -> dict[str, Any]:
         raise AudioError(f"there is no audio file {options.source}")
     blocks = None if options.source is None else audio_blocks(options.source, options.rate)
     frontend = open_conversion(bundle, target, options.rate, "live", execution, options.pitch)
+    control_latents(frontend, options.latent or [])
     gate = None if options.gate is None else Gate(options.rate, options.gate)
     chain = Mixer(ConversionChain(frontend, player, target.of(bundle.main)), gate)
     chain.push(np.zeros(2 * options.rate, np.float32))  # warm-up

@@ -17,6 +17,7 @@ from runtime.bundle.conversion import (
     Conversion,
     FeatureStage,
     HarmonicStage,
+    LatentStage,
     LocalStage,
     MatchStage,
     PitchStage,
@@ -30,6 +31,7 @@ from runtime.bundle.conversion import (
 from runtime.bundle.form import Pace
 from runtime.bundle.store import BundleError, ComponentRecord
 from runtime.errors import AudioError
+from runtime.playing.latent_tracks import Latents
 from runtime.playing.matching_tracks import Matched, MatchedContent, Retrieved
 from runtime.playing.parts import Parts
 from runtime.playing.pitch_tracks import Harmonic, Normalised, Pitched, Tracked, Voicing
@@ -138,6 +140,11 @@ class Frontend:
     def reset(self) -> None:
         self.frames = 0
         self._running.reset()
+
+    @property
+    def latents(self) -> Latents | None:
+        """The controls of its latents; None for a conversion that has none."""
+        return next((track for track in self._running.tracks.values() if isinstance(track, Latents)), None)
 
     @property
     def pitch(self) -> float | None:
@@ -304,6 +311,8 @@ def _track_of(
         return (Normalised if stage.gives == "normalised" else Pitched)(stage, sources[0], pitch_shift)
     if isinstance(stage, HarmonicStage):
         return Harmonic(stage, sources[0])
+    if isinstance(stage, LatentStage):
+        return Latents(stage, sources[0])
     if isinstance(stage, RetrieveStage):
         return Retrieved(stage, sources, parts.index)
     assert pool is not None
