@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING
 import conf
 from runtime.errors import ExitCode
 from runtime.machine.address import Address
-from runtime.machine.command_line import answered, needed_packages, run
+from runtime.machine.command_line import answered, needed_packages, program, run
 
 with needed_packages("convert"):
     from convert import console
+    from convert.help import screen as help_screen
     from convert.overrides import OverrideError, as_text, check
 
 if TYPE_CHECKING:
@@ -33,11 +34,15 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs every job of the command line; the highest of their exit codes (runtime.errors)."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    if {"-h", "--help"} & set(arguments):
+        print(help_screen())
+        return ExitCode.DONE
     arguments = as_text(arguments, _is_sweep(arguments))
     try:
         check(_overrides(arguments))
     except OverrideError as error:
-        console.error(f"{error}\n(python -m convert --help shows all groups and settings)")
+        console.error(f"{error}\n({program('convert')} --help shows groups and settings)")
         return ExitCode.USAGE
     return _run_hydra(arguments)
 
@@ -129,5 +134,4 @@ def _run_hydra(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("TQDM_DISABLE", "1")
     run(main)

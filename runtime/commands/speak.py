@@ -15,6 +15,7 @@ from runtime.bundle.store import BundleError
 from runtime.commands import BUNDLES, execution_of
 from runtime.errors import TextError
 from runtime.machine.files import check_target
+from runtime.machine.terminal import is_quiet
 from runtime.playing.chains import Request
 from runtime.playing.embed import SpeakerEmbedder
 from runtime.playing.speak import SENTENCE_PAUSE, Voice, newest_voice, utterances
@@ -74,7 +75,7 @@ def speak(options: argparse.Namespace) -> dict[str, Any]:
 
 def _print_progress(line: str) -> None:
     """Prints progress, on a terminal only."""
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and not is_quiet():
         print(line, file=sys.stderr)
 
 

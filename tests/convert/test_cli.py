@@ -115,15 +115,11 @@ def test_a_process_ends_with_the_code_of_its_error(tmp_path):
     assert result.returncode == 2 and "did you mean 'model'" in result.stderr and "Traceback" not in result.stderr
 
 
-def test_help_shows_groups_choices_and_settings(tmp_path):
+def test_help_is_a_screen_of_groups_and_settings(tmp_path):
     result = run(tmp_path, "--help")
     assert result.returncode == 0
-    for part in (
-        "precision: fp16, fp32",
-        "upsampler: metal, native, polyphase",
-        "bench_seconds: 1.5",
-        "ljspeech_hifigan_v2",
-    ):
+    assert len(result.stdout.splitlines()) < 50
+    for part in ("polyphase, metal, native", "measure.bench_seconds=1.5  ", "usage: python -m convert"):
         assert part in result.stdout
     assert run(tmp_path, "--cfg", "job", "precision=fp32").stdout.count("name: fp32") == 1
 
