@@ -71,7 +71,14 @@ def run_job(job: Job, expressions: Expressions = MappingProxyType({})) -> Outcom
     with stages.stage("locate checkpoint", spinner=False), console.download_bar("download") as progress:
         located = locate(job.checkpoint, job.model.family, job.model.default_checkpoint, console.warn, progress)
         parts = {
-            name: locate(part.checkpoint, part.family, part.default_checkpoint, console.warn, progress)
+            name: locate(
+                part.checkpoint,
+                part.family,
+                part.default_checkpoint,
+                console.warn,
+                progress,
+                f"model.parts.{name}.checkpoint",
+            )
             for name, part in job.model.chosen_parts().items()
         }
     key = bundle_key(job, located, parts)

@@ -18,10 +18,10 @@ from converters.options import (
     PrecisionOptions,
     Shape,
     StreamOptions,
+    check_format,
     check_pair,
 )
 from reports.options import CompareOptions, TrackingOptions
-from runtime.bundle.formats import FORMATS
 from runtime.machine.setting import setting
 from runtime.measuring.options import GateLimits, MeasureOptions
 
@@ -128,13 +128,7 @@ class Job:
             raise ConversionError(
                 f"stream={self.stream.mode} takes fixed chunks: add stream=offline, or leave out shape=flexible"
             )
-        facts = FORMATS.get(self.format.name)  # a name that is none is refused by the format's own group
-        is_refused = facts is not None and not facts.compressed_streams
-        if self.stream.mode != "offline" and self.precision.weights and is_refused:
-            raise ConversionError(
-                f"precision={self.precision.name} in format={self.format.name} compresses layers, and the module of a "
-                "stream's chunk has none: add stream=offline, or take format=mlprogram"
-            )
+        check_format(self.format, self.precision, self.shape, self.stream)
 
     @property
     def mode(self) -> str:
@@ -167,8 +161,3 @@ def settings(kind: Any = Job, prefix: str = "") -> dict[str, Any]:
             if dataclasses.is_dataclass(value) and not isinstance(value, types.UnionType):
                 types_by_name |= settings(value, f"{name}.*.")
     return types_by_name
-
-
-def setting_names() -> list[str]:
-    """Lists every dotted setting of the schema. A dict's settings end in `*`."""
-    return list(settings())

@@ -160,6 +160,29 @@ class StreamOptions:
         return f"{self.mode}{self.chunk}{lookahead}{'m' if self.state == 'mlstate' else ''}"
 
 
+def check_format(options: FormatOptions, precision: PrecisionOptions, shape: Shape, stream: StreamOptions) -> None:
+    """Raises Impossible for what a format cannot hold, before anything is loaded for it."""
+    facts = FORMATS.get(options.name)
+    if facts is None:  # refused by the format's own group
+        return
+    what = f"format={options.name}"
+    if precision.compute not in facts.computes:
+        raise Impossible(f"precision={precision.name} with {what}: it computes in {', '.join(facts.computes)}")
+    if precision.weights and not facts.is_compressed:
+        raise Impossible(f"precision={precision.name} with {what}: it stores weights as {', '.join(facts.computes)}")
+    if precision.weights and stream.mode != "offline" and not facts.compressed_streams:
+        raise Impossible(
+            f"precision={precision.name} with {what}: it compresses layers, and the module of a stream's chunk has "
+            "none: add stream=offline, or take format=mlprogram"
+        )
+    if stream.state == "mlstate" and not facts.has_states:
+        raise Impossible(f"stream.state=mlstate with {what}: states are Core ML's own; take stream.state=explicit")
+    if stream.state == "mlstate" and precision.compute != "fp16":
+        raise Impossible(f"stream.state=mlstate with precision={precision.name}: Core ML keeps states in fp16")
+    if shape.flexible and not facts.is_flexible:
+        raise Impossible(f"shape=flexible with {what}: it is converted at a fixed shape; take shape=fixed")
+
+
 PARTS = ("vocoder", "speaker_encoder")  # other models that a voice may be made of
 
 MIN_CLIP_SECONDS = 0.5  # STOI compares stretches of 0.4 s

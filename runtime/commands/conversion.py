@@ -32,13 +32,13 @@ from runtime.playing.embed import SpeakerEmbedder
 from runtime.playing.player import Player
 from runtime.playing.targets import TARGET_SUFFIX, MadeTarget, asks_for_own, make_target, target_of, write_target
 from runtime.speech.features import Samples
-from runtime.speech.recordings import Padded, audio_blocks, rate_of, seconds_of, wav_file
+from runtime.speech.recordings import Padded, audio_blocks, check_wav, rate_of, seconds_of, wav_file
 from runtime.speech.speaker import ONE_SPEAKER
 
 
 def convert_voice(options: argparse.Namespace) -> dict[str, Any]:
     """Reads, converts and writes block by block: a recording may be of any length, and the output is as long."""
-    check_target(options.output)
+    check_wav(options.output)
     bundle = opened_conversion(options.bundle or newest_live_voice(BUNDLES))
     execution, streams = execution_of(options), options.mode == "stream"
     seconds = seconds_of(options.source)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from runtime.engines import COMPUTE_UNITS, ENGINES, Execution
+from runtime.errors import EngineError
 from runtime.machine.setting import setting
 
 
@@ -21,6 +22,14 @@ class MeasureOptions:
     compute_unit: str | None = setting(None, "Core ML's [cpu_and_gpu]", values=COMPUTE_UNITS)
     trust_reference: bool = setting(False, "engine torch executes the program of another machine's bundle")
     listen: bool = setting(False, "recognisers and a speaker encoder judge speech; their weights are fetched")
+
+    def __post_init__(self) -> None:
+        Execution("auto", self.threads, self.compute_unit)  # raises EngineError
+        if self.bench_seconds < 0 or self.bench_min_chunks < 1 or (self.chunk is not None and self.chunk < 1):
+            raise EngineError(
+                "measure needs bench_seconds >= 0, bench_min_chunks >= 1 and chunk >= 1, got "
+                f"{self.bench_seconds:g}, {self.bench_min_chunks} and {self.chunk}"
+            )
 
     def execution(self, engine: str) -> Execution:
         """Returns the execution in one of the engines; only Core ML hears of the compute unit. Raises EngineError for

@@ -89,7 +89,7 @@ def test_a_sweep_leaves_out_impossible_pairs_and_compares_the_rest(
     ("arguments", "code", "sentence"),
     [
         (["modle=hifigan"], 2, "did you mean 'model'"),
-        (["shape.frames=abc"], 2, "could not be converted to Integer"),
+        (["shape.frames=abc"], 2, "it takes a whole number"),
         (["shape.frames=0"], 2, "1 <= min_frames"),
         (["upsampler=metal"], 2, "an mlprogram can hold no custom layer"),
         (["upsampler=metal", "format=onnx"], 2, "ONNX has no place for a Metal kernel; take upsampler=polyphase"),
