@@ -306,7 +306,7 @@ def _judge(job: Job, bundle: Bundle, measurements: list[Measurement]) -> list[Ga
     results = judge(bundle, measurements, job.gates.limits, job.precision.kind)
     if not results:
         judged = limit_names(bundle, job.precision.kind)[0]
-        console.warn(f"no gate judges {judged} in the engines that ran: measured, not judged")
+        console.warn(f"no gate judges {judged} in the engines that ran: not judged, and so no version of its series")
     not_measured = unmeasured(bundle, measurements, job.gates.limits, job.precision.kind)
     if not_measured:
         how = "" if job.measure.listen else " (measure.listen=true does)"

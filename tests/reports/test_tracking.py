@@ -87,6 +87,18 @@ def test_a_rejected_bundle_is_logged_and_not_registered(copy, store):
     assert mlflow.MlflowClient(store.uri).search_registered_models() == []
 
 
+def test_what_no_gate_looked_at_is_not_judged_and_not_registered(copy, store):
+    import mlflow
+
+    record = json.loads((copy.measured / "job.json").read_text())
+    record["gates"] = []
+    (copy.measured / "job.json").write_text(json.dumps(record))
+    tracking.track(copy.path, store)
+    tags = runs(store)["convert"].data.tags
+    assert (tags["verdict"], tags["series"]) == ("not judged", copy.manifest.series)
+    assert mlflow.MlflowClient(store.uri).search_registered_models() == []
+
+
 def test_nothing_is_logged_twice(copy, store, fp16):
     assert not tracked.is_tracked(copy, list(fp16.measurements), store)
     tracking.track(copy.path, store)
