@@ -81,3 +81,9 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
+
+
+if __name__ == "__main__":
+    from shell.__main__ import start
+
+    start()

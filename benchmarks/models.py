@@ -128,7 +128,7 @@ def row(model: str, form: str, done: Done) -> str:
     cells = [
         model,
         form,
-        "passed" if record.passed else "rejected",
+        record.verdict,
         _snr(judged),
         *(metric_of(name).number(scores[name]) if name in scores else "" for name in ("log_mel_l1", "cosine")),
         f"{bundle.artefact_bytes / 1e6:.2f}",

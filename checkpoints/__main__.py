@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runtime.errors import ExitCode
-from runtime.machine.command_line import answered, needed_packages, run
+from runtime.machine.command_line import answered, needed_packages, program, run
 
 with needed_packages("convert"):
     from rich.console import Console
@@ -26,11 +26,23 @@ with needed_packages("convert"):
     from checkpoints.remote import fetched, is_remote
 
 
+_ABOUT = "list, fetch, verify, find and inspect checkpoints"
+
+
 @answered
 def main(arguments: Sequence[str] | None = None) -> int:
     """Does what was asked: 0, of `verify` 2 where a file is not what it should be. Else a code of runtime.errors."""
-    parser = argparse.ArgumentParser(prog="python -m checkpoints", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+    options = parser().parse_args(arguments)
+    if options.command == "inspect":
+        return _inspect(options.source)
+    commands_of = {"list": _list, "fetch": _fetch, "verify": _verify, "path": _path}
+    return commands_of[options.command]([find(name) for name in getattr(options, "names", [])])
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of `python -m checkpoints`."""
+    whole = argparse.ArgumentParser(prog=program("checkpoints"), description=_ABOUT)
+    commands = whole.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="every catalogued checkpoint and whether it is here")
     fetching = commands.add_parser("fetch", help="bring checkpoints into the cache")
     fetching.add_argument("names", metavar="NAME", nargs="+")
@@ -40,11 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finding.add_argument("names", metavar="NAME", nargs=1)
     inspecting = commands.add_parser("inspect", help="what a path holds, what of it voxport converts, and how")
     inspecting.add_argument("source", metavar="PATH", help="a folder, a file, hf:owner/name[@revision] or an address")
-    options = parser.parse_args(arguments)
-    if options.command == "inspect":
-        return _inspect(options.source)
-    commands_of = {"list": _list, "fetch": _fetch, "verify": _verify, "path": _path}
-    return commands_of[options.command]([find(name) for name in getattr(options, "names", [])])
+    return whole
 
 
 def _list(_: list[Entry]) -> int:

@@ -68,15 +68,17 @@ def locate(
     default: str,
     warn: Callable[[str], None],
     progress: Progress = lambda done, total: None,
+    setting: str = "checkpoint",
 ) -> LocatedCheckpoint:
-    """The files that the options ask for, fetched and checked; load.py reads them.
+    """The files that the options ask for, fetched and checked; load.py reads them. `setting`: what the options are
+    called where they come from, for the sentences about them.
 
     Raises CheckpointError where it cannot be had, is not what it should be, or is of another family.
     """
     if options.source == "random":
-        return _random(find(options.name or default), family)
+        return _random(find(options.name or default), family, setting)
     if options.source not in ("auto", "required", "bundled"):
-        return _own(options, family, warn, progress)
+        return _own(options, family, warn, progress, setting)
     if options.source == "bundled":
         return _locate_entry(_bundled_entry(options.name, default, family), family)
     entry = find(options.name or default)
@@ -87,11 +89,11 @@ def locate(
         stand_in = FALLBACK.get(family)
         if options.source == "required" or options.name is not None or stand_in is None:
             if _architecture(entry).is_file():
-                raise Unavailable(f"{str(error).rstrip('.')}. For parity alone: checkpoint.source=random") from error
+                raise Unavailable(f"{str(error).rstrip('.')}. For parity alone: {setting}.source=random") from error
             raise
         warn(
             f"{error}. The bundled {stand_in} stands in for the default {entry.name}: metrics of this run are of "
-            f"{stand_in}. Name a checkpoint, or pass checkpoint.source=required, to rule that out."
+            f"{stand_in}. Name a checkpoint, or pass {setting}.source=required, to rule that out."
         )
         return _locate_entry(find(stand_in), family, is_fallback=True)
     return _locate(entry, folder)
@@ -155,12 +157,12 @@ def _architecture(entry: Entry) -> Path:
     return ARCHITECTURES / f"{entry.name}.json"
 
 
-def _random(entry: Entry, family: str) -> LocatedCheckpoint:
+def _random(entry: Entry, family: str, setting: str) -> LocatedCheckpoint:
     """An entry's published architecture without its weights."""
     _require_family(entry, family)
     if not _architecture(entry).is_file():
         known = ", ".join(sorted(path.stem for path in ARCHITECTURES.glob("*.json")))
-        raise CheckpointError(f"checkpoint.source=random: the architecture of {entry.name} is not kept; known: {known}")
+        raise CheckpointError(f"{setting}.source=random: the architecture of {entry.name} is not kept; known: {known}")
     config = read_config(_architecture(entry))
     config["audio"] = {**(config.get("audio") or {}), **entry.audio}
     return LocatedCheckpoint(
@@ -174,16 +176,18 @@ def _random(entry: Entry, family: str) -> LocatedCheckpoint:
     )
 
 
-def _own(options: CheckpointOptions, family: str, warn: Callable[[str], None], progress: Progress) -> LocatedCheckpoint:
+def _own(
+    options: CheckpointOptions, family: str, warn: Callable[[str], None], progress: Progress, setting: str
+) -> LocatedCheckpoint:
     """Anyone's own checkpoint, in Coqui's layout or another's."""
     path = fetched(options.source, progress) if is_remote(options.source) else Path(options.source).expanduser()
     if not path.exists():
         raise CheckpointError(
-            f"checkpoint.source={options.source}: there is no such path; it takes auto, required, bundled, random, "
+            f"{setting}.source={options.source}: there is no such path; it takes auto, required, bundled, random, "
             "the path of a checkpoint, hf:owner/name[@revision], or an address"
         )
     if path.resolve().is_relative_to(BUNDLED) and options.name is None:
-        raise CheckpointError("for weights that ship with voxport pass checkpoint.source=bundled")
+        raise CheckpointError(f"for weights that ship with voxport pass {setting}.source=bundled")
     named_config = Path(options.config).expanduser() if options.config else None
     reading = recognise(path, named_config)
     if reading is not None:

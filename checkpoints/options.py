@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from runtime.machine.setting import setting
+
+SOURCES = ("auto", "required", "bundled", "random")
+
 
 @dataclass
 class CheckpointOptions:
-    """`name`: of the catalogue; none means the model's default.
+    """Which weights are converted.
 
-    `source`: `auto` (cache, else download, else, where no name was given and the family has one, the bundled
-    weights, with a warning), `required` (cache or download, nothing else), `bundled`, `random` (weights drawn at the
-    published architecture: for parity, it says nothing), or a path to a checkpoint: a folder, or a weight file with
-    `config` (default: the one beside it); Coqui's, or of a trainer in checkpoints/layouts. `hf:owner/name[@revision]`
-    is one of the Hugging Face hub, an address (https://…) one of a server: both are pinned at their first fetch.
-    `index`: a retrieval index of a voice of RVC (default: the only one beside it, or the only one with its name).
+    `source`: `auto` is the cache, else a download, else, where no name was given and the family has one, the bundled
+    weights, with a warning; `required` is cache or download, nothing else; `random` weights are drawn at the published
+    architecture: for parity, they say nothing. Else it is a path, Coqui's or of a trainer in checkpoints/layouts;
+    `hf:owner/name[@revision]`, of the Hugging Face hub; or an address (https://…). The last two are pinned at their
+    first fetch.
     """
 
-    name: str | None = None
-    source: str = "auto"
-    config: str | None = None
-    index: str | None = None
+    name: str | None = setting(None, "of the catalogue [the model's default]")
+    source: str = setting("auto", "or the path of your own checkpoint, a folder or a file of weights", values=SOURCES)
+    config: str | None = setting(None, "of a file of weights [config.json beside it]")
+    index: str | None = setting(None, "retrieval index of a voice of RVC [the only one beside it]")

@@ -14,9 +14,11 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from runtime.machine.address import scrubbed
 from runtime.machine.answer import give_reason
 from runtime.machine.interrupts import stop_if_interrupted
-from runtime.machine.terminal import printable
+from runtime.machine.terminal import is_quiet, printable
 
-progress_console = Console(stderr=True, highlight=False, emoji=False)
+progress_console = Console(stderr=True, highlight=False, emoji=False, quiet=is_quiet())
+# Of warnings and errors; the same where there is progress, which a line of another one would tear.
+_problem_console = Console(stderr=True, highlight=False, emoji=False) if is_quiet() else progress_console
 result_console = Console(highlight=False, emoji=False)  # `:b:` in a path is no emoji
 
 
@@ -34,7 +36,7 @@ class Scrubbed:
 
 
 def warn(message: str) -> None:
-    progress_console.print(f"[bold yellow]warning[/] {escape(scrubbed(message))}")
+    _problem_console.print(f"[bold yellow]warning[/] {escape(scrubbed(message))}")
 
 
 def note(message: str) -> None:
@@ -45,7 +47,7 @@ def error(message: str) -> None:
     """Says what was wrong, to the person and to the process that started this one."""
     message = printable(scrubbed(message))
     give_reason(message)
-    progress_console.print(f"[bold red]error[/] {escape(message)}")
+    _problem_console.print(f"[bold red]error[/] {escape(message)}")
 
 
 class Stages:

@@ -71,7 +71,14 @@ def run_job(job: Job, expressions: Expressions = MappingProxyType({})) -> Outcom
     with stages.stage("locate checkpoint", spinner=False), console.download_bar("download") as progress:
         located = locate(job.checkpoint, job.model.family, job.model.default_checkpoint, console.warn, progress)
         parts = {
-            name: locate(part.checkpoint, part.family, part.default_checkpoint, console.warn, progress)
+            name: locate(
+                part.checkpoint,
+                part.family,
+                part.default_checkpoint,
+                console.warn,
+                progress,
+                f"model.parts.{name}.checkpoint",
+            )
             for name, part in job.model.chosen_parts().items()
         }
     key = bundle_key(job, located, parts)
@@ -299,7 +306,7 @@ def _judge(job: Job, bundle: Bundle, measurements: list[Measurement]) -> list[Ga
     results = judge(bundle, measurements, job.gates.limits, job.precision.kind)
     if not results:
         judged = limit_names(bundle, job.precision.kind)[0]
-        console.warn(f"no gate judges {judged} in the engines that ran: measured, not judged")
+        console.warn(f"no gate judges {judged} in the engines that ran: not judged, and so no version of its series")
     not_measured = unmeasured(bundle, measurements, job.gates.limits, job.precision.kind)
     if not_measured:
         how = "" if job.measure.listen else " (measure.listen=true does)"

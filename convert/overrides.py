@@ -11,13 +11,15 @@ import dataclasses
 import difflib
 import fnmatch
 import re
+import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import conf
 from checkpoints.catalogue import catalogue
-from convert.schema import setting_names, settings
+from convert.schema import settings
+from convert.values import problem
 from runtime.engines import ENGINES
 from runtime.errors import VoxportError
 from runtime.measuring.options import GateLimits
@@ -51,8 +53,7 @@ def as_text(arguments: Iterable[str], is_sweep: bool = False) -> list[str]:
 
 def _as_text(argument: str, kinds: Mapping[str, Any], is_sweep: bool) -> str:
     key, has_value, value = argument.partition("=")
-    matching = [name for name in kinds if fnmatch.fnmatchcase(key.lstrip("+"), name)]
-    kind = kinds[max(matching, key=len)] if matching else None
+    kind = _kind(key.lstrip("+"), kinds)
     if not has_value or kind not in (str, str | None, list[str], list[str] | None):
         return argument
     if kind in (str, str | None):
@@ -62,6 +63,12 @@ def _as_text(argument: str, kinds: Mapping[str, Any], is_sweep: bool) -> str:
         return argument
     items = re.findall(rf"\s*({_QUOTED}|[^,]+)", value[1:-1], re.DOTALL)
     return f"{key}=[{','.join(_quote(item.strip()) for item in items)}]"
+
+
+def _kind(key: str, kinds: Mapping[str, Any]) -> Any:
+    """The type of a setting, by the longest of the patterns that it matches; None where there is none."""
+    matching = [name for name in kinds if fnmatch.fnmatchcase(key, name)]
+    return kinds[max(matching, key=len)] if matching else None
 
 
 _QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
@@ -88,16 +95,22 @@ def _parsed(text: str) -> Any:
         return None
 
 
-def check(overrides: Iterable[str], groups: Mapping[str, list[str]] | None = None) -> None:
-    """Raises OverrideError for the first override whose group, choice or setting does not exist."""
+def check(
+    overrides: Iterable[str], groups: Mapping[str, list[str]] | None = None, *, is_sweep: bool | None = None
+) -> None:
+    """Raises OverrideError for the first override whose group, choice or setting does not exist, whose value is of
+    another type, or that names several where `is_sweep` is false (None: it is not asked)."""
     groups = group_choices() if groups is None else groups
-    names = setting_names()
+    kinds = settings()
+    names = list(kinds)
     for text in overrides:
         override = _parsed(text)
         key, has_value, value = text.partition("=") if override is None else (override.key_or_group, "", "")
         if override is None and not (has_value and re.fullmatch(r"[\w.@/+-]+", key)):
             raise OverrideError(f"{text!r} is not an override: they are written setting=value")
         key = key.lstrip("+")
+        if override is not None and not key.startswith("hydra"):
+            _check_form(text, override, _kind(key, kinds), {*groups, *names}, is_sweep)
         if key.startswith("hydra.") or key == "hydra":
             continue
         if key in groups:
@@ -113,6 +126,25 @@ def check(overrides: Iterable[str], groups: Mapping[str, list[str]] | None = Non
             raise OverrideError(f"there is no setting {key!r}{_nearest(key, known)}")
         elif override is None:
             raise OverrideError(f"{key}={value} cannot be read: it takes no text")
+        if override is not None and key not in groups and (kind := _kind(key, kinds)) is not None:
+            for one in override.sweep_iterator() if override.is_sweep_override() else [override.value()]:
+                if (wrong := problem(kind, one)) is not None:
+                    raise OverrideError(f"{text}: {wrong}")
+
+
+def _check_form(text: str, override: Any, kind: Any, known: set[str], is_sweep: bool | None) -> None:
+    """Raises OverrideError for what Hydra's grammar has and a job has no use for."""
+    name = override.key_or_group
+    if override.is_delete() and name in known:
+        raise OverrideError(f"{text}: nothing of the configuration can be left out; null is a value of some settings")
+    if override.package is not None:
+        raise OverrideError(f"{text}: a group has one place; write {name}=…")
+    if override.is_add() and not override.is_force_add() and name in known and not isinstance(override.value(), dict):
+        raise OverrideError(f"{text}: it is there already; write {text.lstrip('+')}")
+    if override.is_sweep_override() and is_sweep is False and typing.get_origin(kind) is list:
+        raise OverrideError(f"{text}: it takes a list; write {name}=[{text.partition('=')[2]}]")
+    if override.is_sweep_override() and is_sweep is False:
+        raise OverrideError(f"{text} names several: add -m to convert each of them")
 
 
 def _check_limit(key: str, precisions: Iterable[str]) -> None:

@@ -13,6 +13,7 @@ from convert.job import Outcome, run_job
 from convert.recorded import Expressions
 from convert.schema import Job
 from reports.options import TrackingOptions
+from reports.record import verdict_of
 from runtime.bundle.store import BundleError
 from runtime.errors import ExitCode
 from runtime.machine.answer import answer
@@ -80,9 +81,8 @@ def _compared(what: str, write: Callable[[], Path]) -> Path | None:
 def _table(outcome: Outcome) -> Table:
     manifest = outcome.bundle.manifest
     size = outcome.bundle.artefact_bytes / 1e6
-    table = Table(
-        title=escape(f"{manifest.name}: {'passed' if outcome.passed else 'REJECTED'} ({size:.2f} MB)"), min_width=70
-    )
+    verdict = verdict_of(outcome.gates).replace("rejected", "REJECTED")
+    table = Table(title=escape(f"{manifest.name}: {verdict} ({size:.2f} MB)"), min_width=70)
     table.add_column("worst of the clips")
     for measurement in outcome.measurements:
         table.add_column(measurement.engine, justify="right")

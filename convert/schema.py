@@ -18,30 +18,30 @@ from converters.options import (
     PrecisionOptions,
     Shape,
     StreamOptions,
+    check_format,
     check_pair,
 )
 from reports.options import CompareOptions, TrackingOptions
-from runtime.bundle.formats import FORMATS
+from runtime.machine.setting import setting
 from runtime.measuring.options import GateLimits, MeasureOptions
 
 
 @dataclass
 class PartOptions:
-    """A model that speaks together with another: as `ModelOptions`, with the checkpoint that it takes."""
+    """A model that speaks together with another, with the checkpoint that it takes; without a family it is none."""
 
-    family: str = ""
-    default_checkpoint: str = ""
+    family: str = setting("", "of converters/families; empty: there is none")
+    default_checkpoint: str = setting("", "where no checkpoint is named")
     checkpoint: CheckpointOptions = field(default_factory=CheckpointOptions)
 
 
 @dataclass
 class ModelOptions:
-    """`family` of converters/families; `default_checkpoint` is what it converts when no checkpoint is named. `parts`:
-    the models that work together with it, by what they are to it (converters/voices.py); one without a family is none.
-    """
+    """What is converted. `parts`: the models that work together with it, by what they are to it
+    (converters/voices.py)."""
 
-    family: str = "hifigan"
-    default_checkpoint: str = ""
+    family: str = setting("hifigan", "of converters/families")
+    default_checkpoint: str = setting("", "where no checkpoint is named")
     parts: dict[str, PartOptions] = field(default_factory=lambda: {name: PartOptions() for name in PARTS})
 
     def chosen_parts(self) -> dict[str, PartOptions]:
@@ -52,7 +52,7 @@ class ModelOptions:
 class Choice:
     """A group whose choices differ in their name only."""
 
-    name: str = ""
+    name: str = setting("", "as it stands in a bundle's name")
 
 
 @dataclass
@@ -64,35 +64,30 @@ class GateOptions:
 
 @dataclass
 class SuiteOptions:
-    """`jobs`: settings of each entry, a list of values being every one of them. `limit_minutes`: a job that takes
-    longer is ended. `compare`: how a bundle is compared with its champion."""
+    """A matrix of jobs; a list of values of an entry's setting is every one of them."""
 
-    name: str = ""
-    jobs: list[dict[str, Any]] = field(default_factory=list)
-    limit_minutes: float = 30.0
+    name: str = setting("", "of the suite, which trends and champions are kept by")
+    jobs: list[dict[str, Any]] = setting(text="settings of each entry", factory=list)
+    limit_minutes: float = setting(30.0, "a job that takes longer is ended")
     compare: CompareOptions = field(default_factory=CompareOptions)
 
 
 @dataclass
 class RunnerOptions:
-    """Says where a suite's jobs run. `processes`: jobs at once on this machine, 0 for as many as fit at `cores` and
-    `memory_gb` each; one that takes more memory is ended.
+    """Where a suite's jobs run. Resources of Dask that are not named: cores and memory, and apple_silicon=1, as far as
+    workers offer them."""
 
-    Of Dask: `scheduler`: its address, empty for workers on this machine, which then offer `offers` beside their cores
-    and memory; `convert`, `measure`: resources that a job of the kind holds (default: cores and memory, and
-    apple_silicon=1, as far as workers offer them); `environment`: names of variables that travel; `allow_skew`: go on
-    where machines have other versions."""
-
-    kind: str = "local"
-    processes: int = 0
-    cores: int = 2
-    memory_gb: float = 6.0
-    scheduler: str = ""
-    offers: Any = None  # Any: OmegaConf merges nothing into an optional dict
-    convert: Any = None
-    measure: Any = None
-    environment: list[str] = field(default_factory=list)
-    allow_skew: bool = False
+    kind: str = setting("local", "processes of this machine, or Dask's workers", values=("local", "dask"))
+    processes: int = setting(0, "jobs at once on this machine; 0: as many as fit")
+    cores: int = setting(2, "of a job")
+    memory_gb: float = setting(6.0, "of a job; one that takes more is ended")
+    scheduler: str = setting("", "Dask: its address [workers on this machine]")
+    # Any: OmegaConf merges nothing into an optional dict
+    offers: Any = setting(None, "Dask: resources of workers on this machine beside cores and memory")
+    convert: Any = setting(None, "Dask: resources that a conversion holds")
+    measure: Any = setting(None, "Dask: resources that a measurement holds")
+    environment: list[str] = setting(text="Dask: names of variables that travel", factory=list)
+    allow_skew: bool = setting(False, "Dask: go on where machines have other versions")
 
     def __post_init__(self) -> None:
         for name in ("offers", "convert", "measure"):
@@ -108,9 +103,7 @@ class RunnerOptions:
 
 @dataclass
 class Job:
-    """One conversion and its measurements, or a suite of them. `output`: folder of the bundles; `audit`: tell op by op
-    what rounding costs; `force`: convert and
-    measure anew."""
+    """One conversion and its measurements, or a suite of them."""
 
     model: ModelOptions = field(default_factory=ModelOptions)
     checkpoint: CheckpointOptions = field(default_factory=CheckpointOptions)
@@ -125,9 +118,9 @@ class Job:
     tracking: TrackingOptions = field(default_factory=TrackingOptions)
     suite: SuiteOptions = field(default_factory=SuiteOptions)
     runner: RunnerOptions = field(default_factory=RunnerOptions)
-    output: str = "bundles"
-    audit: bool = False
-    force: bool = False
+    output: str = setting("bundles", "folder of the bundles")
+    audit: bool = setting(False, "tell op by op what rounding costs")
+    force: bool = setting(False, "convert and measure anew")
 
     def __post_init__(self) -> None:
         check_pair(self.format.name, self.upsampler.name)
@@ -135,13 +128,7 @@ class Job:
             raise ConversionError(
                 f"stream={self.stream.mode} takes fixed chunks: add stream=offline, or leave out shape=flexible"
             )
-        facts = FORMATS.get(self.format.name)  # a name that is none is refused by the format's own group
-        is_refused = facts is not None and not facts.compressed_streams
-        if self.stream.mode != "offline" and self.precision.weights and is_refused:
-            raise ConversionError(
-                f"precision={self.precision.name} in format={self.format.name} compresses layers, and the module of a "
-                "stream's chunk has none: add stream=offline, or take format=mlprogram"
-            )
+        check_format(self.format, self.precision, self.shape, self.stream)
 
     @property
     def mode(self) -> str:
@@ -174,8 +161,3 @@ def settings(kind: Any = Job, prefix: str = "") -> dict[str, Any]:
             if dataclasses.is_dataclass(value) and not isinstance(value, types.UnionType):
                 types_by_name |= settings(value, f"{name}.*.")
     return types_by_name
-
-
-def setting_names() -> list[str]:
-    """Lists every dotted setting of the schema. A dict's settings end in `*`."""
-    return list(settings())

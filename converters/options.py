@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
 from runtime.bundle.form import StateKind, StreamMode
 from runtime.bundle.formats import FORMATS
 from runtime.errors import VoxportError
+from runtime.machine.setting import setting
 
 
 class ConversionError(VoxportError, RuntimeError):
@@ -38,33 +39,32 @@ GRANULARITIES = {
 }
 
 
+ALL_GRANULARITIES = tuple(dict.fromkeys(name for names in GRANULARITIES.values() for name in names if name))
+
+
 @dataclass
 class PrecisionOptions:
-    """What numbers are computed and stored in. `compute`: type of the arithmetic, by default what the name says; mixed
-    is fp16 but for the fewest ops that bring the outputs `gain_db` closer to float32 than fp16 does, found in at most
-    `conversions` conversions.
+    """What numbers are computed and stored in. Mixed is fp16 but for the fewest ops that bring the outputs `gain_db`
+    closer to float32 than fp16 does, found in at most `conversions` conversions.
 
-    `weights`: stored as they are, as integers (linear, 4 or 8 `bits`) or as indices into a table (palette, 1 to 8), by
-    `granularity` in groups or blocks of `group_size`; tensors of fewer than `min_elements` stay, and with `least_db`
-    those that cost most, until the outputs are within that of what they were. Joint forms: the
-    smallest weights, a share `sparsity` of them, are zeros that take no place; a palette's table is itself of integers
-    (`table_int8`). `kind`: whose gates judge it where it has none of its own, by default compressed with such weights,
-    else those of `compute`.
+    Weights are stored as they are, as integers (linear) or as indices into a table (palette); with `least_db` those
+    that cost most stay, until the outputs are within that of what they were. Joint forms: the smallest weights are
+    zeros that take no place (`sparsity`); a palette's table is itself of integers (`table_int8`).
     """
 
-    name: str = ""
-    compute: str = ""
-    gain_db: float = 10.0
-    conversions: int = 6
-    weights: str = ""
-    bits: int = 8
-    granularity: str = ""
-    group_size: int = 32
-    min_elements: int = 2048
-    least_db: float | None = None
-    sparsity: float = 0.0
-    table_int8: bool = False
-    kind: str = ""
+    name: str = setting("", "as it stands in a bundle's name")
+    compute: str = setting("", "type of the arithmetic [what the name says]", values=COMPUTE)
+    gain_db: float = setting(10.0, "mixed: dB closer to float32 than fp16 is")
+    conversions: int = setting(6, "mixed: conversions that the search may take")
+    weights: str = setting("", "stored as integers or as indices into a table [as they are]", values=WEIGHTS[1:])
+    bits: int = setting(8, "of a stored weight: 4 or 8 linear, 1 to 8 of a palette")
+    granularity: str = setting("", "what shares a scale or a table [per_tensor]", values=ALL_GRANULARITIES)
+    group_size: int = setting(32, "of a block, or of the channels that share a table")
+    min_elements: int = setting(2048, "tensors of fewer stay as they are")
+    least_db: float | None = setting(None, "SNR to the program before: the dearest tensors stay as they are")
+    sparsity: float = setting(0.0, "share of the weights, the smallest, that become zeros")
+    table_int8: bool = setting(False, "palette: the table is itself of integers")
+    kind: str = setting("", "whose gates judge it where it has none [compressed, or as compute]")
 
     def __post_init__(self) -> None:
         self.compute = self.compute or self.name
@@ -100,9 +100,9 @@ class PrecisionOptions:
 class Shape:
     """Lengths of the time axis, in input frames: one fixed length, or the bounds of a flexible one."""
 
-    frames: int = 64
-    min_frames: int | None = None
-    max_frames: int | None = None
+    frames: int = setting(64, "input frames of a call, or the default of a flexible length")
+    min_frames: int | None = setting(None, "shape=flexible: the shortest")
+    max_frames: int | None = setting(None, "shape=flexible: the longest")
 
     def __post_init__(self) -> None:
         if (self.min_frames is None) != (self.max_frames is None):
@@ -119,11 +119,11 @@ class Shape:
 
 @dataclass
 class FormatOptions:
-    """`target`: oldest system an mlprogram must run on; `opset`: of an ONNX file."""
+    """What an artefact is, and for what."""
 
-    name: str = "mlprogram"
-    target: str = "macOS15"
-    opset: int = 18
+    name: str = setting("mlprogram", "as it stands in a bundle's name")
+    target: str = setting("macOS15", "oldest system that an mlprogram must run on")
+    opset: int = setting(18, "of an ONNX file")
 
 
 # Beside an artefact: what executes in its place here, and what an app adds.
@@ -135,13 +135,12 @@ STATES = tuple(kind for kind in get_args(StateKind) if kind != "none")
 
 @dataclass
 class StreamOptions:
-    """The form of a component that is local in time. `chunk`: input frames per call; `lookahead`: frames that lowlat
-    looks ahead; `state`: of stateful, as inputs and outputs or as Core ML's own (macOS 15, fp16)."""
+    """The form of a component that is local in time."""
 
-    mode: str = "offline"
-    chunk: int = 8
-    lookahead: int = 5
-    state: str = "explicit"
+    mode: str = setting("offline", "how it is called", values=STREAM_MODES)
+    chunk: int = setting(8, "input frames of a call; nothing where it does not stream")
+    lookahead: int = setting(5, "lowlat: frames that it looks ahead")
+    state: str = setting("explicit", "stateful: inputs and outputs, or Core ML's own (macOS 15, fp16)", values=STATES)
 
     def __post_init__(self) -> None:
         for name, value, choices in (("mode", self.mode, STREAM_MODES), ("state", self.state, STATES)):
@@ -161,6 +160,29 @@ class StreamOptions:
         return f"{self.mode}{self.chunk}{lookahead}{'m' if self.state == 'mlstate' else ''}"
 
 
+def check_format(options: FormatOptions, precision: PrecisionOptions, shape: Shape, stream: StreamOptions) -> None:
+    """Raises Impossible for what a format cannot hold, before anything is loaded for it."""
+    facts = FORMATS.get(options.name)
+    if facts is None:  # refused by the format's own group
+        return
+    what = f"format={options.name}"
+    if precision.compute not in facts.computes:
+        raise Impossible(f"precision={precision.name} with {what}: it computes in {', '.join(facts.computes)}")
+    if precision.weights and not facts.is_compressed:
+        raise Impossible(f"precision={precision.name} with {what}: it stores weights as {', '.join(facts.computes)}")
+    if precision.weights and stream.mode != "offline" and not facts.compressed_streams:
+        raise Impossible(
+            f"precision={precision.name} with {what}: it compresses layers, and the module of a stream's chunk has "
+            "none: add stream=offline, or take format=mlprogram"
+        )
+    if stream.state == "mlstate" and not facts.has_states:
+        raise Impossible(f"stream.state=mlstate with {what}: states are Core ML's own; take stream.state=explicit")
+    if stream.state == "mlstate" and precision.compute != "fp16":
+        raise Impossible(f"stream.state=mlstate with precision={precision.name}: Core ML keeps states in fp16")
+    if shape.flexible and not facts.is_flexible:
+        raise Impossible(f"shape=flexible with {what}: it is converted at a fixed shape; take shape=fixed")
+
+
 PARTS = ("vocoder", "speaker_encoder")  # other models that a voice may be made of
 
 MIN_CLIP_SECONDS = 0.5  # STOI compares stretches of 0.4 s
@@ -168,10 +190,9 @@ MIN_CLIP_SECONDS = 0.5  # STOI compares stretches of 0.4 s
 
 @dataclass
 class GoldenOptions:
-    """What an artefact is judged on. `clips`: recordings of speech, such as one's own voice or language; none named are
-    the three that ship with voxport."""
+    """What an artefact is judged on."""
 
-    clips: list[str] = field(default_factory=list)
+    clips: list[str] = setting(text="recordings of speech, such as your own [three that ship]", factory=list)
 
     def __post_init__(self) -> None:
         stems = [path.stem for path in self.paths()]

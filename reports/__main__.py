@@ -19,13 +19,42 @@ from reports.options import CompareOptions, TrackingOptions
 from runtime.bundle.staging import sweep_around
 from runtime.errors import ExitCode
 from runtime.machine.address import Address
-from runtime.machine.command_line import answered, run
+from runtime.machine.command_line import answered, program, run
+from runtime.machine.terminal import say
+
+_ABOUT = "reports and tracking of bundles that exist already"
 
 
 @answered
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m reports", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
+    options = parser().parse_args(arguments)
+    sweep_around(vars(options).values())
+    if options.command in ("bench", "mac-check"):
+        tracking = TrackingOptions(uri=options.uri, experiment=options.experiment)
+        return (_bench if options.command == "bench" else _mac_check)(options.file, tracking)
+    if options.command == "promote":
+        return _promote(options.target, options.reason, TrackingOptions(uri=options.uri), options.device)
+    if options.command == "compare":
+        return _compare(options.runs, TrackingOptions(uri=options.uri, experiment=options.experiment))
+    if options.command == "judge":
+        asked = CompareOptions(delta=options.delta, minutes=options.minutes)
+        tags = dict(text.partition("=")[::2] for text in options.tag)
+        tracking = TrackingOptions(uri=options.uri, experiment=options.experiment, tags=tags)
+        return _judge(options, tracking, asked)
+    if options.command == "precisions":
+        tracking = TrackingOptions(uri=options.uri, experiment=options.experiment)
+        return _precisions(options.bundles, options.out, tracking)
+    if options.command == "audit":
+        return _audit(options.file)
+    if options.command == "upsampling":
+        return _upsampling(options.bundles, options.mac_check, options.out)
+    return _html(options.bundle) if options.command == "html" else _sync(options.output, options.uri)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line of `python -m reports`."""
+    whole = argparse.ArgumentParser(prog=program("reports"), description=_ABOUT)
+    commands = whole.add_subparsers(dest="command", required=True)
     html = commands.add_parser("html", help="write report.html beside a bundle again")
     html.add_argument("bundle", type=Path)
     sync = commands.add_parser("sync", help="send results to MLflow that could not be sent when they were made")
@@ -73,28 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         kept = TrackingOptions().uri
         command.add_argument("--uri", type=_address, default=kept, help="MLflow's; empty: not logged [%(default)s]")
         command.add_argument("--experiment", default=TrackingOptions().experiment, help="[%(default)s]")
-    options = parser.parse_args(arguments)
-    sweep_around(vars(options).values())
-    if options.command in ("bench", "mac-check"):
-        tracking = TrackingOptions(uri=options.uri, experiment=options.experiment)
-        return (_bench if options.command == "bench" else _mac_check)(options.file, tracking)
-    if options.command == "promote":
-        return _promote(options.target, options.reason, TrackingOptions(uri=options.uri), options.device)
-    if options.command == "compare":
-        return _compare(options.runs, TrackingOptions(uri=options.uri, experiment=options.experiment))
-    if options.command == "judge":
-        asked = CompareOptions(delta=options.delta, minutes=options.minutes)
-        tags = dict(text.partition("=")[::2] for text in options.tag)
-        tracking = TrackingOptions(uri=options.uri, experiment=options.experiment, tags=tags)
-        return _judge(options, tracking, asked)
-    if options.command == "precisions":
-        tracking = TrackingOptions(uri=options.uri, experiment=options.experiment)
-        return _precisions(options.bundles, options.out, tracking)
-    if options.command == "audit":
-        return _audit(options.file)
-    if options.command == "upsampling":
-        return _upsampling(options.bundles, options.mac_check, options.out)
-    return _html(options.bundle) if options.command == "html" else _sync(options.output, options.uri)
+    return whole
 
 
 def _address(text: str) -> Address:
@@ -210,7 +218,7 @@ def _judge(asked: argparse.Namespace, tracking: TrackingOptions, options: Compar
     from runtime.machine.files import as_json
 
     bundle = measured_here(asked.bundle, tracking, asked.output) if asked.measure else open_bundle(Path(asked.bundle))
-    judgement = judge(bundle.path, tracking, options, asked.output, lambda text: print(text, file=sys.stderr))
+    judgement = judge(bundle.path, tracking, options, asked.output, say)
     missed = gates_missed(bundle)
     facts = dataclasses.asdict(facts_of(bundle.path, tracking))
     row = {"judgement": dataclasses.asdict(judgement), "facts": facts, "gates_missed": missed}

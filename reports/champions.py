@@ -146,4 +146,5 @@ def _of_run(client: Any, run_id: str) -> tuple[str, str]:
     axes = ("checkpoint", "format", "precision", "upsampler", "mode")
     if key is None or any(axis not in params for axis in axes):
         raise TrackingError(f"run {run_id} is not one of a bundle")
-    return "-".join(params[axis] for axis in axes), key
+    # Runs of before the tag know neither target nor length.
+    return run.data.tags.get("series") or "-".join(params[axis] for axis in axes), key

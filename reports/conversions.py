@@ -145,7 +145,8 @@ class BundleRuns:
         manifest = self.bundle.manifest
         return {
             "kind": kind,
-            "verdict": "passed" if record.passed else "rejected",
+            "verdict": record.verdict,
+            "series": manifest.series,
             "bundle": manifest.name,
             "bundle_key": manifest.key,
             "checkpoint_sha256": manifest.checkpoint.sha256,
@@ -173,7 +174,7 @@ def _registered(client: Any, name: str) -> None:
 def _conversion_note(bundle: Bundle, record: JobRecord) -> str:
     """Writes what a reader of the run's page sees first."""
     manifest = bundle.manifest
-    lines = [f"**{'passed' if record.passed else 'rejected'}**: {manifest.name}", ""]
+    lines = [f"**{record.verdict}**: {manifest.name}", ""]
     lines += [f"- gate missed: {gate}" for gate in record.gates if not gate.passed]
     lines += [f"- {len(record.gates)} gates judged, {bundle.artefact_bytes / 1e6:.2f} MB"]
     lines += [f"- {note}" for note in manifest.notes]

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from runtime.machine.address import Address
+from runtime.machine.setting import setting
 
 
 @dataclass
 class TrackingOptions:
-    """`uri`: of an MLflow store or server, such as `sqlite:///mlflow.db` or `http://localhost:5000`; it shows no secret
-    (`address`). `tags`: of every new run, beside its own."""
+    """Where results are logged. `uri` shows no secret (`address`)."""
 
-    enabled: bool = True
-    uri: str = "sqlite:///mlflow.db"
-    experiment: str = "voxport"
-    tags: dict[str, str] = field(default_factory=dict)
+    enabled: bool = setting(True, "log to MLflow")
+    uri: str = setting("sqlite:///mlflow.db", "of a store or server, such as http://localhost:5000")
+    experiment: str = setting("voxport", "MLflow's, made where there is none")
+    tags: dict[str, str] = setting(text="of every new run, beside its own", factory=dict)
 
     def __post_init__(self) -> None:
         self.uri = Address(self.uri)  # the configuration's schema knows plain text only
@@ -27,12 +27,11 @@ class TrackingOptions:
 
 @dataclass
 class CompareOptions:
-    """How a bundle is compared with its champion. Latency: `delta`, the share that is no matter; `least_pairs` of fresh
-    processes, and more until the bound is that tight or `minutes` are over (0: latency is not compared); `seconds` of
-    calls in each. `limit_minutes`: for one measurement of quality."""
+    """How a bundle is compared with its champion. Pairs of processes are timed until the bound on their latency is as
+    tight as `delta`, or `minutes` are over."""
 
-    delta: float = 0.02
-    least_pairs: int = 5
-    minutes: float = 5.0
-    seconds: float = 0.4
-    limit_minutes: float = 15.0
+    delta: float = setting(0.02, "share of latency that is no matter")
+    least_pairs: int = setting(5, "of fresh processes")
+    minutes: float = setting(5.0, "for latency; 0: it is not compared")
+    seconds: float = setting(0.4, "of calls in each process")
+    limit_minutes: float = setting(15.0, "for one measurement of quality")

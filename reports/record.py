@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,13 @@ from runtime.measuring.measure import Measurement, read_measurement
 FILE = "job.json"
 
 
+def verdict_of(gates: Sequence[GateResult]) -> str:
+    """What gates say together: `passed`, `rejected`, or `not judged` of none."""
+    if not gates:
+        return "not judged"
+    return "passed" if all(gate.passed for gate in gates) else "rejected"
+
+
 @dataclass(frozen=True)
 class JobRecord:
     """`config`: the whole composed configuration; `seconds`: wall time of each stage that ran."""
@@ -27,8 +35,9 @@ class JobRecord:
     measurements: tuple[str, ...] = field(default=())
 
     @property
-    def passed(self) -> bool:
-        return all(gate.passed for gate in self.gates)
+    def verdict(self) -> str:
+        """`passed`, `rejected`, or `not judged` where no gate looked at what was measured."""
+        return verdict_of(self.gates)
 
 
 def write_record(folder: Path, record: JobRecord) -> None:

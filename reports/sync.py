@@ -13,7 +13,7 @@ from reports.nights import NIGHTS_SUFFIX, track_night
 from reports.options import TrackingOptions
 from reports.runs import end_strays
 from reports.sqlite_store import file_of
-from reports.store import TrackingError, prepared
+from reports.store import StoreAway, TrackingError, prepared
 from reports.suite import FILE as SUITE
 from reports.tracked import CREDENTIALS, UNTRACKED, read_marker, stores_of
 from reports.tracking import track
@@ -28,17 +28,24 @@ def sync(output: Path, uri: str = "") -> Iterator[tuple[Path, Result]]:
     """Sends what `untracked.json` files below `output` mark; yields each bundle or night with its runs or its
     problem. `uri`: the whole address of a store that markers name without its secret.
 
-    Runs and models that were broken off in those stores are ended, also where no marker is left of them.
+    A store that is away is given up at the first bundle; what is marked for it is yielded with the same problem. Runs
+    and models that were broken off in those stores are ended, also where no marker is left of them.
     """
+    away: dict[str, StoreAway] = {}
     stores: dict[tuple[str, str], TrackingOptions] = {}
     for marker in _markers(output):
         is_night = (marker.parent / SUITE).is_file()
         path = marker.parent if is_night else marker.parent.with_name(marker.parent.name.removesuffix(".measured"))
         try:
             options = _options(marker, uri)
+            if options.uri in away:
+                yield path, away[options.uri]
+                continue
             yield path, track_night(path, options) if is_night else track(path, options)
             stores[options.uri, options.experiment] = options
         except (TrackingError, BundleError) as error:
+            if isinstance(error, StoreAway):
+                away[options.uri] = error
             yield path, error
     local = [options for options in stores_of(output) if file_of(options.uri) is not None]
     for options in {**{(one.uri, one.experiment): one for one in local}, **stores}.values():

@@ -31,7 +31,7 @@ def track(bundle_path: Path, options: TrackingOptions, tags: Mapping[str, str] |
     """Logs what is not logged yet: a run of kind=convert, one of kind=measure per measurement; kind or key -> run id.
     `tags`: of each new run, beside its own and those of the options.
 
-    A bundle that passed also becomes a LoggedModel and a version of its registered model.
+    A bundle that passed its gates also becomes a LoggedModel and a version of its registered model.
     Raises TrackingError where the store cannot be reached, BundleError where the job's files cannot be read.
     """
     bundle, record, measurements = read_job(bundle_path)
@@ -46,7 +46,7 @@ def track(bundle_path: Path, options: TrackingOptions, tags: Mapping[str, str] |
                 conversion = conversion_key(bundle.manifest)
                 if conversion not in known:
                     run = runs.conversion(record)
-                    if record.passed:
+                    if record.verdict == "passed":
                         runs.model(run)
                     fresh[conversion] = run
                 for measurement in measurements:

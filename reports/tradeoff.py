@@ -68,7 +68,7 @@ def _point(path: Path) -> Point:
         size_mb=bundle.artefact_bytes / 1e6,
         engine=engine,
         quality=quality(judged),
-        passed=record.passed,
+        passed=record.verdict != "rejected",
         judged=bool(record.gates),
         missed="; ".join(str(gate) for gate in record.gates if not gate.passed),
         note="; ".join(mixed),

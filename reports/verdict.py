@@ -11,11 +11,13 @@ import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from reports.options import CompareOptions
+from reports.record import read_record
 from reports.regression import RatioTest, is_settled, ratio_test
 from runtime.bundle.store import GOLDENS, Bundle
 from runtime.engines import ENGINES
@@ -23,19 +25,21 @@ from runtime.errors import ArtefactError
 from runtime.machine.child import output_of
 from runtime.machine.versions import changed_versions
 from runtime.measuring.bench.paired import Pair, Timer, in_fresh_process, time_pairs
-from runtime.measuring.compare import changed_ops, first_divergence, same_programs
+from runtime.measuring.compare import changed_ops, changed_settings, first_divergence, same_programs
 from runtime.measuring.mac_check import placement
 from runtime.measuring.measure import Measurement, read_measurement
 from runtime.measuring.options import MeasureOptions
 from runtime.measuring.quality import metric_of, quality
 
+# Where results go and what judges them: nothing of a bundle depends on it.
+_NOT_OF_A_BUNDLE = ("output", "tracking", "force", "audit", "runner", "suite", "gates")
 REPEATS = 3  # of the champion: how far its own metrics scatter
 
 
 @dataclass(frozen=True)
 class Finding:
-    """`subject`: quality, latency, size, ops, placement or tools. `verdict`: `same`, `better`, `worse`, `changed`,
-    `noisy` (nothing could be told) or `unknown` (nothing was compared)."""
+    """`subject`: quality, latency, size, ops, placement, settings or tools. `verdict`: `same`, `better`, `worse`,
+    `changed`, `noisy` (nothing could be told) or `unknown` (nothing was compared)."""
 
     subject: str
     verdict: str
@@ -78,8 +82,11 @@ def compare(
     Raises ArtefactError or BundleError for a damaged bundle, EngineError where the champion cannot be executed.
     """
     device = measurements[0].device if measurements else platform.machine()
+    settings = _changed_settings(champion, candidate)
     tools = changed_versions(champion.manifest.versions, candidate.manifest.versions)
     findings = [Finding("tools", "changed", _listed(tools))] if tools else [Finding("tools", "same", "the same tools")]
+    if settings:
+        findings.append(Finding("settings", "changed", _listed(settings)))
     is_same = champion.manifest.key == candidate.manifest.key or same_programs(champion, candidate)
     same_goldens = champion.manifest.files.get(GOLDENS) == candidate.manifest.files.get(GOLDENS)
     if not same_goldens:
@@ -106,22 +113,48 @@ def compare(
         champion=version,
         champion_bundle=champion.manifest.name,
         device=device,
-        headline=_headline(champion, candidate, tools, findings),
+        headline=_headline(champion, candidate, settings, tools, findings),
         findings=tuple(findings),
         latency=tests,
         first_divergence=parted,
     )
 
 
-def _headline(champion: Bundle, candidate: Bundle, tools: Mapping[str, str], findings: Sequence[Finding]) -> str:
-    """Cause and effect, as far as they are known: what changed made what worse."""
+def _changed_settings(champion: Bundle, candidate: Bundle) -> dict[str, str]:
+    """What was asked for otherwise: by the manifests and, where both jobs left one, by their configurations."""
+    records = [read_record(bundle) for bundle in (champion, candidate)]
+    flat = [dict(_flat(record.config)) for record in records if record is not None]
+    return changed_settings(champion, candidate) | (changed_versions(*flat) if len(flat) == 2 else {})
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """The settings of a conversion and its measurements by their dotted names."""
+    for name, value in config.items():
+        if not prefix and name in _NOT_OF_A_BUNDLE:
+            continue
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, str(value)
+
+
+def _headline(
+    champion: Bundle,
+    candidate: Bundle,
+    settings: Mapping[str, str],
+    tools: Mapping[str, str],
+    findings: Sequence[Finding],
+) -> str:
+    """Cause and effect, as far as they are known: what changed made what worse. What was asked for otherwise is named
+    before tools are blamed."""
     worse = [finding for finding in findings if finding.verdict == "worse"]
     if not worse:
         noisy = [finding.text for finding in findings if finding.verdict == "noisy"]
         return noisy[0] if noisy else ""
     commits = {"voxport's source": (champion.manifest.git_commit, candidate.manifest.git_commit)}
     sources = [f"{name} {old} -> {new}" for name, (old, new) in commits.items() if old != new]
-    causes = [f"{name} {change}" for name, change in tools.items()] or sources
+    asked = [f"{name} {change}" for name, change in settings.items()]
+    causes = asked + ([f"{name} {change}" for name, change in tools.items()] or sources)
     more = f" (and {len(worse) - 1} more)" if len(worse) > 1 else ""
     cause = ", ".join(causes) or "the same tools and source"
     return f"{cause} made {worse[0].text}{more}"

@@ -10,7 +10,6 @@ if __name__ == "__main__":
 import argparse
 import importlib
 import json
-import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,16 +19,19 @@ from runtime.bundle.formats import FORMATS
 from runtime.bundle.staging import sweep_around
 from runtime.bundle.trust import trust_references
 from runtime.engines import ENGINES
-from runtime.machine.command_line import answered, run
+from runtime.machine.command_line import answered, program, run
 from runtime.machine.files import as_json
+from runtime.machine.terminal import note
 from runtime.playing.player import OFFLINE_MODES
+
+_ABOUT = "look at, run, time and play a bundle or a bare artefact"
 
 
 @answered
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints what a command gives: 0. What it could not do is a sentence on stderr and a code of runtime.errors."""
-    options = _parser().parse_args(arguments)
-    warnings.showwarning = lambda message, *_, **__: print(f"note: {message}", file=sys.stderr)
+    options = parser().parse_args(arguments)
+    warnings.showwarning = lambda message, *_, **__: note(str(message))
     sweep_around(vars(options).values())
     if getattr(options, "trust_reference", False):
         trust_references()
@@ -39,9 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m runtime", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+def parser() -> argparse.ArgumentParser:
+    """The command line of `python -m runtime`; each command names the function of runtime.commands that it runs."""
+    whole = argparse.ArgumentParser(prog=program("runtime"), description=_ABOUT)
+    commands = whole.add_subparsers(required=True, metavar="COMMAND")
 
     suffixes = ", ".join(facts.suffix for facts in FORMATS.values())
 
@@ -202,7 +205,7 @@ def _parser() -> argparse.ArgumentParser:
     mac.add_argument("--paced-seconds", type=float, default=30.0, help="of latency on a schedule for each [30]")
     mac.add_argument("--limit", type=float, default=900.0, help="seconds that a unit's process may take [900]")
     mac.add_argument("--out", type=Path, default=Path("mac-check.json"), metavar="FILE.json", help="[mac-check.json]")
-    return parser
+    return whole
 
 
 def _device(text: str) -> str | int:

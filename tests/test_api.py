@@ -48,3 +48,8 @@ def test_the_pages_first_example_runs(fp16):
     scope = {}
     exec(example, scope)
     assert scope["audio"].shape == (1, 1, 16384)
+
+
+def test_a_path_that_is_none_is_said_to_be_none():
+    with pytest.raises(voxport.VoxportError, match=r"there is no file or folder nope$"):
+        voxport.load("nope")

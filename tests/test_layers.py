@@ -16,6 +16,7 @@ ALLOWED = {
     "converters": {"runtime", "ops", "checkpoints"},
     "reports": {"runtime"},
     "convert": {"runtime", "ops", "checkpoints", "converters", "reports", "conf"},
+    "shell": {"runtime", "checkpoints", "reports", "convert", "voxport"},
 }
 RECIPES = ROOT / "checkpoints" / "training"
 

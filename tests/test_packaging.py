@@ -46,6 +46,7 @@ def test_the_wheel_holds_code_configuration_weights_and_clips_and_no_tests_or_to
         "runtime/clips/LICENCES.md",
         "runtime/speech/opus/pitch.npz",
         "runtime/speech/opus/COPYING",
+        "shell/scripts/bash.sh",
     ):
         assert needed in names
     assert not [n for n in names if n.startswith(("tests/", "benchmarks/", "docs/", "checkpoints/training/"))]
@@ -56,10 +57,11 @@ def test_it_installs_in_another_folder_and_its_commands_start_there(wheel, tmp_p
     subprocess.run([*command, str(wheel)], check=True)
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     for module, expected in (
-        ("convert", "precision: fp16, fp32"),
+        ("convert", "polyphase, metal, native"),
         ("runtime", "vocode"),
         ("checkpoints", "verify"),
         ("reports", "sync"),
+        ("voxport", "convert-voice"),
     ):
         # -P and the foreign folder keep this checkout off the path; an editable install would come after `site`
         result = subprocess.run(

@@ -18,7 +18,8 @@ class FormatFacts:
     system that it needs where nothing else is asked for, as a manifest has it. `upsamplers`: forms of upsampling that
     it holds, and `why_not` the others. `tools`: packages whose versions an artefact depends on. `functions`: whether
     an artefact can hold several, called by name; `compressed_streams`: whether weights are compressed in the module of
-    a stream's chunk, too.
+    a stream's chunk, too; `computes`: types of its arithmetic; `is_compressed`: whether it stores weights in fewer
+    bits; `has_states`: whether it keeps states itself; `is_flexible`: whether its length may have bounds.
     """
 
     suffix: str
@@ -30,6 +31,10 @@ class FormatFacts:
     why_not: str = ""
     functions: bool = False
     compressed_streams: bool = True
+    computes: tuple[str, ...] = ("fp32", "fp16")
+    is_compressed: bool = False
+    has_states: bool = False
+    is_flexible: bool = False
 
     @property
     def is_program(self) -> bool:
@@ -53,6 +58,10 @@ FORMATS = {
         why_not="an mlprogram can hold no custom layer (it would convert without an error into a file that no Mac "
         "compiles, coremltools 1416)",
         functions=True,
+        computes=("fp32", "fp16", "mixed"),
+        is_compressed=True,
+        has_states=True,
+        is_flexible=True,
     ),
     "onnx": FormatFacts(
         suffix=".onnx",
@@ -61,6 +70,7 @@ FORMATS = {
         tools=("onnx", "onnxscript"),
         upsamplers=("native", "polyphase"),
         why_not="ONNX has no place for a Metal kernel",
+        is_flexible=True,
     ),
     "neuralnetwork": FormatFacts(
         suffix=".mlmodel", engines=("neuralnetwork",), target="macOS12", tools=("coremltools",), is_core_ml=True
@@ -71,6 +81,7 @@ FORMATS = {
         target="macOS27",
         tools=("coreai-core", "coreai-opt", "coreai-torch"),
         functions=True,
+        is_compressed=True,
         compressed_streams=False,  # coreai-opt finds weights by their layers, and a stream's module has none
     ),
 }

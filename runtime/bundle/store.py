@@ -47,7 +47,7 @@ class BundleError(VoxportError, ValueError):
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class CheckpointRecord(_Record):

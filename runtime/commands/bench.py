@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 from typing import Any
 
 from runtime.bundle.store import BundleError
 from runtime.commands import is_artefact
 from runtime.errors import StreamError
 from runtime.machine.files import check_target
+from runtime.machine.terminal import say
 from runtime.measuring.bench.bundle import BenchOptions, BenchReport, bench_bundle, write_bench
 from runtime.measuring.bench.closed import Latency
 from runtime.measuring.bench.paced import Paced
@@ -31,7 +31,7 @@ def bench(options: argparse.Namespace) -> dict[str, Any]:
     asked = preset | {name: value for name, value in vars(options).items() if name in names and value is not None}
     if "target" in asked:
         asked["target"] = tuple(asked["target"])
-    report = bench_bundle(options.artefact, BenchOptions(**asked), lambda text: print(text, file=sys.stderr))
+    report = bench_bundle(options.artefact, BenchOptions(**asked), say)
     if options.out is not None:
         write_bench(options.out, report)
     if report.problem:

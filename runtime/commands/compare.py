@@ -7,7 +7,7 @@ from typing import Any
 
 from runtime.bundle.store import open_bundle
 from runtime.machine.versions import changed_versions
-from runtime.measuring.compare import changed_ops, first_divergence, same_programs
+from runtime.measuring.compare import changed_ops, changed_settings, first_divergence, same_programs
 
 
 def diff(options: argparse.Namespace) -> dict[str, Any]:
@@ -16,6 +16,7 @@ def diff(options: argparse.Namespace) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "before": before.manifest.name,
         "after": after.manifest.name,
+        "settings": changed_settings(before, after) or "the same",
         "tools": changed_versions(before.manifest.versions, after.manifest.versions) or "the same",
         "size": f"{before.artefact_bytes} -> {after.artefact_bytes} bytes",
         "ops": changed_ops(before, after) or "the same",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -19,6 +18,7 @@ from runtime.bundle.conversion import ContextName, FeatureStage
 from runtime.bundle.store import Bundle, BundleError, open_bundle
 from runtime.commands import BUNDLES, execution_of, is_artefact
 from runtime.machine.files import check_target
+from runtime.machine.terminal import is_quiet, note
 from runtime.playing.conversions import (
     ConversionChain,
     conversion_of,
@@ -33,13 +33,13 @@ from runtime.playing.player import Player
 from runtime.playing.stages import Frontend
 from runtime.playing.targets import TARGET_SUFFIX, MadeTarget, asks_for_own, make_target, target_of, write_target
 from runtime.speech.features import Samples
-from runtime.speech.recordings import Padded, audio_blocks, rate_of, seconds_of, wav_file
+from runtime.speech.recordings import Padded, audio_blocks, check_wav, rate_of, seconds_of, wav_file
 from runtime.speech.speaker import ONE_SPEAKER
 
 
 def convert_voice(options: argparse.Namespace) -> dict[str, Any]:
     """Reads, converts and writes block by block: a recording may be of any length, and the output is as long."""
-    check_target(options.output)
+    check_wav(options.output)
     bundle = opened_conversion(options.bundle or newest_live_voice(BUNDLES))
     execution, streams = execution_of(options), options.mode == "stream"
     seconds = seconds_of(options.source)
@@ -62,7 +62,7 @@ def convert_voice(options: argparse.Namespace) -> dict[str, Any]:
         pieces = _streamed(chain, padded)
     else:
         pieces = converted(frontend, player, padded, target.of(bundle.main))
-    with wav_file(options.output, sound_rate) as write, _progress(seconds, options.json) as progress:
+    with wav_file(options.output, sound_rate) as write, _progress(seconds, options.json or is_quiet()) as progress:
         for piece in pieces:
             longest = math.ceil(padded.count * sound_rate / rate)
             samples = piece[: max(longest - wrote, 0)] if padded.has_ended else piece
@@ -71,7 +71,7 @@ def convert_voice(options: argparse.Namespace) -> dict[str, Any]:
             progress.update(len(samples) / sound_rate)
     elapsed = time.perf_counter() - started
     if frontend.voiced_seconds is not None and frontend.voiced_seconds < 0.02 * wrote / sound_rate:
-        print(f"note: there is hardly a voice in {options.source}", file=sys.stderr)
+        note(f"there is hardly a voice in {options.source}")
     return {
         "bundle": bundle.manifest.name,
         "engine": player.engine.name,
@@ -124,8 +124,8 @@ def control_latents(frontend: Frontend, controls: Iterable[tuple[int, float, flo
 
 
 def say_notes(made: MadeTarget) -> None:
-    for note in made.notes:
-        print(f"note: {note}", file=sys.stderr)
+    for text in made.notes:
+        note(text)
 
 
 def opened_conversion(path: Path) -> Bundle:

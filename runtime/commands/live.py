@@ -14,7 +14,6 @@ import numpy as np
 from runtime.commands import BUNDLES, execution_of
 from runtime.commands.conversion import control_latents, opened_conversion, say_notes
 from runtime.errors import AudioError, StreamError
-from runtime.machine.files import check_target
 from runtime.machine.keys import keys
 from runtime.playing.conversions import ConversionChain, newest_live_voice, open_conversion, open_main, says
 from runtime.playing.devices import SoundCard, devices, loopback
@@ -22,7 +21,7 @@ from runtime.playing.live import Session, VirtualDevice
 from runtime.playing.mixer import Gate, Mixer, meter
 from runtime.playing.stages import Frontend
 from runtime.playing.targets import target_of
-from runtime.speech.recordings import audio_blocks, wav_file
+from runtime.speech.recordings import audio_blocks, check_wav, wav_file
 
 LOOPBACK_TARGET_MS = 10.0
 TICK_SECONDS = 0.1  # of keys and of the status line
@@ -32,7 +31,7 @@ def live(options: argparse.Namespace) -> dict[str, Any]:
     if options.block < 1 or options.rate < 8000 or options.prefill < 0 or options.max_age <= 0:
         raise StreamError("live needs --block >= 1, --rate >= 8000, --prefill >= 0 and --max-age > 0")
     if options.target is not None:
-        check_target(options.target)
+        check_wav(options.target)
     bundle = opened_conversion(options.artefact or newest_live_voice(BUNDLES))
     execution = execution_of(options)
     player = open_main(bundle, execution, options.mode, options.chunk)
@@ -71,12 +70,20 @@ def live(options: argparse.Namespace) -> dict[str, Any]:
         facts["clock"] = "the sound card's"
         facts["reported by the device"] = f"{1e3 * sum(card.device_latency):.1f} ms for input and output"
     facts["delay_ms"] = (session.delay or 0) * 1e3 / options.rate
-    facts |= {f"of which {part}": f"{value:.1f} ms, by structure" for part, value in chain.latency.items()}
+    facts |= _delay_parts(facts["delay_ms"], chain.latency, options.prefill)
     if costs:
         facts |= {f"chunk_p{share}_ms": 1e3 * float(np.percentile(list(costs), share)) for share in (50, 99)}
         facts["chunk_max_ms"] = 1e3 * max(costs)
     facts |= dataclasses.asdict(session.counters)
     return facts | ({} if options.target is None else {"wrote": str(options.target)})
+
+
+def _delay_parts(delay: float, by_structure: dict[str, float], prefill: float) -> dict[str, str]:
+    """Milliseconds by part, which add up to the delay: what no speed removes, what is kept ready, and the rest."""
+    rest = max(0.0, delay - sum(by_structure.values()) - prefill)
+    parts = {part: f"{value:.1f} ms, by structure" for part, value in by_structure.items()}
+    parts |= {"prefill": f"{prefill:.1f} ms", "blocks and inference": f"{rest:.1f} ms"}
+    return {f"of which {part}": said for part, said in parts.items()}
 
 
 def _tick(card: SoundCard, chain: Mixer, frontend: Frontend, pressed: Callable[[], str]) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
 from runtime.machine.files import check_target
+from runtime.machine.terminal import say
 from runtime.measuring.bench.bundle import BenchOptions
 from runtime.measuring.mac_check import mac_check, write_check
 
@@ -14,9 +14,7 @@ from runtime.measuring.mac_check import mac_check, write_check
 def check(options: argparse.Namespace) -> dict[str, Any]:
     check_target(options.out)
     asked = BenchOptions(seconds=5, paced_seconds=options.paced_seconds, growth_chunks=0, stress=False)
-    report = mac_check(
-        options.artefacts, options.units, asked, options.limit, lambda text: print(text, file=sys.stderr)
-    )
+    report = mac_check(options.artefacts, options.units, asked, options.limit, say)
     write_check(options.out, report)
     facts: dict[str, Any] = {"machine": f"{report.machine.chip}, {report.machine.system}"}
     for bundle in report.bundles:

@@ -14,11 +14,11 @@ import numpy as np
 from runtime.bundle.store import BundleError
 from runtime.commands import BUNDLES, execution_of
 from runtime.errors import TextError
-from runtime.machine.files import check_target
+from runtime.machine.terminal import is_quiet
 from runtime.playing.chains import Request
 from runtime.playing.embed import SpeakerEmbedder
 from runtime.playing.speak import SENTENCE_PAUSE, Voice, newest_voice, utterances
-from runtime.speech.recordings import wav_file
+from runtime.speech.recordings import check_wav, wav_file
 
 
 def speak(options: argparse.Namespace) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def speak(options: argparse.Namespace) -> dict[str, Any]:
     text = sys.stdin.read() if options.text == "-" else options.text
     if not 0.1 <= options.pace <= 10:
         raise TextError(f"--pace takes 0.1 to 10, got {options.pace:g}")
-    check_target(options.target)
+    check_wav(options.target)
     options.voice = options.voice or newest_voice(BUNDLES)
     loading = time.perf_counter()
     _print_progress(f"loading {options.voice.name}; the first time of a machine takes longer")
@@ -74,7 +74,7 @@ def speak(options: argparse.Namespace) -> dict[str, Any]:
 
 def _print_progress(line: str) -> None:
     """Prints progress, on a terminal only."""
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and not is_quiet():
         print(line, file=sys.stderr)
 
 

@@ -24,6 +24,8 @@ def load(
     `component` picks one of a bundle with several, `function` one of an `.mlpackage` or `.aimodel` with several.
     Raises BundleError, ArtefactError or EngineError; their messages say what was wrong.
     """
+    if not isinstance(artefact, Bundle) and not Path(artefact).exists():
+        raise ArtefactError(f"there is no file or folder {artefact}")
     if not isinstance(artefact, Bundle) and not is_bundle(Path(artefact)):
         return _opened(Path(artefact), execution, function)
     bundle = open_bundle(artefact)

@@ -7,7 +7,7 @@ import functools
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,6 +29,18 @@ _OF_PATHS = frozenset(
 _IS_FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 Main = Callable[[Sequence[str] | None], int]
+
+_programs: dict[str, str] = {}
+
+
+def program(package: str) -> str:
+    """What a person types to start a package's command: `python -m runtime`, or what `voxport` named it."""
+    return _programs.get(package, f"python -m {package}")
+
+
+def name_programs(programs: Mapping[str, str]) -> None:
+    """Tells `program` what the packages' commands are called in this process."""
+    _programs.update(programs)
 
 
 def explained(error: BaseException) -> tuple[str, ExitCode]:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
+QUIET = "VOXPORT_QUIET"  # in the environment: no progress and no notes
+
 _PLAIN = {"✓": "+", "–": "-", "—": "-", "…": "...", "→": "->", "×": "x", "±": "+-", "≤": "<=", "≥": ">=", "·": "."}
 
 
@@ -43,6 +45,21 @@ def settle() -> Outlet:
     sys.stdout, out = _settled(sys.stdout, 1)
     sys.stderr, _ = _settled(sys.stderr, 2)
     return out
+
+
+def is_quiet() -> bool:
+    return bool(os.environ.get(QUIET))
+
+
+def say(text: str) -> None:
+    """Tells a person how a command gets on, on stderr."""
+    if not is_quiet():
+        print(text, file=sys.stderr)
+
+
+def note(text: str) -> None:
+    """Tells a person something that is no error, on stderr."""
+    say(f"note: {text}")
 
 
 def printable(text: str) -> str:

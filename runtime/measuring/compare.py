@@ -5,6 +5,7 @@ from __future__ import annotations
 from runtime.bundle.formats import FORMATS
 from runtime.bundle.store import Bundle
 from runtime.engines.inspect import fingerprint
+from runtime.machine.versions import changed_versions
 
 
 def same_programs(before: Bundle, after: Bundle) -> bool:
@@ -16,6 +17,22 @@ def same_programs(before: Bundle, after: Bundle) -> bool:
         fingerprint(before.artefact(record)) == fingerprint(after.artefact(records[1][name]))
         for name, record in records[0].items()
     )
+
+
+def changed_settings(before: Bundle, after: Bundle) -> dict[str, str]:
+    """Setting -> `before -> after` of what two bundles were asked for otherwise: options, checkpoints, shapes."""
+    return changed_versions(_settings(before), _settings(after))
+
+
+def _settings(bundle: Bundle) -> dict[str, str]:
+    manifest = bundle.manifest
+    checkpoints = {
+        "checkpoint": manifest.checkpoint,
+        **{f"{name}'s checkpoint": one for name, one in manifest.parts.items()},
+    }
+    settings = {name: str(value) for name, value in manifest.options.model_dump().items()}
+    settings |= {name: f"{one.name} ({one.sha256[:12]})" for name, one in checkpoints.items()}
+    return settings | {f"{record.name} takes": ", ".join(map(str, record.inputs)) for record in manifest.components}
 
 
 def changed_ops(before: Bundle, after: Bundle) -> dict[str, str]:

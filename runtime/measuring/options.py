@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from runtime.engines import ENGINES, Execution
+from runtime.engines import COMPUTE_UNITS, ENGINES, Execution
+from runtime.errors import EngineError
+from runtime.machine.setting import setting
 
 
 @dataclass
 class MeasureOptions:
-    """What to measure. `engines`: `auto` is mil and onnx, and coreml on a Mac. `bench_seconds` 0 times nothing;
-    `compute_unit` is Core ML's, by default the CPU and the GPU; `trust_reference`: engine torch executes the program
-    of a bundle from another machine (runtime/bundle/trust.py). `listen`: recognisers read what voices and conversions
-    say, and a speaker encoder says whose voice it is; their weights are fetched."""
+    """What to measure, and in what. `listen`: recognisers read what voices and conversions say, and a speaker encoder
+    says whose voice it is; their weights are fetched."""
 
-    engines: list[str] = field(default_factory=lambda: ["auto"])
-    chunk: int | None = None
-    bench_seconds: float = 1.5
-    bench_min_chunks: int = 50
-    threads: int | None = None
-    compute_unit: str | None = None
-    trust_reference: bool = False
-    listen: bool = False
+    engines: list[str] = setting(text="auto: mil and onnx, and coreml on a Mac", factory=lambda: ["auto"])
+    chunk: int | None = setting(None, "new frames of a call [all that fit]")
+    bench_seconds: float = setting(1.5, "throughput is timed at least that long; 0: not at all")
+    bench_min_chunks: int = setting(50, "and at least that many chunks")
+    threads: int | None = setting(None, "of an engine [its own choice]")
+    compute_unit: str | None = setting(None, "Core ML's [cpu_and_gpu]", values=COMPUTE_UNITS)
+    trust_reference: bool = setting(False, "engine torch executes the program of another machine's bundle")
+    listen: bool = setting(False, "recognisers and a speaker encoder judge speech; their weights are fetched")
+
+    def __post_init__(self) -> None:
+        Execution("auto", self.threads, self.compute_unit)  # raises EngineError
+        if self.bench_seconds < 0 or self.bench_min_chunks < 1 or (self.chunk is not None and self.chunk < 1):
+            raise EngineError(
+                "measure needs bench_seconds >= 0, bench_min_chunks >= 1 and chunk >= 1, got "
+                f"{self.bench_seconds:g}, {self.bench_min_chunks} and {self.chunk}"
+            )
 
     def execution(self, engine: str) -> Execution:
         """Returns the execution in one of the engines; only Core ML hears of the compute unit. Raises EngineError for
@@ -32,27 +40,23 @@ class MeasureOptions:
 
 @dataclass
 class GateLimits:
-    """The limits for one precision; what has no limit is not judged. Of audio: `log_mel_l1`, and `window_drop_db`: how
-    far any 50 ms window, head or tail may lie below the whole. Of embeddings: `cosine`, the least of any. Of a voice:
-    the SNR of `components` that have a limit of their own, and `durations_off`, the share of symbols that may last
-    another number of frames. Of a conversion, on the worst golden of a context: levels in dB of what comes of silence
-    and of a room's noise, `f0_correlation` with the source, `register` in semitones from the target, similarities,
-    `mos`. Of speech, over all goldens: word and character error rates, `wer_second` of a second recogniser; of a voice
-    beside what is read in PyTorch's audio."""
+    """The limits for one precision; what has no limit is not judged. Those of a conversion are held against the worst
+    golden of a context, those of speech against all goldens together, a voice's beside what is read in PyTorch's
+    audio."""
 
-    snr_db: float | None = None
-    log_mel_l1: float | None = None
-    window_drop_db: float = 20.0
-    cosine: float | None = None
-    components: dict[str, float] = field(default_factory=dict)
-    durations_off: float | None = None
-    silence_db: float | None = None
-    room_db: float | None = None
-    f0_correlation: float | None = None
-    register: float | None = None
-    similarity_to_target: float | None = None
-    similarity_to_source: float | None = None
-    mos: float | None = None
-    wer: float | None = None
-    cer: float | None = None
-    wer_second: float | None = None
+    snr_db: float | None = setting(None, "SNR to PyTorch, at least")
+    log_mel_l1: float | None = setting(None, "mean difference of the log-mel spectra, at most")
+    window_drop_db: float = setting(20.0, "any 50 ms, head or tail below the SNR of the whole, at most")
+    cosine: float | None = setting(None, "of any embedding with PyTorch's, at least")
+    components: dict[str, float] = setting(text="SNR of a component that has a limit of its own", factory=dict)
+    durations_off: float | None = setting(None, "share of symbols that last another number of frames, at most")
+    silence_db: float | None = setting(None, "level of what comes of silence, at most")
+    room_db: float | None = setting(None, "level of what comes of a room's noise, at most")
+    f0_correlation: float | None = setting(None, "of the pitch with the source's, at least")
+    register: float | None = setting(None, "semitones from the target's, at most")
+    similarity_to_target: float | None = setting(None, "of speakers, at least")
+    similarity_to_source: float | None = setting(None, "of speakers, at most")
+    mos: float | None = setting(None, "predicted opinion, at least")
+    wer: float | None = setting(None, "word error rate, at most")
+    cer: float | None = setting(None, "character error rate, at most")
+    wer_second: float | None = setting(None, "word error rate of a second recogniser, at most")

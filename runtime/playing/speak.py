@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from runtime.bundle.spec import InputError, taken
-from runtime.bundle.store import Bundle, BundleError, newest_bundle, open_bundle
+from runtime.bundle.store import Bundle, BundleError, Manifest, newest_bundle, open_bundle
 from runtime.bundle.voice import VOICE_TABLES, VoiceRecord
 from runtime.engines import AUTO, Execution
 from runtime.errors import TextError
@@ -26,16 +26,22 @@ SENTENCE_PAUSE = 0.2  # seconds of silence between sentences, as Piper leaves
 
 
 def newest_voice(folder: Path) -> Path:
-    """Returns, of the bundles in a folder that speak, the one that was converted last.
+    """Returns, of the bundles in a folder that speak, the one that was converted last; drawn weights say nothing.
 
     Raises BundleError where none speaks.
     """
-    newest = newest_bundle(folder, lambda manifest: manifest.voice is not None)
+    newest = newest_bundle(folder, _speaks)
     if newest is None:
         raise BundleError(
             f"{folder}/ holds no voice: `python -m convert model=fastspeech2` makes one, --voice names one"
         )
     return newest
+
+
+def _speaks(manifest: Manifest) -> bool:
+    return manifest.voice is not None and not any(
+        checkpoint.random for checkpoint in (manifest.checkpoint, *manifest.parts.values())
+    )
 
 
 class Voice:

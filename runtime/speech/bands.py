@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from runtime.errors import AudioError
-from runtime.speech.frames import Framed, hann_window, require_counts, spectra
+from runtime.speech.frames import Framed, cosine_window, require_counts, spectra
 
 _MOST_WINDOWS = 8
 
@@ -68,7 +68,9 @@ class LogBands(Framed):
         longest, rows = self.n_fft, []
         for size in self.windows:
             inset = (longest - size) // 2
-            magnitude = np.abs(spectra(padded[inset : len(padded) - inset], hann_window(size, size), self.hop_length)).T
+            magnitude = np.abs(
+                spectra(padded[inset : len(padded) - inset], cosine_window(size, size), self.hop_length)
+            ).T
             basis = _log_basis(self.sample_rate, size, self.n_bands, self.bands_to_fmax, self.fmin, self.fmax)
             rows.append(np.log(basis @ magnitude + self.amplitude_floor))
         hops = np.lib.stride_tricks.sliding_window_view(padded, longest)[:: self.hop_length]

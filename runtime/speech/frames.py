@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
 from runtime.errors import AudioError, StreamError
 
+WindowName = Literal["hann", "hamming"]
+_OFFSETS = {"hann": 0.5, "hamming": 0.54}  # of the raised cosine
 _LARGEST = 1_000_000
 
 
@@ -164,13 +166,16 @@ def spectra(padded: np.ndarray, window: np.ndarray, hop_length: int) -> np.ndarr
 
 
 @functools.lru_cache(maxsize=8)
-def hann_window(n_fft: int, win_length: int) -> np.ndarray:
-    """A periodic Hann window of `win_length` in the middle of `n_fft` samples."""
-    from scipy.signal import get_window
+def cosine_window(n_fft: int, win_length: int, name: WindowName = "hann") -> np.ndarray:
+    """A periodic window of `win_length` in the middle of `n_fft` samples, float32: Hann's unless named otherwise.
 
+    As scipy.signal.get_window, whose import takes longer than a second of audio does.
+    """
+    offset = _OFFSETS[name]
+    phase = np.linspace(-np.pi, np.pi, win_length + 1)[:-1]
     window = np.zeros(n_fft, dtype=np.float32)
     start = (n_fft - win_length) // 2
-    window[start : start + win_length] = get_window("hann", win_length)
+    window[start : start + win_length] = offset + (1 - offset) * np.cos(phase)
     return window
 
 

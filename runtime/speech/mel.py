@@ -10,7 +10,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from runtime.errors import AudioError
-from runtime.speech.frames import Framed, hann_window, require_counts, spectra
+from runtime.speech.frames import Framed, cosine_window, require_counts, spectra
+from runtime.speech.mel_bands import mel_bands
 from runtime.speech.noise import noise_of
 
 Framing = Literal["centered", "inset"]
@@ -113,7 +114,7 @@ class Mel(Framed):
         |STFT| with a periodic Hann window. librosa's stft gives the same numbers, and compiles itself for 12 s on a
         machine that has not run it before.
         """
-        magnitude = np.abs(spectra(padded, hann_window(self.n_fft, self.win_length), self.hop_length)).T
+        magnitude = np.abs(spectra(padded, cosine_window(self.n_fft, self.win_length), self.hop_length)).T
         if self.magnitude_floor:
             magnitude = np.sqrt(magnitude**2 + self.magnitude_floor)
         if self.power == 2:
@@ -127,10 +128,9 @@ class Mel(Framed):
 @functools.lru_cache(maxsize=8)
 def _mel_basis(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float | None) -> Any:
     """(n_mels, n_fft / 2 + 1), sparse: a dense product sums in another order for few frames than for many."""
-    import librosa
     from scipy.sparse import csr_array
 
-    return csr_array(librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax))
+    return csr_array(mel_bands(sample_rate, n_fft, n_mels, fmin, fmax))
 
 
 def _normalised(level: np.ndarray, settings: Mel) -> np.ndarray:

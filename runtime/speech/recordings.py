@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from runtime.errors import AudioError, MachineError
-from runtime.machine.files import published
+from runtime.machine.files import check_target, published
 from runtime.speech.resampling import Resampler
 
 _BLOCK_SECONDS, _BLOCK_FRAMES = 1.0, 1 << 16  # of a read, whichever is less
@@ -124,6 +124,16 @@ def in_blocks(blocks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
         held = held[complete:]
     if len(held):
         yield held
+
+
+def check_wav(path: Path) -> None:
+    """Raises AudioError for the name of another format than WAV, TargetError as `check_target`.
+
+    For a command to call before it computes for long; pipes and devices may be called anything.
+    """
+    if path.suffix.lower() not in ("", ".wav", ".wave") and (path.is_file() or not path.exists()):
+        raise AudioError(f"{path}: audio is written as WAV; name it {path.with_suffix('.wav').name}")
+    check_target(path)
 
 
 @contextmanager

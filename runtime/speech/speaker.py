@@ -15,8 +15,9 @@ from typing import Any, Literal
 import numpy as np
 
 from runtime.errors import AudioError
-from runtime.speech.frames import HeldFrames
+from runtime.speech.frames import HeldFrames, WindowName, cosine_window
 from runtime.speech.mel import Mel
+from runtime.speech.mel_bands import mel_bands
 from runtime.speech.voiced import voiced_blocks
 
 Read = Callable[[], Iterable[np.ndarray]]  # begins a recording anew: its samples (n,), block by block
@@ -39,7 +40,7 @@ class SpeakerMel:
     win_length: int = 400
     hop_length: int = 160
     n_mels: int = 40
-    window: str = "hann"
+    window: WindowName = "hann"
     htk: bool = False
     preemphasis: float = 0.0
     partial_frames: int = 160
@@ -270,29 +271,14 @@ def _mel_power(padded: np.ndarray, settings: SpeakerMel) -> np.ndarray:
     from scipy.fft import rfft
 
     rows = np.lib.stride_tricks.sliding_window_view(padded, settings.n_fft)[:: settings.hop_length]
-    power = np.abs(rfft(rows * _window(settings.window, settings.win_length, settings.n_fft), axis=1)) ** 2
+    power = np.abs(rfft(rows * cosine_window(settings.n_fft, settings.win_length, settings.window), axis=1)) ** 2
     bands = _mel_bands(settings.sample_rate, settings.n_fft, settings.n_mels, settings.htk)
     return np.asarray((bands @ power.T).T, np.float32)
 
 
 @functools.lru_cache(maxsize=4)
-def _window(name: str, length: int, n_fft: int) -> np.ndarray:
-    from scipy.signal import get_window
-
-    window = np.zeros(n_fft, np.float32)
-    start = (n_fft - length) // 2
-    window[start : start + length] = get_window(name, length)
-    return window
-
-
-@functools.lru_cache(maxsize=4)
 def _mel_bands(sample_rate: int, n_fft: int, n_mels: int, htk: bool) -> Any:
     """(n_mels, n_fft / 2 + 1), sparse, as in runtime/speech/mel.py."""
-    import librosa
     from scipy.sparse import csr_array
 
-    bands = librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, htk=htk)
-    if htk:  # without norm: librosa would compile itself for 12 s to leave the bands as they are
-        edges = librosa.mel_frequencies(n_mels + 2, fmin=0.0, fmax=sample_rate / 2, htk=True)
-        bands = bands * ((edges[2:] - edges[:-2]) / 2)[:, None].astype(np.float32)
-    return csr_array(bands)
+    return csr_array(mel_bands(sample_rate, n_fft, n_mels, htk=htk))

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from runtime.errors import AudioError
-from runtime.speech.frames import Framed, hann_window, require_counts, spectra
+from runtime.speech.frames import Framed, cosine_window, require_counts, spectra
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Linear(Framed):
         return "amplitude"
 
     def of_padded(self, padded: np.ndarray, first: int = 0) -> np.ndarray:
-        spectrum = spectra(padded, hann_window(self.n_fft, self.win_length), self.hop_length)
+        spectrum = spectra(padded, cosine_window(self.n_fft, self.win_length), self.hop_length)
         return np.sqrt(np.abs(spectrum) ** 2 + self.magnitude_floor).T.astype(np.float32)
 
 

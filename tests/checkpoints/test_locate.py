@@ -223,3 +223,11 @@ def test_weights_are_drawn_where_somebody_asks_for_it():
         CheckpointError, match="the architecture of ljspeech_hifigan_v2 is not kept; known: fastspeech2"
     ):
         locate.locate(CheckpointOptions(source="random"), "hifigan", "ljspeech_hifigan_v2", print)
+
+
+def test_a_sentence_names_the_part_whose_checkpoint_it_is_of(offline):
+    setting = "model.parts.vocoder.checkpoint"
+    with pytest.raises(CheckpointError, match=rf"For parity alone: {setting}\.source=random"):
+        locate.locate(CheckpointOptions(), "wavernn", "rtvc_vocoder", print, setting=setting)
+    with pytest.raises(CheckpointError, match=rf"^{setting}\.source=/nowhere: there is no such path"):
+        locate.locate(CheckpointOptions(source="/nowhere"), "wavernn", "rtvc_vocoder", print, setting=setting)

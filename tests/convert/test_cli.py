@@ -89,7 +89,7 @@ def test_a_sweep_leaves_out_impossible_pairs_and_compares_the_rest(
     ("arguments", "code", "sentence"),
     [
         (["modle=hifigan"], 2, "did you mean 'model'"),
-        (["shape.frames=abc"], 2, "could not be converted to Integer"),
+        (["shape.frames=abc"], 2, "it takes a whole number"),
         (["shape.frames=0"], 2, "1 <= min_frames"),
         (["upsampler=metal"], 2, "an mlprogram can hold no custom layer"),
         (["upsampler=metal", "format=onnx"], 2, "ONNX has no place for a Metal kernel; take upsampler=polyphase"),
@@ -115,15 +115,11 @@ def test_a_process_ends_with_the_code_of_its_error(tmp_path):
     assert result.returncode == 2 and "did you mean 'model'" in result.stderr and "Traceback" not in result.stderr
 
 
-def test_help_shows_groups_choices_and_settings(tmp_path):
+def test_help_is_a_screen_of_groups_and_settings(tmp_path):
     result = run(tmp_path, "--help")
     assert result.returncode == 0
-    for part in (
-        "precision: fp16, fp32",
-        "upsampler: metal, native, polyphase",
-        "bench_seconds: 1.5",
-        "ljspeech_hifigan_v2",
-    ):
+    assert len(result.stdout.splitlines()) < 50
+    for part in ("polyphase, metal, native", "measure.bench_seconds=1.5  ", "usage: python -m convert"):
         assert part in result.stdout
     assert run(tmp_path, "--cfg", "job", "precision=fp32").stdout.count("name: fp32") == 1
 

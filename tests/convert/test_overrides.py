@@ -1,7 +1,7 @@
 import pytest
 
 from convert.overrides import OverrideError, as_text, check, group_choices
-from convert.schema import setting_names
+from convert.schema import settings
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_every_group_and_every_setting_is_known():
     groups = group_choices()
     assert {"fp16", "fp32", "int8", "mixed", "palette4", "palette6"} <= set(groups["precision"])
     assert "ljspeech_hifigan_v2" in groups["checkpoint"]
-    names = setting_names()
+    names = settings()
     assert {"shape.frames", "measure.bench_seconds", "tracking.uri", "gates.limits.*.snr_db"} <= set(names)
 
 

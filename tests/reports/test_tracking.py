@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from reports import tracked, tracking
+from reports import sync, tracked, tracking
 from reports.__main__ import main as reports_main
 from reports.options import TrackingOptions
-from reports.store import TrackingError
+from reports.store import StoreAway, TrackingError
 from runtime.bundle.store import Bundle, file_hashes
 from tests.convert.test_config import composed
 
@@ -87,6 +87,18 @@ def test_a_rejected_bundle_is_logged_and_not_registered(copy, store):
     assert mlflow.MlflowClient(store.uri).search_registered_models() == []
 
 
+def test_what_no_gate_looked_at_is_not_judged_and_not_registered(copy, store):
+    import mlflow
+
+    record = json.loads((copy.measured / "job.json").read_text())
+    record["gates"] = []
+    (copy.measured / "job.json").write_text(json.dumps(record))
+    tracking.track(copy.path, store)
+    tags = runs(store)["convert"].data.tags
+    assert (tags["verdict"], tags["series"]) == ("not judged", copy.manifest.series)
+    assert mlflow.MlflowClient(store.uri).search_registered_models() == []
+
+
 def test_nothing_is_logged_twice(copy, store, fp16):
     assert not tracked.is_tracked(copy, list(fp16.measurements), store)
     tracking.track(copy.path, store)
@@ -159,3 +171,20 @@ def test_checkpoints_can_be_told_apart_in_mlflows_plots():
 
     shown = [name[:10] for name in catalogue()]
     assert len(shown) == len(set(shown))
+
+
+def test_sync_gives_a_store_up_that_is_away(tmp_path, monkeypatch):
+    asked = []
+
+    def away(path, options):
+        asked.append(path.name)
+        raise StoreAway(f"MLflow at {options.uri}: it does not answer")
+
+    monkeypatch.setattr(sync, "track", away)
+    for name in ("a", "b", "c"):
+        folder = tmp_path / f"{name}.measured"
+        folder.mkdir()
+        tracked.mark_untracked(folder, TrackingOptions(uri="http://nobody.invalid:1"), "unreachable")
+    results = list(sync.sync(tmp_path))
+    assert asked == ["a"] and [path.name for path, _ in results] == ["a", "b", "c"]
+    assert {str(problem) for _, problem in results} == {"MLflow at http://nobody.invalid:1: it does not answer"}

@@ -10,6 +10,7 @@ import pytest
 from reports import verdict
 from reports.options import CompareOptions
 from reports.verdict import compare
+from runtime.__main__ import main as runtime_main
 from runtime.rounding.difference import first_divergence
 from tests.reports.worsened import measured, worsened
 
@@ -51,7 +52,7 @@ def test_a_lower_precision_is_a_regression_and_smaller(fp32, fp16):
     assert found.verdict == "regressed"
     assert "better" in findings(found, "size")
     assert "cast" in findings(found, "ops")["changed"]
-    assert "the same tools and source made generator" in found.headline
+    assert found.headline.startswith("precision fp32 -> fp16, ")
     assert first_divergence(fp32.bundle, fp16.bundle).structure
 
 
@@ -162,3 +163,16 @@ def test_a_bundle_can_be_measured_again_and_again(fp16, tmp_path):
     assert main([*command, "--out", str(tmp_path)]) == 0
     first, second = (read_measurement(path) for path in sorted(tmp_path.glob("*.json")))
     assert first.clips == second.clips and first.latency is None
+
+
+def test_what_was_asked_for_otherwise_is_named_before_tools_are_blamed(fp32, fp16, capsys):
+    found = compare(fp32.bundle, "1", fp16.bundle, untimed(fp16), OPTIONS)
+    assert found.headline.startswith("precision fp32 -> fp16, ")
+    assert "precision fp32 -> fp16" in findings(found, "settings")["changed"]
+    assert runtime_main(["diff", str(fp32.bundle.path), str(fp16.bundle.path)]) == 0
+    assert "precision fp32 -> fp16" in capsys.readouterr().out
+
+
+def test_equal_settings_are_no_finding(fp16, tmp_path):
+    again = worsened(fp16.bundle, tmp_path, "again", flip=None)
+    assert findings(compare(fp16.bundle, "3", again, untimed(fp16), OPTIONS), "settings") == {}

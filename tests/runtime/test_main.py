@@ -8,6 +8,7 @@ import soxr
 
 from runtime.__main__ import main
 from runtime.bundle.store import open_bundle
+from runtime.commands.live import _delay_parts
 from runtime.engines import Execution
 from runtime.engines.load import load
 from runtime.playing.player import open_player
@@ -205,3 +206,21 @@ def test_live_wants_a_streaming_bundle(bundle, tmp_path, capsys):
     soundfile.write(tmp_path / "in.wav", np.zeros(22050, np.float32), 22050)
     assert main(["live", bundle, "--in", str(tmp_path / "in.wav"), "--out", str(tmp_path / "out.wav")]) == 2
     assert "convert it with stream=stateful" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["vocode", "convert-voice", "speak", "live"])
+def test_audio_of_another_format_is_refused_before_anything_is_loaded(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    arguments = {
+        "vocode": ["no_bundle", "in.wav", "o.mp3"],
+        "convert-voice": ["in.wav", "o.mp3"],
+        "speak": ["hello", "o.mp3"],
+        "live": ["--in", "in.wav", "--out", "o.mp3"],
+    }
+    assert main([command, *arguments[command]]) == 2
+    assert "o.mp3: audio is written as WAV; name it o.wav" in capsys.readouterr().err
+
+
+def test_the_parts_of_the_delay_add_up_to_it():
+    parts = _delay_parts(73.4, {"window": 23.2, "chunk": 11.6, "lookahead": 0.0, "resampling": 2.1}, 20.0)
+    assert sum(float(said.partition(" ")[0]) for said in parts.values()) == pytest.approx(73.4)

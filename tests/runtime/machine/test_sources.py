@@ -116,7 +116,11 @@ def test_a_repair_makes_anew_what_it_made_and_nothing_else(name, is_in_bundle, i
     before = [sources_hash(made) for made in (BUNDLE, MEASUREMENT)]
     repaired = ROOT / name
     assert repaired.is_file()
-    monkeypatch.setattr(sources, "file_hash", lambda file: file_hash(file) + ("repaired" if file == repaired else ""))
+    for name_of_hash in ("file_hash", "content_hash"):
+        plain = getattr(sources, name_of_hash)
+        monkeypatch.setattr(
+            sources, name_of_hash, lambda file, plain=plain: plain(file) + ("repaired" if file == repaired else "")
+        )
     after = [sources_hash(made) for made in (BUNDLE, MEASUREMENT)]
     assert [old != new for old, new in zip(before, after)] == [is_in_bundle, is_in_measurement]
 
@@ -131,6 +135,20 @@ def test_a_comment_a_docstring_and_the_layout_are_no_change(tmp_path):
     told.write_text("def double(value):\n    return 3 * value\n")
     file_hash.cache_clear()
     assert file_hash(plain) != file_hash(told)
+
+
+def test_what_was_hashed_once_is_not_parsed_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("VOXPORT_CACHE", str(tmp_path))
+    first = sources_hash(LOWERING)
+    monkeypatch.setattr(sources, "file_hash", lambda file: pytest.fail(f"{file} is parsed again"))
+    assert sources_hash(LOWERING) == first
+
+
+def test_a_cache_that_takes_nothing_is_no_error(tmp_path, monkeypatch):
+    first = sources_hash(LOWERING)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("VOXPORT_CACHE", str(tmp_path / "file"))
+    assert sources_hash(LOWERING) == first
 
 
 def test_a_choice_by_the_reference_engine_is_in_the_key_of_what_is_chosen(checkpoint, monkeypatch):

@@ -1,12 +1,21 @@
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
 
-from runtime.bundle.store import BundleError
+from runtime.__main__ import main
+from runtime.bundle.store import BundleError, open_bundle
 from runtime.engines import Execution
 from runtime.errors import EngineError
-from runtime.measuring.measure import engine_names, measure, measurement_key, read_measurement, write_measurement
+from runtime.measuring.measure import (
+    engine_names,
+    measure,
+    measurement_key,
+    measurement_path,
+    read_measurement,
+    write_measurement,
+)
 from runtime.measuring.options import MeasureOptions
 from runtime.playing.player import Player
 
@@ -88,3 +97,24 @@ def test_kept_audio_is_the_output(fp16, tmp_path):
     for case in fp16.bundle.goldens(fp16.bundle.component()):
         kept = np.load(tmp_path / f"onnx-{case.clip}.npy")
         assert kept.shape == (case.outputs["audio"].shape[2],)
+
+
+def test_quality_alone_leaves_the_times_where_they_are(fp16, tmp_path):
+    bundle = copied(fp16.bundle, tmp_path)
+    path = measurement_path(bundle, "onnx", None)
+    before = measure(bundle, "onnx", QUICK)
+    write_measurement(path, before)
+    assert before.latency is not None
+    assert main(["measure", str(bundle.path), "--engine", "onnx", "--no-timing"]) == 0
+    after = read_measurement(path)
+    assert after.latency == before.latency and after.created != before.created
+    other = dataclasses.replace(before, versions={**before.versions, "torch": "0"})
+    write_measurement(path, other)
+    assert main(["measure", str(bundle.path), "--engine", "onnx", "--no-timing"]) == 2
+    assert read_measurement(path) == other
+
+
+def copied(bundle, folder):
+    for path in (bundle.path, bundle.measured):
+        shutil.copytree(path, folder / path.name)
+    return open_bundle(folder / bundle.path.name)

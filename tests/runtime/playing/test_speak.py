@@ -24,7 +24,7 @@ from runtime.measuring.options import GateLimits, MeasureOptions
 from runtime.measuring.quality import quality
 from runtime.playing.chains import Request
 from runtime.playing.chains.flow_prior import whole_frames
-from runtime.playing.speak import Voice, utterances
+from runtime.playing.speak import Voice, _speaks, utterances
 from runtime.speech.metrics import snr_db
 from tests.converters.voices import coqui_forward, coqui_vits, write_coqui
 from tests.echo import Echo
@@ -247,3 +247,11 @@ def test_the_words_of_a_voice_are_those_of_pytorch_s_audio_or_a_gate_is_missed(p
         gates = {gate.gate: gate for gate in judge(bundle, [measurement], {"fp32": GateLimits(wer=limit)}, "fp32")}
         assert gates["wer"].passed == is_met
     assert unmeasured(bundle, [unheard], {"fp32": GateLimits(wer=0.0)}, "fp32") == ["word error rate"]
+
+
+def test_drawn_weights_are_no_voice_to_choose(plain):
+    manifest = open_bundle(plain).manifest
+    drawn = manifest.checkpoint.model_copy(update={"random": True})
+    assert _speaks(manifest)
+    assert not _speaks(manifest.model_copy(update={"checkpoint": drawn}))
+    assert not _speaks(manifest.model_copy(update={"parts": {"vocoder": drawn}}))
