@@ -21,8 +21,6 @@ _OVERSAMPLING = 4  # before frames are read at fractions of a sample
 _ENVELOPE = (40, 60)  # quefrencies in samples over which the envelope ends: below the period of a high voice
 _BINS = N_FFT // 2 + 1
 _ECHOES = 14  # frames
-_HOLES, _HOLE_FRAMES, _HOLE_SHARE = 3, 6, 0.12  # of a piece at most: moments, bands; frames of one, share of the bins
-_HOLE_LEVEL = 0.03  # what is left in one
 _ENERGY = math.sqrt(3 / 8 * N_FFT)  # the magnitude that noise of full scale has under a Hann window
 
 
@@ -30,14 +28,13 @@ _ENERGY = math.sqrt(3 / 8 * N_FFT)  # the magnitude that noise of full scale has
 class Ranges:
     """What is drawn for a piece; levels in dB, times in seconds."""
 
-    pitch: tuple[float, float] = (0.45, 1.95)
+    pitch: tuple[float, float] = (0.55, 1.95)
     formants: tuple[float, float] = (0.78, 1.28)
     uneven: float = 0.035  # of the formants, beside that: standard deviation of three waves over frequency
     resonance: tuple[float, float] = (0.75, 1.25)  # of the envelope's logarithm
     breathy: float = 0.25
     equaliser_db: float = 6.0
-    snr_db: tuple[float, float] = (5.0, 50.0)
-    babble_db: tuple[float, float] = (10.0, 30.0)  # somebody else, that much softer
+    snr_db: tuple[float, float] = (8.0, 50.0)
     level_db: tuple[float, float] = (-24.0, 4.0)
     silent_db: tuple[float, float] = (-80.0, -46.0)
     stretch: tuple[float, float] = (0.85, 1.18)
@@ -45,8 +42,6 @@ class Ranges:
     echoing: float = 0.3
     narrow: float = 0.2
     noisy: float = 0.85
-    babbling: float = 0.15
-    holed: float = 0.4
     silent: float = 0.04
 
 
@@ -119,8 +114,6 @@ class Disguise(nn.Module):
         magnitude = self._with_formants(magnitude, pitch, formants)
         magnitude = magnitude * self._response(count, device)[:, None]
         magnitude = self._in_a_room(magnitude)
-        magnitude = self._with_babble(magnitude)
-        magnitude = magnitude * self._holes(count, device)
         power = magnitude.square().mean((1, 2)).clamp(min=1e-12)
         noise = self._noise(count, device)
         snr = _between(ranges.snr_db, count, device)
@@ -186,32 +179,6 @@ class Disguise(nn.Module):
         for frame in range(1, _ECHOES):
             total[:, frame:] += power[:, :-frame] * (amount * decay**frame)[:, None, None]
         return torch.sqrt(total)
-
-    def _with_babble(self, magnitude: Tensor) -> Tensor:
-        """Some pieces with the one before them in the background."""
-        count, device, ranges = len(magnitude), magnitude.device, self.ranges
-        softer = 10 ** (-_between(ranges.babble_db, count, device) / 20)
-        amount = softer * (torch.rand(count, device=device) < ranges.babbling)
-        other = magnitude.roll(1, 0)
-        ratio = torch.sqrt(magnitude.square().mean((1, 2)) / other.square().mean((1, 2)).clamp(min=1e-12))
-        return torch.sqrt(magnitude.square() + (other * (amount * ratio)[:, None, None]).square())
-
-    def _holes(self, count: int, device: torch.device) -> Tensor:
-        """(B, T, bins): a codec's and a bad line's, moments and bands in which little is left (SpecAugment's masks, Park
-        et al. 2019, arXiv 1904.08779)."""
-        frames, is_holed = self.read.frames, torch.rand(count, 1, device=device) < self.ranges.holed
-        moments = self._spans(count, frames, _HOLE_FRAMES, device) & is_holed
-        bands = self._spans(count, _BINS, _HOLE_SHARE * _BINS, device) & is_holed
-        missing = moments[:, :, None] | bands[:, None]
-        return torch.where(missing, _HOLE_LEVEL, 1.0)
-
-    @staticmethod
-    def _spans(count: int, length: int, widest: float, device: torch.device) -> Tensor:
-        """(B, length): whether a place lies in one of `_HOLES` spans, each up to `widest` wide."""
-        first = torch.rand(count, _HOLES, 1, device=device) * length
-        width = torch.rand(count, _HOLES, 1, device=device) * widest
-        places = torch.arange(length, device=device)
-        return ((places >= first) & (places < first + width)).any(1)
 
     def _noise(self, count: int, device: torch.device) -> Tensor:
         """(B, T, bins), of mean power 1: white to brown, coloured, swelling."""

@@ -15,7 +15,6 @@ from checkpoints.training.networks import SLOPE, Discriminator
 from converters.upstream.live_voice import CausalConv, Converter, ConverterSettings, GatedBlock
 
 BLUR = 0.1  # noise in a bottleneck, so that little goes through it unsaid
-FORGOTTEN = 0.1  # of an offline converter's channels before each block, so that it learns no clip by heart
 CHANNELS, NARROW, BLOCKS, KERNEL, DILATIONS = 320, 128, 10, 5, (1, 2, 4, 8)
 LEVEL_SHARE = 0.25  # of a natural logarithm: what a loudness is scaled by
 
@@ -94,7 +93,6 @@ class OfflineConverter(nn.Module):
             SymmetricBlock(CHANNELS, DILATIONS[index % len(DILATIONS)]) for index in range(BLOCKS)
         )
         self.last = CausalConv(CHANNELS, bands, 1)
-        self.dropout = nn.Dropout1d(FORGOTTEN)
         if mean_mel is not None:
             self.last.bias = nn.Parameter(mean_mel)
 
@@ -105,7 +103,7 @@ class OfflineConverter(nn.Module):
             narrow = narrow + BLUR * torch.randn_like(narrow)
         x = self.into(torch.cat([narrow, track, loudness], 1))
         for block in self.blocks:
-            x = block(self.dropout(x))
+            x = block(x)
         mel: Tensor = self.last(F.leaky_relu(x, SLOPE))
         return mel
 
