@@ -19,6 +19,7 @@ from runtime.errors import ExitCode
 from runtime.machine.answer import answer
 from runtime.machine.command_line import explained
 from runtime.machine.interrupts import stop_if_interrupted
+from runtime.measuring.bench.load import OtherLoad
 from runtime.measuring.measure import Measurement
 from runtime.measuring.quality import OF_CLIPS, OF_ROWS, SNR, Metric, listened_titles, metric_of, quality
 
@@ -100,10 +101,23 @@ def _table(outcome: Outcome) -> Table:
     if outcome.measurements[0].spoken:
         rows = _spoken_rows(outcome.measurements) | rows
     rows |= {title: _listened(name) for name, title in listened_titles(outcome.measurements)}
+    rows |= _beside(outcome.measurements)
     for title, cell in rows.items():
         table.add_row(title, *(cell(measurement) for measurement in outcome.measurements))
     table.caption = f"measured on {outcome.measurements[0].device}, {outcome.measurements[0].system}"
     return table
+
+
+def _beside(measurements: Sequence[Measurement]) -> dict[str, Callable[[Measurement], str]]:
+    """Returns the row of what else the machine did while it was timed, where it was looked at."""
+    if all(one.beside is None for one in measurements):
+        return {}
+    return {"other processes' share": lambda m: "–" if m.beside is None else _share(m.beside)}
+
+
+def _share(load: OtherLoad) -> str:
+    share = "unknown" if load.others_share is None else f"{100 * load.others_share:.0f} %"
+    return f"{share}, BUSY" if load.is_busy else share
 
 
 def _worst(metric: Metric, owner: str = "") -> Callable[[Measurement], str]:
@@ -154,5 +168,7 @@ def _rows_table(table: Table, outcome: Outcome) -> Table:
             times = [f"{call.p50_ms:.1f} / {call.p95_ms:.1f} ms" for call in m.calls if call.rows == size]
             cells.append(times[0] if times else "–")
         table.add_row(f"p50 / p95 of {size} at once", *cells)
+    for title, cell in _beside(measurements).items():
+        table.add_row(title, *(cell(m) for m in measurements))
     table.caption = f"measured on {measurements[0].device}, {measurements[0].system}"
     return table

@@ -14,6 +14,7 @@ from typing import Any
 
 from reports.conversions import versions_of
 from reports.options import TrackingOptions
+from reports.record import read_job
 from reports.store import TrackingError, client_of, mlflow_module, user_name
 from runtime.bundle.staging import publish, staging
 from runtime.bundle.store import MANIFEST, Bundle, BundleError, Manifest, open_bundle, read_manifest
@@ -48,8 +49,8 @@ def promote(
     """Makes a bundle (its folder, or the id of one of its runs) the champion of its series; the new one and the old.
     With `device`: of its latency on that device alone.
 
-    Raises TrackingError where the store or the run cannot be reached, or the bundle has no version there, and
-    BundleError for a folder that is no bundle.
+    Raises TrackingError where the store or the run cannot be reached, the bundle has no version there, or it was timed
+    beside other work, and BundleError for a folder that is no bundle.
     """
     if not reason.strip():
         raise TrackingError("a champion needs a reason: --reason TEXT")
@@ -57,8 +58,15 @@ def promote(
         if Path(target).is_dir():
             manifest = read_manifest(Path(target))
             name, key = manifest.series, manifest.key
+            busy = _timed_beside_others(Path(target))
         else:
             name, key = _of_run(client, target)
+            busy = _logged_beside_others(client, target, key)
+        if busy:
+            raise TrackingError(
+                f"{target} was timed beside other work, and such times are no champion's: measure it again "
+                "at rest (force=true)"
+            )
         versions = [one for one in versions_of(client, name) if one.tags.get("bundle_key") == key]
         if not versions:
             raise TrackingError(
@@ -74,6 +82,26 @@ def promote(
         after = _champion(client, name, alias)
         assert after is not None
         return after, before
+
+
+def _timed_beside_others(path: Path) -> bool:
+    """Tells whether any measurement beside the bundle is busy. One without a record was timed elsewhere."""
+    try:
+        _, _, measurements = read_job(path)
+    except BundleError:
+        return False
+    return any(one.is_busy for one in measurements)
+
+
+def _logged_beside_others(client: Any, run_id: str, key: str) -> bool:
+    """Tells whether the newest measurement of the bundle by any engine on any device, beside that run, is busy."""
+    query = f"tags.bundle_key = '{key}' and tags.kind = 'measure'"
+    experiment = client.get_run(run_id).info.experiment_id
+    newest: dict[tuple[str, str], str] = {}
+    for run in client.search_runs([experiment], query, order_by=["attributes.start_time DESC"]):
+        place = run.data.params.get("engine", ""), run.data.tags.get("device", "")
+        newest.setdefault(place, run.data.tags.get("busy", ""))
+    return "true" in newest.values()
 
 
 def fetch(champion: Champion, options: TrackingOptions, output: Path) -> Bundle:

@@ -86,6 +86,7 @@ class BundleRuns:
             **self._tags(record, "measure"),
             "device": measurement.device,
             "system": measurement.system,
+            **({} if measurement.beside is None else {"busy": str(measurement.is_busy).lower()}),
             NOTE: _measurement_note(measurement, metrics),
             **self.extra,
         }
@@ -187,6 +188,8 @@ def _measurement_note(measurement: Measurement, metrics: Mapping[str, float]) ->
     if "snr_db" in metrics:
         parts.append(f"Worst golden: {SNR.text(metrics['snr_db'])} to PyTorch.")
     parts.append(f"RTF {metrics['rtf']:.3f} (elapsed / audio, lower is better)." if "rtf" in metrics else "Not timed.")
+    if measurement.beside is not None:
+        parts.append(f"While timed: {measurement.beside}.")
     return " ".join(parts)
 
 

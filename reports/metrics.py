@@ -29,4 +29,6 @@ def timing(measurement: Measurement) -> dict[str, float]:
         values |= {f"latency_{name}": getattr(latency, name) for name in ("p50_ms", "p95_ms", "p99_ms", "max_ms")}
         values |= {"rtf": latency.rtf, "first_call_ms": latency.first_call_ms}
         values["deadline_misses"] = latency.deadline_misses
+    if values and measurement.beside is not None and measurement.beside.others_share is not None:
+        values["others_share"] = measurement.beside.others_share
     return values

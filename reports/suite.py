@@ -41,7 +41,8 @@ VERDICTS = {
 @dataclass(frozen=True)
 class JobFacts:
     """The facts that a suite keeps of a bundle. `metrics`: `<engine>/<metric>` -> value; `devices`: engine -> device;
-    `timed`: metrics that are a device's own; `runs`: what -> run in MLflow."""
+    `timed`: metrics that are a device's own; `runs`: what -> run in MLflow; `busy`: engine -> what it was
+    timed beside, of those whose times say little."""
 
     series: str
     bundle: str
@@ -53,6 +54,7 @@ class JobFacts:
     timed: dict[str, float]
     devices: dict[str, str]
     runs: dict[str, str] = field(default_factory=dict)
+    busy: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,7 @@ def facts_of(path: Path, tracking: TrackingOptions) -> JobFacts:
         timed={f"{one.engine}/{name}": value for one in measurements for name, value in timing(one).items()},
         devices={one.engine: one.device for one in measurements},
         runs={what: run for what, run in named.items() if run},
+        busy={one.engine: str(one.beside) for one in measurements if one.is_busy},
     )
 
 
@@ -199,7 +202,9 @@ def reason_of(row: SuiteRow) -> str:
     """Why a job has its verdict, and on which machines it was tried."""
     compared = row.comparison.headline if row.comparison else ""
     lost = f"tried again: {', '.join(row.lost)} went away" if row.lost else ""
-    return "; ".join(part for part in (row.reason or compared, lost) if part)
+    engines = ", ".join(row.facts.busy) if row.facts else ""
+    busy = f"timed beside other work: {engines}" if engines else ""
+    return "; ".join(part for part in (row.reason or compared, lost, busy) if part)
 
 
 def _drift(drift: dict[str, str]) -> str:

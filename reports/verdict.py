@@ -288,6 +288,10 @@ def _latency(
     tests: dict[str, RatioTest] = {}
     findings = []
     for measurement in timed:
+        if measurement.is_busy:
+            what = f"{measurement.engine} on {measurement.device} was timed beside other work ({measurement.beside})"
+            findings.append(Finding("latency", "noisy", f"{what}: compared in quality only; measure it again at rest"))
+            continue
         asked = MeasureOptions(
             engines=[measurement.engine],
             chunk=measurement.chunk_frames if candidate.main.stream is None else None,

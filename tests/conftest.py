@@ -92,6 +92,12 @@ def _shared_folder(factory: pytest.TempPathFactory, name: str) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def as_if_at_rest(monkeypatch):
+    """Lets no measurement of these tests be busy: tests run beside each other. Those of it set the limit."""
+    monkeypatch.setattr("runtime.measuring.bench.load.BUSY_SHARE", 1.0)
+
+
 @pytest.fixture(scope="session")
 def kept() -> Path:
     """A folder that stays until the sources change."""

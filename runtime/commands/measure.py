@@ -64,6 +64,7 @@ def _with_times(measurement: Measurement, path: Path) -> Measurement:
         measurement,
         latency=known.latency,
         calls=known.calls,
+        beside=known.beside,
         spoken=tuple(
             replace(one, first_audio_s=before.first_audio_s, elapsed_s=before.elapsed_s)
             if (before := spoken.get(one.case))

@@ -26,6 +26,7 @@ from runtime.machine.sources import MEASUREMENT, sources_hash
 from runtime.machine.versions import tool_versions
 from runtime.measuring.bench.calls import CallTiming, chunk_latency, time_chunks, time_part, time_sizes
 from runtime.measuring.bench.closed import Latency
+from runtime.measuring.bench.load import LoadWatch, OtherLoad
 from runtime.measuring.conversion import ConvertedResult, convert_goldens
 from runtime.measuring.listening import NOBODY_LISTENS, Listeners, Reading, readings
 from runtime.measuring.options import MeasureOptions
@@ -94,6 +95,7 @@ class Measurement:
 
     `clips` of what makes audio, end to end; `rows` and `calls` of each component that makes none; `spoken` of a voice;
     `converted` of a conversion, and `waits_ms`: what its live audio waits for, by part, however fast the machine is.
+    `beside`: the other work on the machine meanwhile, where anything was timed and it was looked at.
     """
 
     schema_version: int
@@ -118,6 +120,16 @@ class Measurement:
     spoken: tuple[SpokenResult, ...] = ()
     converted: tuple[ConvertedResult, ...] = ()
     waits_ms: dict[str, float] = dataclasses.field(default_factory=dict)
+    beside: OtherLoad | None = None
+
+    @property
+    def is_timed(self) -> bool:
+        return self.latency is not None or bool(self.calls) or any(one.elapsed_s is not None for one in self.spoken)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether its times were taken beside other work, and so are no champion's."""
+        return self.is_timed and self.beside is not None and self.beside.is_busy
 
     @property
     def worst(self) -> ClipResult:
@@ -138,6 +150,15 @@ def measure(
     """
     if options.trust_reference:
         trust_references()
+    watch = LoadWatch()
+    measurement = _measure(bundle, engine_name, options, keep_audio, listeners)
+    return dataclasses.replace(measurement, beside=watch.load()) if measurement.is_timed else measurement
+
+
+def _measure(
+    bundle: Bundle, engine_name: str, options: MeasureOptions, keep_audio: Path | None, listeners: Listeners
+) -> Measurement:
+    """Measures what the bundle is: a voice, a component that makes audio, or one that makes none."""
     if bundle.manifest.voice is not None:
         return _measure_voice(bundle, engine_name, options, keep_audio, listeners)
     component = bundle.main
