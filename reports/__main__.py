@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tracking = TrackingOptions(uri=options.uri, experiment=options.experiment)
         return (_bench if options.command == "bench" else _mac_check)(options.file, tracking)
     if options.command == "promote":
-        return _promote(options.target, options.reason, TrackingOptions(uri=options.uri), options.device)
+        return _promote(options, TrackingOptions(uri=options.uri))
     if options.command == "compare":
         return _compare(options.runs, TrackingOptions(uri=options.uri, experiment=options.experiment))
     if options.command == "judge":
@@ -76,10 +76,13 @@ def parser() -> argparse.ArgumentParser:
     forms.add_argument("--mac-check", type=Path, metavar="FILE.json", help="what a Mac measured of the same bundles")
     forms.add_argument("--out", type=Path, default=Path("upsampling.html"), help="[%(default)s]")
     champion = commands.add_parser(
-        "promote", help="make a bundle the champion of its series, which nights compare with"
+        "promote", help="make a bundle, or those of a night, champions of their series, which nights compare with"
     )
-    champion.add_argument("target", metavar="RUN|BUNDLE", help="a run's id, or the folder of a bundle")
-    champion.add_argument("--reason", required=True, help="why; it stays with the version")
+    promoted = champion.add_mutually_exclusive_group(required=True)
+    promoted.add_argument("target", metavar="RUN|BUNDLE", nargs="?", help="a run's id, or the folder of a bundle")
+    promoted.add_argument("--suite", type=Path, metavar="NIGHT", help="every passed bundle of a suite, by its folder")
+    champion.add_argument("--first", action="store_true", help="of a suite: only for series that have no champion yet")
+    champion.add_argument("--reason", default="", help="why, which stays with the version; --first can do without")
     champion.add_argument("--device", help="champion of the latency on this device alone, by its name in measurements")
     compared = commands.add_parser("compare", help="runs side by side, and the address of MLflow's page for them")
     compared.add_argument("runs", nargs="+", metavar="RUN", help="two or more ids, or the beginnings of them")
@@ -184,14 +187,31 @@ def _logged(tracking: TrackingOptions, log: Callable[[Any], list[str]]) -> int:
     return 0
 
 
-def _promote(target: str, reason: str, tracking: TrackingOptions, device: str | None) -> int:
+def _promote(asked: argparse.Namespace, tracking: TrackingOptions) -> int:
     from reports.champions import promote
+    from reports.store import TrackingError
 
-    after, before = promote(target, reason, tracking, device)
+    if asked.suite is not None:
+        return _promote_night(asked, tracking)
+    if asked.first:
+        raise TrackingError("--first is of a whole night: --suite NIGHT --first")
+    after, before = promote(asked.target, asked.reason, tracking, asked.device)
     was = f"version {before.version} was" if before else "the first"
-    of = f" of latency on {device}" if device else ""
+    of = f" of latency on {asked.device}" if asked.device else ""
     print(f"{after.series}: version {after.version} is champion{of}, {was}")
     return 0
+
+
+def _promote_night(asked: argparse.Namespace, tracking: TrackingOptions) -> int:
+    """1 where a bundle that passed could not become champion."""
+    from rich.console import Console
+
+    from reports.promotion import promote_night, table
+
+    promotions = promote_night(asked.suite, asked.reason, tracking, asked.device, only_first=asked.first)
+    Console(emoji=False).print(table(promotions))
+    print(f"{sum(bool(one.version) for one in promotions)} of {len(promotions)} jobs gave a champion")
+    return ExitCode.MISSED if any(one.is_missing for one in promotions) else ExitCode.DONE
 
 
 def _compare(runs: list[str], tracking: TrackingOptions) -> int:
