@@ -82,7 +82,7 @@ def _log_night(
     tags = {"kind": "suite", "suite": result.suite, "night": result.started[:10], "started": result.started}
     tags |= {NOTE: markdown(result), "verdict": result.verdict, **options.tags}
     params = {"suite": result.suite, "jobs": len(result.rows), "device": result.machines or "none"}
-    counts = {f"jobs_{verdict}": float(count) for verdict, count in result.counts.items()}
+    counts = {f"jobs_{verdict.replace(' ', '_')}": float(count) for verdict, count in result.counts.items()}
     name = f"{result.suite} {result.started[:16]} {result.verdict}"
     metrics = {**night_metrics(result), **counts}
     return log_once(client, nights, _key(result), name, tags, params, metrics, lambda target: _copy(folder, target))

@@ -25,7 +25,8 @@ from runtime.measuring.quality import against_recording, quality
 FILE = "suite.json"
 
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-# Verdict -> (element of JUnit XML, exit code). What failed has a code of its own; what could not be told is no pass.
+# Verdict, worst first -> (element of JUnit XML, exit code). What failed has a code of its own; what could not be told
+# is no pass; what was only measured did nothing wrong.
 VERDICTS = {
     "failed": ("error", ExitCode.MACHINE),
     "hung": ("error", ExitCode.MACHINE),
@@ -34,6 +35,7 @@ VERDICTS = {
     "noisy": ("skipped", ExitCode.MISSED),
     "running": ("skipped", ExitCode.MISSED),
     "waiting": ("skipped", ExitCode.MISSED),
+    "not judged": ("skipped", ExitCode.DONE),
     "passed": ("", ExitCode.DONE),
 }
 
@@ -41,7 +43,7 @@ VERDICTS = {
 @dataclass(frozen=True)
 class JobFacts:
     """The facts that a suite keeps of a bundle. `metrics`: `<engine>/<metric>` -> value; `devices`: engine -> device;
-    `timed`: metrics that are a device's own; `runs`: what -> run in MLflow."""
+    `timed`: metrics that are a device's own; `runs`: what -> run in MLflow; `is_judged`: whether any gate looked."""
 
     series: str
     bundle: str
@@ -53,14 +55,16 @@ class JobFacts:
     timed: dict[str, float]
     devices: dict[str, str]
     runs: dict[str, str] = field(default_factory=dict)
+    is_judged: bool = True
 
 
 @dataclass(frozen=True)
 class SuiteRow:
     """One job. `rejected`: it missed a gate; `regressed`: it is worse than its champion; `noisy`: it could not be told
-    whether it is slower; `failed`: no bundle came; `hung`: it took longer than it may; `running` and `waiting`: the
-    suite was interrupted. `is_reused`: nothing had changed. `champion`: of its series, in words. `worker`: the machine,
-    and `lost`: those that went away with it. `exit_code`: of a job that failed."""
+    whether it is slower; `not judged`: it was measured, and no gate looked; `failed`: no bundle came; `hung`: it took
+    longer than it may; `running` and `waiting`: the suite was interrupted. `is_reused`: nothing had changed.
+    `champion`: of its series, in words. `worker`: the machine, and `lost`: those that went away with it. `exit_code`:
+    of a job that failed."""
 
     name: str
     overrides: tuple[str, ...]
@@ -103,9 +107,12 @@ class SuiteResult:
 
     @property
     def verdict(self) -> str:
-        """`passed`; `noisy`: nothing went wrong, and of something it could not be told; or `failed`."""
-        others = {row.verdict for row in self.rows} - {"passed"}
-        return "failed" if others - {"noisy", "running", "waiting"} else "noisy" if others else "passed"
+        """`passed`; `not judged`: nothing was; `noisy`: nothing went wrong, and of something it could not be told; or
+        `failed`."""
+        verdicts = {row.verdict for row in self.rows}
+        if verdicts - {"passed", "not judged"}:
+            return "failed" if verdicts - {"passed", "not judged", "noisy", "running", "waiting"} else "noisy"
+        return "not judged" if verdicts == {"not judged"} else "passed"
 
     @property
     def counts(self) -> dict[str, int]:
@@ -124,7 +131,7 @@ class SuiteResult:
 
 def facts_of(path: Path, tracking: TrackingOptions) -> JobFacts:
     """Reads the facts of a finished bundle. Raises BundleError where its record or measurements cannot be read."""
-    bundle, _, measurements = read_job(path)
+    bundle, record, measurements = read_job(path)
     manifest = bundle.manifest
     runs = tracked_runs(bundle, tracking)
     named = {"convert": runs.get(conversion_key(manifest))}
@@ -144,6 +151,7 @@ def facts_of(path: Path, tracking: TrackingOptions) -> JobFacts:
         timed={f"{one.engine}/{name}": value for one in measurements for name, value in timing(one).items()},
         devices={one.engine: one.device for one in measurements},
         runs={what: run for what, run in named.items() if run},
+        is_judged=bool(record.gates),
     )
 
 

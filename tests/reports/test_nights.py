@@ -120,6 +120,18 @@ def test_too_noisy_is_never_a_pass(facts):
     assert SuiteResult("s", "now", ()).code == 0
 
 
+def test_what_was_only_measured_says_so_everywhere_and_fails_nothing(facts, store, tmp_path):
+    measured = night(facts, 1, 46.0, verdict="not judged")
+    assert (measured.code, measured.verdict) == (0, "not judged")
+    both = dataclasses.replace(measured, rows=(*measured.rows, *night(facts, 1, 46.0).rows))
+    assert (both.code, both.verdict) == (0, "passed")
+    folder = write(measured, tmp_path)
+    nights.write_night(measured, folder, [], store, None)
+    assert ">not judged</td>" in (folder / nights.PAGE).read_text()
+    assert "1 not judged." in (folder / "summary.md").read_text()
+    assert 'skipped="1"' in (folder / "junit.xml").read_text()
+
+
 def test_a_sparkline_marks_its_steps_and_survives_what_is_not_finite():
     line = nights.sparkline([1.0, 1.0, float("inf"), 2.0], [ChangePoint(2, 1.0, 2.0)])
     assert line.count("<line ") == 1 and "inf" not in line and "nan" not in line
