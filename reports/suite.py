@@ -20,10 +20,17 @@ from reports.verdict import Comparison
 from runtime.bundle.store import BundleError
 from runtime.errors import ExitCode
 from runtime.machine.files import first_problem, write_json, write_text
-from runtime.measuring.quality import against_recording, quality
+from runtime.measuring.quality import METRICS, against_recording, quality
 
 FILE = "suite.json"
 
+# Of the timings, what a summary has: (metric, its title, its unit).
+_TIMES = (
+    ("rtf", "RTF", ""),
+    ("rtf_sentences", "RTF", ""),
+    ("latency_p95_ms", "p95", " ms"),
+    ("first_audio_s", "first audio", " s"),
+)
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 # Verdict, worst first -> (element of JUnit XML, exit code). What failed has a code of its own; what could not be told
 # is no pass; what was only measured did nothing wrong.
@@ -195,12 +202,46 @@ def markdown(result: SuiteResult) -> str:
         lines += [f"- Not as in the constraints file: {plain(_drift(result.drift))}"]
     if lines[-1]:
         lines.append("")
-    lines += ["| job | verdict | seconds | champion | |", "|---|---|---|---|---|"]
+    lines += [
+        "| job | verdict | quality | time | MB | champion | seconds | |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for row in result.worst_first:
         verdict = f"{row.verdict}{', unchanged' if row.is_reused else ''}"
-        texts = [plain(row.name), verdict, f"{row.seconds:.1f}", plain(row.champion), plain(reason_of(row))]
-        lines.append(f"| {' | '.join(texts)} |")
+        figures = _figures(row.facts) if row.facts else ("", "", "")
+        texts = [row.name, verdict, *figures, _against(row), f"{row.seconds:.1f}", reason_of(row)]
+        lines.append(f"| {' | '.join(map(plain, texts))} |")
+    lines += ["", "Quality against PyTorch on the worst golden; RTF is elapsed over audio, lower is better."]
     return "\n".join(lines) + "\n"
+
+
+def _figures(facts: JobFacts) -> tuple[str, str, str]:
+    """(quality, time, MB). Quality is the worst of all engines, two metrics at most; times are each engine's own."""
+    scores = []
+    for metric in (one for one in METRICS if one.is_shown):
+        names = ("/" + metric.name, "_" + metric.name)
+        values = [value for name, value in facts.metrics.items() if name.endswith(names)]
+        if values:
+            scores.append(f"{metric.title} {metric.text(metric.worst(values))}")
+    times = []
+    for engine in facts.devices:
+        parts = [
+            f"{title} {facts.timed[name]:.3g}{unit}"
+            for metric, title, unit in _TIMES
+            if (name := f"{engine}/{metric}") in facts.timed
+        ]
+        if parts:
+            times.append(f"{engine}: {', '.join(parts)}")
+    return ", ".join(scores[:2]), "; ".join(times), f"{facts.size_mb:.2f}"
+
+
+def _against(row: SuiteRow) -> str:
+    """The champion, and how each subject compares with it."""
+    if row.comparison is None:
+        return row.champion
+    found = [f"{one.subject} {one.verdict}" for one in row.comparison.findings]
+    timed = [f"{engine} {test}" for engine, test in row.comparison.latency.items()]
+    return f"{row.champion}: {', '.join([*dict.fromkeys(found), *timed])}"
 
 
 def reason_of(row: SuiteRow) -> str:
