@@ -238,12 +238,16 @@ def _prune(asked: argparse.Namespace, tracking: TrackingOptions) -> int:
         print(f"would free {summary(planned)}")
         return ExitCode.DONE
     freed = []
+    busy: set[str] = set()  # keys: of a bundle that stays its version stays too
     for number, one in enumerate(going, 1):
         say(f"{number} of {len(going)}: {one.name}, {one.size / 1e6:.1f} MB")
         try:
+            if one.key and one.key in busy:
+                raise InUse
             remove(one, planned)
             freed.append(one)
         except InUse:
+            busy.add(one.key)
             say(f"{one.name} is in use, and stays")
     print(f"freed {summary(planned, freed)}")
     return ExitCode.DONE

@@ -8,6 +8,7 @@ left that looks whole and is not.
 from __future__ import annotations
 
 import collections
+import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,9 +45,17 @@ def plan(output: Path, tracking: TrackingOptions, rule: Rule, now: float | None 
     now = time.time() if now is None else now
     stores = stores_around(output, tracking)
     champions = {key for store in stores for key in champions_of(store)}
-    found = [*bundles_below(output), *(one for store in stores for one in found_in(store))]
+    bundles = decided(list(bundles_below(output)), rule, champions, now)
+    staying = {one.key for one in bundles if one.stays}  # with its version, which is noted beside it as sent
+    stored = [
+        dataclasses.replace(one, stays="with its bundle") if one.key in staying else one
+        for store in stores
+        for one in found_in(store)
+    ]
     abandoned = [one for one in abandoned_measurements(output) if one.used < now - 86400 * rule.days]
-    return Plan((*decided(found, rule, champions, now), *abandoned), {place_of(store): store for store in stores})
+    return Plan(
+        (*bundles, *decided(stored, rule, champions, now), *abandoned), {place_of(store): store for store in stores}
+    )
 
 
 def remove(one: Kept, planned: Plan) -> None:

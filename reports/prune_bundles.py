@@ -93,10 +93,11 @@ def bundles_below(output: Path) -> Iterator[Kept]:
                 continue
             try:
                 manifest = read_manifest(path)
-            except BundleError:
+                used = datetime.datetime.fromisoformat(manifest.created).timestamp()
+            except (BundleError, ValueError):
                 continue
             measured = path.with_name(path.name + _MEASURED)
-            size, used = size_of(path), datetime.datetime.fromisoformat(manifest.created).timestamp()
+            size = size_of(path)
             if measured.is_dir():
                 size, used = size + size_of(measured), max(used, measured.stat().st_mtime)
             stays = "not sent to MLflow yet" if (measured / UNTRACKED).exists() else ""

@@ -69,19 +69,14 @@ def found_in(options: TrackingOptions) -> list[Kept]:
     if file is None:
         return []
     with prepared(options) as (client, experiment):
-        _finish(file)
-        return [
-            Kept(
-                name=runs[-1].data.tags.get("bundle", key),
-                place=place_of(options),
-                series=runs[-1].data.tags.get("series", ""),
-                key=key,
-                used=max(run.info.start_time for run in runs) / 1000,
-                size=sum(size_of(folder) for folder in _folders(client, experiment, file, key)),
-            )
-            for key, runs in _by_bundle(client, experiment).items()
-            if _folders(client, experiment, file, key)
-        ]
+        found = []
+        for key, runs in _by_bundle(client, experiment).items():
+            folders, models = _folders(client, experiment, file, key), _models(client, experiment, key)
+            if folders or models:  # else it was pruned before
+                tags, used = runs[-1].data.tags, max(run.info.start_time for run in runs) / 1000
+                size = sum(map(size_of, folders))
+                found.append(Kept(tags.get("bundle", key), place_of(options), tags.get("series", ""), key, used, size))
+        return found
 
 
 def remove_from(options: TrackingOptions, one: Kept) -> None:
