@@ -158,7 +158,7 @@ class _Night:
                         waiting[machines.submit(self._measured(number, row))] = number
                         row = self.done[number] = dataclasses.replace(row, verdict="running")
                     elif live is None:
-                        line = f"{row.verdict:<9} {row.name} {row.seconds:.1f} s"
+                        line = f"{row.verdict:<10} {row.name} {row.seconds:.1f} s"
                         console.progress_console.print(escape(line), soft_wrap=True)
                 machines.running()
                 if live is not None:
@@ -313,7 +313,7 @@ def _names(jobs: Sequence[Iterable[str]]) -> list[str]:
     return names
 
 
-_COLOURS = {"passed": "green", "running": "yellow", "noisy": "yellow", "waiting": "default"}
+_COLOURS = {"passed": "green", "running": "yellow", "noisy": "yellow", "waiting": "default", "not judged": "default"}
 
 
 def _table(rows: Sequence[SuiteRow], name: str) -> Table:

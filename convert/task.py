@@ -87,9 +87,9 @@ class JobSpec:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """`verdict`: `passed`, `rejected`, `regressed`, `noisy`, `failed`, `hung` or, of a job that was broken off,
-    `waiting`. `exit_code`: of the job's process, and where it crashed or was ended that of a machine's failure.
-    `stderr`: the end of what it printed there."""
+    """`verdict`: `passed`, `not judged`, `rejected`, `regressed`, `noisy`, `failed`, `hung` or, of a job that was
+    broken off, `waiting`. `exit_code`: of the job's process, and where it crashed or was ended that of a machine's
+    failure. `stderr`: the end of what it printed there."""
 
     verdict: str
     seconds: float
@@ -252,8 +252,9 @@ def _result(spec: JobSpec, answer: Answer, returncode: int, stderr: str) -> Task
     if answer.bundle is None:
         return failed
     facts = facts_of(Path(answer.bundle), spec.tracking)
-    verdict = {0: "passed", 1: "rejected"}.get(code, "failed")
-    reason = "" if verdict == "passed" else failed.reason  # what failed ended after its bundle was made
+    passed = "passed" if facts.is_judged else "not judged"
+    verdict = {0: passed, 1: "rejected"}.get(code, "failed")
+    reason = "" if verdict == passed else failed.reason  # what failed ended after its bundle was made
     return TaskResult(verdict, 0.0, answer.bundle, reason, is_reused=answer.is_reused, facts=facts, exit_code=code)
 
 
@@ -262,7 +263,7 @@ def _judged(answer: Answer, code: int, failed: TaskResult) -> TaskResult:
         return failed
     judgement = TypeAdapter(Judgement).validate_python(answer.judgement)
     facts = TypeAdapter(JobFacts).validate_python(answer.facts)
-    verdict = "rejected" if answer.gates_missed else judgement.verdict
+    verdict = "rejected" if answer.gates_missed else judgement.verdict if facts.is_judged else "not judged"
     reason = "; ".join(answer.gates_missed)
     return TaskResult(verdict, 0.0, reason=reason, facts=facts, judgement=judgement, exit_code=code)
 

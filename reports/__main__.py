@@ -33,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tracking = TrackingOptions(uri=options.uri, experiment=options.experiment)
         return (_bench if options.command == "bench" else _mac_check)(options.file, tracking)
     if options.command == "promote":
-        return _promote(options.target, options.reason, TrackingOptions(uri=options.uri), options.device)
+        return _promote(options, TrackingOptions(uri=options.uri))
+    if options.command == "prune":
+        return _prune(options, TrackingOptions(uri=options.uri, experiment=options.experiment))
     if options.command == "compare":
         return _compare(options.runs, TrackingOptions(uri=options.uri, experiment=options.experiment))
     if options.command == "judge":
@@ -76,11 +78,23 @@ def parser() -> argparse.ArgumentParser:
     forms.add_argument("--mac-check", type=Path, metavar="FILE.json", help="what a Mac measured of the same bundles")
     forms.add_argument("--out", type=Path, default=Path("upsampling.html"), help="[%(default)s]")
     champion = commands.add_parser(
-        "promote", help="make a bundle the champion of its series, which nights compare with"
+        "promote", help="make a bundle, or those of a night, champions of their series, which nights compare with"
     )
-    champion.add_argument("target", metavar="RUN|BUNDLE", help="a run's id, or the folder of a bundle")
-    champion.add_argument("--reason", required=True, help="why; it stays with the version")
+    promoted = champion.add_mutually_exclusive_group(required=True)
+    promoted.add_argument("target", metavar="RUN|BUNDLE", nargs="?", help="a run's id, or the folder of a bundle")
+    promoted.add_argument("--suite", type=Path, metavar="NIGHT", help="every passed bundle of a suite, by its folder")
+    champion.add_argument("--first", action="store_true", help="of a suite: only for series that have no champion yet")
+    champion.add_argument("--reason", default="", help="why, which stays with the version; --first can do without")
     champion.add_argument("--device", help="champion of the latency on this device alone, by its name in measurements")
+    pruned = commands.add_parser("prune", help="remove old bundles and their files in MLflow; champions stay")
+    pruned.add_argument("output", type=Path, nargs="?", default=Path("bundles"), help="folder of bundles [bundles]")
+    pruned.add_argument(
+        "--keep", type=int, default=3, metavar="N", help="newest of each series that stay [%(default)s]"
+    )
+    pruned.add_argument(
+        "--older-than", type=float, default=30.0, metavar="DAYS", help="what is younger stays [%(default)g]"
+    )
+    pruned.add_argument("--dry-run", action="store_true", help="show what would go and how much, and remove nothing")
     compared = commands.add_parser("compare", help="runs side by side, and the address of MLflow's page for them")
     compared.add_argument("runs", nargs="+", metavar="RUN", help="two or more ids, or the beginnings of them")
     judged = commands.add_parser("judge", help="compare a bundle with the champion of its series")
@@ -98,7 +112,7 @@ def parser() -> argparse.ArgumentParser:
         "--minutes", type=float, default=defaults.minutes, help="for latency, 0: leave it out [%(default)g]"
     )
     judged.add_argument("--json", action="store_true", help="print the comparison as JSON")
-    for command in (bench, mac, tradeoff, champion, compared, judged):
+    for command in (bench, mac, tradeoff, champion, pruned, compared, judged):
         kept = TrackingOptions().uri
         command.add_argument("--uri", type=_address, default=kept, help="MLflow's; empty: not logged [%(default)s]")
         command.add_argument("--experiment", default=TrackingOptions().experiment, help="[%(default)s]")
@@ -184,14 +198,59 @@ def _logged(tracking: TrackingOptions, log: Callable[[Any], list[str]]) -> int:
     return 0
 
 
-def _promote(target: str, reason: str, tracking: TrackingOptions, device: str | None) -> int:
+def _promote(asked: argparse.Namespace, tracking: TrackingOptions) -> int:
     from reports.champions import promote
+    from reports.store import TrackingError
 
-    after, before = promote(target, reason, tracking, device)
+    if asked.suite is not None:
+        return _promote_night(asked, tracking)
+    if asked.first:
+        raise TrackingError("--first is of a whole night: --suite NIGHT --first")
+    after, before = promote(asked.target, asked.reason, tracking, asked.device)
     was = f"version {before.version} was" if before else "the first"
-    of = f" of latency on {device}" if device else ""
+    of = f" of latency on {asked.device}" if asked.device else ""
     print(f"{after.series}: version {after.version} is champion{of}, {was}")
     return 0
+
+
+def _promote_night(asked: argparse.Namespace, tracking: TrackingOptions) -> int:
+    """1 where a bundle that passed could not become champion."""
+    from rich.console import Console
+
+    from reports.promotion import promote_night, table
+
+    promotions = promote_night(asked.suite, asked.reason, tracking, asked.device, only_first=asked.first)
+    Console(emoji=False).print(table(promotions))
+    print(f"{sum(bool(one.version) for one in promotions)} of {len(promotions)} jobs gave a champion")
+    return ExitCode.MISSED if any(one.is_missing for one in promotions) else ExitCode.DONE
+
+
+def _prune(asked: argparse.Namespace, tracking: TrackingOptions) -> int:
+    from rich.console import Console
+
+    from reports.prune import plan, remove, summary, table
+    from reports.prune_bundles import InUse, Rule
+
+    planned = plan(asked.output, tracking, Rule(asked.keep, asked.older_than))
+    going = planned.going
+    if asked.dry_run:
+        Console(emoji=False).print(table(going))
+        print(f"would free {summary(planned)}")
+        return ExitCode.DONE
+    freed = []
+    busy: set[str] = set()  # keys: of a bundle that stays its version stays too
+    for number, one in enumerate(going, 1):
+        say(f"{number} of {len(going)}: {one.name}, {one.size / 1e6:.1f} MB")
+        try:
+            if one.key and one.key in busy:
+                raise InUse
+            remove(one, planned)
+            freed.append(one)
+        except InUse:
+            busy.add(one.key)
+            say(f"{one.name} is in use, and stays")
+    print(f"freed {summary(planned, freed)}")
+    return ExitCode.DONE
 
 
 def _compare(runs: list[str], tracking: TrackingOptions) -> int:

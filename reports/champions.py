@@ -40,7 +40,7 @@ def champion_of(manifest: Manifest, options: TrackingOptions, device: str | None
     """The champion of a bundle's series, or of its latency on a device; None where there is none. Raises
     TrackingError."""
     with client_of(options) as client:
-        return _champion(client, manifest.series, _alias(device))
+        return incumbent(client, manifest.series, device)
 
 
 def promote(
@@ -67,21 +67,31 @@ def promote(
                 f"{target} was timed beside other work, and such times are no champion's: measure it again "
                 "at rest (force=true)"
             )
-        versions = [one for one in versions_of(client, name) if one.tags.get("bundle_key") == key]
-        if not versions:
+        crowned = crown(client, name, key, reason, device)
+        if crowned is None:
             raise TrackingError(
                 f"{target} is no version of {name} in MLflow at {options.uri}: a bundle becomes one when it passes all "
                 "gates and is logged (python -m reports sync)"
             )
-        alias = _alias(device)
-        before = _champion(client, name, alias)
-        version = str(max(int(one.version) for one in versions))
-        client.set_registered_model_alias(name, alias, version)
-        for tag, value in {f"{alias}.reason": reason, f"{alias}.by": user_name()}.items():
-            client.set_model_version_tag(name, version, tag, value)
-        after = _champion(client, name, alias)
-        assert after is not None
-        return after, before
+        return crowned
+
+
+def crown(
+    client: Any, name: str, key: str, reason: str, device: str | None = None
+) -> tuple[Champion, Champion | None] | None:
+    """Makes the bundle of that key the champion of the series `name`; the new one and the old, or None where the series
+    has no version of that bundle."""
+    versions = [int(one.version) for one in versions_of(client, name) if one.tags.get("bundle_key") == key]
+    if not versions:
+        return None
+    alias, version = _alias(device), str(max(versions))
+    before = incumbent(client, name, device)
+    client.set_registered_model_alias(name, alias, version)
+    for tag, value in {f"{alias}.reason": reason, f"{alias}.by": user_name()}.items():
+        client.set_model_version_tag(name, version, tag, value)
+    after = incumbent(client, name, device)
+    assert after is not None
+    return after, before
 
 
 def _timed_beside_others(path: Path) -> bool:
@@ -138,9 +148,11 @@ def _alias(device: str | None) -> str:
     return ALIAS if device is None else f"latency-{device_slug(device)}"
 
 
-def _champion(client: Any, name: str, alias: str) -> Champion | None:
+def incumbent(client: Any, name: str, device: str | None = None) -> Champion | None:
+    """The champion of a series by its name, or of its latency on a device; None where there is none."""
     from mlflow.exceptions import MlflowException
 
+    alias = _alias(device)
     try:
         version = client.get_model_version_by_alias(name, alias)
     except MlflowException as error:

@@ -8,12 +8,13 @@ their hundreds of metrics would bury the charts of the others.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import filelock
 import numpy as np
@@ -24,7 +25,7 @@ from reports.regression import ChangePoint, change_points
 from reports.runs import NOTE, finished_run, log_once
 from reports.store import experiment_id, prepared
 from reports.suite import FILE as SUITE
-from reports.suite import JobFacts, SuiteResult, markdown, read_suite
+from reports.suite import JobFacts, SuiteResult, SuiteRow, markdown, read_suite
 from reports.tracked import UNTRACKED, mark_untracked
 from runtime.engines import device_slug
 from runtime.machine.address import Address
@@ -32,6 +33,8 @@ from runtime.machine.files import write_text
 from runtime.measuring.quality import SHOWN, SHOWN_OF_CONVERSIONS
 
 PAGE = "nightly.html"
+LOGS, REPORTS = "logs", "reports"  # below a night's folder
+_HERE = ("127.0.0.1", "localhost", "::1")
 NIGHTS = 30
 NIGHTS_SUFFIX = "-nights"
 ABOUT = """Nights of voxport: one run per run of a suite.
@@ -78,14 +81,23 @@ def track_night(folder: Path, options: TrackingOptions) -> dict[str, str]:
 def _log_night(
     client: Any, nights: str, experiment: str, result: SuiteResult, folder: Path, options: TrackingOptions
 ) -> str:
-    write_night(result, folder, nights_of(client, nights, result.suite), options, experiment)
+    before = nights_of(client, nights, result.suite)
+    gather_reports(result, folder)
+    write_night(result, folder, before, options, experiment)
     tags = {"kind": "suite", "suite": result.suite, "night": result.started[:10], "started": result.started}
     tags |= {NOTE: markdown(result), "verdict": result.verdict, **options.tags}
     params = {"suite": result.suite, "jobs": len(result.rows), "device": result.machines or "none"}
-    counts = {f"jobs_{verdict}": float(count) for verdict, count in result.counts.items()}
+    counts = {f"jobs_{verdict.replace(' ', '_')}": float(count) for verdict, count in result.counts.items()}
     name = f"{result.suite} {result.started[:16]} {result.verdict}"
     metrics = {**night_metrics(result), **counts}
-    return log_once(client, nights, _key(result), name, tags, params, metrics, lambda target: _copy(folder, target))
+
+    def fill(target: Path) -> None:
+        for file in (SUITE, "summary.md", "junit.xml"):
+            if (folder / file).is_file():
+                shutil.copy(folder / file, target)
+        write_night(result, target, before, options, experiment)  # again: reports and logs do not lie beside this one
+
+    return log_once(client, nights, _key(result), name, tags, params, metrics, fill)
 
 
 def nights_of(client: Any, experiment: str, suite: str, count: int = NIGHTS - 1) -> list[Night]:
@@ -145,7 +157,7 @@ def write_night(
         trend_titles=[title for _, title in drawn],
         nights=len(before) + 1,
         tracked=experiment is not None,
-        links={row.name: _links(row.facts, options, experiment) for row in result.rows},
+        links={row.name: _links(row, folder, options, experiment) for row in result.rows},
     )
     path = folder / PAGE
     write_text(path, page)
@@ -197,10 +209,36 @@ def sparkline(values: Sequence[float], steps: Sequence[ChangePoint], width: int 
     return f'<svg class="trend" viewBox="0 0 {width} {height}">{marks}<polyline points="{points}"/>{last}</svg>'
 
 
-def _links(facts: JobFacts | None, options: TrackingOptions, experiment: str | None) -> list[tuple[str, str]]:
-    if facts is None or experiment is None:
-        return []
-    return [(what, run_address(options.uri, experiment, run)) for what, run in facts.runs.items()]
+def _links(row: SuiteRow, folder: Path, options: TrackingOptions, experiment: str | None) -> list[tuple[str, str]]:
+    """(text, address) of a job's report and log, which are in the night's folder, and of its runs on a server. What a
+    sqlite store or a server of this machine has is served here alone: a page that was uploaded leads nowhere there."""
+    links = []
+    if row.bundle is not None and (folder / _report_of(Path(row.bundle))).is_file():
+        links.append(("report", quote(_report_of(Path(row.bundle)))))
+    if row.log and (folder / LOGS / Path(row.log).name).is_file():
+        links.append(("log", quote(f"{LOGS}/{Path(row.log).name}")))
+    is_elsewhere = options.uri.startswith("http") and urlsplit(options.uri).hostname not in _HERE
+    if row.facts is not None and experiment is not None and is_elsewhere:
+        links += [(what, run_address(options.uri, experiment, run)) for what, run in row.facts.runs.items()]
+    return links
+
+
+def gather_reports(result: SuiteResult, folder: Path) -> None:
+    """Puts each job's report into the night's folder, as the same file where the disk allows it."""
+    from reports.html import FILE as REPORT  # which imports matplotlib
+
+    for bundle in (Path(row.bundle) for row in result.rows if row.bundle is not None):
+        report, copy = bundle.with_name(f"{bundle.name}.measured") / REPORT, folder / _report_of(bundle)
+        if report.is_file() and not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                os.link(report, copy)  # a new report replaces the name, and leaves this one as it is
+            except OSError:
+                shutil.copy(report, copy)
+
+
+def _report_of(bundle: Path) -> str:
+    return f"{REPORTS}/{bundle.name}.html"
 
 
 def run_address(uri: str, experiment: str, run: str) -> str:
@@ -217,12 +255,6 @@ def compare_address(uri: str, experiment: str, runs: Sequence[str]) -> str:
 
 def server_of(uri: str) -> str:
     return Address(uri).place if uri.startswith("http") else "http://127.0.0.1:5000"
-
-
-def _copy(folder: Path, target: Path) -> None:
-    for name in (SUITE, PAGE, "summary.md", "junit.xml"):
-        if (folder / name).is_file():
-            shutil.copy(folder / name, target)
 
 
 def _key(result: SuiteResult) -> str:

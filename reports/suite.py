@@ -20,12 +20,20 @@ from reports.verdict import Comparison
 from runtime.bundle.store import BundleError
 from runtime.errors import ExitCode
 from runtime.machine.files import first_problem, write_json, write_text
-from runtime.measuring.quality import against_recording, quality
+from runtime.measuring.quality import METRICS, against_recording, quality
 
 FILE = "suite.json"
 
+# Of the timings, what a summary has: (metric, its title, its unit).
+_TIMES = (
+    ("rtf", "RTF", ""),
+    ("rtf_sentences", "RTF", ""),
+    ("latency_p95_ms", "p95", " ms"),
+    ("first_audio_s", "first audio", " s"),
+)
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-# Verdict -> (element of JUnit XML, exit code). What failed has a code of its own; what could not be told is no pass.
+# Verdict, worst first -> (element of JUnit XML, exit code). What failed has a code of its own; what could not be told
+# is no pass; what was only measured did nothing wrong.
 VERDICTS = {
     "failed": ("error", ExitCode.MACHINE),
     "hung": ("error", ExitCode.MACHINE),
@@ -34,6 +42,7 @@ VERDICTS = {
     "noisy": ("skipped", ExitCode.MISSED),
     "running": ("skipped", ExitCode.MISSED),
     "waiting": ("skipped", ExitCode.MISSED),
+    "not judged": ("skipped", ExitCode.DONE),
     "passed": ("", ExitCode.DONE),
 }
 
@@ -41,8 +50,8 @@ VERDICTS = {
 @dataclass(frozen=True)
 class JobFacts:
     """The facts that a suite keeps of a bundle. `metrics`: `<engine>/<metric>` -> value; `devices`: engine -> device;
-    `timed`: metrics that are a device's own; `runs`: what -> run in MLflow; `busy`: engine -> what it was
-    timed beside, of those whose times say little."""
+    `timed`: metrics that are a device's own; `runs`: what -> run in MLflow; `is_judged`: whether any gate looked;
+    `busy`: engine -> what it was timed beside, of those whose times say little."""
 
     series: str
     bundle: str
@@ -55,14 +64,16 @@ class JobFacts:
     devices: dict[str, str]
     runs: dict[str, str] = field(default_factory=dict)
     busy: dict[str, str] = field(default_factory=dict)
+    is_judged: bool = True
 
 
 @dataclass(frozen=True)
 class SuiteRow:
     """One job. `rejected`: it missed a gate; `regressed`: it is worse than its champion; `noisy`: it could not be told
-    whether it is slower; `failed`: no bundle came; `hung`: it took longer than it may; `running` and `waiting`: the
-    suite was interrupted. `is_reused`: nothing had changed. `champion`: of its series, in words. `worker`: the machine,
-    and `lost`: those that went away with it. `exit_code`: of a job that failed."""
+    whether it is slower; `not judged`: it was measured, and no gate looked; `failed`: no bundle came; `hung`: it took
+    longer than it may; `running` and `waiting`: the suite was interrupted. `is_reused`: nothing had changed.
+    `champion`: of its series, in words. `worker`: the machine, and `lost`: those that went away with it. `exit_code`:
+    of a job that failed."""
 
     name: str
     overrides: tuple[str, ...]
@@ -105,9 +116,12 @@ class SuiteResult:
 
     @property
     def verdict(self) -> str:
-        """`passed`; `noisy`: nothing went wrong, and of something it could not be told; or `failed`."""
-        others = {row.verdict for row in self.rows} - {"passed"}
-        return "failed" if others - {"noisy", "running", "waiting"} else "noisy" if others else "passed"
+        """`passed`; `not judged`: nothing was; `noisy`: nothing went wrong, and of something it could not be told; or
+        `failed`."""
+        verdicts = {row.verdict for row in self.rows}
+        if verdicts - {"passed", "not judged"}:
+            return "failed" if verdicts - {"passed", "not judged", "noisy", "running", "waiting"} else "noisy"
+        return "not judged" if verdicts == {"not judged"} else "passed"
 
     @property
     def counts(self) -> dict[str, int]:
@@ -126,7 +140,7 @@ class SuiteResult:
 
 def facts_of(path: Path, tracking: TrackingOptions) -> JobFacts:
     """Reads the facts of a finished bundle. Raises BundleError where its record or measurements cannot be read."""
-    bundle, _, measurements = read_job(path)
+    bundle, record, measurements = read_job(path)
     manifest = bundle.manifest
     runs = tracked_runs(bundle, tracking)
     named = {"convert": runs.get(conversion_key(manifest))}
@@ -147,6 +161,7 @@ def facts_of(path: Path, tracking: TrackingOptions) -> JobFacts:
         devices={one.engine: one.device for one in measurements},
         runs={what: run for what, run in named.items() if run},
         busy={one.engine: str(one.beside) for one in measurements if one.is_busy},
+        is_judged=bool(record.gates),
     )
 
 
@@ -190,12 +205,46 @@ def markdown(result: SuiteResult) -> str:
         lines += [f"- Not as in the constraints file: {plain(_drift(result.drift))}"]
     if lines[-1]:
         lines.append("")
-    lines += ["| job | verdict | seconds | champion | |", "|---|---|---|---|---|"]
+    lines += [
+        "| job | verdict | quality | time | MB | champion | seconds | |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for row in result.worst_first:
         verdict = f"{row.verdict}{', unchanged' if row.is_reused else ''}"
-        texts = [plain(row.name), verdict, f"{row.seconds:.1f}", plain(row.champion), plain(reason_of(row))]
-        lines.append(f"| {' | '.join(texts)} |")
+        figures = _figures(row.facts) if row.facts else ("", "", "")
+        texts = [row.name, verdict, *figures, _against(row), f"{row.seconds:.1f}", reason_of(row)]
+        lines.append(f"| {' | '.join(map(plain, texts))} |")
+    lines += ["", "Quality against PyTorch on the worst golden; RTF is elapsed over audio, lower is better."]
     return "\n".join(lines) + "\n"
+
+
+def _figures(facts: JobFacts) -> tuple[str, str, str]:
+    """(quality, time, MB). Quality is the worst of all engines, two metrics at most; times are each engine's own."""
+    scores = []
+    for metric in (one for one in METRICS if one.is_shown):
+        names = ("/" + metric.name, "_" + metric.name)
+        values = [value for name, value in facts.metrics.items() if name.endswith(names)]
+        if values:
+            scores.append(f"{metric.title} {metric.text(metric.worst(values))}")
+    times = []
+    for engine in facts.devices:
+        parts = [
+            f"{title} {facts.timed[name]:.3g}{unit}"
+            for metric, title, unit in _TIMES
+            if (name := f"{engine}/{metric}") in facts.timed
+        ]
+        if parts:
+            times.append(f"{engine}: {', '.join(parts)}")
+    return ", ".join(scores[:2]), "; ".join(times), f"{facts.size_mb:.2f}"
+
+
+def _against(row: SuiteRow) -> str:
+    """The champion, and how each subject compares with it."""
+    if row.comparison is None:
+        return row.champion
+    found = [f"{one.subject} {one.verdict}" for one in row.comparison.findings]
+    timed = [f"{engine} {test}" for engine, test in row.comparison.latency.items()]
+    return f"{row.champion}: {', '.join([*dict.fromkeys(found), *timed])}"
 
 
 def reason_of(row: SuiteRow) -> str:

@@ -169,7 +169,9 @@ def _do(what: str, path: Path, options: TrackingOptions, compare: CompareOptions
     if what == "night":
         return nights.track_night(path, options)
     if what == "page":
-        return str(nights.write_night(read_suite(path / SUITE), path, [], options, None))
+        result = read_suite(path / SUITE)
+        nights.gather_reports(result, path)
+        return str(nights.write_night(result, path, [], options, None))
     import reports.html  # noqa: F401  # its imports are what takes long
 
     if options.enabled:

@@ -1,6 +1,8 @@
 """One job as a process: limits, what it says, and that it ends with whoever started it."""
 
+import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +14,9 @@ import pytest
 import convert.task
 from convert.task import JobSpec, TaskResult, execute
 from reports.options import TrackingOptions
+from reports.record import read_record, write_record
+from runtime.bundle.store import Bundle
+from runtime.machine.answer import Answer
 from tests.conftest import ROOT
 
 OFF = TrackingOptions(enabled=False)
@@ -153,3 +158,14 @@ def runs(pid):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def test_what_no_gate_looked_at_is_not_judged_and_no_failure(fp16, tmp_path):
+    for path in (fp16.bundle.path, fp16.bundle.measured):
+        shutil.copytree(path, tmp_path / path.name)
+    bundle = Bundle(tmp_path / fp16.bundle.path.name, fp16.bundle.manifest)
+    answer = Answer(exit_code=0, bundle=str(bundle.path))
+    assert convert.task._result(spec(), answer, 0, "").verdict == "passed"
+    write_record(bundle.measured, dataclasses.replace(read_record(bundle), gates=()))
+    result = convert.task._result(spec(), answer, 0, "")
+    assert (result.verdict, result.reason, result.facts.is_judged) == ("not judged", "", False)

@@ -50,6 +50,7 @@ COMMANDS = {
         "upsampling {x} --out {out}",
         "upsampling {bundle} --mac-check {x} --out {out}",
         "promote {x} --reason because --uri sqlite:///{store}",
+        "promote --suite {x} --first --uri sqlite:///{store}",
         "judge {x} --uri sqlite:///{store}",
     ],
     "convert": [

@@ -6,7 +6,9 @@ from reports import tracking
 from reports.__main__ import main
 from reports.champions import champion_of, promote
 from reports.options import TrackingOptions
+from reports.promotion import promote_night
 from reports.store import TrackingError
+from reports.suite import SuiteResult, SuiteRow, facts_of, write_suite
 from runtime.bundle.store import Bundle
 
 
@@ -50,3 +52,48 @@ def test_what_cannot_be_champion_is_a_sentence(logged, fp32, store, capsys):
         promote(str(fp32.bundle.path), "because", store)
     assert main(["promote", "no-such-run", "--reason", "because", "--uri", store.uri]) == 2
     assert "no-such-run" in capsys.readouterr().err
+
+
+def night(folder, *rows):
+    write_suite(SuiteResult("own", "2026-11-01T02:17:00+00:00", rows), folder)
+    return folder
+
+
+def test_the_first_champions_of_a_night_are_its_passed_bundles_of_series_without_one(
+    logged, fp32, store, tmp_path, capsys
+):
+    facts = facts_of(logged.path, store)
+    rows = (
+        SuiteRow("worse", (), "regressed", 1.0, str(logged.path), facts=facts),
+        SuiteRow("good", (), "passed", 1.0, str(logged.path)),  # of a night that was delivered later
+        SuiteRow("twin", (), "passed", 1.0, str(logged.path), facts=facts),
+        SuiteRow("crashed", (), "failed", 1.0),
+    )
+    folder = night(tmp_path / "own-1", *rows)
+    command = ["promote", "--suite", str(folder), "--first", "--uri", store.uri]
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    assert "1 of 4 jobs gave a champion" in shown and "no: regressed" in shown and "no: failed" in shown
+    assert (
+        champion_of(logged.manifest, store).reason
+        == "the first of its series, in suite own of 2026-11-01T02:17:00+00:00"
+    )
+    again = promote_night(folder / "suite.json", "", store, only_first=True)
+    assert [(one.version, one.why_not) for one in again[1:3]] == [("", "version 1 is")] * 2
+
+    unsent = night(tmp_path / "own-2", *rows, SuiteRow("unsent", (), "passed", 1.0, str(fp32.bundle.path)))
+    assert main([*command[:2], str(unsent), "--first", "--uri", store.uri]) == 1
+    assert "reports sync" in capsys.readouterr().out
+
+
+def test_a_whole_night_needs_a_reason(logged, store, tmp_path, capsys):
+    rows = [SuiteRow(name, (), "passed", 1.0, str(logged.path)) for name in ("good", "twin")]
+    folder = night(tmp_path / "own", *rows)
+    command = ["promote", "--suite", str(folder), "--uri", store.uri]
+    assert main(command) == 2
+    assert "need a reason" in capsys.readouterr().err
+    assert champion_of(logged.manifest, store) is None
+    assert main([*command, "--reason", "heard them all"]) == 0
+    assert "no: good of this night is" in capsys.readouterr().out
+    assert champion_of(logged.manifest, store).reason == "heard them all"
+    assert main(["promote", str(logged.path), "--first", "--reason", "x", "--uri", store.uri]) == 2

@@ -1,6 +1,7 @@
 """Nights in MLflow, their page, their trends; runs compared in a terminal."""
 
 import dataclasses
+import re
 import shutil
 
 import pytest
@@ -8,9 +9,9 @@ import pytest
 from reports import nights, tracking
 from reports.__main__ import main
 from reports.options import TrackingOptions
-from reports.regression import ChangePoint
+from reports.regression import ChangePoint, ratio_test
 from reports.store import prepared
-from reports.suite import FILE, SuiteResult, SuiteRow, facts_of, read_suite, write_suite
+from reports.suite import FILE, SuiteResult, SuiteRow, facts_of, markdown, read_suite, write_suite
 from reports.tracked import UNTRACKED, mark_untracked
 from reports.verdict import Comparison, Finding
 from runtime.bundle.store import Bundle
@@ -72,8 +73,11 @@ def test_trends_come_from_the_nights_before_and_mark_where_they_stepped(facts, s
     assert "Trends over 8 nights" in page
     assert "2026-11-06: 46.3 → 43.1" in page
     assert page.count('<svg class="trend"') >= 6
+    server = dataclasses.replace(store, uri="https://m.example")
+    nights.write_night(night(facts, 9, 43.1), tmp_path, [], server, "7")
+    page = (tmp_path / nights.PAGE).read_text()
     for what in ("convert", "mil", "onnx"):
-        assert f'/runs/{facts.runs[what]}">{what}</a>' in page
+        assert f'https://m.example/#/experiments/7/runs/{facts.runs[what]}">{what}</a>' in page
     with prepared(dataclasses.replace(store, experiment=f"{store.experiment}-nights")) as (client, experiment):
         assert [one.started[8:10] for one in nights.nights_of(client, experiment, "own", 3)] == ["06", "07", "08"]
         assert nights.nights_of(client, experiment, "another") == []
@@ -118,6 +122,43 @@ def test_too_noisy_is_never_a_pass(facts):
     assert night(facts, 1, 46.0, verdict="regressed").code == 1
     assert night(facts, 1, 46.0).code == 0
     assert SuiteResult("s", "now", ()).code == 0
+
+
+def test_an_uploaded_page_leads_to_what_was_uploaded_with_it(facts, store, tmp_path):
+    bundle = tmp_path / "bundles" / facts.bundle
+    folder = write(night(facts, 1, 46.3, bundle=str(bundle), log=str(tmp_path / "gone" / "logs" / "000.txt")), tmp_path)
+    (folder / "logs").mkdir()
+    (folder / "logs" / "000.txt").write_text("what it said")
+    nights.track_night(folder, store)
+    uploaded = shutil.move(folder, tmp_path / "elsewhere")
+    shutil.rmtree(tmp_path / "bundles")
+    page = (uploaded / nights.PAGE).read_text()
+    links = re.findall(r'href="([^"]*)"', page)
+    assert "127.0.0.1" not in page and len(links) == 2
+    assert all((uploaded / link).is_file() for link in links)
+
+
+def test_the_summary_has_figures(facts):
+    findings = (Finding("quality", "same", "as before"), Finding("size", "same", "2 bytes"))
+    comparison = Comparison("4", "b", "cpu", "", findings, {"onnx": ratio_test([0.001, -0.001, 0.0, 0.002, 0.001])})
+    result = night(facts, 1, 46.3, comparison=comparison, champion="version 4")
+    (row,) = [line for line in markdown(result).splitlines() if line.startswith("| fp16 job")]
+    worst = min(46.3, facts.metrics["onnx/snr_db"])
+    assert f"SNR {worst:.1f} dB, log-mel L1 " in row and f" | {facts.size_mb:.2f} | " in row
+    assert f"onnx: RTF {facts.timed['onnx/rtf']:.3g}, p95 " in row
+    assert "| version 4: quality same, size same, onnx unchanged: +0.1 %" in row
+
+
+def test_what_was_only_measured_says_so_everywhere_and_fails_nothing(facts, store, tmp_path):
+    measured = night(facts, 1, 46.0, verdict="not judged")
+    assert (measured.code, measured.verdict) == (0, "not judged")
+    both = dataclasses.replace(measured, rows=(*measured.rows, *night(facts, 1, 46.0).rows))
+    assert (both.code, both.verdict) == (0, "passed")
+    folder = write(measured, tmp_path)
+    nights.write_night(measured, folder, [], store, None)
+    assert ">not judged</td>" in (folder / nights.PAGE).read_text()
+    assert "1 not judged." in (folder / "summary.md").read_text()
+    assert 'skipped="1"' in (folder / "junit.xml").read_text()
 
 
 def test_a_sparkline_marks_its_steps_and_survives_what_is_not_finite():

@@ -48,7 +48,7 @@ def test_the_summary_is_markdown_whatever_a_job_says():
     assert "<" not in summary and "\x1b" not in summary and "\x00" not in summary and "\r" not in summary
     assert r"&lt;img src=x onerror=alert(1)> &amp; a\|b \`x\` \[l\](javascript:1) next" in summary
     (row,) = [line for line in summary.splitlines() if line.startswith("| job")][1:]
-    assert row.replace(r"\|", "").count("|") == 6, "five cells"
+    assert row.replace(r"\|", "").count("|") == 9, "eight cells"
 
 
 def test_it_is_read_as_it_was_written(tmp_path):

@@ -90,7 +90,7 @@ def test_a_damaged_onnx_file_is_a_sentence(tmp_path):
     (tmp_path / "m.onnx").write_bytes(b"no model")
     with pytest.raises(ArtefactError, match="cannot be read as an ONNX model"):
         voxport.load(tmp_path / "m.onnx")
-    with pytest.raises(ArtefactError, match="there is no artefact"):
+    with pytest.raises(ArtefactError, match="there is no file or folder"):
         voxport.load(tmp_path / "absent.onnx")
 
 
