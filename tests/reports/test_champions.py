@@ -1,3 +1,4 @@
+import dataclasses
 import shutil
 
 import pytest
@@ -84,6 +85,14 @@ def test_the_first_champions_of_a_night_are_its_passed_bundles_of_series_without
     unsent = night(tmp_path / "own-2", *rows, SuiteRow("unsent", (), "passed", 1.0, str(fp32.bundle.path)))
     assert main([*command[:2], str(unsent), "--first", "--uri", store.uri]) == 1
     assert "reports sync" in capsys.readouterr().out
+
+
+def test_what_was_timed_beside_other_work_is_no_night_s_champion(logged, store, tmp_path, capsys):
+    facts = dataclasses.replace(facts_of(logged.path, store), busy={"onnx": "BUSY"})
+    folder = night(tmp_path / "own", SuiteRow("busy", (), "passed", 1.0, str(logged.path), facts=facts))
+    assert main(["promote", "--suite", str(folder), "--first", "--uri", store.uri]) == 0
+    assert "timed beside other work" in " ".join(capsys.readouterr().out.split())
+    assert champion_of(logged.manifest, store) is None
 
 
 def test_a_whole_night_needs_a_reason(logged, store, tmp_path, capsys):
