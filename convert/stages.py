@@ -19,7 +19,7 @@ from checkpoints.locate import LocatedCheckpoint
 from convert.key import bundle_name, versions
 from convert.schema import Job
 from converters.component import Artefact, Component, converting_family, family, format_, voice_family
-from converters.export import export_reference, reference_size
+from converters.export import export_reference
 from converters.fitting import fitting
 from converters.goldens import SAMPLED_FRAMES, clip_goldens, conversion_goldens, costed_windows
 from converters.options import TWIN_FOLDER, ConversionError
@@ -348,7 +348,6 @@ def _record(component: Component, converted: Converted, folder: Path) -> Compone
         sound=component.sound,
         sizes=converted.sizes,
         padded=component.padded,
-        reference_size=reference_size(component),
         sampler=component.sampler,
         mixed=converted.artefact.mixed,
         excluded=converted.artefact.excluded,

@@ -7,9 +7,9 @@ import warnings
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from converters.component import Component
+from ops.recurrence import exported_at_once
 from runtime.bundle.spec import TensorSpec
 from runtime.bundle.trust import vouch_for
 
@@ -17,22 +17,11 @@ from runtime.bundle.trust import vouch_for
 LONGEST_REFERENCE_FRAMES = 16_384
 
 
-def reference_size(component: Component) -> int:
-    """0 for a reference of flexible axes; PyTorch exports a recurrent layer for one length alone, the largest then."""
-    return max(component.sizes) if _is_recurrent(component) and component.padded and component.sizes else 0
-
-
-def _is_recurrent(component: Component) -> bool:
-    return any(isinstance(layer, nn.RNNBase) for layer in component.module.modules())
-
-
 def export_reference(component: Component, folder: Path) -> Path:
     """Writes `folder/<component>.pt2`: the component as it is before any rewrite, flexible along time if it can be."""
-    size = reference_size(component)
-    component = component.at_size(size) if size else component
     example = component.example()
     dynamic = {spec.name: _dynamic_axes(component, spec) for spec in component.inputs}
-    with torch.inference_mode(), warnings.catch_warnings():
+    with torch.inference_mode(), exported_at_once(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.export.export(component.module, (), kwargs=example, dynamic_shapes=dynamic)
     program.example_inputs = None  # they would be stored as a pickle
@@ -48,7 +37,7 @@ def export_reference(component: Component, folder: Path) -> Path:
 def _dynamic_axes(component: Component, spec: TensorSpec) -> dict[int, torch.export.Dim]:
     axes = component.dynamic_axes(spec)
     time = component.time
-    if time is not None and spec.name == time.input and not _is_recurrent(component):
+    if time is not None and spec.name == time.input:
         frames = torch.export.Dim("frames", min=component.shortest, max=LONGEST_REFERENCE_FRAMES)
         axes[time.input_axis] = frames if time.positions == 1 else time.positions * frames
     return axes

@@ -157,7 +157,24 @@ def layer_norm(node: fx.Node, facts: Facts) -> Rule:
 
 
 def batch_norm(node: fx.Node, facts: Facts) -> Rule:
-    """Normalises by running statistics; of its three results only the first is there."""
+    """Normalises by running statistics."""
+    _refuse_training(node, "training")
+    return pointwise(node, facts)
+
+
+def dropout(node: fx.Node, facts: Facts) -> Rule:
+    _refuse_training(node, "train")
+    source = time_input(node, facts)
+    return Rule(lambda get: get(source))
+
+
+def _refuse_training(node: fx.Node, argument: str) -> None:
+    if arguments(node)[argument]:
+        raise NotLocal(f"{where(node)}: in training mode; call eval() first")
+
+
+def decomposed_batch_norm(node: fx.Node, facts: Facts) -> Rule:
+    """Of three results only the first is there."""
     a = arguments(node)
 
     def run(get: Get) -> tuple[Tensor]:
@@ -425,8 +442,10 @@ RULES: dict[str, Callable[[fx.Node, Facts], Rule]] = {
     **dict.fromkeys(("upsample_nearest1d", "upsample_nearest2d", "upsample_linear1d"), upsampling),
     **dict.fromkeys(("view", "reshape", "_unsafe_view", "flatten", "unflatten"), reshape),
     **dict.fromkeys(("lstm", "gru"), recurrence),
-    "_native_batch_norm_legit_no_training": batch_norm,
+    "_native_batch_norm_legit_no_training": decomposed_batch_norm,
+    "batch_norm": batch_norm,
     "conv_transpose1d": transposed_convolution,
+    "dropout": dropout,
     "instance_norm": instance_norm,
     "layer_norm": layer_norm,
     "slice": slice_,
@@ -435,8 +454,6 @@ RULES: dict[str, Callable[[fx.Node, Facts], Rule]] = {
 
 NOT_LOCAL = {
     "scaled_dot_product_attention": f"attention {_WHOLE_UTTERANCE}",
-    "_native_batch_norm_legit_functional": "in training mode; call eval() first",
-    "native_dropout": "in training mode; call eval() first",
     "group_norm": f"its mean and variance over time: it {_WHOLE_UTTERANCE}",
     "cumsum": f"a running sum {_WHOLE_UTTERANCE} before its position",
     "flip": "turns the utterance round",

@@ -12,13 +12,25 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from ops.streaming.local import Facts, Fill, NotLocal, Rule, rule_of, where
+from ops.recurrence import exported_at_once
+from ops.streaming.local import NOT_LOCAL, RULES, Facts, Fill, NotLocal, Rule, operation, rule_of, where
 from ops.streaming.span import Axis, Reach, Span
 
-# Two utterance lengths to compare: multiples of every usual rate, far longer than any padding. PyTorch traces recurrent
-# layers step by step, so theirs are shorter.
-_LENGTHS = (480, 960)
-_RECURRENT_LENGTHS = (120, 240)
+# Their results share nothing with what they read, in whatever mode.
+_OF_NEW_MEMORY = (
+    "add",
+    "batch_norm",
+    "cat",
+    "conv1d",
+    "conv2d",
+    "conv_transpose1d",
+    "div",
+    "linear",
+    "mul",
+    "sub",
+    "tanh",
+)
+_LENGTHS = (480, 960)  # two utterances to compare: multiples of every usual rate, far longer than any padding
 
 
 @dataclass(frozen=True)
@@ -81,15 +93,15 @@ def read(module: nn.Module, inputs: Sequence[Input], polyphase: bool = False) ->
 
     Raises NotLocal, naming layer and operation, where the module is not local in time or does what is not known here.
     """
-    lengths, (short, long) = _exported(module, tuple(inputs))
+    short, long = _exported(module, tuple(inputs))
     pairs = list(zip(short.graph.nodes, long.graph.nodes))
     if len(short.graph.nodes) != len(long.graph.nodes) or any(a.target != b.target for a, b in pairs):
         raise NotLocal("the network takes another path for another length of the utterance")
     placeholders = {node.name: node for node, _ in pairs if node.op == "placeholder"}
     twins = dict(pairs)
     facts = Facts(
-        frames=lengths[0],
-        axes={node: _axis(node, twin, lengths) for node, twin in pairs},
+        frames=_LENGTHS[0],
+        axes={node: _axis(node, twin) for node, twin in pairs},
         shapes={node: _shape(node) for node, _ in pairs},
         varying={node: _varying(node, twin) for node, twin in pairs},
         polyphase=polyphase,
@@ -132,31 +144,64 @@ def run_node(node: fx.Node, value_of: Any) -> Any:
     return node.target(*arguments[0], **arguments[1])  # type: ignore[operator]
 
 
-_Exported = tuple[tuple[int, int], tuple[fx.GraphModule, fx.GraphModule]]
+_Exported = tuple[fx.GraphModule, fx.GraphModule]
 _EXPORTED: MutableMapping[nn.Module, dict[tuple[Input, ...], _Exported]] = weakref.WeakKeyDictionary()
 
 
 def _exported(module: nn.Module, inputs: tuple[Input, ...]) -> _Exported:
-    """Two lengths in frames and the graphs at them. A module is read several times, for what it sees and for each of
-    its forms, and traced once: its weights may change until then."""
+    """The graphs at two lengths. A module is read several times, for what it sees and for each of its forms, and traced
+    once: its weights may change until then."""
     known = _EXPORTED.setdefault(module, {})
     key = tuple(replace(item, shape=tuple(item.example(0).shape)) for item in inputs)
     if key not in known:
-        recurrent = any(isinstance(layer, nn.RNNBase) for layer in module.modules())
-        lengths = _RECURRENT_LENGTHS if recurrent else _LENGTHS
-        short, long = lengths
-        known[key] = lengths, (_export(module, inputs, short), _export(module, inputs, long))
+        short, long = _LENGTHS
+        known[key] = _export(module, inputs, short), _export(module, inputs, long)
     return known[key]
 
 
 def _export(module: nn.Module, inputs: Sequence[Input], frames: int) -> fx.GraphModule:
     example = {item.name: item.example(frames) for item in inputs}
-    with torch.no_grad(), warnings.catch_warnings():
+    with torch.no_grad(), exported_at_once(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        program = torch.export.export(module, (), kwargs=example).run_decompositions({})  # functional, not taken apart
+        program = torch.export.export(module, (), kwargs=example)
         traced = program.module(check_guards=False)
-    assert isinstance(traced, fx.GraphModule)
+        assert isinstance(traced, fx.GraphModule)
+        if not _made_functional(traced):  # which takes twice as long as the export
+            traced = program.run_decompositions({}).module(check_guards=False)
+            assert isinstance(traced, fx.GraphModule)
     return traced
+
+
+def _made_functional(traced: fx.GraphModule) -> bool:
+    """Rewrites operations in place of values that nothing else sees. Returns whether every one is known then."""
+    varying: set[fx.Node] = set()
+    for node in (node for node in traced.graph.nodes if node.op == "call_function"):
+        if _writes(node) and not _without_writing(node):
+            return False
+        if any(item.op == "placeholder" or item in varying for item in node.all_input_nodes):
+            varying.add(node)
+            if operation(node) not in RULES and operation(node) not in NOT_LOCAL:
+                return False
+    traced.graph.eliminate_dead_code()  # of a layer with several results those that nothing takes
+    return True
+
+
+def _writes(node: fx.Node) -> bool:
+    schema = getattr(node.target, "_schema", None)
+    return schema is not None and schema.is_mutable
+
+
+def _without_writing(node: fx.Node) -> bool:
+    """Turns add_ into add, where the value that it changes was made for it alone."""
+    changed = node.args[0]
+    if not isinstance(changed, fx.Node) or operation(changed) not in _OF_NEW_MEMORY or len(changed.users) > 1:
+        return False
+    twin = getattr(torch.ops.aten, operation(node).removesuffix("_"), None)
+    overload = getattr(twin, node.target._schema.overload_name or "default", None)  # type: ignore[union-attr]
+    if overload is None or overload._schema.is_mutable:
+        return False
+    node.target = overload
+    return True
 
 
 def _step(node: fx.Node, sources: tuple[fx.Node, ...], facts: Facts, earlier: Mapping[fx.Node, Step]) -> Step:
@@ -213,7 +258,7 @@ def _shape(node: fx.Node) -> tuple[int, ...]:
     return tuple(value.shape) if isinstance(value, Tensor) else ()
 
 
-def _axis(node: fx.Node, twin: fx.Node, lengths: tuple[int, int]) -> Axis | None:
+def _axis(node: fx.Node, twin: fx.Node) -> Axis | None:
     """Finds the time axis by comparing two lengths: its size differs."""
     pairs = list(zip(_shape(node), _shape(twin)))
     differing = [index for index, (short, long) in enumerate(pairs) if short != long]
@@ -223,9 +268,9 @@ def _axis(node: fx.Node, twin: fx.Node, lengths: tuple[int, int]) -> Axis | None
         raise NotLocal(f"{where(node)}: compares positions with positions, over the whole utterance")
     (dim,) = differing
     short, long = pairs[dim]
-    rate = Fraction(long - short, lengths[1] - lengths[0])
-    extra = short - rate * lengths[0]
-    if extra.denominator != 1 or abs(extra) > max(rate, Fraction(1)) * lengths[0]:
+    rate = Fraction(long - short, _LENGTHS[1] - _LENGTHS[0])
+    extra = short - rate * _LENGTHS[0]
+    if extra.denominator != 1 or abs(extra) > max(rate, Fraction(1)) * _LENGTHS[0]:
         raise NotLocal(f"{where(node)}: its length does not grow evenly with the utterance")
     return Axis(dim, rate, int(extra))
 

@@ -74,7 +74,7 @@ CASES = {
     "noise": (Function(lambda x: x + torch.randn_like(x)), "the streaming rewrite does not know this operation"),
     "unknown": (Function(lambda x: torch.special.airy_ai(x)), "special_airy_ai: the streaming rewrite does not know"),
     "positions": (Function(lambda x: x + torch.arange(x.shape[2])), "makes values along time from nothing"),
-    "dropout": (nn.Dropout(0.5), "native_dropout: in training mode; call eval() first"),
+    "dropout": (nn.Dropout(0.5), "dropout: in training mode; call eval() first"),
     "layer norm": (Function(lambda x: F.layer_norm(x, x.shape[1:])), "layer_norm: normalises over time"),
     "aligned corners": (
         Function(lambda x: F.interpolate(x, scale_factor=2, mode="linear", align_corners=True)),
@@ -85,12 +85,7 @@ CASES = {
 }
 
 
-SLOW = ("bidirectional GRU",)  # PyTorch traces it step by step, as it does the LSTM
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.proof) if name in SLOW else name for name in CASES]
-)
+@pytest.mark.parametrize("name", CASES)
 def test_what_is_not_local_is_refused_by_name(name):
     layer, words = CASES[name]
     network = Net(layer).train(name == "dropout")
