@@ -164,7 +164,7 @@ def packed(tmp_path, monkeypatch):
     clips = []
     for number, path in enumerate(clip_paths()):
         clips.append(tmp_path / f"clip{number}.wav")
-        soundfile.write(clips[-1], read_clip(path, 22050, 256)[: 22050], 22050, subtype="PCM_16")
+        soundfile.write(clips[-1], read_clip(path, 22050, 256)[:22050], 22050, subtype="PCM_16")
     folder = tmp_path / "data"
     recordings.pack(clips[:-1], clips[-1:], folder)
     random = np.random.default_rng(0)

@@ -179,6 +179,18 @@ def test_an_interrupt_that_an_import_swallowed_is_one_still():
     assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"interrupted\n")
 
 
+@pytest.mark.parametrize(("given", "policy"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_pytorch_s_threads_do_not_spin_unless_told_to(given, policy):
+    code = (
+        "import os; from runtime.machine.command_line import answered, run\n"
+        "run(answered(lambda arguments: print(os.environ['OMP_WAIT_POLICY']) or 0))\n"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_WAIT_POLICY": given} if given else {}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=ROOT, env=environment, text=True)
+    assert done.stdout.strip() == policy
+
+
 @pytest.mark.parametrize("room", ["checkpoints", "convert", "reports", "runtime"])
 def test_every_command_remembers_interrupts_before_it_imports(room):
     first = next(line for line in ast.parse((ROOT / room / "__main__.py").read_text()).body[2:])
