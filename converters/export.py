@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from converters.component import Component
-from ops.recurrence import exported_at_once
+from ops.exporting import recurrent_layers_at_once
 from runtime.bundle.spec import TensorSpec
 from runtime.bundle.trust import vouch_for
 
@@ -21,7 +21,7 @@ def export_reference(component: Component, folder: Path) -> Path:
     """Writes `folder/<component>.pt2`: the component as it is before any rewrite, flexible along time if it can be."""
     example = component.example()
     dynamic = {spec.name: _dynamic_axes(component, spec) for spec in component.inputs}
-    with torch.inference_mode(), exported_at_once(), warnings.catch_warnings():
+    with torch.inference_mode(), recurrent_layers_at_once(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.export.export(component.module, (), kwargs=example, dynamic_shapes=dynamic)
     program.example_inputs = None  # they would be stored as a pickle

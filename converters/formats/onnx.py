@@ -13,6 +13,7 @@ import torch
 from converters.component import Artefact, Component
 from converters.options import ConversionError, FormatOptions, PrecisionOptions
 from converters.precision.cast import DTYPES, InPrecision
+from ops.exporting import translations_read_once
 
 
 def convert(component: Component, precision: PrecisionOptions, options: FormatOptions, folder: Path) -> Artefact:
@@ -29,7 +30,7 @@ def convert(component: Component, precision: PrecisionOptions, options: FormatOp
     if precision.name != "fp32":
         module = InPrecision(module, DTYPES[precision.name]).eval()
         shapes = (shapes,)  # its forward takes *inputs: one more level
-    with torch.inference_mode(), warnings.catch_warnings():
+    with torch.inference_mode(), translations_read_once(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         exported = torch.onnx.export(

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from ops.recurrence import exported_at_once
+from ops.exporting import recurrent_layers_at_once
 from ops.streaming.local import NOT_LOCAL, RULES, Facts, Fill, NotLocal, Rule, operation, rule_of, where
 from ops.streaming.span import Axis, Reach, Span
 
@@ -161,7 +161,7 @@ def _exported(module: nn.Module, inputs: tuple[Input, ...]) -> _Exported:
 
 def _export(module: nn.Module, inputs: Sequence[Input], frames: int) -> fx.GraphModule:
     example = {item.name: item.example(frames) for item in inputs}
-    with torch.no_grad(), exported_at_once(), warnings.catch_warnings():
+    with torch.no_grad(), recurrent_layers_at_once(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.export.export(module, (), kwargs=example)
         traced = program.module(check_guards=False)

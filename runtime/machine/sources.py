@@ -53,15 +53,15 @@ BUNDLE = Sources(
 # Of a precision that is chosen by what the reference engine makes of a program.
 CHOICE = Sources(("runtime/engines/mil.py", "runtime/mil", "runtime/rounding"))
 MEASUREMENT = Sources(
-    ("ops/metal", "runtime/bundle", "runtime/engines", "runtime/measuring/bench/calls.py",
-     "runtime/measuring/bench/closed.py", "runtime/measuring/bench/load.py", "runtime/measuring/conversion.py",
+    ("ops/exporting.py", "ops/metal", "runtime/bundle", "runtime/engines",
+     "runtime/measuring/bench/calls.py", "runtime/measuring/bench/closed.py", "runtime/measuring/bench/load.py", "runtime/measuring/conversion.py",
      "runtime/measuring/listening.py", "runtime/measuring/measure.py",
      "runtime/mil", "runtime/neuralnetwork", "runtime/playing", "runtime/speech"),
     but=("ops/metal/fused.py", "ops/metal/lint.py", "runtime/engines/predict.py", "runtime/engines/images.py",
          "runtime/engines/inspect.py", "runtime/playing/devices.py", "runtime/playing/embed.py",
          "runtime/playing/live.py", "runtime/speech/clips.py", "runtime/speech/sentences.py"),
 )  # fmt: skip
-LOWERING = Sources(("runtime/mil",))
+LOWERING = Sources(("ops/exporting.py", "runtime/mil"))
 # Of all that a job runs; recipes and the lock file of a checkout are not in a wheel.
 EVERYTHING = Sources(
     ("checkpoints", "conf", "convert", "converters", "ops", "reports", "runtime"),

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ops.exporting import translations_read_once
 from runtime.bundle.spec import Dim, TensorSpec
 from runtime.errors import ArtefactError, NotLowered
 from runtime.mil.convolutions import rewrite_convolutions
@@ -44,7 +45,7 @@ def export(package: Package, path: Path) -> None:
     results = [spec.name for spec in interface.outputs] + [next_state(spec.name) for spec in interface.states]
     # They are read by position: one that is an input, or occurs twice, is called something else.
     outputs = [f"{name}/{i}" if name in names + results[:i] else name for i, name in enumerate(results)]
-    with torch.no_grad(), warnings.catch_warnings():
+    with torch.no_grad(), translations_read_once(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for tool in ("torch", "torch.onnx", "onnxscript", "onnx_ir"):
             logging.getLogger(tool).setLevel(logging.CRITICAL)

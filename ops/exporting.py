@@ -1,9 +1,10 @@
-"""Recurrent layers in torch.export."""
+"""What PyTorch 2.13 does again and again while it exports, done once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 from unittest.mock import patch
 
@@ -12,7 +13,7 @@ from torch._subclasses import FakeTensor
 
 
 @contextmanager
-def exported_at_once() -> Iterator[None]:
+def recurrent_layers_at_once() -> Iterator[None]:
     """Lets torch.export take seconds less for a layer of LSTM or GRU, which becomes one operation of its program.
 
     To know the shapes of the layer's results, PyTorch 2.13 runs it step by step on tensors that have no values. Here a
@@ -35,3 +36,20 @@ def _of_one_step(layer: Callable[..., tuple[Tensor, Any]]) -> Callable[..., tupl
         return outputs.repeat(sequence.shape[0], 1, 1), state
 
     return run
+
+
+@contextmanager
+def translations_read_once() -> Iterator[None]:
+    """Lets torch.onnx.export take a second less from its second time on.
+
+    It asks onnxscript for the translations of all operations, which reads each one's source anew; the answer is kept.
+    """
+    from torch.onnx._internal._lazy_import import onnxscript_apis
+
+    with patch.object(onnxscript_apis, "get_torchlib_ops", _answering_once(onnxscript_apis.get_torchlib_ops)):
+        yield
+
+
+@cache
+def _answering_once(ask: Callable[[], Any]) -> Callable[[], Any]:
+    return cache(ask)
