@@ -54,7 +54,8 @@ BUNDLE = Sources(
 CHOICE = Sources(("runtime/engines/mil.py", "runtime/mil", "runtime/rounding"))
 MEASUREMENT = Sources(
     ("ops/exporting.py", "ops/metal", "runtime/bundle", "runtime/engines",
-     "runtime/measuring/bench/calls.py", "runtime/measuring/bench/closed.py", "runtime/measuring/bench/load.py", "runtime/measuring/conversion.py",
+     "runtime/measuring/bench/calls.py", "runtime/measuring/bench/closed.py", "runtime/measuring/bench/load.py",
+     "runtime/measuring/conversion.py",
      "runtime/measuring/listening.py", "runtime/measuring/measure.py",
      "runtime/mil", "runtime/neuralnetwork", "runtime/playing", "runtime/speech"),
     but=("ops/metal/fused.py", "ops/metal/lint.py", "runtime/engines/predict.py", "runtime/engines/images.py",
