@@ -49,7 +49,8 @@ BUNDLE = Sources(
          "checkpoints/locate.py", "checkpoints/lock.yaml", "checkpoints/options.py", "checkpoints/training",
          "ops/metal/host", "ops/metal/lint.py",
          # What a text is before a voice reads it.
-         "runtime/speech/english.py", "runtime/speech/markup.py", "runtime/speech/normalization.py"),
+         "runtime/speech/abbreviations.py", "runtime/speech/english.py",
+         "runtime/speech/markup.py", "runtime/speech/normalization.py"),
 )  # fmt: skip
 # Of a precision that is chosen by what the reference engine makes of a program.
 CHOICE = Sources(("runtime/engines/mil.py", "runtime/mil", "runtime/rounding"))

@@ -19,6 +19,13 @@ from runtime.neuralnetwork.weights import LSTM_GATES
 
 _LIMIT = 50.0  # of what goes into an activation, and of an LSTM's cells where none is given
 
+# Activations whose numbers are fixed in recurrent layers, whatever theirs say: NeuralNetwork.proto, Recurrent Layers.
+_FIXED: dict[str, Callable[[Tensor], Tensor]] = {
+    "linear": lambda x: x,
+    "scaledTanh": lambda x: 1.7159 * torch.tanh(x * (2 / 3)),
+    "sigmoidHard": lambda x: (0.2 * x + 0.5).clamp(0, 1),
+}
+
 Steps = Callable[[Tensor, Sequence[Tensor]], tuple[Tensor, ...]]
 
 
@@ -39,7 +46,7 @@ def _recurrent(
 
     def run(x: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
         zeros = x.new_zeros(x.shape[1], size)
-        held = tuple(state[0, ..., 0, 0] for state in given) or (zeros,) * states
+        held = tuple(state.reshape(zeros.shape) for state in given) or (zeros,) * states
         outputs = []
         for each in from_input(x.flip(0) if is_backward else x):
             held = step(each, held)
@@ -50,9 +57,13 @@ def _recurrent(
     return run
 
 
+def _activation(layer: Any) -> Callable[[Tensor], Tensor]:
+    return _FIXED.get(layer.WhichOneof("NonlinearityType")) or activation(layer)
+
+
 def _simple(layer: Any) -> Function:
     """y = f(W x + R y + b)."""
-    size, function = layer.outputVectorSize, activation(layer.activation)
+    size, function = layer.outputVectorSize, _activation(layer.activation)
     into, back = weights(layer.weightMatrix, size, layer.inputVectorSize), weights(layer.recursionMatrix, size, size)
     bias = weights(layer.biasVector, size) if layer.hasBiasVector else None
 
@@ -71,7 +82,7 @@ def _simple(layer: Any) -> Function:
 def _gru(layer: Any) -> Function:
     """z, r = f(W x + R y + b); o = g(W x + R (r y) + b); y = (1 - z) o + z y."""
     size, gates = layer.outputVectorSize, ("updateGate", "resetGate", "outputGate")
-    gate, output = (activation(each) for each in layer.activations)
+    gate, output = (_activation(each) for each in layer.activations)
 
     def stacked(name: str, *shape: int) -> Tensor:
         return torch.cat([weights(getattr(layer, one + name), *shape) for one in gates])
@@ -99,7 +110,7 @@ def _lstm_step(layer: Any, held_weights: Any, activations: Any) -> tuple[Steps, 
     """i, f = inner(… + p c), z = cell(…); c = f c + i z, clipped; h = inner(o + p c) output(c): NeuralNetwork.proto,
     LSTM. States are (h, c)."""
     options, size = layer.params, layer.outputVectorSize
-    inner, cell, output = (activation(each) for each in activations)
+    inner, cell, output = (_activation(each) for each in activations)
     clip = options.cellClipThreshold or _LIMIT
 
     def stacked(name: str, *shape: int) -> Tensor:

@@ -149,10 +149,10 @@ def gru(x, order=1):
     return np.stack(steps)[..., None, None]
 
 
-def simple(x):
+def simple(x, activation=lambda x: np.maximum(x, 0)):
     h, steps = np.zeros((x.shape[1], HIDDEN)), []
     for step in x[:, :, :, 0, 0]:
-        h = np.maximum(step @ W[0].T + h @ R[0].T + B[0], 0)
+        h = activation(step @ W[0].T + h @ R[0].T + B[0])
         steps.append(h)
     return np.stack(steps)[..., None, None]
 
@@ -529,6 +529,11 @@ CASES = {
         lambda b: b.add_simple_rnn("l", R[0], W[0], B[0], HIDDEN, WIDTH, "RELU", ["x"], ["y"], True),
         [SEQUENCE],
         np.minimum(simple(SEQUENCE), 50),
+    ),
+    "simpleRecurrent, a hard sigmoid": (
+        lambda b: b.add_simple_rnn("l", R[0], W[0], B[0], HIDDEN, WIDTH, "SIGMOID_HARD", ["x"], ["y"], True),
+        [SEQUENCE],
+        simple(SEQUENCE, lambda x: np.clip(0.2 * x + 0.5, 0, 1)),
     ),
     "sliceBySize": several("slice_by_size", lambda x, n: x[:, :, 1:3], X, array(1), axis=2, size=2),
     "sliceDynamic": several(
