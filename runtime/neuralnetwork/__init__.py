@@ -109,13 +109,12 @@ def _wrong(layers: Iterable[Any], known: set[str], within: frozenset[str] = froz
             for network in networks_within(layer):
                 yield from _wrong(network.layers, known, frozenset(known))
         elif kind == "loop":
-            around = frozenset(known)
-            yield from _wrong(layer.loop.conditionNetwork.layers, known, around)
+            yield from _wrong(layer.loop.conditionNetwork.layers, known, frozenset(known))
             if not layer.input and not layer.loop.conditionVar and not layer.loop.maxLoopIterations:
                 yield f"loop {layer.name!r} has neither a condition nor a limit"
             if layer.loop.conditionVar and layer.loop.conditionVar not in known:
                 yield f"loop {layer.name!r} asks {layer.loop.conditionVar!r}, which nothing gives"
-            yield from _wrong(layer.loop.bodyNetwork.layers, known, around)
+            yield from _wrong(layer.loop.bodyNetwork.layers, known, frozenset(known))
         elif kind == "custom":
             yield from (f"custom layer {layer.name!r}: {problem}" for problem in _custom(layer))
         else:
