@@ -176,7 +176,9 @@ def hdf5_folder(tmp_path):
 
 def test_without_h5py_the_way_to_read_statistics_in_hdf5_is_said(hdf5_folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(CheckpointError, match=r"stats\.h5 is HDF5, for which `pip install h5py` is needed; or save its"):
+    with pytest.raises(
+        CheckpointError, match=r"stats\.h5 is HDF5, for which `pip install h5py` is needed; or save its"
+    ):
         features_of(hdf5_folder[0])
 
 

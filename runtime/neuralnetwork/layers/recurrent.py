@@ -46,7 +46,8 @@ def _recurrent(
 
     def run(x: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
         zeros = x.new_zeros(x.shape[1], size)
-        held = tuple(state.reshape(zeros.shape) for state in given) or (zeros,) * states
+        # coremltools' packed sequences come with states of the padded batch, a simple layer's with axes elsewhere
+        held = tuple(state.reshape(-1, size)[: x.shape[1]] for state in given) or (zeros,) * states
         outputs = []
         for each in from_input(x.flip(0) if is_backward else x):
             held = step(each, held)
