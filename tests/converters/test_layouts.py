@@ -565,5 +565,5 @@ def test_a_layout_goes_through_the_whole_job(tmp_path, layout):
     command += ["precision=fp32", "tracking=off", "measure.bench_seconds=0.1", "measure.bench_min_chunks=2"]
     result = subprocess.run([*command, f"output={tmp_path / 'out'}"], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
-    (bundle,) = [path for path in (tmp_path / "out").glob(f"{layout}-onnx-fp32-*") if path.suffix != ".measured"]
+    (bundle,) = [path for path in (tmp_path / "out").glob(f"{layout}*-onnx-fp32-*") if path.suffix != ".measured"]
     assert (bundle / "manifest.json").is_file()

