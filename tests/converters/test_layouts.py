@@ -502,12 +502,12 @@ def _speecht5(folder):
     return folder
 
 
-def _drawn_vits(**changed):
+def _drawn_vits():
     """A voice of letters, drawn at the size of `MODEL`, under jaywalnut310's names."""
     from converters.families import vits
 
     torch.manual_seed(4)
-    network = vits.Vits(vits.known_settings(vits.VitsSettings, {**MODEL, "num_chars": len(LETTERS), **changed}), 1, 0)
+    network = vits.Vits(vits.known_settings(vits.VitsSettings, {**MODEL, "num_chars": len(LETTERS)}), 1, 0)
     for value in network.parameters():
         value.data = 0.05 * torch.randn_like(value)
     return in_jaywalnut_names(network.state_dict())
@@ -526,23 +526,6 @@ def _jaywalnut(folder):
     return folder
 
 
-def _piper(folder):
-    """Piper's `medium` but for its width: six layers, three kernels."""
-    folder.mkdir()
-    state = _drawn_vits(
-        num_layers_text_encoder=6,
-        resblock_kernel_sizes_decoder=[3, 5, 7],
-        resblock_dilation_sizes_decoder=[[1, 2], [2, 6], [3, 12]],
-    )
-    saved = {"state_dict": {f"model_g.{key}": value for key, value in state.items()}, "hyper_parameters": {}}
-    torch.save(saved, folder / "epoch=1-step=2.ckpt")
-    ids = {symbol: [row] for row, symbol in enumerate(["_", "^", "$", *LETTERS[1:-2]])}
-    config = {"audio": {"sample_rate": 22050}, "phoneme_id_map": ids, "num_speakers": 1, "phoneme_type": "text",
-              "espeak": {"voice": "en-us"}, "inference": {"noise_scale": 0.5}}  # fmt: skip
-    (folder / "config.json").write_text(json.dumps(config))
-    return folder
-
-
 WRITERS = {
     "jik876": lambda folder: twins.write_jik876(folder),
     "istftnet": lambda folder: twins.write_istftnet(folder, twins.redraw(twins.Generator(out=18))),
@@ -552,9 +535,8 @@ WRITERS = {
     "nemo": _nemo,
     "speecht5": _speecht5,
     "jaywalnut": _jaywalnut,
-    "piper": _piper,
 }
-FAMILIES = {"melgan": "melgan", "jaywalnut": "vits", "piper": "vits"}
+FAMILIES = {"melgan": "melgan", "jaywalnut": "vits"}
 
 
 @pytest.mark.proof
