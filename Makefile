@@ -97,10 +97,12 @@ swift-check: swift-test
 	$(PYTEST) tests/swift $(PYTEST_ARGS)
 	VOXPORT_FIXTURES=$(SWIFT_FIXTURES) $(SWIFT_TEST:.cache/swift/build=.cache/swift/tsan) --sanitize=thread
 
-# coremltools' own tests, all of them, executed by the reference engine (an hour on two cores; outcomes are kept), and
-# two cases of every class by the fast one.
+# coremltools' own tests, all of them, executed by the reference engine (an hour on two cores; outcomes are kept), those of
+# layers and twelve cases of every class by that of neural networks, and two of every class by the fast one.
 conformance: $(STAMP)
 	$(VENV)/bin/python -m benchmarks.conformance
+	$(VENV)/bin/python -m benchmarks.conformance --engine neuralnetwork --suite layers
+	$(VENV)/bin/python -m benchmarks.conformance --engine neuralnetwork --per-class 12
 	$(VENV)/bin/python -m benchmarks.conformance --engine onnx --per-class 2 --report docs/conformance.md
 
 # docs/models.md: every family, format and precision, converted and executed here (hours on two cores; goes on with the rows that the page lacks).

@@ -34,6 +34,10 @@ class ArtefactError(VoxportError, RuntimeError):
     """An artefact that is missing, damaged, or holds what its format cannot execute; a RuntimeError, as Core ML's."""
 
 
+class OtherModel(ArtefactError):
+    """A package that holds a model other than an ML program, which another engine may execute."""
+
+
 class StreamError(VoxportError, ValueError):
     """A stream that this artefact cannot give; the message says why and what would."""
 

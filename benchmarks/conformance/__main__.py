@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks.conformance.known import known_reason
 from benchmarks.conformance.report import report
 from benchmarks.conformance.results import Case, Results, summary
-from benchmarks.conformance.suites import SUITES, run, suite_of
+from benchmarks.conformance.suites import SUITES, run, suite_of, suites_of
 from runtime.machine.cache import cache_folder
 from runtime.machine.files import write_text
 
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """0 when every case passed that upstream does not skip and known.py does not explain."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.conformance", description=__doc__)
     parser.add_argument("--suite", action="append", choices=sorted(SUITES), help="[all of them]")
-    parser.add_argument("--engine", action="append", choices=["mil", "onnx"], help="[mil]")
+    parser.add_argument("--engine", action="append", choices=["mil", "onnx", "neuralnetwork"], help="[mil]")
     parser.add_argument("--per-class", type=int, default=0, help="cases of each test class; 0 is all [0]")
     parser.add_argument("--seed", type=int, default=1, help="of the draw [1]")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes [one per core]")
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unexplained: list[Case] = []
     for engine in options.engine or ["mil"]:
         results = Results(folder / f"{engine}.jsonl", engine)
-        for suite in options.suite or SUITES:
+        for suite in options.suite or suites_of(engine):
             try:
                 cases = _run_with_progress(engine, suite, results, options)
             except RuntimeError as error:
@@ -77,7 +77,7 @@ def _run_with_progress(engine: str, suite: str, results: Results, options: argpa
 def _kept(folder: Path) -> dict[str, tuple[str, list[Case]]]:
     """Engine -> (in words, the outcomes in the folder that still hold)."""
     kept = {}
-    for engine in ("mil", "onnx"):
+    for engine in ("mil", "onnx", "neuralnetwork"):
         results = Results(folder / f"{engine}.jsonl", engine)
         fresh = results.fresh()
         cases = [case for case in results.cases.values() if case.name in fresh and suite_of(case)]

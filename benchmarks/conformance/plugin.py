@@ -17,8 +17,11 @@ import pytest
 
 from benchmarks.conformance.results import Case, append, fingerprint
 from runtime.mil import graph
+from runtime.neuralnetwork import network
 
 _VARIABLE = "VOXPORT_CONFORMANCE"
+NETWORKS = "neuralnetwork"  # the engine whose cases are of networks in place of ML programs
+NETWORK_KINDS = ("neuralNetwork", "neuralNetworkClassifier", "neuralNetworkRegressor", "pipeline", "pipelineClassifier")
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
@@ -46,13 +49,13 @@ class Orders:
         return cls(**json.loads(os.environ[_VARIABLE]))
 
 
-# A case that asks for what no engine of ML programs can have: another model type, or the files that Core ML compiles.
-FOREIGN = "not a matter of executing an ML program"
-used_ops: set[str] = set()  # by the case that is running
+# A case that asks for what the engine cannot have: another model type, or the files that Core ML compiles.
+FOREIGN = "not a matter of executing this kind of model"
+used_ops: set[str] = set()  # by the case that is running: a program's ops, a network's layers
 
 
 def note_used_ops() -> None:
-    """Notes every op of the programs that are opened from now on."""
+    """Notes every op of the programs, every layer of the networks that are opened from now on."""
     add_operations = graph._Builder.add_operations
 
     def noting(self: Any, operations: Any) -> None:
@@ -60,6 +63,13 @@ def note_used_ops() -> None:
         add_operations(self, operations)
 
     graph._Builder.add_operations = noting  # type: ignore[method-assign]
+    step_of = network._step
+
+    def noting_layer(layer: Any, path: Path) -> Any:
+        used_ops.add(layer.WhichOneof("layer"))
+        return step_of(layer, path)
+
+    network._step = noting_layer
 
 
 def pytest_configure(config: Any) -> None:
@@ -69,25 +79,30 @@ def pytest_configure(config: Any) -> None:
 
     provide_torchvision()  # coremltools looks for it when it is imported
     note_used_ops()
-    enable_predict(Orders.from_environment().engine)
+    engine = Orders.from_environment().engine
+    enable_predict(*([] if engine == NETWORKS else [engine]))
     logging.getLogger("coremltools").setLevel(logging.NOTSET)  # some cases look for a warning
     import coremltools as ct
     import coremltools.converters.mil.frontend.torch.test.testing_utils as torch_testing
     import coremltools.converters.mil.testing_utils as testing
     import coremltools.models.utils as model_utils
 
-    ct.models.MLModel.predict = only_ml_programs(ct.models.MLModel.predict)
+    ct.models.MLModel.predict = only_of_the_engine(ct.models.MLModel.predict, engine)
     ct.models.MLModel.get_compiled_model_path = lambda _: pytest.skip(FOREIGN)
 
     model_utils._macos_version = ct.utils._macos_version = lambda: (15, 4)
     testing._IS_MACOS = torch_testing._IS_MACOS = True
+    if engine == NETWORKS:  # whose own tests ask here
+        model_utils._is_macos = ct.utils._is_macos = lambda: True
+        ct.models.neural_network.quantization_utils._macos_version = model_utils._macos_version
 
 
-def only_ml_programs(predict: Any) -> Any:
-    """Some cases predict with neural networks and pipelines, whatever their name says."""
+def only_of_the_engine(predict: Any, engine: str) -> Any:
+    """Some cases predict with another kind of model, whatever their name says."""
 
     def guarded(model: Any, *arguments: Any, **named: Any) -> Any:
-        if model._spec.WhichOneof("Type") != "mlProgram":
+        kind = model._spec.WhichOneof("Type")
+        if kind not in NETWORK_KINDS if engine == NETWORKS else kind != "mlProgram":
             pytest.skip(FOREIGN)
         return predict(model, *arguments, **named)
 
@@ -101,11 +116,12 @@ def pytest_make_parametrize_id(config: Any, val: Any, argname: str) -> str:
 
 
 def pytest_collection_modifyitems(config: Any, items: list[Any]) -> None:
-    """Keeps the ML programs, of those the ordered ones, and of those what has no outcome yet."""
+    """Keeps the cases of the engine's kind of model, of those the ordered ones, of those what has no outcome yet."""
     orders = Orders.from_environment()
+    other = "mlprogram" if orders.engine == NETWORKS else "neuralnetwork"
     groups: dict[str, list[Any]] = {}
     for item in items:
-        if "neuralnetwork" not in item.name:
+        if other not in item.name:
             groups.setdefault(Case(case_name(item), "").group, []).append(item)
     drawn: set[str] = set()
     for name, group in sorted(groups.items()):

@@ -13,7 +13,8 @@ _INTRODUCTION = """# Conformance
 coremltools' own test-suite, from its wheel, executed by voxport's engines on Linux. Made by
 `python -m benchmarks.conformance`: do not edit. Left out are cases that upstream skips or expects to fail, and those
 that predict with another model type or read the files that Core ML's compiler makes. *Executed* are the cases that
-predict; the others only convert.
+predict; the others only convert. Engine `neuralnetwork` runs the cases of its target
+(`PYMIL_TEST_TARGETS=neuralnetwork`) and the suite `layers`, coremltools' tests of the layers themselves.
 """
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import runtime
 from runtime.machine.sources import file_hash
 from runtime.mil.ops import OPS
+from runtime.neuralnetwork.layers import TOPICS
 
 # What every case goes through; the file of an op counts only where the op was used.
 _READING = tuple(f"mil/{name}.py" for name in ("graph", "interface", "package", "refusals"))
@@ -21,6 +22,10 @@ _READING += ("engines/predict.py", "engines/images.py", "bundle/spec.py")
 _SHARED_BY = {
     "mil": (*_READING, "mil/faithful.py", "engines/mil.py"),
     "onnx": (*_READING, "mil/export.py", "mil/lower.py", "mil/shapes.py", "engines/onnx.py"),
+    "neuralnetwork": (
+        *(f"neuralnetwork/{name}.py" for name in ("__init__", "features", "network", "weights", "layers/parameters")),
+        *("engines/neuralnetwork.py", "engines/predict.py", "engines/images.py", "bundle/spec.py", "mil/interface.py"),
+    ),
 }
 _TOOLS = ("coremltools", "torch", "numpy")
 
@@ -87,9 +92,12 @@ def append(path: Path, case: Case) -> None:
 
 
 def fingerprint(engine: str, ops: Iterable[str]) -> str:
-    """Hashes the engine's shared sources, the files of the ops, and the tools' versions."""
+    """Hashes the engine's shared sources, the files of the ops or layers, and the tools' versions."""
     files = {Path(runtime.__file__).parent / name for name in _SHARED_BY[engine]}
-    files |= {Path(inspect.getfile(OPS[op])) for op in ops if op in OPS}
+    if engine == "neuralnetwork":
+        files |= {Path(str(topic.__file__)) for topic in TOPICS if topic.TABLE.keys() & set(ops)}
+    else:
+        files |= {Path(inspect.getfile(OPS[op])) for op in ops if op in OPS}
     parts = [file_hash(file) for file in sorted(files)] + [importlib.metadata.version(tool) for tool in _TOOLS]
     return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
 

@@ -40,8 +40,27 @@ SUITES: dict[str, tuple[str, ...]] = {
         "test.ml_program.test_utils",
         "test.ml_program.test_compression",
     ),
+    "layers": (
+        "test.neural_network.test_custom_neural_nets",
+        "test.neural_network.test_model",
+        "test.neural_network.test_neural_networks",
+        "test.neural_network.test_nn_builder",
+        "test.neural_network.test_numpy_nn_layers",
+        "test.neural_network.test_quantization",
+        "test.neural_network.test_simple_nn_inference",
+        "test.pipeline.test_pipeline",
+    ),
     "compression": ("test.optimize.coreml.test_passes", "test.optimize.coreml.test_post_training_quantization"),
 }
+
+
+# What has cases of networks, and of ML programs.
+_OF_NETWORKS = ("ops", "torch", "frontend", "programs", "layers")
+
+
+def suites_of(engine: str) -> tuple[str, ...]:
+    """Returns the suites that have cases for an engine."""
+    return _OF_NETWORKS if engine == "neuralnetwork" else tuple(suite for suite in SUITES if suite != "layers")
 
 
 def suite_of(case: Case) -> str:
@@ -135,7 +154,8 @@ def environment(orders: Orders) -> dict[str, str]:
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     one_thread = {"OMP_NUM_THREADS": "1"}  # a process per core: more threads only get in each other's way
-    return {**inherited, **one_thread, "PYMIL_TEST_TARGETS": "mlprogram", "PYTHONPATH": path, **orders.environment()}
+    target = "neuralnetwork" if orders.engine == "neuralnetwork" else "mlprogram"
+    return {**inherited, **one_thread, "PYMIL_TEST_TARGETS": target, "PYTHONPATH": path, **orders.environment()}
 
 
 @contextmanager

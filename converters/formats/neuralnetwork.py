@@ -24,15 +24,8 @@ from ops.metal.package import write_package
 from ops.planar import Planar
 from runtime.bundle.formats import FORMATS
 from runtime.machine.coreml_tools import coremltools, quick_conversion
-from runtime.neuralnetwork import (
-    CUSTOM_CLASS,
-    CUSTOM_PARAMETERS,
-    FP16_VERSION,
-    every_layer,
-    problems,
-    values,
-    weights_of,
-)
+from runtime.neuralnetwork import CUSTOM_CLASS, CUSTOM_PARAMETERS, FP16_VERSION, problems
+from runtime.neuralnetwork.weights import every_layer, values, weights_of
 
 PRECISIONS = ("fp32", "fp16")
 

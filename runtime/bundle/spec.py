@@ -24,9 +24,9 @@ class Dim:
     default: int
 
     def __post_init__(self) -> None:
-        if not 1 <= self.lo <= self.default <= self.hi:
+        if not 0 <= self.lo <= self.default <= self.hi:
             raise ValueError(
-                f"a flexible axis needs 1 <= lo <= default <= hi, got {self.lo}, {self.default}, {self.hi}"
+                f"a flexible axis needs 0 <= lo <= default <= hi, got {self.lo}, {self.default}, {self.hi}"
             )
 
     def __str__(self) -> str:

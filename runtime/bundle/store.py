@@ -409,6 +409,11 @@ def read_manifest(path: Path) -> Manifest:
     Raises BundleError for what is no bundle, or of an unknown schema.
     """
     manifest_path = path / MANIFEST
+    if path.suffix == ".mlmodelc":
+        raise BundleError(
+            f"{path} is compiled for Core ML, which alone opens it, on a Mac: voxport executes what it was compiled "
+            "from, an .mlpackage or an .mlmodel"
+        )
     if not manifest_path.is_file():
         raise BundleError(f"{path} is not a bundle: it has no {MANIFEST}")
     try:

@@ -23,7 +23,6 @@ from runtime.errors import ArtefactError, EngineError
 from runtime.machine.cache import cache_folder, making
 from runtime.machine.child import output_of
 from runtime.machine.coreml_tools import coremltools
-from runtime.mil.interface import Interface
 from runtime.mil.package import open_package
 from runtime.neuralnetwork import has_custom_layers, interface, read_network
 
@@ -56,7 +55,7 @@ class CoreMLEngine:
             guard([sys.executable, "-m", "runtime.engines.coreml", *trial], path, guard_seconds)
         if path.suffix == ".mlmodel":
             spec = read_network(path)
-            self.interface = Interface(*interface(spec))
+            self.interface = interface(spec)
             if has_custom_layers(spec):
                 load_custom_layer()
         else:

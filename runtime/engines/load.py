@@ -10,20 +10,23 @@ from typing import Any
 from runtime.bundle.formats import facts_of, format_of
 from runtime.bundle.store import Bundle, ComponentRecord, open_bundle
 from runtime.engines import AUTO, Engine, Execution, chosen, open_engine
-from runtime.errors import ArtefactError, NotLowered
+from runtime.errors import ArtefactError, NotLowered, OtherModel
 
 
 def load(
     artefact: str | Path | Bundle,
-    execution: Execution = AUTO,
+    execution: Execution | str = AUTO,
     component: str | None = None,
     function: str | None = None,
 ) -> Engine:
     """An engine on a bundle or a bare artefact (`.mlpackage`, `.mlmodel`, `.aimodel`, `.onnx`).
 
+    `execution` is an Execution or the name of an engine.
     `component` picks one of a bundle with several, `function` one of an `.mlpackage` or `.aimodel` with several.
     Raises BundleError, ArtefactError or EngineError; their messages say what was wrong.
     """
+    if isinstance(execution, str):
+        execution = Execution(execution)
     if not isinstance(artefact, Bundle) and not Path(artefact).exists():
         raise ArtefactError(f"there is no file or folder {artefact}")
     if not isinstance(artefact, Bundle) and not is_bundle(Path(artefact)):
@@ -69,3 +72,7 @@ def _opened(path: Path, execution: Execution, function: str | None, is_ours: boo
             raise
         warnings.warn(f"{error}; the mil engine takes over, slower", stacklevel=4)
         return open_engine(path, replace(execution, engine="mil"), **options)
+    except OtherModel:
+        if execution.engine != "auto":
+            raise
+        return open_engine(path, replace(execution, engine="neuralnetwork"))

@@ -13,7 +13,7 @@ from runtime.engines import State, cpu_name
 from runtime.errors import ArtefactError, no_artefact
 from runtime.mil.faithful import Faithful
 from runtime.mil.graph import build_graph, carried, is_state
-from runtime.mil.package import open_package
+from runtime.mil.package import Package, open_package
 
 
 class MilEngine:
@@ -24,19 +24,28 @@ class MilEngine:
     def __init__(self, path: Path, threads: int | None = None, function: str | None = None) -> None:
         if path.suffix != ".mlpackage":
             raise ArtefactError(f"the mil engine executes an .mlpackage, not {path.name}")
-        package = open_package(path, function)
-        self._path = path
+        self._open(open_package(path, function))
+        if threads:
+            torch.set_num_threads(threads)
+
+    @classmethod
+    def of(cls, package: Package) -> MilEngine:
+        """An engine on a program that was read already."""
+        engine = cls.__new__(cls)
+        engine._open(package)
+        return engine
+
+    def _open(self, package: Package) -> None:
+        self._path = package.path
         self.device = cpu_name()
         self.interface = package.interface
         self.inputs, self.outputs = self.interface.inputs, self.interface.outputs
-        with no_artefact(path):
+        with no_artefact(package.path):
             self.graph = build_graph(package)
             self.interpreter = Faithful(self.graph)
         source = package.program.functions[package.function]
         self._placeholders = [(name, is_state(var)) for name, var in source.inputs.items()]
         self._results = [var.name for var in source.outputs]
-        if threads:
-            torch.set_num_threads(threads)
 
     def new_state(self) -> State:
         return self.interface.new_state()

@@ -15,14 +15,8 @@ from runtime.engines import State, cpu_name
 from runtime.errors import ArtefactError
 from runtime.mil.interface import Interface
 
-_DTYPES = {
-    "tensor(float)": "float32",
-    "tensor(float16)": "float16",
-    "tensor(double)": "float64",
-    "tensor(int32)": "int32",
-    "tensor(int64)": "int64",
-    "tensor(bool)": "bool",
-}
+_SAME = ("float16", "bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
+_DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", **{f"tensor({name})": name for name in _SAME}}
 
 
 class OnnxEngine:
@@ -54,6 +48,11 @@ class OnnxEngine:
             raise ArtefactError(f"{path} cannot be read as an ONNX model: {error}") from error
         self.device = cpu_name()
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        for node in (*inputs, *outputs):
+            if node.type not in _DTYPES:
+                raise ArtefactError(
+                    f"{path}: {node.name!r} is a {node.type}; tensors of numbers that NumPy has are taken"
+                )
         self._dtypes = {node.name: _DTYPES[node.type] for node in inputs}
         self.interface = interface or Interface(tuple(map(_spec, inputs)), tuple(map(_spec, outputs)))
         self.inputs, self.outputs = self.interface.inputs, self.interface.outputs

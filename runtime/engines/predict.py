@@ -1,7 +1,8 @@
-"""`coremltools.models.MLModel.predict` where there is no Core ML: by the reference engine, from the saved file."""
+"""`coremltools.models.MLModel.predict` where there is no Core ML: by voxport's engines, from a saved file."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ from runtime.engines.images import array_to_image, image_to_array
 
 
 def enable_predict(engine: str = "mil") -> None:
-    """Makes `MLModel.predict` and `make_state` of ML programs work on this machine, for the rest of the process.
+    """Makes `MLModel.predict` and `make_state` work on this machine, for the rest of the process.
 
-    `engine`: `mil` computes each op as its dtypes declare; `onnx` computes in float32, fast (it needs onnxruntime and
-    onnxscript). The model is executed from its package on disk, never from the program in memory. Other model types
-    raise ArtefactError. Calling it twice is harmless; on a Mac it replaces Core ML, so do not call it there.
+    `engine`, of ML programs: `mil` computes each op as its dtypes declare; `onnx` computes in float32, fast (it needs
+    onnxruntime and onnxscript). They are executed from their package on disk, never from the program in memory; neural
+    networks and pipelines from a file that is written for it. Other model types raise EngineError when they predict.
+    Calling it twice is harmless; on a Mac it replaces Core ML, so do not call it there.
     Raises EngineError where there is no such engine.
     """
     from runtime.errors import EngineError
@@ -39,13 +41,24 @@ def _predict(model: Any, data: Mapping[str, Any] | list[Mapping[str, Any]], stat
     colours = engine.interface.colours
     inputs = {}
     for name, value in data.items():
-        array = image_to_array(value, colours[name]) if name in colours else np.asarray(value)
+        array = image_to_array(value, colours[name]) if name in colours else _array(value)
         inputs[name] = array.astype(specs[name].dtype) if name in specs else array
     try:
         outputs = engine.run(inputs, None if state is None else state.values)
     except IndexError as error:  # as Core ML reports what goes wrong inside a prediction
         raise RuntimeError(f"Unable to compute the prediction using ML Program: {error}") from error
-    return {name: array_to_image(v, colours[name]) if name in colours else v for name, v in outputs.items()}
+    return {name: array_to_image(v, colours[name]) if name in colours else _given(v) for name, v in outputs.items()}
+
+
+def _array(value: Any) -> np.ndarray:
+    """Anything like an array; a tensor of PyTorch's without its history, as coremltools takes it."""
+    return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
+
+
+def _given(value: Any) -> Any:
+    """What Python gets for an output: coremltools turns arrays of half precision into single."""
+    is_half = isinstance(value, np.ndarray) and value.dtype == np.float16
+    return value.astype(np.float32) if is_half else value
 
 
 class MLState:
@@ -66,13 +79,22 @@ def _make_state(model: Any) -> MLState:
 
 
 def _engine(model: Any) -> Any:
-    """The engine of a model, opened once from a copy of its package on disk."""
-    from runtime.engines import Execution, open_engine
-    from runtime.errors import ArtefactError
-
+    """The engine of a model, opened once from a copy of it on disk."""
     if getattr(model, "_voxport_engine", None) is None:
-        if not model.is_package:
-            raise ArtefactError("the reference engine predicts with ML programs, saved as .mlpackage")
-        path, function = Path(model.package_path), model.function_name
-        model._voxport_engine = open_engine(path, Execution(model._voxport_engine_name), function=function)
+        model._voxport_engine = _opened(model)
     return model._voxport_engine
+
+
+def _opened(model: Any) -> Any:
+    from runtime.engines import Execution, open_engine
+
+    if model._spec.WhichOneof("Type") == "mlProgram":
+        execution = Execution(model._voxport_engine_name)
+        return open_engine(Path(model.package_path), execution, function=model.function_name)
+    execution = Execution("neuralnetwork")
+    if model.is_package:
+        return open_engine(Path(model.package_path), execution)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "model.mlmodel")
+        path.write_bytes(model._spec.SerializeToString())
+        return open_engine(path, execution)

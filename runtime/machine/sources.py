@@ -39,7 +39,8 @@ class Sources:
 # them. `tests/runtime/machine/test_sources.py` walks the imports and finds what a list lacks.
 BUNDLE = Sources(
     ("checkpoints", "convert/stages.py", "converters", "ops", "runtime/bundle", "runtime/clips",
-     "runtime/engines/inspect.py", "runtime/playing/chains", "runtime/playing/latent_tracks.py",
+     "runtime/engines/inspect.py", "runtime/neuralnetwork/weights.py",
+     "runtime/playing/chains", "runtime/playing/latent_tracks.py",
      "runtime/playing/sampling.py", "runtime/playing/matching_tracks.py", "runtime/playing/parts.py",
      "runtime/playing/pitch_tracks.py", "runtime/playing/stages.py", "runtime/playing/tracks.py",
      "runtime/rounding/cases.py", "runtime/speech"),
@@ -48,7 +49,8 @@ BUNDLE = Sources(
          "checkpoints/locate.py", "checkpoints/lock.yaml", "checkpoints/options.py", "checkpoints/training",
          "ops/metal/host", "ops/metal/lint.py",
          # What a text is before a voice reads it.
-         "runtime/speech/english.py", "runtime/speech/markup.py", "runtime/speech/normalization.py"),
+         "runtime/speech/abbreviations.py", "runtime/speech/english.py",
+         "runtime/speech/markup.py", "runtime/speech/normalization.py"),
 )  # fmt: skip
 # Of a precision that is chosen by what the reference engine makes of a program.
 CHOICE = Sources(("runtime/engines/mil.py", "runtime/mil", "runtime/rounding"))

@@ -38,7 +38,7 @@ def export(package: Package, path: Path) -> None:
     specs = {spec.name: spec for spec in [*interface.inputs, *interface.states]}
     taken = [specs[name] for name in function.inputs]
     examples = tuple(
-        torch.zeros(spec.default_shape, dtype=getattr(torch, spec.dtype.replace("float16", "float32")))
+        torch.zeros(_example_shape(spec), dtype=getattr(torch, spec.dtype.replace("float16", "float32")))
         for spec in taken
     )
     names = [spec.name for spec in taken]
@@ -70,6 +70,11 @@ def export(package: Package, path: Path) -> None:
     for value, name in zip(exported.model.graph.inputs, names):
         value.name = name  # the exporter gives an input that is an output the output's name
     exported.save(str(path), external_data=False)
+
+
+def _example_shape(spec: TensorSpec) -> tuple[int, ...]:
+    """The shape to trace with: torch.export takes the sizes 0 and 1 for fixed ones, whatever is said of an axis."""
+    return tuple(min(max(axis.default, 2), axis.hi) if isinstance(axis, Dim) else axis for axis in spec.shape)
 
 
 def _traced(graph: torch.fx.GraphModule, examples: tuple[Any, ...], taken: Sequence[TensorSpec]) -> Any:

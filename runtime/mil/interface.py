@@ -64,12 +64,12 @@ def interface_of(spec: Any, program: Any, function: str, path: Path) -> Interfac
     results = [(_feature(outputs, var.name, path), var.shape) for var in source.outputs]
     labels = ("stringType", "int64Type", "dictionaryType")
     return Interface(
-        inputs=tuple(_tensor_spec(feature) for feature in taken),
-        outputs=tuple(_tensor_spec(feature, shape) for feature, shape in results if _kind(feature) not in labels),
+        inputs=tuple(tensor_spec(feature) for feature in taken),
+        outputs=tuple(tensor_spec(feature, shape) for feature, shape in results if kind_of(feature) not in labels),
         states=tuple(_state_spec(states[name], path) for name in source.inputs if name in states),
-        defaults={feature.name: _default(feature) for feature in taken if feature.type.isOptional},
-        colours={f.name: _colour(f) for f in [*taken, *(f for f, _ in results)] if _kind(f) == "imageType"},
-        labels=tuple(feature.name for feature, _ in results if _kind(feature) in labels),
+        defaults={feature.name: default_of(feature) for feature in taken if feature.type.isOptional},
+        colours={f.name: colour_of(f) for f in [*taken, *(f for f, _ in results)] if kind_of(f) == "imageType"},
+        labels=tuple(feature.name for feature, _ in results if kind_of(feature) in labels),
     )
 
 
@@ -79,15 +79,18 @@ def _feature(features: dict[str, Any], name: str, path: Path) -> Any:
     return features[name]
 
 
-def _kind(feature: Any) -> str:
+def kind_of(feature: Any) -> str:
+    """Returns the type of a described feature: `multiArrayType`, `imageType`, …"""
     return str(feature.type.WhichOneof("Type"))
 
 
-def _tensor_spec(feature: Any, program_shape: Sequence[Any] | None = None) -> TensorSpec:
-    if _kind(feature) == "imageType":
+def tensor_spec(feature: Any, program_shape: Sequence[Any] | None = None) -> TensorSpec:
+    """Returns the name, shape and dtype of a described array or image; where the description has no shape, the
+    program's. Raises ArtefactError for any other feature, and for a dtype that is not known."""
+    if kind_of(feature) == "imageType":
         return _image_spec(feature)
-    if _kind(feature) != "multiArrayType":
-        raise ArtefactError(f"{feature.name!r} is a {_kind(feature)}: the reference engine takes arrays and images")
+    if kind_of(feature) != "multiArrayType":
+        raise ArtefactError(f"{feature.name!r} is a {kind_of(feature)}: the reference engine takes arrays and images")
     array = feature.type.multiArrayType
     ranges = [(item.lowerBound, item.upperBound) for item in array.shapeRange.sizeRanges]
     listed = [tuple(item.shape) for item in array.enumeratedShapes.shapes]
@@ -111,7 +114,9 @@ def _image_spec(feature: Any) -> TensorSpec:
     elif image.WhichOneof("SizeFlexibility") is None:
         bounds = [(image.height, image.height), (image.width, image.width)]
     axes = (_axis(size, *bound) for size, bound in zip((image.height, image.width), bounds))
-    return TensorSpec(feature.name, (1, _IMAGE_CHANNELS[_colour(feature)], *axes), "float32", feature.shortDescription)
+    return TensorSpec(
+        feature.name, (1, _IMAGE_CHANNELS[colour_of(feature)], *axes), "float32", feature.shortDescription
+    )
 
 
 def _state_spec(feature: Any, path: Path) -> TensorSpec:
@@ -121,14 +126,15 @@ def _state_spec(feature: Any, path: Path) -> TensorSpec:
     return TensorSpec(feature.name, tuple(array.shape), _dtype(array))
 
 
-def _default(feature: Any) -> float:
+def default_of(feature: Any) -> float:
     """Returns what an optional input is where it is not given: one value everywhere."""
     array = feature.type.multiArrayType
     chosen = array.WhichOneof("defaultOptionalValue")
     return float(getattr(array, chosen)) if chosen else 0.0
 
 
-def _colour(feature: Any) -> str:
+def colour_of(feature: Any) -> str:
+    """Returns the colour layout of a described image. Raises ArtefactError for one that is not known."""
     image = feature.type.imageType
     colour = str(image.ColorSpace.Name(image.colorSpace))
     if colour not in _IMAGE_CHANNELS:

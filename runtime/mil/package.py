@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runtime.errors import ArtefactError
+from runtime.errors import ArtefactError, OtherModel
 from runtime.machine.coreml_tools import coremltools
 from runtime.machine.files import read_json
 from runtime.mil.interface import Interface, interface_of
@@ -51,7 +51,18 @@ def weights_of(path: Path) -> list[Path]:
 
 
 def read_specification(path: Path) -> Any:
-    """The Core ML specification (a protobuf) of a package that holds an ML program; raises ArtefactError."""
+    """Returns the Core ML specification (a protobuf) of a package that holds an ML program.
+
+    Raises OtherModel for one that holds another kind of model, ArtefactError for one that is damaged.
+    """
+    spec = read_package(path)
+    if spec.WhichOneof("Type") != "mlProgram":
+        raise OtherModel(f"{path} holds a {spec.WhichOneof('Type')}; the reference engine executes an mlProgram")
+    return spec
+
+
+def read_package(path: Path) -> Any:
+    """Returns the Core ML specification of a package, whatever kind of model it holds. Raises ArtefactError."""
     coremltools()
     from coremltools.proto import Model_pb2
     from google.protobuf.message import DecodeError
@@ -62,8 +73,6 @@ def read_specification(path: Path) -> Any:
         spec.ParseFromString(model_path.read_bytes())
     except DecodeError as error:
         raise ArtefactError(f"{model_path} is damaged: it is no Core ML specification ({error})") from error
-    if spec.WhichOneof("Type") != "mlProgram":
-        raise ArtefactError(f"{path} holds a {spec.WhichOneof('Type')}; the reference engine executes an mlProgram")
     return spec
 
 
@@ -73,14 +82,19 @@ def open_package(path: Path, function: str | None = None) -> Package:
     Raises ArtefactError for a damaged package, a model that is no ML program, a function that it does not have, and
     for what converts but no Mac executes (refusals.py).
     """
-    spec = read_specification(path)
+    _, weights = files_of(path)
+    return package_of(read_specification(path), weights, path, function)
+
+
+def package_of(spec: Any, weights: Path, path: Path, function: str | None = None) -> Package:
+    """Opens the ML program of a specification whose weights lie in a folder; `path` is what it came from. Raises as
+    `open_package`."""
     from coremltools.converters.mil.frontend.milproto.load import load as load_program
 
     name = function or spec.description.defaultFunctionName or "main"
     functions = list(spec.mlProgram.functions)
     if name not in functions:
         raise ArtefactError(f"{path} has no function {name!r}; it has: {', '.join(functions)}")
-    _, weights = files_of(path)
     _refuse_missing_weights(spec, weights)
     try:
         program = load_program(spec, spec.specificationVersion, file_weights_dir=str(weights))

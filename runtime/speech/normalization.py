@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from runtime.speech.abbreviations import joined
 from runtime.speech.english import expanded_english, whole_names
 from runtime.speech.markup import without_markup
 from runtime.speech.text import TextSettings, sentences
@@ -95,7 +96,7 @@ def _sentences(line: str, language: str) -> list[str]:
     """Cuts a line, by pysbd where it knows the language, else after every full stop."""
     segmenter = _segmenter(language)
     cut = sentences if segmenter is None else segmenter.segment
-    return _merged([part.strip() for block in _blocks(line) for part in cut(block)])
+    return _merged(joined([part.strip() for block in _blocks(line) for part in cut(block)], language))
 
 
 def _merged(parts: list[str]) -> list[str]:

@@ -13,7 +13,7 @@ from benchmarks.conformance.mutants import mutants
 from benchmarks.conformance.report import report
 from benchmarks.conformance.results import Case, Results, append, fingerprint, summary
 from benchmarks.conformance.sample import choose, fewest, quick_sample, sample
-from benchmarks.conformance.suites import run_named, suite_of
+from benchmarks.conformance.suites import run, run_named, suite_of
 from runtime.mil.ops import OPS
 
 CASES = [
@@ -37,6 +37,14 @@ def test_the_fixed_sample_of_coremltools_own_suite_passes_and_uses_every_op(kept
     assert [case.name for case in cases] == names
     assert [f"{case.name}: {case.reason}" for case in cases if case.outcome != "passed"] == []
     assert {op for case in cases for op in case.ops} >= set(OPS)
+
+
+@pytest.mark.proof
+def test_a_sample_of_coremltools_own_tests_of_layers_passes(tmp_path):
+    """Drawn with a seed whose cases are short."""
+    cases = run("layers", Results(tmp_path / "neuralnetwork.jsonl", "neuralnetwork"), per_class=4, seed=2, jobs=2)
+    assert [f"{case.name}: {case.reason}" for case in cases if case.outcome == "failed"] == []
+    assert len({layer for case in cases for layer in case.ops}) > 20
 
 
 def test_cases_are_counted_and_averaged_over_classes():

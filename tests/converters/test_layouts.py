@@ -163,6 +163,36 @@ def test_without_its_statistics_kan_bayashi_s_mel_is_not_known(tmp_path):
         converted(folder)
 
 
+@pytest.fixture
+def hdf5_folder(tmp_path):
+    """kan-bayashi's files with no stats but an empty stats.h5, and what stats.npy beside them said."""
+    state = in_kan_bayashi_names(twins.redraw(twins.Generator()).state_dict())
+    folder = twins.write_kan_bayashi(tmp_path / "voice", state, "HiFiGANGenerator", HIFIGAN, 32)
+    statistics, mel = np.load(folder / "stats.npy"), features_of(folder)
+    (folder / "stats.npy").unlink()
+    (folder / "stats.h5").write_bytes(b"nothing")
+    return folder, statistics, mel
+
+
+def test_without_h5py_the_way_to_read_statistics_in_hdf5_is_said(hdf5_folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(
+        CheckpointError, match=r"stats\.h5 is HDF5, for which `pip install h5py` is needed; or save its"
+    ):
+        features_of(hdf5_folder[0])
+
+
+def test_statistics_in_hdf5_are_those_of_stats_npy(hdf5_folder):
+    """As the trainer's compute_statistics writes them, by h5py, which voxport does not install."""
+    h5py = pytest.importorskip("h5py")
+    folder, (mean, scale), mel = hdf5_folder
+    with pytest.raises(CheckpointError, match=r"stats\.h5 does not hold mean and scale"):
+        features_of(folder)
+    with h5py.File(folder / "stats.h5", "w") as file:
+        file["mean"], file["scale"] = mean, scale
+    assert features_of(folder) == mel
+
+
 def test_kan_bayashi_s_parallel_wavegan_has_a_context_and_another_scale_than_coqui_s(tmp_path):
     network = twins.redraw(twins.ParallelWavegan())
     settings = {
@@ -453,21 +483,69 @@ def _kan_bayashi(folder):
     return twins.write_kan_bayashi(folder, state, "HiFiGANGenerator", HIFIGAN, 32)
 
 
+def _melgan(folder):
+    torch.manual_seed(0)
+    settings = {"in_channels": twins.MELS, "upsample_scales": [4, 3], "stacks": 2}
+    return twins.write_kan_bayashi(folder, twins.Melgan().eval().state_dict(), "MelGANGenerator", settings, 12)
+
+
+def _nemo(folder):
+    folder.mkdir()
+    state = twins.old_norm(twins.redraw(twins.Generator()).state_dict())
+    write_nemo(folder / "nemo.nemo", {f"generator.{key}": value for key, value in state.items()})
+    return folder / "nemo.nemo"
+
+
+def _speecht5(folder):
+    folder.mkdir()
+    write_speecht5(folder, twins.redraw(twins.Generator()))
+    return folder
+
+
+def _drawn_vits():
+    """A voice of letters, drawn at the size of `MODEL`, under jaywalnut310's names."""
+    from converters.families import vits
+
+    torch.manual_seed(4)
+    network = vits.Vits(vits.known_settings(vits.VitsSettings, {**MODEL, "num_chars": len(LETTERS)}), 1, 0)
+    for value in network.parameters():
+        value.data = 0.05 * torch.randn_like(value)
+    return in_jaywalnut_names(network.state_dict())
+
+
+LETTERS = ["_", *"abcdefghijklmnopqrstuvwxyz ,.!?;:-'"]
+
+
+def _jaywalnut(folder):
+    folder.mkdir()
+    torch.save({"model": _drawn_vits(), "iteration": 8}, folder / "G_800000.pth")
+    data = {**JAYWALNUT["data"], "text_cleaners": ["basic_cleaners"], "n_speakers": 0}
+    model = {key: value for key, value in JAYWALNUT["model"].items() if key != "gin_channels"}
+    config = {**JAYWALNUT, "data": data, "model": model, "symbols": LETTERS}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
 WRITERS = {
     "jik876": lambda folder: twins.write_jik876(folder),
     "istftnet": lambda folder: twins.write_istftnet(folder, twins.redraw(twins.Generator(out=18))),
     "speechbrain": lambda folder: twins.write_speechbrain(folder, twins.redraw(twins.Generator(mode="reflect"))),
     "kan_bayashi": _kan_bayashi,
+    "melgan": _melgan,
+    "nemo": _nemo,
+    "speecht5": _speecht5,
+    "jaywalnut": _jaywalnut,
 }
+FAMILIES = {"melgan": "melgan", "jaywalnut": "vits"}
 
 
 @pytest.mark.proof
 @pytest.mark.parametrize("layout", WRITERS)
 def test_a_layout_goes_through_the_whole_job(tmp_path, layout):
-    folder = WRITERS[layout](tmp_path / layout)
-    command = [sys.executable, "-m", "convert", "model=hifigan", f"checkpoint.source={folder}", "format=onnx"]
+    path, family = WRITERS[layout](tmp_path / layout), FAMILIES.get(layout, "hifigan")
+    command = [sys.executable, "-m", "convert", f"model={family}", f"checkpoint.source={path}", "format=onnx"]
     command += ["precision=fp32", "tracking=off", "measure.bench_seconds=0.1", "measure.bench_min_chunks=2"]
     result = subprocess.run([*command, f"output={tmp_path / 'out'}"], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
-    (bundle,) = [path for path in (tmp_path / "out").glob(f"{layout}-onnx-fp32-*") if path.suffix != ".measured"]
+    (bundle,) = [path for path in (tmp_path / "out").glob(f"{layout}*-onnx-fp32-*") if path.suffix != ".measured"]
     assert (bundle / "manifest.json").is_file()

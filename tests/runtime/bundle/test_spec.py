@@ -33,5 +33,5 @@ def test_double_precision_input_is_taken_as_single():
 
 
 def test_bounds_must_be_in_order():
-    with pytest.raises(ValueError, match="1 <= lo"):
+    with pytest.raises(ValueError, match="0 <= lo"):
         Dim(8, 4, 6)

@@ -62,7 +62,7 @@ def test_a_missing_and_a_surplus_file_are_found(copy):
         (lambda manifest: manifest["components"][0].update(artefact="a\0b"), "points outside"),
         (lambda manifest: manifest["components"][0].update(name="../x"), "is no name"),
         (lambda manifest: manifest.update(name="../../home"), "is no name"),
-        (lambda manifest: manifest["components"][0]["time"].update(positions=1 << 20), "a flexible axis needs 1 <= lo"),
+        (lambda manifest: manifest["components"][0]["time"].update(positions=1 << 20), "a flexible axis needs 0 <= lo"),
         (lambda manifest: manifest["components"][0].update(targets={"whose": "a"}), "has no input 'whose'"),
         (lambda manifest: manifest["components"][0].update(targets={"mel": "a"}), "has no component 'a'"),
     ],

@@ -8,6 +8,8 @@ from runtime.engines import Execution, open_engine
 from runtime.errors import ArtefactError, EngineError
 from runtime.machine.coreml_tools import coremltools
 from runtime.neuralnetwork import read_network
+from runtime.neuralnetwork.layers import LAYERS
+from runtime.neuralnetwork.layers.arithmetic import ACTIVATIONS
 from runtime.speech.metrics import snr_db
 
 METAL = ("format=neuralnetwork", "upsampler=metal")
@@ -58,20 +60,22 @@ def test_a_streamed_form_equals_the_offline_one(metal, convert_job):
     assert snr_db(offline, window) > one.worst.agreement.snr_db - 3
 
 
-def test_an_unknown_layer_is_refused_by_name(metal, tmp_path):
-    def soften(spec):
-        layer = next(layer for layer in spec.neuralNetwork.layers if layer.WhichOneof("layer") == "activation")
-        layer.softmax.SetInParent()
+def test_every_layer_of_the_specification_is_known():
+    from coremltools.proto import NeuralNetwork_pb2
 
-    with pytest.raises(EngineError, match=r"changed\.mlmodel: layer '.*' is a softmax, which .* does not know"):
-        open_engine(changed(metal, tmp_path, soften), Execution("neuralnetwork"))
+    kinds = {field.name for field in NeuralNetwork_pb2.NeuralNetworkLayer.DESCRIPTOR.oneofs_by_name["layer"].fields}
+    activations = NeuralNetwork_pb2.ActivationParams.DESCRIPTOR.oneofs_by_name["NonlinearityType"].fields
+    assert kinds == {*LAYERS, "branch", "custom", "loop", "loopBreak", "loopContinue"}
+    assert {field.name for field in activations} == set(ACTIVATIONS)
 
-    def harden(spec):
-        layer = next(layer for layer in spec.neuralNetwork.layers if layer.WhichOneof("layer") == "activation")
-        layer.activation.sigmoidHard.SetInParent()
 
-    with pytest.raises(EngineError, match="is an activation sigmoidHard"):
-        open_engine(changed(metal, tmp_path, harden), Execution("neuralnetwork"))
+def test_a_layer_of_a_later_specification_is_refused_by_name(metal, tmp_path, monkeypatch):
+    monkeypatch.delitem(LAYERS, "activation")
+    path = changed(metal, tmp_path, lambda spec: None)
+    with pytest.raises(
+        EngineError, match=r"changed\.mlmodel: layer '.*' is of kind activation, which .* does not know"
+    ):
+        open_engine(path, Execution("neuralnetwork"))
 
 
 def test_kernels_that_are_not_ours_are_not_stood_in_for(metal, tmp_path):
@@ -96,12 +100,16 @@ def test_damage_is_a_sentence(metal, tmp_path):
         open_engine(tmp_path / "none.mlmodel", Execution("neuralnetwork"))
     with pytest.raises(ArtefactError, match=r"executes an \.mlmodel, not net\.onnx"):
         open_engine(tmp_path / "net.onnx", Execution("neuralnetwork"))
-    program = coremltools().utils.load_spec(str(source))
-    program.ClearField("neuralNetwork")
-    program.pipeline.SetInParent()
-    coremltools().utils.save_spec(program, str(tmp_path / "pipeline.mlmodel"))
-    with pytest.raises(ArtefactError, match="holds a pipeline, not a neuralNetwork"):
+    model = coremltools().utils.load_spec(str(source))
+    model.ClearField("neuralNetwork")
+    model.pipeline.SetInParent()
+    coremltools().utils.save_spec(model, str(tmp_path / "pipeline.mlmodel"))
+    with pytest.raises(ArtefactError, match="is a pipeline of no models"):
         open_engine(tmp_path / "pipeline.mlmodel", Execution("neuralnetwork"))
+    model.treeEnsembleRegressor.SetInParent()
+    coremltools().utils.save_spec(model, str(tmp_path / "trees.mlmodel"))
+    with pytest.raises(EngineError, match="holds a treeEnsembleRegressor; off a Mac ML programs, neural networks and"):
+        open_engine(tmp_path / "trees.mlmodel", Execution("neuralnetwork"))
 
 
 # ------------------------------------------------------------------------------------------- Core ML's own way, faked

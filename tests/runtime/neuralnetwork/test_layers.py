@@ -1,4 +1,5 @@
-"""Every layer that the engine knows, written by coremltools from PyTorch and computed as PyTorch does."""
+"""The layers that PyTorch's modules become, written by coremltools and computed as PyTorch does; the others are in
+test_built_layers.py."""
 
 from collections.abc import Callable
 
@@ -10,8 +11,8 @@ from torch import Tensor, nn
 
 from runtime.engines import Execution, open_engine
 from runtime.machine.coreml_tools import coremltools, quick_conversion
-from runtime.neuralnetwork import every_layer, read_network
-from runtime.neuralnetwork.layers import ACTIVATIONS, LAYERS, UNARY
+from runtime.neuralnetwork import read_network
+from runtime.neuralnetwork.weights import every_layer
 
 torch.manual_seed(0)
 X, Y = torch.randn(2, 3, 4, 5), torch.randn(2, 3, 4, 5)
@@ -168,13 +169,3 @@ def test_a_layer_computes_what_pytorch_does(case, tmp_path):
     np.testing.assert_allclose(
         open_engine(path, Execution("neuralnetwork")).run(given)["y"], wanted, rtol=2e-5, atol=2e-6
     )
-
-
-def test_no_layer_that_is_known_goes_untested():
-    """`copy` is part of a loop, an activation and a function of one tensor have their own names."""
-    tested = {case.split(",")[0] for case in CASES} | {"activation", "unary", "copy", "scatter"}
-    assert tested - {"loop"} == {
-        *LAYERS,
-        *(f"activation {kind}" for kind in ACTIVATIONS),
-        *(f"unary {kind}" for kind in UNARY),
-    }

@@ -8,9 +8,10 @@ from torch import nn
 from converters.formats.neuralnetwork import halve_weights, share_weights
 from converters.options import ConversionError
 from runtime.engines import Execution, open_engine
-from runtime.errors import EngineError
+from runtime.errors import ArtefactError
 from runtime.machine.coreml_tools import coremltools
-from runtime.neuralnetwork import every_layer, problems, read_network, weights_of
+from runtime.neuralnetwork import problems, read_network
+from runtime.neuralnetwork.weights import every_layer, weights_of
 from runtime.speech.metrics import snr_db
 from tests.runtime.neuralnetwork.test_layers import Of, varied, written
 
@@ -131,14 +132,43 @@ def test_a_weight_beyond_half_precision_is_refused_by_its_layer(reader):
         halve_weights(spec)
 
 
-def test_what_is_not_executed_is_refused_with_the_layer_s_name(reader, tmp_path):
+def test_weights_that_do_not_fill_a_layer_are_refused_with_its_name(reader, tmp_path):
+    """A table of two bits has four weights."""
     spec = read_network(reader[0])
-    layer = layer_of(spec, "uniDirectionalLSTM")
-    layer.uniDirectionalLSTM.reverseInput = True
-    path = tmp_path / "backward.mlmodel"
+    layer = layer_of(spec, "innerProduct")
+    held = layer.innerProduct.weights
+    held.rawValue = bytes(-(-len(held.floatValue) // 4))
+    held.quantization.numberOfBits = 2
+    held.quantization.lookupTableQuantization.floatValue.extend([0.0, 1.0, 2.0])
+    held.ClearField("floatValue")
+    path = tmp_path / "short.mlmodel"
     coremltools().utils.save_spec(spec, str(path))
-    with pytest.raises(EngineError, match=rf"backward\.mlmodel: layer '{layer.name}': an LSTM that reads backward"):
+    with pytest.raises(
+        ArtefactError, match=rf"short\.mlmodel: layer '{layer.name}': a table of 3 weights is not one of 2"
+    ):
         open_engine(path, Execution("neuralnetwork"))
+
+
+@pytest.mark.parametrize("bits", [3, 8])
+@pytest.mark.parametrize("mode", ["linear", "linear_lut"])
+def test_quantised_weights_are_what_coremltools_says(reader, bits, mode, tmp_path):
+    """Against coremltools' own dequantisation of the same file, bits that do not fill bytes included."""
+    ct = coremltools()
+    quantised = ct.models.neural_network.quantization_utils.quantize_weights(
+        ct.models.MLModel(read_network(reader[0]), skip_model_load=True), bits, mode
+    )
+    paths = tmp_path / "quantised.mlmodel", tmp_path / "dense.mlmodel"
+    spec = quantised if hasattr(quantised, "SerializeToString") else quantised.get_spec()
+    ct.utils.save_spec(spec, str(paths[0]))
+    ct.models.neural_network.quantization_utils._dequantize_nn_spec(spec.neuralNetwork)
+    ct.utils.save_spec(spec, str(paths[1]))
+    y, wanted = (next(iter(open_engine(path, Execution("neuralnetwork")).run({"x0": IDS}).values())) for path in paths)
+    assert any(
+        held.rawValue
+        for layer in every_layer(read_network(paths[0]).neuralNetwork.layers)
+        for _, held, _ in weights_of(layer)
+    )
+    np.testing.assert_allclose(y, wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_tensors_are_let_go_after_their_last_reader(tmp_path):
@@ -147,7 +177,8 @@ def test_tensors_are_let_go_after_their_last_reader(tmp_path):
     written(Of(_chain).eval(), (torch.randn(1, 1, 4),), path)
     engine = open_engine(path, Execution("neuralnetwork"))
     held_at_most = 0
-    steps = engine._steps
+    network = engine.model.network
+    steps = network.steps
 
     def watched(step):
         def run(held):
@@ -157,7 +188,7 @@ def test_tensors_are_let_go_after_their_last_reader(tmp_path):
 
         return run
 
-    engine._steps = [(watched(step), done) for step, done in steps]
+    network.steps = [(watched(step), done) for step, done in steps]
     engine.run({"x0": np.zeros((1, 1, 4), np.float32)})
     assert len(steps) > 10
     assert held_at_most <= 3
