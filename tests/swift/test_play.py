@@ -33,7 +33,6 @@ from tests.converters.rave_models import MODELS, built, write_run
 from tests.converters.test_live_voice import QUIET, write_small_live_voice
 from tests.converters.test_openvoice import SMALL as SMALL_OPENVOICE
 from tests.converters.test_openvoice import upstream as small_openvoice
-from tests.converters.test_rvc import save_reader, save_small_voice
 from tests.converters.test_whisper import NO_SPEECH
 from tests.runtime.playing.test_speak import bundle as small_voice
 from tests.small_wavlm import write_small_content_vocoder, write_small_wavlm
@@ -351,23 +350,6 @@ def test_latents_are_moved_and_decoded_as_pythons(own_job, play, tmp_path, capsy
     for latent, sentence in (("9:1", "there is no latent 9"), ("a:1", "--latent wants NUMBER:SCALE[:BIAS]")):
         code, said = play("convert-voice", bundle, source, swift, "--latent", latent)
         assert code == 2 and sentence in said
-
-
-@pytest.mark.proof  # the job takes half a minute
-def test_pitchdnn_s_pitch_is_pythons_from_audio_to_the_decoder(own_job, play, tmp_path, capsys):
-    """A small voice of RVC whose pitch is PitchDNN's, with its own weights: excitation, detector, voicing, decoder."""
-    parts = (
-        f"checkpoint.source={save_small_voice(tmp_path / 'someone.pth')}",
-        f"model.parts.content.checkpoint.source={save_reader(tmp_path / 'hubert_base.pt')}",
-        "model.parts.pitch.family=pitchdnn", "model.parts.pitch.checkpoint.name=pitchdnn",
-    )  # fmt: skip
-    bundle = str(own_job("model=rvc", *parts, "precision=fp32", "format=onnx").bundle.path)
-    (source, _), python, swift = at_16_khz(tmp_path), str(tmp_path / "python.wav"), str(tmp_path / "swift.wav")
-    assert main(["convert-voice", "--bundle", bundle, source, python, "--engine", "onnx"]) == 0
-    code, said = play("convert-voice", bundle, source, swift)
-    assert code == 0, said
-    theirs, ours = (soundfile.read(path)[0] for path in (python, swift))
-    assert len(ours) == len(theirs) and snr_db(theirs, ours) > 60
 
 
 @pytest.mark.proof
