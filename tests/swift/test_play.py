@@ -317,6 +317,7 @@ def test_fargan_gives_the_same_recording(own_job, play, tmp_path, capsys):
     assert (soundfile.read(swift)[0] == soundfile.read(python)[0]).all()
 
 
+@pytest.mark.proof  # the job and five calls
 def test_latents_are_moved_and_decoded_as_pythons(own_job, play, tmp_path, capsys):
     """A small RAVE of random weights, with noise under its latents: a file, and live."""
     write_run(tmp_path / "a_rave", built(MODELS["noise"]))
