@@ -66,7 +66,7 @@ swift-test: $(STAMP)
 	@if swift/toolchain run swift format --version | grep -q '^600\.'; \
 	then swift/toolchain run swift format lint --strict -r Package.swift swift runtime/speech/opus; \
 	else echo "swift: not linted, which the formatter of Swift 6.0 does (others have other rules)"; fi
-	$(VENV)/bin/python -m runtime fixtures $(SWIFT_FIXTURES) > /dev/null
+	$(VENV)/bin/python -m runtime fixtures $(SWIFT_FIXTURES) --texts tests/runtime/speech/spoken_texts.yaml > /dev/null
 	@mkdir -p .cache/swift
 	VOXPORT_FIXTURES=$(SWIFT_FIXTURES) $(SWIFT_TEST) > .cache/swift/test.log 2>&1 || { cat .cache/swift/test.log; exit 1; }
 	@grep -E "^EQUALITY|Test run with" .cache/swift/test.log | sed 's/^EQUALITY //'

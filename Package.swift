@@ -68,7 +68,8 @@ let targets: [Target] = [
         name: "OpusPitch", path: "runtime/speech/opus", exclude: ["COPYING"], resources: [.copy("pitch.npz")]),
     .target(
         name: "VoxportRuntime", dependencies: ["CRealtime", "OpusPitch"] + apple("Accelerate", "os"),
-        path: "swift/Sources/VoxportRuntime", exclude: ["Features/SpeechDetector/COPYING"]),
+        path: "swift/Sources/VoxportRuntime",
+        exclude: ["Features/SpeechDetector/COPYING", "Voices/Text/SentenceEnds/COPYING"]),
     .target(name: "VoxportONNX", dependencies: [runtime, "COnnxRuntime"], path: "swift/Sources/VoxportONNX"),
     .target(
         name: "VoxportCoreML", dependencies: [runtime] + layerName + apple("CoreML"),

@@ -199,6 +199,8 @@ def parser() -> argparse.ArgumentParser:
         "fixtures", "fixtures:write", "what this runtime makes of small fixed inputs, to compare another one with"
     )
     fixtures.add_argument("folder", type=Path, metavar="FOLDER")
+    more = "a table of texts to be spoken beside its own: kinds of rows, each with a `text`"
+    fixtures.add_argument("--texts", type=Path, metavar="FILE.yaml", help=more)
     mac = bare("mac-check", "mac:check", "on a Mac: every compute unit on these bundles, against the targets")
     mac.add_argument("artefacts", type=Path, nargs="+", metavar="BUNDLE")
     mac.add_argument("--units", nargs="+", default=["cpu", "cpu_and_gpu", "cpu_and_ne", "all"], help="[all four]")

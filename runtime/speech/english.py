@@ -90,12 +90,13 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 # Months, days and streets are capital letters' own: "sat." and "mar." end sentences too.
-_COMMON = re.compile(rf"\b({'|'.join(sorted(map(re.escape, _ANYWHERE), key=len, reverse=True))})\.", re.IGNORECASE)
+# A dotless i is no i of theirs, which `(?a:` says.
+_COMMON = re.compile(rf"\b((?a:{'|'.join(sorted(map(re.escape, _ANYWHERE), key=len, reverse=True))}))\.", re.IGNORECASE)
 _CAPITAL_ONLY = {
     "jan", "feb", "mar", "apr", "aug", "sep", "oct", "nov", "dec", "mon", "tue", "wed", "thu", "fri", "ave", "est",
     "apt", "ca", "co", "inc",
 }  # fmt: skip
-_COUNTED = re.compile(rf"\b({'|'.join(_BEFORE_FIGURES)})\. ?(?=\d)", re.IGNORECASE)
+_COUNTED = re.compile(rf"\b((?a:{'|'.join(_BEFORE_FIGURES)}))\. ?(?=\d)", re.IGNORECASE)
 _INITIALS = re.compile(r"\b(?:[A-Z]\. ?)+(?=[A-Z][a-z])")
 _DOTTED = re.compile(r"\b(?:[A-Za-z]\.){2,}")
 
@@ -165,7 +166,7 @@ _SLASHED_DATE = re.compile(r"\b(\d{1,2})(?:/(\d{1,2})/(\d{4}|\d\d)|-(\d\d)-(\d{4
 
 
 def _ordinal(number: int) -> str:
-    return str(num2words(number, to="ordinal")).replace("-", " ")
+    return str(num2words(number, to="ordinal")).replace("-", " ").replace(",", "")
 
 
 def _date(year: str, month: int, day: int) -> str | None:

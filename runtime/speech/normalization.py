@@ -27,7 +27,7 @@ _SPACES = re.compile(r"[^\S\n]+")
 # Joined or invisible: soft hyphen, zero-width space and word joiner, marks of direction, byte order mark, U+FFFD.
 _INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufe0e\ufe0f\ufeff\ufffd]")
 # Letters of another width or shape, ligatures, numerals of one character: what NFKC makes of these changes no meaning.
-_SHAPED = re.compile("[\u2160-\u217f\ufb00-\ufb06\uff10-\uff19\uff21-\uff3a\uff41-\uff5a\U0001d400-\U0001d7ff]")
+_SHAPED = re.compile("[\u017f\u2160-\u217f\ufb00-\ufb06\uff10-\uff19\uff21-\uff3a\uff41-\uff5a\U0001d400-\U0001d7ff]")
 _EMOJI = re.compile("[\u200d\u20e3\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff\U000e0020-\U000e007f]+")
 _QUOTES = str.maketrans({"‘": "'", "’": "'", "‛": "'", "ʼ": "'", "“": '"', "”": '"', "„": '"', "«": '"', "»": '"'})
 

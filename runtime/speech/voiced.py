@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from runtime.errors import AudioError
 from runtime.speech.recordings import in_blocks
 
+VAD_RATES = (8000, 16000, 32000, 48000)  # WebRTC's own
 # Windows of 30 ms, their flags averaged over 8, silences of up to 6 windows kept.
 _VAD_MILLISECONDS, _VAD_AVERAGE, _VAD_KEPT, _VAD_MODE = 30, 8, 6, 3
 _VAD_ROWS = 100  # windows that are looked at together
@@ -19,8 +21,15 @@ def voiced(samples: np.ndarray, sample_rate: int) -> np.ndarray:
 
 
 def voiced_blocks(blocks: Iterable[np.ndarray], sample_rate: int) -> Iterator[np.ndarray]:
-    """Does what `voiced` does, block by block. A window's neighbours decide whether it stays, so it comes 7 later."""
+    """Does what `voiced` does, block by block. A window's neighbours decide whether it stays, so it comes 7 later.
+
+    Raises AudioError for a rate that the detector does not hear.
+    """
     import webrtcvad  # type: ignore[import-untyped]
+
+    if sample_rate not in VAD_RATES:
+        rates = ", ".join(map(str, VAD_RATES))
+        raise AudioError(f"WebRTC's detector of speech hears audio of {rates} Hz, not of {sample_rate}: resample it")
 
     window = _VAD_MILLISECONDS * sample_rate // 1000
     detector = webrtcvad.Vad(_VAD_MODE)

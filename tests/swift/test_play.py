@@ -29,6 +29,7 @@ from runtime.speech.clips import clip_paths
 from runtime.speech.metrics import snr_db
 from runtime.speech.text import read
 from tests.conftest import ROOT
+from tests.converters.rave_models import MODELS, built, write_run
 from tests.converters.test_live_voice import QUIET, write_small_live_voice
 from tests.converters.test_openvoice import SMALL as SMALL_OPENVOICE
 from tests.converters.test_openvoice import upstream as small_openvoice
@@ -232,7 +233,7 @@ def voice(tmp_path, own_job):
 
 
 def test_a_voice_says_the_same(voice, play, tmp_path, capsys):
-    text = "My neighbour has two dogs. They bark!"  # what Python alone writes out is not in it
+    text = "Dr. Smith has 2 dogs… They bark at 5 p.m.!"
     for options in ([], ["--seed", "3", "--pace", "1.3"]):
         python, swift = tmp_path / "python.wav", tmp_path / "swift.wav"
         assert main(["speak", text, str(python), "--voice", str(voice), "--engine", "onnx", *options]) == 0
@@ -314,6 +315,42 @@ def test_fargan_gives_the_same_recording(own_job, play, tmp_path, capsys):
     code, said = play("vocode", bundle, source, swift)
     assert code == 0, said
     assert (soundfile.read(swift)[0] == soundfile.read(python)[0]).all()
+
+
+@pytest.mark.proof  # the job and five calls
+def test_latents_are_moved_and_decoded_as_pythons(own_job, play, tmp_path, capsys):
+    """A small RAVE of random weights, with noise under its latents: a file, and live."""
+    write_run(tmp_path / "a_rave", built(MODELS["noise"]))
+    source = f"checkpoint.source={tmp_path / 'a_rave' / 'version_0' / 'checkpoints' / 'best.ckpt'}"
+    options = ("precision=fp32", "format=onnx", "stream.chunk=32", "measure.engines=[onnx]")
+    bundle = str(own_job("model=rave", source, *options).bundle.path)
+    (source, _), python, swift = at_16_khz(tmp_path), str(tmp_path / "python.wav"), str(tmp_path / "swift.wav")
+    moved = ("--latent", "0:1.5", "--latent", "1:0.5:-0.4")
+    heard = []
+    for latents in ((), moved):
+        assert main(["convert-voice", "--bundle", bundle, source, python, *latents, "--engine", "onnx"]) == 0
+        code, said = play("convert-voice", bundle, source, swift, *latents)
+        assert code == 0, said
+        theirs, ours = (soundfile.read(path)[0] for path in (python, swift))
+        assert len(ours) == len(theirs) and snr_db(theirs, ours) > 60
+        heard.append(theirs)
+    assert snr_db(*heard) < 20, "latents that are moved are heard"
+    code, said = play("live", bundle, source, swift, *moved, "--block", "128")
+    facts = dict(line.split(maxsplit=1) for line in said.splitlines())
+    assert code == 0 and facts["underruns"] == "0"
+    frontend = open_conversion(open_bundle(bundle), NOBODY, 16000, "live", Execution("onnx"))
+    frontend.latents.control(0, 1.5)
+    frontend.latents.control(1, 0.5, -0.4)
+    chain = ConversionChain(frontend, open_main(open_bundle(bundle), Execution("onnx")))
+    session = Session(chain, 128, prefill(128, chain.chunk))
+    theirs = VirtualDevice(lambda index: 0.0).play(session, soundfile.read(source, dtype="float32")[0])
+    assert int(facts["delay_samples"]) == session.delay
+    ours = soundfile.read(swift)[0]
+    shorter = min(len(ours), len(theirs))
+    assert snr_db(np.clip(theirs[:shorter], -1, 1), ours[:shorter]) > 60
+    for latent, sentence in (("9:1", "there is no latent 9"), ("a:1", "--latent wants NUMBER:SCALE[:BIAS]")):
+        code, said = play("convert-voice", bundle, source, swift, "--latent", latent)
+        assert code == 2 and sentence in said
 
 
 @pytest.mark.proof

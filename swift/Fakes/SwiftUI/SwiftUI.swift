@@ -102,6 +102,11 @@ public struct TextField: View {
     public var body: Never { return fatalError() }
 }
 
+public struct Toggle: View {
+    public init(_ title: String, isOn: Binding<Bool>) {}
+    public var body: Never { return fatalError() }
+}
+
 public struct Slider: View {
     public init(value: Binding<Double>, in bounds: ClosedRange<Double>, step: Double) {}
     public var body: Never { return fatalError() }

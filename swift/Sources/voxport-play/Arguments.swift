@@ -4,7 +4,7 @@ import VoxportRuntime
 /// What was typed: positional words, and options with a value each.
 struct Arguments {
     private(set) var positional: [String] = []
-    private var options: [String: String] = [:]
+    private var options: [String: [String]] = [:]
 
     /// Throws ``UsageError`` for an option that is not known, and one without a value.
     init(_ words: [String], options known: Set<String>) throws {
@@ -17,14 +17,17 @@ struct Arguments {
             let name = String(word.dropFirst(2))
             guard known.contains(name) else { throw UsageError("there is no option \(word) here") }
             guard let value = rest.popFirst() else { throw UsageError("\(word) wants a value") }
-            options[name] = value
+            options[name, default: []].append(value)
         }
     }
 
-    subscript(option: String) -> String? { options[option] }
+    subscript(option: String) -> String? { options[option]?.last }
+
+    /// Every value of an option that may come again.
+    func all(_ option: String) -> [String] { options[option] ?? [] }
 
     func number(_ option: String) throws -> Int? {
-        guard let text = options[option] else { return nil }
+        guard let text = self[option] else { return nil }
         guard let number = Int(text), number > 0 else {
             throw UsageError("--\(option) wants a positive number, got \(text)")
         }
@@ -33,13 +36,13 @@ struct Arguments {
 
     /// A number from 0 on.
     func count(_ option: String) throws -> Int? {
-        guard let text = options[option] else { return nil }
+        guard let text = self[option] else { return nil }
         guard let number = Int(text), number >= 0 else { throw UsageError("--\(option) wants a number, got \(text)") }
         return number
     }
 
     func decimal(_ option: String) throws -> Double? {
-        guard let text = options[option] else { return nil }
+        guard let text = self[option] else { return nil }
         guard let number = Double(text), number.isFinite else {
             throw UsageError("--\(option) wants a number, got \(text)")
         }

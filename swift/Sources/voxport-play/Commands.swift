@@ -60,6 +60,7 @@ func vocode(_ arguments: Arguments) async throws {
         bundle, engines: engines, sampleRate: source.sampleRate, target: voice(arguments, bundle, engines),
         semitones: arguments.decimal("pitch") ?? 0, mode: mode(arguments),
         chunk: arguments.number("chunk"))
+    try control(chain, arguments)
     // Silence behind a frame that is not whole, or audio that is shorter than the artefact takes; it is cut off again.
     let isShort = Double(source.samples.count) < chain.shortest * Double(source.sampleRate)
     let padding = chain.padded(source.samples.count) - source.samples.count
@@ -95,8 +96,9 @@ func live(_ arguments: Arguments) async throws {
         throw UsageError("\(bundle.manifest.name) does not stream: convert it with stream=stateful")
     }
     let block = try arguments.number("block") ?? 256
-    let heard: any LiveChain = try arguments.decimal("gate").map { try GatedChain(chain, threshold: $0) } ?? chain
-    let session = Session(heard, block: block, prefill: prefill(deviceBlock: block, modelBlock: chain.chunk))
+    try control(chain, arguments)
+    let mixer = try Mixer(chain, gate: arguments.decimal("gate"))
+    let session = Session(mixer, block: block, prefill: prefill(deviceBlock: block, modelBlock: chain.chunk))
     let played = try VirtualDevice { _ in 0 }.play(session, source.samples)
     try WAV(samples: played, sampleRate: source.sampleRate).write(to: arguments.folder(2, "OUT.wav"))
     let delay = Double(session.delay ?? 0) / Double(source.sampleRate)
@@ -121,11 +123,16 @@ func speak(_ arguments: Arguments) async throws {
     guard (0.1...10).contains(request.pace) else { throw UsageError("--pace takes 0.1 to 10") }
     let spoken: AsyncThrowingStream<AudioChunk, any Error>
     var unknown: [String] = []
+    var notes: [String] = []
     if let symbols = arguments["symbols"] {
         unknown = try Reading(symbols: symbols, settings).unknown
         spoken = voice.speak(symbols: symbols, request)
     } else if let text = arguments["text"] {
-        for sentence in Reading.sentences(text) { unknown += try Reading(sentence, settings).unknown }
+        let script = try Script(text, settings)
+        notes = script.notes
+        for sentence in script.sentences {
+            unknown += try Reading(sentence, settings.ofScripts).unknown.filter { !unknown.contains($0) }
+        }
         spoken = voice.speak(text, request)
     } else {
         throw UsageError("say what to say: --text TEXT or --symbols SYMBOLS")
@@ -148,7 +155,7 @@ func speak(_ arguments: Arguments) async throws {
     if !unknown.isEmpty {
         facts.append(("left out", "symbols that it does not know: \(unknown.joined(separator: " "))"))
     }
-    show(facts)
+    show(facts + notes.map { ("note", $0) })
 }
 
 /// The bundle's goldens on this machine: how near to PyTorch its audio is, on each of Core ML's compute units.
@@ -212,6 +219,21 @@ private func voice(
     return try Target(
         recordings: [recording.samples], own: source.map { [$0.samples] } ?? [], sampleRate: recording.sampleRate,
         for: bundle, engines: engines)
+}
+
+/// The latents of a model that has them: `--latent NUMBER:SCALE[:BIAS]`, again and again.
+private func control(_ chain: ConversionChain, _ arguments: Arguments) throws {
+    for text in arguments.all("latent") {
+        let numbers = text.split(separator: ":", omittingEmptySubsequences: false).map { Float($0) }
+        guard let first = numbers.first, let latent = first.flatMap({ Int(exactly: $0) }),
+            (2...3).contains(numbers.count),
+            let scale = numbers[1], let bias = numbers.count > 2 ? numbers[2] : 0
+        else { throw UsageError("--latent wants NUMBER:SCALE[:BIAS], such as 0:1.5, got \(text)") }
+        guard let latents = chain.latents else {
+            throw UsageError("this conversion has no latents between its components: leave out --latent")
+        }
+        try latents.control(latent, scale: scale, bias: bias)
+    }
 }
 
 private func mode(_ arguments: Arguments) throws -> OfflineMode {

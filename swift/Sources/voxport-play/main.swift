@@ -25,6 +25,8 @@ let usage = """
       --chunk N            of run and vocode: new frames per call [all that fit]
       --target FILE        of convert-voice and live: what `python -m runtime target` wrote, or a WAV of whom it is to be;
                            --own FILE, of whose voice goes in; --pitch SEMITONES
+      --latent NUMBER:SCALE[:BIAS]
+                           of convert-voice and live: a latent of a model that has them, by number from 0; again and again
       --gate DB            of live: silence where the input is softer, such as -45 [none]
       --speaker NAME, --language NAME, --pace 1.0, --pitch 0, --energy 0, --seed 0
                            of speak, as `python -m runtime speak` takes them
@@ -38,10 +40,10 @@ func run(_ words: [String]) async -> Int32 {
         case "verify": try verify(Arguments(Array(words.dropFirst()), options: []))
         case "run": try await play(Arguments(Array(words.dropFirst()), options: executing.union(["mode", "chunk"])))
         case "vocode", "convert-voice":
-            let options = executing.union(["mode", "chunk", "target", "own", "pitch"])
+            let options = executing.union(["mode", "chunk", "target", "own", "pitch", "latent"])
             try await vocode(Arguments(Array(words.dropFirst()), options: options))
         case "live":
-            let options = executing.union(["block", "target", "own", "pitch", "gate"])
+            let options = executing.union(["block", "target", "own", "pitch", "gate", "latent"])
             try await live(Arguments(Array(words.dropFirst()), options: options))
         case "speak": try await speak(Arguments(Array(words.dropFirst()), options: executing.union(speaking)))
         case "check": return try await check(Arguments(Array(words.dropFirst()), options: executing)) ? 0 : 1

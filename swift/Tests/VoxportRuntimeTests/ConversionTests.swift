@@ -66,6 +66,7 @@ import Testing
         let conversion: Conversion
         let context: String
         let semitones: Double
+        let controls: [[Float]]
         let centred: Bool
         let arrays: String
     }
@@ -128,6 +129,9 @@ import Testing
             let frontend = try Frontend(
                 one.conversion, parts, pool: pool, sampleRate: 16000,
                 context: #require(ConversionContext(rawValue: one.context)), semitones: one.semitones)
+            for control in one.controls {
+                try frontend.latents?.control(Int(control[0]), scale: control[1], bias: control[2])
+            }
             let sound = try Fixtures.floats("\(one.arrays)/sound")
             var pieces: [Tensor] = []
             for start in stride(from: 0, to: sound.count, by: block) {
@@ -143,6 +147,28 @@ import Testing
             #expect(difference < 1e-4, "\(one.name), \(one.context)")
             report("conversion \(one.name), \(one.context)", "worst \(difference) of the largest")
         }
+    }
+
+    @Test func aLatentThatThereIsNotIsASentence() throws {
+        let stage = LatentStage(kind: "latent", name: "latents", takes: "encoded")
+        let source = Track(Clock(sampleRate: 16000, hopLength: 128, offset: 0), [])
+        source.channels = 3
+        let track = try LatentTrack(stage, source)
+        let latents = track.latents
+        #expect(throws: VoxportError.bundle("there is no latent 3: this bundle's are 0 to 2")) {
+            try latents.control(3, scale: 1, bias: 0)
+        }
+        #expect(throws: VoxportError.bundle("latent 1 cannot be scaled by nan and moved by 0.0")) {
+            try latents.control(1, scale: .nan, bias: 0)
+        }
+        source.frames.append(Tensor([Float](arrayLiteral: 1, 2, 3, 4, 5, 6), shape: [3, 2]))
+        try latents.control(1, scale: 2, bias: 0.5)
+        try track.advance()
+        #expect(track.frames.taken(0..<2).floats == [1, 2, 6.5, 8.5, 5, 6])
+        try latents.control(0, scale: 0, bias: -1)  // holds from the next frame on
+        source.frames.append(Tensor([Float](repeating: 1, count: 3), shape: [3, 1]))
+        try track.advance()
+        #expect(track.frames.taken(0..<3).floats == [1, 2, -1, 6.5, 8.5, 2.5, 5, 6, 1])
     }
 
     struct PoolCase: Decodable {

@@ -134,17 +134,29 @@ import Testing
         }
     }
 
-    @Test func whatIsNoSpeechIsASentence() throws {
-        let settings = try JSONDecoder().decode(
+    private func settings(sampleRate: Int) throws -> SpeakerMel {
+        try JSONDecoder().decode(
             SpeakerMel.self,
             from: Data(
                 """
-                {"kind": "speaker_mel", "sampleRate": 16000, "nFft": 400, "winLength": 400, "hopLength": 160, "nMels": 40,
-                 "window": "hann", "htk": false, "preemphasis": 0, "partialFrames": 160, "overlap": 0.5,
+                {"kind": "speaker_mel", "sampleRate": \(sampleRate), "nFft": 400, "winLength": 400, "hopLength": 160,
+                 "nMels": 40, "window": "hann", "htk": false, "preemphasis": 0, "partialFrames": 160, "overlap": 0.5,
                  "leastCoverage": 0.75, "trimsSilence": true}
                 """.utf8))
+    }
+
+    @Test func whatIsNoSpeechIsASentence() throws {
+        let settings = try settings(sampleRate: 16000)
         for samples in [[], [Float](repeating: 0, count: 100), [.nan]] {
             #expect(throws: VoxportError.self) { try settings.windows(of: samples) }
+        }
+    }
+
+    @Test func aRateThatTheDetectorOfSpeechDoesNotHearIsASentence() throws {
+        let encoder = "this speaker encoder reads audio of 22050 Hz without its silences"
+        let reason = "\(encoder), and the detector of speech here hears 16000 Hz alone"
+        #expect(throws: VoxportError.audio(reason)) {
+            try settings(sampleRate: 22050).windows(of: [Float](repeating: 0.1, count: 4000))
         }
     }
 }

@@ -96,6 +96,17 @@ def test_what_is_left_out_is_told(text, notes):
     assert spoken_sentences(text, PHONEMES).notes == notes
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Paul ſr. ſpoke.", "Paul senior spoke."), ("Acme ınc. is it.", "Acme ınc. is it."), ("fıg. 3", "fıg. 3"),
+        ("the 1,200th", "the one thousand two hundredth"),
+    ],
+)  # fmt: skip
+def test_letters_that_look_like_others_are_no_error(text, said):
+    assert " ".join(spoken(text, PHONEMES)) == said
+
+
 def test_a_long_word_is_said_in_pieces_and_nothing_of_it_is_lost():
     (sentence,) = spoken("a" * 900, LETTERS)
     assert sentence.replace(" ", "") == "a" * 900

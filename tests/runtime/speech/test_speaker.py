@@ -62,6 +62,12 @@ def test_long_silences_go_and_short_ones_stay(speech):
     assert len(without) > 0.5 * 2 * len(speech)
 
 
+def test_a_rate_that_the_detector_of_speech_does_not_hear_is_a_sentence(speech):
+    with pytest.raises(AudioError, match="hears audio of 8000, 16000, 32000, 48000 Hz, not of 22050: resample it"):
+        voiced(speech, 22050)
+    assert len(voiced(speech, 32000))
+
+
 @pytest.mark.parametrize(
     ("samples", "starts"),
     [

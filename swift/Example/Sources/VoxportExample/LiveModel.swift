@@ -8,12 +8,17 @@ import VoxportRuntime
 @MainActor @Observable final class LiveModel {
     /// Semitones by which the melody is shifted; heard from the next start on.
     var semitones = 0.0
+    /// One's own voice in place of the converted one, as late; heard at once.
+    var isOwnVoice = false {
+        didSet { ownVoice.isHeard = isOwnVoice }
+    }
     private(set) var status = "Choose the folder of a live voice. Wear headphones."
     private(set) var isReady = false
     private(set) var isRunning = false
     private(set) var report = SessionReport()
     /// Of the sound card, in both directions, by what it reports: seconds.
     private(set) var deviceLatency = 0.0
+    private let ownVoice = OwnVoice()
     private var opened: OpenBundle?
     private var audio: LiveAudio?
     private var watching: Task<Void, Never>?
@@ -39,13 +44,14 @@ import VoxportRuntime
             status = "The microphone is not allowed: System Settings › Privacy & Security › Microphone."
             return
         }
-        let shift = semitones
+        let (shift, ownVoice) = (semitones, ownVoice)
         let audio = LiveAudio { format in
             let chain = try ConversionChain(
                 opened.bundle, engines: opened.engines, sampleRate: format.sampleRate, outputRate: format.sampleRate,
                 context: .live, semitones: shift)
             return Session(
-                chain, block: format.block, prefill: prefill(deviceBlock: format.block, modelBlock: chain.chunk))
+                try Mixer(chain, ownVoice: ownVoice), block: format.block,
+                prefill: prefill(deviceBlock: format.block, modelBlock: chain.chunk))
         }
         do {
             try await audio.start()

@@ -17,6 +17,7 @@ struct LiveView: View {
                 Slider(value: $model.semitones, in: -12...12, step: 1)
                 Text(String(format: "%+.0f semitones", model.semitones))
             }
+            Toggle("My own voice", isOn: $model.isOwnVoice)
             Meter(name: "in", peak: model.report.inputPeak)
             Meter(name: "out", peak: model.report.outputPeak)
             Text(model.delay.map { String(format: "%.0f ms from mouth to ear", $0) } ?? "no delay yet")

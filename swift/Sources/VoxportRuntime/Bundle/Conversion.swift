@@ -99,6 +99,13 @@ public struct RetrieveStage: Codable, Equatable, Sendable {
     public let protected: Double
 }
 
+/// The latents of a component, each times a scale and plus a bias that a user chooses and may change as audio comes.
+public struct LatentStage: Codable, Equatable, Sendable {
+    public let kind: String
+    public let name: String
+    public let takes: String
+}
+
 /// A component that is local in time.
 public struct LocalStage: Codable, Equatable, Sendable {
     public let kind: String
@@ -119,6 +126,7 @@ public enum Stage: Equatable, Sendable {
     case pitch(PitchStage)
     case harmonic(HarmonicStage)
     case retrieve(RetrieveStage)
+    case latent(LatentStage)
     case local(LocalStage)
 
     public var name: String {
@@ -131,6 +139,7 @@ public enum Stage: Equatable, Sendable {
         case .pitch(let stage): return stage.name
         case .harmonic(let stage): return stage.name
         case .retrieve(let stage): return stage.name
+        case .latent(let stage): return stage.name
         case .local(let stage): return stage.name
         }
     }
@@ -147,6 +156,7 @@ extension Stage: Codable {
         case "pitch": self = .pitch(try PitchStage(from: decoder))
         case "harmonic": self = .harmonic(try HarmonicStage(from: decoder))
         case "retrieve": self = .retrieve(try RetrieveStage(from: decoder))
+        case "latent": self = .latent(try LatentStage(from: decoder))
         case "local": self = .local(try LocalStage(from: decoder))
         case let kind: throw Kind.unknown(kind, "stage", decoder)
         }
@@ -162,6 +172,7 @@ extension Stage: Codable {
         case .pitch(let stage): try stage.encode(to: encoder)
         case .harmonic(let stage): try stage.encode(to: encoder)
         case .retrieve(let stage): try stage.encode(to: encoder)
+        case .latent(let stage): try stage.encode(to: encoder)
         case .local(let stage): try stage.encode(to: encoder)
         }
     }

@@ -9,6 +9,13 @@ public struct TextSettings: Codable, Equatable, Sendable {
     public let phonemizer: String
     public let language: String
     public let cleaning: [String]
+
+    /// The settings that read a ``Script``'s sentences: no step is left that would say a phonemizer's numbers.
+    public var ofScripts: TextSettings {
+        TextSettings(
+            symbols: symbols, begin: begin, between: between, end: end, phonemizer: phonemizer, language: language,
+            cleaning: cleaning.filter { $0 != "numbers" })
+    }
 }
 
 /// How a decoder that attends to its text is run step by step.

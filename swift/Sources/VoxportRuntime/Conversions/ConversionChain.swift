@@ -84,6 +84,9 @@ public final class ConversionChain: LiveChain {
     /// Seconds of the shortest audio that it takes.
     public var shortest: Double { max(Double(player.shortest) * player.time.frameSeconds, windowSeconds) }
 
+    /// What moves the latents of a model that has them; nil for any other.
+    public var latents: Latents? { frontend.latents }
+
     public func push(_ samples: [Float]) throws -> [Float] {
         try outwards.push(player.push(frontend.push(samples)).floats)
     }

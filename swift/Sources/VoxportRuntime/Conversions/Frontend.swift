@@ -81,6 +81,7 @@ final class Frontend {
         case .pitch(let stage): return try PitchedTrack(stage, sources[0], semitones: semitones)
         case .harmonic(let stage): return try HarmonicTrack(stage, sources[0])
         case .retrieve(let stage): return try RetrievedTrack(stage, sources, parts.index())
+        case .latent(let stage): return try LatentTrack(stage, sources[0])
         case .local(let stage):
             let (player, channels) = try parts.player(stage.component)
             return try LocalTrack(stage, sources, player, channels: channels)
@@ -116,6 +117,9 @@ final class Frontend {
         for (_, track) in tracks { try track.reset() }
     }
 
+    /// The controls of its latents; nil for a conversion that has none.
+    var latents: Latents? { tracks.lazy.compactMap { ($0.track as? LatentTrack)?.latents }.first }
+
     private func advance(_ resampled: (Resampler) throws -> [Float]) throws {
         let audio = try resamplers.mapValues(resampled)
         for case let track as FeaturedTrack in tracks.map(\.track) { try track.push(audio[track.sampleRate] ?? []) }
@@ -150,6 +154,7 @@ extension Stage {
         case .pitch(let stage): return [stage.takes]
         case .harmonic(let stage): return [stage.takes]
         case .retrieve(let stage): return stage.pitch.isEmpty ? [stage.takes] : [stage.takes, stage.pitch]
+        case .latent(let stage): return [stage.takes]
         case .local(let stage): return stage.takes
         }
     }

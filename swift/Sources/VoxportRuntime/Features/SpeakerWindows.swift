@@ -50,7 +50,8 @@ extension SpeakerMel {
         }
         guard !trimsSilence || sampleRate == SpeechDetector.sampleRate else {
             throw VoxportError.audio(
-                "lasting silences are cut out of audio of \(SpeechDetector.sampleRate) Hz, not of \(sampleRate)")
+                "this speaker encoder reads audio of \(sampleRate) Hz without its silences, and the detector of speech here "
+                    + "hears \(SpeechDetector.sampleRate) Hz alone")
         }
         guard mel.map({ $0.nMels == nMels }) ?? true, ["hann", "hamming"].contains(window) else {
             throw VoxportError.audio("the settings of the speaker's mel do not fit, or its window is \(window)")

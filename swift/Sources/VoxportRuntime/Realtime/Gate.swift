@@ -91,39 +91,3 @@ final class Gate {
         return states[(from - forgotten)..<(to - forgotten)].contains(true) ? 1 : 0
     }
 }
-
-/// A chain that is silent where its input is softer than a level, such as -45 dB: so that a room is not heard.
-///
-/// A chain's sample k belongs to its input's sample k, however late it comes: so the gate, which looks at the input, fades
-/// the very output that belongs to it.
-public final class GatedChain: LiveChain {
-    public var sampleRate: Int { chain.sampleRate }
-    public var chunk: Int { chain.chunk }
-    private let chain: any LiveChain
-    private let gate: Gate
-    private var given = 0
-
-    /// Throws ``VoxportError/stream(_:)`` for a threshold in dB that no level reaches.
-    public init(_ chain: any LiveChain, threshold: Double) throws {
-        self.chain = chain
-        gate = try Gate(sampleRate: chain.sampleRate, threshold: threshold)
-    }
-
-    /// Whether the newest input is let through.
-    public var isOpen: Bool { gate.isOpen }
-
-    public func push(_ samples: [Float]) throws -> [Float] {
-        gate.push(samples)
-        let converted = try chain.push(samples)
-        guard !converted.isEmpty else { return converted }
-        let gains = gate.gains(given..<given + converted.count)
-        given += converted.count
-        return zip(converted, gains).map { $0 * $1 }
-    }
-
-    public func reset() throws {
-        try chain.reset()
-        gate.reset()
-        given = 0
-    }
-}

@@ -118,7 +118,7 @@ public final class VoiceChain {
         return opened
     }
 
-    /// Says a text sentence by sentence, one that is too long for the artefact in halves. `each` gets the audio as it
+    /// Says a text sentence by sentence, as ``Script`` makes them; one that is too long for the artefact in halves. `each` gets the audio as it
     /// becomes ready. The noise of each sentence has a seed of its own, counted from the request's.
     ///
     /// Throws ``VoxportError/text(_:)`` where there is nothing to say, or a word alone is too long. Returns the symbols
@@ -128,8 +128,12 @@ public final class VoiceChain {
         _ text: String, _ request: Request = Request(), phonemizer: (any Phonemizing)? = nil,
         each: (AudioChunk) throws -> Void
     ) throws -> [String] {
-        var waiting = Array(Reading.sentences(text).reversed())
-        if waiting.isEmpty { _ = try Reading(text, record.text, phonemizer: phonemizer) }  // says why
+        var waiting = Array(try Script(text, record.text).sentences.reversed())
+        guard !waiting.isEmpty else {
+            throw VoxportError.text(
+                text.trimmed.isEmpty ? "there is no text" : "there is nothing to say in \"\(text.trimmed.prefix(40))\"")
+        }
+        let settings = record.text.ofScripts
         var sentence = 0
         var start = 0
         var unknown: [String] = []
@@ -138,7 +142,7 @@ public final class VoiceChain {
             start += samples.count
         }
         while let next = waiting.popLast() {
-            let reading = try Reading(next, record.text, phonemizer: phonemizer)
+            let reading = try Reading(next, settings, phonemizer: phonemizer)
             var asked = request
             asked.ids = reading.ids
             asked.seed = request.seed + sentence
@@ -149,7 +153,7 @@ public final class VoiceChain {
                 guard let (first, second) = Reading.halves(next) else {
                     throw VoxportError.text("\"\(next.prefix(40))\" is too long to be spoken at once: \(reason)")
                 }
-                waiting += [second, first].filter { $0.unicodeScalars.contains(where: \.isAlphanumeric) }
+                waiting += [second, first].filter(\.hasWords)
                 continue
             }
             if sentence > 0 {

@@ -26,7 +26,7 @@ public struct Reading: Equatable, Sendable {
         }
         cleaned = cleaned.unicodeScalars.split(whereSeparator: \.properties.isWhitespace).map { String($0) }
             .joined(separator: " ")
-        guard cleaned.unicodeScalars.contains(where: \.isAlphanumeric) else {
+        guard cleaned.hasWords else {
             throw VoxportError.text("there is nothing to say in \"\(text)\"")
         }
         if !settings.phonemizer.isEmpty {
@@ -75,33 +75,33 @@ public struct Reading: Equatable, Sendable {
                 "the voice knows none of the symbols of \"\(text)\": \(unknown.joined(separator: " "))")
         }
         self.text = text
-        self.symbols = String(String.UnicodeScalarView(known.joined()))
+        self.symbols = String(known.joined())
         self.unknown = unknown
         ids = settings.begin + known.flatMap { table[$0]! + settings.between } + settings.end
     }
 
     /// A text cut after full stops, question and exclamation marks, and at line breaks; no empty sentences.
     public static func sentences(_ text: String) -> [String] {
-        let marked = text.replacingMatches(of: #"[.!?…。！？]["'”»)]*\s+|\n+"#) { match in
-            match.text.trimmingCharacters(in: .whitespacesAndNewlines) + "\n"
-        }
-        return marked.components(separatedBy: "\n").map { $0.trimmingCharacters(in: .whitespacesAndNewlines) }
-            .filter { $0.unicodeScalars.contains(where: \.isAlphanumeric) }
+        let marked = sentenceEnd.replacing(in: text) { "\($0[1] ?? "")\n" }
+        return marked.lines.map(\.trimmed).filter(\.hasWords)
     }
+
+    private static let sentenceEnd = Pattern(#"([.!?…。！？]["'”»)]*)\s+|\n+"#)
+    private static let clauseEnd = Pattern(#"(?<=[,;:—])\s+"#)
+    private static let space = Pattern(#"\s+"#)
 
     /// A long sentence in two, at the mark or else the space nearest to its middle; nil for a single word.
     public static func halves(_ sentence: String) -> (String, String)? {
         let scalars = Array(sentence.unicodeScalars)
-        let utf16 = Array(sentence.utf16)
-        for pattern in [#"(?<=[,;:—])\s+"#, #"\s+"#] {
+        for pattern in [clauseEnd, space] {
             // Lengths are counted in scalars, as Python does.
-            let cuts = sentence.matches(of: pattern).map { match in
-                String(decoding: utf16[..<match.range.upperBound], as: UTF16.self).unicodeScalars.count
-            }.filter { $0 > 0 && $0 < scalars.count }
+            let cuts = pattern.matches(in: sentence).map { ($0.before + $0.text).unicodeScalars.count }.filter {
+                $0 > 0 && $0 < scalars.count
+            }
             let middle = Double(scalars.count) / 2
             guard let cut = cuts.min(by: { abs(Double($0) - middle) < abs(Double($1) - middle) }) else { continue }
             func part(_ range: Range<Int>) -> String {
-                String(String.UnicodeScalarView(scalars[range])).trimmingCharacters(in: .whitespacesAndNewlines)
+                String(scalars[range]).trimmed
             }
             return (part(0..<cut), part(cut..<scalars.count))
         }

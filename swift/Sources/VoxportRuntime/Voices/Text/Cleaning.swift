@@ -12,7 +12,7 @@ enum Cleaning {
         case "numbers": return try numbers(text, language)
         case "abbreviations": return abbreviations(text, language)
         case "marks": return marks(text, language)
-        case "brackets": return text.replacingMatches(of: #"[<>()\[\]"]+"#) { _ in "" }
+        case "brackets": return brackets.replacing(in: text) { _ in "" }
         default: throw VoxportError.text("the voice's text is cleaned by \(step), which this runtime does not know")
         }
     }
@@ -25,20 +25,16 @@ enum Cleaning {
             }
             return text
         }
-        let whole = text as NSString
-        func isWord(_ range: NSRange) -> Bool {
-            whole.substring(with: range).unicodeScalars.contains(where: \.isAlphanumeric)
-        }
-        return text.replacingMatches(of: #"\d+(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?"#) { match in
+        return figures.replacing(in: text) { match in
             guard let words = EnglishNumbers.words(match.text.replacingOccurrences(of: ",", with: "")) else {
                 return match.text
             }
-            let end = match.range.upperBound
-            let before = match.range.location > 0 && isWord(NSRange(location: match.range.location - 1, length: 1))
-            let after = end < whole.length && isWord(NSRange(location: end, length: 1))
-            return "\(before ? " " : "")\(words)\(after ? " " : "")"
+            return words.apart(in: match)
         }
     }
+
+    private static let brackets = Pattern(#"[<>()\[\]"]+"#)
+    private static let figures = Pattern(#"\d+(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?"#)
 
     /// The few marks that Coqui's cleaners leave.
     private static func marks(_ text: String, _ language: String) -> String {
@@ -58,47 +54,19 @@ enum Cleaning {
     /// English titles in full, spelt as models were trained to read them.
     private static func abbreviations(_ text: String, _ language: String) -> String {
         guard language.hasPrefix("en") else { return text }
-        let names = titles.keys.sorted { ($1.count, $0) < ($0.count, $1) }.joined(separator: "|")
-        return text.replacingMatches(of: #"(?i)\b("# + names + #")\."#) { match in
-            titles[match.text.dropLast().lowercased()] ?? match.text
-        }
+        return titled.replacing(in: text) { match in titles[match.text.dropLast().lowercased()] ?? match.text }
     }
-}
 
-extension Unicode.Scalar {
-    /// Whether it is a letter, a digit or another number.
-    var isAlphanumeric: Bool {
-        switch properties.generalCategory {
-        case .uppercaseLetter, .lowercaseLetter, .titlecaseLetter, .modifierLetter, .otherLetter: return true
-        default: return properties.numericType != nil
-        }
-    }
+    private static let titled = Pattern(
+        #"\b("# + titles.keys.sorted { ($1.count, $0) < ($0.count, $1) }.joined(separator: "|") + #")\."#,
+        ignoringCase: true)
 }
 
 extension String {
-    /// What a regular expression found.
-    struct Match {
-        let range: NSRange
-        let text: String
-    }
-
-    /// The places that a regular expression matches, from the first to the last.
-    func matches(of pattern: String) -> [Match] {
-        guard let expression = try? NSRegularExpression(pattern: pattern) else {
-            preconditionFailure("\(pattern) is no regular expression")
-        }
-        let whole = self as NSString
-        return expression.matches(in: self, range: NSRange(location: 0, length: whole.length)).map {
-            Match(range: $0.range, text: whole.substring(with: $0.range))
-        }
-    }
-
-    /// The same text with something else in these places.
-    func replacingMatches(of pattern: String, by replacement: (Match) -> String) -> String {
-        let replaced = NSMutableString(string: self)
-        for match in matches(of: pattern).reversed() {
-            replaced.replaceCharacters(in: match.range, with: replacement(match))
-        }
-        return replaced as String
+    /// These words in place of a match, with spaces where letters or figures would touch them.
+    func apart(in match: Match) -> String {
+        let before = match.before.unicodeScalars.last?.isAlphanumeric == true
+        let after = match.after.unicodeScalars.first?.isAlphanumeric == true
+        return "\(before ? " " : "")\(self)\(after ? " " : "")"
     }
 }
