@@ -94,7 +94,7 @@ def test_outputs_that_are_inputs_and_states_that_are_only_read(saved):
         assert state["s"].tolist() == [5, 5]
 
 
-def test_a_convolution_to_few_positions_is_lowered_as_a_product(saved):
+def test_a_convolution_to_few_positions_is_lowered_over_two_axes(saved):
     """As a stream's chunk has them (runtime/mil/convolutions.py)."""
     import onnx
     from coremltools.converters.mil import Builder as mb
