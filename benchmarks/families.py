@@ -3,6 +3,7 @@
 MODELS = {
     "hifigan": ["checkpoint=kathleen_hifigan"],
     "fargan": ["checkpoint=fargan"],
+    "rave": ["checkpoint.source=random"],
     "ge2e": ["checkpoint=rtvc_encoder"],
     "vits": ["checkpoint=joe_vits"],
     **{

@@ -48,9 +48,9 @@ that of the engine that computes as the artefact declares (`mil` for ML programs
 goldens. Nothing here was run on a Mac. hifigan, fargan, ge2e, vits and fastspeech2 are trained, the others drawn at the
 published architecture: parity only. What a drawn MelGAN makes is next to silence in most bands, so that its log-mel L1
 compares rounding with nothing and misses the gate; drawn weights are not compressed, for what that costs is a matter of
-quality. fargan (made on an AMD EPYC), wavernn and sv2tts are streaming forms throughout. Apple's Linux runtime of Core
-AI sums products in half precision ([upsampling.md](upsampling.md)), the other engines in single: up to 18 dB, by which
-fast_pitch misses gates.
+quality. fargan, rave (both made on an AMD EPYC), wavernn and sv2tts are streaming forms throughout. Apple's runtime of
+Core AI on Linux sums products in half precision ([upsampling.md](upsampling.md)), the other engines in single: up to
+18 dB, by which fast_pitch misses gates.
 A neural network declares no precision for its arithmetic: it is computed in single, fp16 is that of its weights, which
 of hifigan and fastspeech2 are stored in half as they ship.
 
@@ -65,7 +65,7 @@ what conversion costs over coremltools alone is below.
 VOCODERS = """
 ## RAVE
 
-RAVE has a page of its own, [rave.md](rave.md): no weights of it could be had, so that its rows would be of drawn ones.
+RAVE has a page of its own, [rave.md](rave.md): no weights of it could be had, its rows are of drawn ones.
 
 ## FARGAN, and why not LPCNet
 
@@ -229,7 +229,7 @@ def jobs(model: str) -> Iterator[tuple[str, list[str]]]:
             continue  # windows of a fixed length do not stream
         if is_drawn(model) and form.removeprefix("mlprogram ") in JUDGED_BY_QUALITY:
             continue
-        if model in ("fargan", "wavernn", "sv2tts"):  # whose samples come one after another
+        if model in ("fargan", "rave", "wavernn", "sv2tts"):  # which play block after block, as they were made to
             if "stateful" in form:
                 continue
             overrides = ["stream=stateful" if one == "stream=offline" else one for one in overrides]

@@ -49,13 +49,15 @@ from runtime.speech.clips import clip_paths
 @dataclasses.dataclass(frozen=True)
 class Original:
     """The components as upstream defines them, before any rewrite; `voice` where they speak together, with the `tables`
-    of its speakers and languages; `conversion` where they convert audio to audio."""
+    of its speakers and languages; `conversion` where they convert audio to audio. `notes`: what a user is to know of
+    the model."""
 
     components: tuple[Component, ...]
     parameters: int
     voice: VoiceRecord | None = None
     conversion: Conversion | None = None
     tables: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def load_original(job: Job, located: LocatedCheckpoint, others: Mapping[str, LocatedCheckpoint]) -> Original:
@@ -74,7 +76,10 @@ def load_original(job: Job, located: LocatedCheckpoint, others: Mapping[str, Loc
             _require_long_clips(job, component)
         kept = getattr(converting, "tables", None)  # of those that keep anything beside their weights
         tables = {} if kept is None else {name: table.numpy() for name, table in kept(module).items()}
-        return Original(components, parameters, conversion=converting.conversion(module, joined), tables=tables)
+        said = getattr(converting, "notes", None)  # of those that have more to say than their kind
+        notes = () if said is None else tuple(said(module, checkpoint))
+        conversion = converting.conversion(module, joined)
+        return Original(components, parameters, conversion=conversion, tables=tables, notes=notes)
     speaking = voice_family(job.model.family)
     if speaking is None:
         if components[0].features is None:
@@ -267,7 +272,7 @@ def finish_bundle(
     key: str,
 ) -> Bundle:
     """Writes the manifest over everything in `folder`."""
-    notes = []
+    notes = list(original.notes)
     defaults = {part: options.default_checkpoint for part, options in job.model.chosen_parts().items()}
     for default, used in [
         (job.model.default_checkpoint, located),

@@ -21,6 +21,7 @@ from converters.options import ConversionError, Shape
 from converters.parts import along_time, known_settings, time_axis
 from converters.upstream.rave.from_gin import settings_of_gin
 from converters.upstream.rave.from_script import settings_of_script
+from converters.upstream.rave.layers import AdaptiveNorm
 from converters.upstream.rave.network import Rave, renamed
 from converters.upstream.rave.pqmf import filter_bank
 from converters.upstream.rave.settings import RaveSettings
@@ -100,6 +101,23 @@ def conversion(module: nn.Module, parts: Mapping[str, Component]) -> Conversion:
             LocalStage("decode", "decode", ("latents",), noise_rows(module)),
         )
     )
+
+
+def notes(module: nn.Module, checkpoint: LoadedCheckpoint) -> list[str]:
+    """What a user is to know of a model: what its normalisation does, and that an export streams whatever it was made
+    for."""
+    assert isinstance(module, Rave)
+    norms = [layer for layer in module.modules() if isinstance(layer, AdaptiveNorm)]
+    said = []
+    if norms:
+        is_learned = any(layer.is_learned for layer in norms)
+        does = (
+            "keeps the statistics that it had learned" if is_learned else "has learned no statistics, and does nothing"
+        )
+        said.append(f"its adaptive instance normalisation {does}: it does not learn while it plays")
+    if "_pad" in checkpoint.layers.get("pqmf.forward_conv", {}):
+        said.append("it was exported without --streaming, and would click in nn~: its network streams exactly here")
+    return said
 
 
 def noise_rows(module: Rave) -> int:

@@ -1,4 +1,5 @@
-"""ONNX through torch.export; the opset's native types carry the precision."""
+"""ONNX through torch.export; the opset's native types carry the precision, and convolutions have the form that ONNX
+Runtime computes fastest."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from converters.component import Artefact, Component
 from converters.options import ConversionError, FormatOptions, PrecisionOptions
 from converters.precision.cast import DTYPES, InPrecision
 from ops.exporting import translations_read_once
+from runtime.mil.convolutions import rewrite_convolutions
 
 
 def convert(component: Component, precision: PrecisionOptions, options: FormatOptions, folder: Path) -> Artefact:
@@ -30,6 +32,8 @@ def convert(component: Component, precision: PrecisionOptions, options: FormatOp
     if precision.name != "fp32":
         module = InPrecision(module, DTYPES[precision.name]).eval()
         shapes = (shapes,)  # its forward takes *inputs: one more level
+    from onnx_ir.passes.common import RemoveUnusedNodesPass
+
     with torch.inference_mode(), translations_read_once(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -44,6 +48,9 @@ def convert(component: Component, precision: PrecisionOptions, options: FormatOp
             opset_version=options.opset,
         )
     assert exported is not None
+    if precision.name == "fp32":  # in half precision it has no kernels of its own for them
+        rewrite_convolutions(exported.model)
+        RemoveUnusedNodesPass()(exported.model)  # weights in the form that they had
     _rename_within(exported.model.graph)
     path = folder / f"{component.name}.onnx"
     exported.save(str(path), external_data=False)

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from runtime.bundle.conversion import Conversion, FeatureStage, MatchStage, WindowedStage
-from runtime.bundle.form import StreamForm, waited
+from runtime.bundle.conversion import Conversion, WindowedStage
+from runtime.bundle.form import StreamForm
 from runtime.bundle.formats import FORMATS, format_of
 from runtime.bundle.store import ComponentRecord, open_bundle
 from runtime.commands import arrays_of, execution_of, is_artefact, player_of
@@ -21,7 +21,7 @@ from runtime.engines.load import load, open_component
 from runtime.errors import ArtefactError
 from runtime.machine.checked import checked_name
 from runtime.machine.files import check_target, published, write_arrays, write_json
-from runtime.speech.features import LocalFeatures
+from runtime.measuring.latency import structural_latency
 
 
 def info(options: argparse.Namespace) -> dict[str, Any]:
@@ -50,9 +50,11 @@ def info(options: argparse.Namespace) -> dict[str, Any]:
     }
     if manifest.conversion is not None:
         facts |= _conversion_facts(manifest.conversion)
-        facts |= _chain_facts(manifest.conversion, [bundle.component(name) for name in manifest.conversion.components])
     if record.stream is not None:
         facts |= _stream_facts(record, record.stream)
+    if (parts := structural_latency(bundle)) is not None:
+        named = ", ".join(f"{name} {1e3 * seconds:.1f}" for name, seconds in parts.items())
+        facts["latency"] = f"{1e3 * sum(parts.values()):.1f} ms by structure: {named}"
     if record.time is not None:
         facts["receptive field"] = f"{record.time.left} frames before, {record.time.right} after"
         facts["sample_rate"] = record.time.sample_rate
@@ -89,26 +91,6 @@ def _conversion_facts(conversion: Conversion) -> dict[str, Any]:
     return facts
 
 
-def _chain_facts(conversion: Conversion, records: Sequence[ComponentRecord]) -> dict[str, Any]:
-    """What live audio waits for where every component is local in time and streams: a block of what comes in, what the
-    components before the last one wait for beyond it, and the delay of the last one."""
-    waits = [stage.features.latency / stage.features.sample_rate
-             for stage in conversion.stages if isinstance(stage, FeatureStage)]  # fmt: skip
-    last = records[-1]
-    if last.time is None or last.stream is None or any(record.stream is None for record in records):
-        return {}
-    if any(isinstance(stage, WindowedStage | MatchStage) for stage in conversion.stages):
-        return {}
-    frame, rate = last.time.frame_seconds, last.time.sample_rate
-    paces = [record.stream.pace for record in records[:-1] if record.stream is not None]
-    before = waited(paces) if paces else last.stream.chunk
-    chunk = last.stream.chunk
-    parts = {"window": max(waits), "block": chunk * frame, "before": (before - chunk) * frame,
-             last.name: last.stream.delay / rate}  # fmt: skip
-    named = ", ".join(f"{name} {1e3 * seconds:.1f}" for name, seconds in parts.items())
-    return {"latency": f"{1e3 * sum(parts.values()):.1f} ms by structure: {named}"}
-
-
 def _stream_facts(record: ComponentRecord, form: StreamForm) -> dict[str, Any]:
     sizes = [int(np.prod(state.shape)) for state in form.states]
     facts: dict[str, Any] = {
@@ -117,12 +99,6 @@ def _stream_facts(record: ComponentRecord, form: StreamForm) -> dict[str, Any]:
         "delay": f"{form.delay * (record.sampler.hop_length if record.sampler else 1)} output samples",
         "state": f"{form.state}, {len(sizes)} tensors, {sum(sizes)} values" if sizes else "none",
     }
-    features, time = record.features, record.time
-    if isinstance(features, LocalFeatures) and time is not None:
-        frame = 1e3 * time.frame_seconds
-        parts = (1e3 * features.latency / features.sample_rate, form.chunk * frame, form.lookahead * frame)
-        window, chunk, lookahead = (f"{part:.1f}" for part in parts)
-        facts["latency"] = f"{sum(parts):.1f} ms by structure: window {window}, chunk {chunk}, lookahead {lookahead}"
     if form.truncation_db:
         pairs = (f"{frames}: {here:.1f} ({zeros:.1f})" for frames, (here, zeros) in form.truncation_db.items())
         facts["SNR by lookahead"] = f"dB, last frame repeated (zeros instead): {', '.join(pairs)}"

@@ -39,9 +39,9 @@ class Sources:
 # them. `tests/runtime/machine/test_sources.py` walks the imports and finds what a list lacks.
 BUNDLE = Sources(
     ("checkpoints", "convert/stages.py", "converters", "ops", "runtime/bundle", "runtime/clips",
-     "runtime/engines/inspect.py", "runtime/neuralnetwork/weights.py",
-     "runtime/playing/chains", "runtime/playing/latent_tracks.py",
-     "runtime/playing/sampling.py", "runtime/playing/matching_tracks.py", "runtime/playing/parts.py",
+     "runtime/engines/inspect.py", "runtime/mil/convolutions.py", "runtime/neuralnetwork/weights.py",
+     "runtime/playing/chains", "runtime/playing/latent_tracks.py", "runtime/playing/sampling.py",
+     "runtime/playing/matching_tracks.py", "runtime/playing/parts.py",
      "runtime/playing/pitch_tracks.py", "runtime/playing/stages.py", "runtime/playing/tracks.py",
      "runtime/rounding/cases.py", "runtime/speech"),
     # How a checkpoint is found and comes here: its own hash is in the key. A recipe makes checkpoints, and no bundle.

@@ -65,7 +65,7 @@ class Placement:
 @dataclass(frozen=True)
 class UnitCheck:
     """One compute unit on one bundle. `problem`: why the rest is missing, or None. `placement`: of what makes the
-    audio, `others`: of the other components of a conversion."""
+    audio, `others`: of a conversion's other components, and of what samples."""
 
     compute_unit: str
     problem: str | None = None
@@ -205,7 +205,9 @@ def check_unit(path: Path, options: BenchOptions, load_only: bool = False) -> Un
         return UnitCheck(unit, first_load_s=loaded)
     report = bench_bundle(bundle, options)
     conversion = bundle.manifest.conversion
-    others = () if conversion is None else conversion.components[:-1]
+    others = [] if conversion is None else conversion.components[:-1]
+    if bundle.main.sampler is not None:
+        others = [*others, bundle.main.sampler.component]
     return UnitCheck(
         unit,
         problem=report.problem,

@@ -119,6 +119,23 @@ def test_an_export_of_another_program_is_a_sentence(tmp_path):
         network(tmp_path / "m.ts")
 
 
+def test_notes_say_whether_a_normalisation_has_learned_and_what_an_export_was_made_for(tmp_path):
+    module = built(MODELS["third"])
+    for is_learned in (False, True):
+        if is_learned:
+            learned(module)
+        for streaming_export in (False, True):
+            path = tmp_path / f"{is_learned} {streaming_export}.ts"
+            write_export(path, module, streaming_export)
+            first, *others = rave.notes(network(path), loaded(path))
+            does = "keeps the statistics that it had learned" if is_learned else "has learned no statistics"
+            assert does in first and "does not learn while it plays" in first
+            assert [("without --streaming" in note) for note in others] == [True] * (not streaming_export)
+    write_run(tmp_path / "run", built(SECOND))
+    run = tmp_path / "run" / "version_0" / "checkpoints" / "best.ckpt"
+    assert rave.notes(network(run), loaded(run)) == []
+
+
 @pytest.mark.parametrize("name", ["rave_v1", "rave_v2_small", "rave_v3", "rave_brave"])
 def test_published_sizes_are_known(name):
     """Weights as acids-rave 2.3.1's own modules have them, gains of weight norm included there."""
@@ -231,8 +248,8 @@ def test_a_causal_encoder_does_not_wait_for_another_block():
 @pytest.fixture(scope="module", params=["onnx", pytest.param("mlprogram", marks=pytest.mark.proof)])
 def outcome(own_job, tmp_path_factory, request):
     folder = tmp_path_factory.mktemp("rave")
-    write_run(folder / "noisy_rave", built(MODELS["noise"]))
-    source = f"checkpoint.source={folder / 'noisy_rave' / 'version_0' / 'checkpoints' / 'best.ckpt'}"
+    write_export(folder / "noisy_rave.ts", built(MODELS["noise"]), False)
+    source = f"checkpoint.source={folder / 'noisy_rave.ts'}"
     return own_job("model=rave", source, f"format={request.param}", "precision=fp32", "stream.chunk=32",
                    "measure.engines=[onnx]")  # fmt: skip
 
@@ -241,6 +258,7 @@ def test_it_goes_through_the_job_and_passes(outcome):
     assert outcome.passed, outcome.gates
     manifest = outcome.bundle.manifest
     assert manifest.conversion.components == ["encode", "decode"] and manifest.options.mode == "stateful32"
+    assert any("exported without --streaming" in note for note in manifest.notes), "which info tells"
     assert [type(stage) for stage in manifest.conversion.stages] == [FeatureStage, LocalStage, LatentStage, LocalStage]
 
 

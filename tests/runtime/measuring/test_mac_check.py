@@ -16,6 +16,7 @@ from runtime.errors import EngineError
 from runtime.machine.coreml_tools import coremltools
 from runtime.machine.files import as_json
 from runtime.measuring.bench.bundle import BenchOptions
+from tests.converters.rave_models import MODELS, built, write_export
 
 QUICK = BenchOptions(seconds=0, min_chunks=5, paced_seconds=0.3, growth_chunks=0, stress=False, threads=None)
 
@@ -139,6 +140,23 @@ def test_every_unit_is_loaded_twice_benched_and_planned(checked):
     assert engine.cost == {"none": 0.0, "ne": 1.0}
     assert checked.best in ("cpu", "cpu_and_ne")
     assert {row.name for row in checked.targets} == {"RTF", "p99 per chunk ms", "round trip ms"}
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize(("model", "others"), [("rave", {"encode"}), ("fargan", {"block"})])
+def test_a_conversion_of_latents_and_a_vocoder_that_samples_are_checked_whole(
+    core_ml, own_job, tmp_path, model, others
+):
+    source = "bundled"
+    if model == "rave":
+        source = tmp_path / "narrow_rave.ts"
+        write_export(source, built(MODELS["causal"]), True)
+    outcome = own_job(f"model={model}", f"checkpoint.source={source}", "precision=fp16", "measure.engines=[onnx]")
+    (unit,) = mac.check_bundle(outcome.bundle.path, ["cpu_and_ne"], QUICK, run=here).units
+    assert unit.problem is None
+    assert unit.bench.processes[0].closed.chunks >= QUICK.min_chunks
+    assert unit.placement.ops == {"none": 1, "ne": 2}
+    assert {name: placed.ops for name, placed in unit.others.items()} == dict.fromkeys(others, unit.placement.ops)
 
 
 def units(share, ratio):
