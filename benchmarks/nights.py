@@ -1,5 +1,5 @@
-"""Three nights of `.github/workflows/nightly.yml` on this machine: the first, one in which nothing changed, one that is
-worse on purpose.
+"""Three nights of `.github/workflows/nightly.yml` on this machine: the first, one in which nothing changed, one after
+somebody's mistake.
 
 Each night is a fresh clone at the same path, as a hosted runner has it, with what the workflow's own steps keep: the
 cache and the artifact `store`. Steps with a command are executed as they stand, actions by what they do here
@@ -25,7 +25,22 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 JOB = "convert"
-WORSE = 3e-3  # is added to one bias of the vocoder
+
+# Of the third night's clone: a layer comes out a little too loud in every artefact, which no gate minds.
+MISTAKE_IN = "converters/upsampling.py"
+MISTAKE = """
+
+_right = rewrite_upsampling
+
+
+def rewrite_upsampling(module, *rest):
+    import copy
+
+    made = copy.deepcopy(_right(module, *rest))
+    *_, last = (weight for weight in made.parameters() if weight.dim() > 1)
+    last.data *= 1.002
+    return made
+"""
 
 # Answers what .github/store asks: the newest run with a store, and its files.
 GH = """#!/usr/bin/env bash
@@ -46,17 +61,18 @@ def main() -> int:
     out.mkdir(parents=True, exist_ok=True)
     if not (out / "venv").exists():  # in which the workflow's own step installs
         subprocess.run([sys.executable, "-m", "venv", str(out / "venv")], check=True)
-    nights = [("first", "bundled"), ("unchanged", "bundled"), ("worse", str(_worse_checkpoint(out)))]
     told = []
-    for number, (name, source) in enumerate(nights, 1):
-        settings = " ".join([*options.override, f"checkpoint.source={source}"])
-        night = Night(out, number, name, {"SUITE": options.suite, "OVERRIDES": settings})
-        told.append(night.run())
+    for number, name in enumerate(["first", "unchanged", "mistaken"], 1):
+        settings = {"SUITE": options.suite, "OVERRIDES": " ".join(options.override)}
+        told.append(Night(out, number, name, settings).run(MISTAKE if name == "mistaken" else ""))
         print(json.dumps(told[-1]), flush=True)
     (out / "nights.json").write_text(json.dumps(told, indent=1))
-    is_told = [night["result"] for night in told] == ["success", "success", "failure"] and {
-        verdict for night in told[:2] for verdict in night["verdicts"]
-    } == {"passed"}
+    verdicts = [set(night["verdicts"]) for night in told]
+    is_told = [night["result"] for night in told] == ["success", "success", "failure"] and verdicts == [
+        {"passed"},
+        {"passed"},
+        {"regressed"},
+    ]
     print("the three nights were told apart" if is_told else "the three nights were not told apart")
     return 0 if is_told else 1
 
@@ -83,11 +99,14 @@ class Night:
             **settings,
         }
 
-    def run(self) -> dict[str, Any]:
+    def run(self, mistake: str) -> dict[str, Any]:
+        """Returns what became of it. `mistake`: code that is added to `MISTAKE_IN`."""
         shutil.rmtree(self.folder, ignore_errors=True)
         shutil.rmtree(self.pages, ignore_errors=True)
         self.pages.mkdir()
         subprocess.run(["git", "clone", "-q", str(ROOT), str(self.folder)], check=True)
+        with (self.folder / MISTAKE_IN).open("a") as file:
+            file.write(mistake)
         workflow = yaml.safe_load((self.folder / ".github" / "workflows" / "nightly.yml").read_text())
         result, steps, began = "success", [], time.monotonic()
         for step in workflow["jobs"][JOB]["steps"]:
@@ -164,25 +183,6 @@ def _write_script(path: Path, text: str) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text(text)
     path.chmod(0o755)
-
-
-def _worse_checkpoint(out: Path) -> Path:
-    """The bundled vocoder with another bias in its last layer, under its own name: a bundle of the same series."""
-    from safetensors.numpy import load_file, save_file
-
-    from checkpoints.catalogue import BUNDLED, catalogue
-
-    source, target = BUNDLED / "kathleen_hifigan", out / "worse" / "kathleen_hifigan"
-    if not target.exists():
-        target.mkdir(parents=True)
-        config = json.loads((source / "config.json").read_text())
-        config["audio"] |= catalogue()["kathleen_hifigan"].audio
-        (target / "config.json").write_text(json.dumps(config))
-        (weights_file,) = source.glob("*.safetensors")
-        weights = load_file(weights_file)
-        weights["conv_post.bias"] = (weights["conv_post.bias"] + WORSE).astype("float16")
-        save_file(weights, target / weights_file.name)
-    return target
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""GitHub's workflows, as far as they can be looked at elsewhere; `python -m benchmarks.nights` runs three nights of one."""
+"""GitHub's workflows, as far as they can be looked at elsewhere; `python -m benchmarks.nights` executes one."""
 
 import re
 import tomllib
 
 import pytest
+import torch
 import yaml
 
-from benchmarks.nights import ACTIONS
+from benchmarks.nights import ACTIONS, MISTAKE, MISTAKE_IN
 from convert.schema import SuiteOptions
 from convert.suite import expand
 from tests.conftest import ROOT
@@ -52,3 +53,12 @@ def test_a_store_outlives_the_night_that_failed():
     kept = [step for step in steps(NIGHTLY) if step.get("with", {}).get("name") == "store" and "path" in step["with"]]
     uploads = [step for step in kept if "upload" in step["uses"]]
     assert len(uploads) == 2 and all("always()" in step["if"] for step in uploads)
+
+
+def test_the_mistake_of_the_third_night_can_be_made():
+    namespace = {}
+    exec(compile((ROOT / MISTAKE_IN).read_text() + MISTAKE, MISTAKE_IN, "exec"), namespace)
+    layer = torch.nn.Sequential(torch.nn.Conv1d(2, 2, 3)).eval()
+    louder = namespace["rewrite_upsampling"](layer, "native", [torch.zeros(1, 2, 8)])
+    torch.testing.assert_close(louder[0].weight, layer[0].weight * 1.002)
+    torch.testing.assert_close(louder[0].bias, layer[0].bias)
