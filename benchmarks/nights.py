@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent
 JOB = "convert"
 
 # Of the third night's clone: a layer comes out a little too loud in every artefact, which no gate minds.
-MISTAKE_IN = "converters/upsampling.py"
+MISTAKE_IN = "ops/upsample.py"
 MISTAKE = """
 
 _right = rewrite_upsampling
