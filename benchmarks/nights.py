@@ -38,7 +38,7 @@ def rewrite_upsampling(module, *rest):
 
     made = copy.deepcopy(_right(module, *rest))
     *_, last = (weight for weight in made.parameters() if weight.dim() > 1)
-    last.data *= 1.001
+    last.data *= 1.0006
     return made
 """
 
@@ -67,12 +67,9 @@ def main() -> int:
         told.append(Night(out, number, name, settings).run(MISTAKE if name == "mistaken" else ""))
         print(json.dumps(told[-1]), flush=True)
     (out / "nights.json").write_text(json.dumps(told, indent=1))
-    verdicts = [set(night["verdicts"]) for night in told]
-    is_told = [night["result"] for night in told] == ["success", "success", "failure"] and verdicts == [
-        {"passed"},
-        {"passed"},
-        {"regressed"},
-    ]
+    first, unchanged, mistaken = (set(night["verdicts"]) for night in told)
+    is_told = first == unchanged == {"passed"} and "regressed" in mistaken
+    is_told &= [night["result"] for night in told] == ["success", "success", "failure"]
     print("the three nights were told apart" if is_told else "the three nights were not told apart")
     return 0 if is_told else 1
 
