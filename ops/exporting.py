@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 from typing import Any
 from unittest.mock import patch
 
@@ -44,9 +45,8 @@ def translations_read_once() -> Iterator[None]:
 
     It asks onnxscript for the translations of all operations, which reads each one's source anew; the answer is kept.
     """
-    from torch.onnx._internal._lazy_import import onnxscript_apis
-
-    with patch.object(onnxscript_apis, "get_torchlib_ops", _answering_once(onnxscript_apis.get_torchlib_ops)):
+    asked = import_module("torch.onnx._internal._lazy_import").onnxscript_apis
+    with patch.object(asked, "get_torchlib_ops", _answering_once(asked.get_torchlib_ops)):
         yield
 
 

@@ -88,7 +88,8 @@ def clip(
         )
         axis.set(title=title, ylabel="mel band")
         axis.grid(False)
-    figure.colorbar(drawn, cax=figure.add_axes((0.935, 0.55, 0.012, 0.3)), label="dB")
+    bar = figure.colorbar(drawn, cax=figure.add_axes((0.935, 0.55, 0.012, 0.3)))
+    bar.ax.set_title("dB", fontsize="medium")
     _draw_snr(axes[-1], reference, outputs, settings.sample_rate)
     return png(figure)
 

@@ -10,7 +10,25 @@ from runtime.bundle.store import Bundle
 from runtime.engines import ENGINES
 from runtime.measuring.measure import Measurement
 from runtime.measuring.options import GateLimits
-from runtime.measuring.quality import OF_CLIPS, OF_CONVERSIONS, OF_ROWS, OF_SENTENCES, OF_SPEECH, SNR, listened
+from runtime.measuring.quality import (
+    METRICS,
+    OF_CLIPS,
+    OF_CONVERSIONS,
+    OF_ROWS,
+    OF_SENTENCES,
+    OF_SPEECH,
+    SNR,
+    listened,
+)
+
+# What gates judge that is no metric: what it is called, and whether it is to be at least its limit.
+_NO_METRICS = {
+    "length_ok": ("length is PyTorch's (1: it is)", True),
+    "shape_ok": ("shape is PyTorch's (1: it is)", True),
+    "worst_window_drop_db": ("worst 50 ms below the whole clip, dB", False),
+    "head_drop_db": ("first 50 ms below the whole clip, dB", False),
+    "tail_drop_db": ("last 50 ms below the whole clip, dB", False),
+}
 
 
 @dataclass(frozen=True)
@@ -27,6 +45,27 @@ class GateResult:
     def __str__(self) -> str:
         sign = "meets" if self.passed else "misses"
         return f"{self.gate} {self.value:.4g} {sign} {self.limit:.4g} ({self.engine}, {self.clip})"
+
+    @property
+    def heading(self) -> str:
+        """The quantity and its unit, after the component or the context that it is of."""
+        title, _ = self._described()
+        name = self.gate.removesuffix(self._quantity()).rstrip("_.")
+        return f"{name}: {title}" if name else title
+
+    @property
+    def sign(self) -> str:
+        """Which side of the limit is good: ≥ or ≤."""
+        return "≥" if self._described()[1] else "≤"
+
+    def _quantity(self) -> str:
+        names = [*_NO_METRICS, *(metric.name for metric in METRICS)]
+        return max((name for name in names if self.gate.endswith(name)), key=len, default=self.gate)
+
+    def _described(self) -> tuple[str, bool]:
+        quantity = self._quantity()
+        known = {metric.name: (metric.heading, metric.more_is_better) for metric in METRICS} | _NO_METRICS
+        return known.get(quantity, (quantity, True))
 
 
 def limits_for(

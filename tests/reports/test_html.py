@@ -25,6 +25,7 @@ def test_the_page_is_self_contained_and_says_what_was_measured(fp16, copy, width
     assert page.count("data:audio/wav;base64,") == 3 * CLIPS[width], "recording, PyTorch and artefact of each clip"
     assert page.count("data:image/png;base64,") == 3 + CLIPS[width]
     assert "All gates met" in page
+    assert '<td title="snr_db">SNR, dB</td>' in page and "≥ " in page and "✓ met" in page
     for measurement in fp16.measurements:
         for clip in measurement.clips:
             assert f">{clip.agreement.snr_db:.1f}<" in page

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from converters.options import PrecisionOptions
-from runtime.measuring.gates import evaluate, limits_for
+from runtime.measuring.gates import GateResult, evaluate, limits_for
 from runtime.measuring.options import GateLimits
 from tests.conftest import ROOT
 
@@ -87,3 +87,20 @@ def test_every_precision_is_judged_by_every_gates_file():
         for settings in precisions:
             options = PrecisionOptions(**settings)
             assert limits_for(limits, "mil", "mlprogram", [options.name, options.kind]), (path.stem, options.name)
+
+
+@pytest.mark.parametrize(
+    ("gate", "heading", "sign"),
+    [
+        ("snr_db", "SNR, dB", "≥"),
+        ("text_encoder.snr_db", "text_encoder: SNR, dB", "≥"),
+        ("log_mel_l1", "log-mel L1", "≤"),
+        ("live_silence_db", "live: output level for digital silence, dB", "≤"),
+        ("length_ok", "length is PyTorch's (1: it is)", "≥"),
+        ("worst_window_drop_db", "worst 50 ms below the whole clip, dB", "≤"),
+        ("of_another_day", "of_another_day", "≥"),
+    ],
+)
+def test_a_gate_says_what_it_limits_and_from_where(gate, heading, sign):
+    result = GateResult(gate, "mil", "clip", 1.0, 2.0, passed=False)
+    assert (result.heading, result.sign) == (heading, sign)
