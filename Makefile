@@ -1,5 +1,7 @@
 # The README's two commands are `make convert` and `make test`. Both make .venv first, once.
+# Where pip would take PyTorch with CUDA (Linux x86-64): PIP_FLAGS='--extra-index-url https://download.pytorch.org/whl/cpu'
 PYTHON ?= python3
+PIP_FLAGS ?=
 VENV := .venv
 STAMP := $(VENV)/.installed
 # Half of the tests wait for a process of their own: one worker more than there are cores, 5 at most. Files are begun in
@@ -122,7 +124,7 @@ ui: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[test]'
+	$(VENV)/bin/python -m pip install --quiet --no-compile $(PIP_FLAGS) --constraint constraints.txt --editable '.[test]'
 	touch $(STAMP)
 
 clean:
