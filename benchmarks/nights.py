@@ -26,7 +26,7 @@ import yaml
 ROOT = Path(__file__).parent.parent
 JOB = "convert"
 
-# Of the third night's clone: a layer comes out a little too loud in every artefact, which no gate minds.
+# Of the third night's clone: a layer comes out a little too loud in every artefact, by 0.005 dB.
 MISTAKE_IN = "ops/upsample.py"
 MISTAKE = """
 
@@ -68,7 +68,7 @@ def main() -> int:
         print(json.dumps(told[-1]), flush=True)
     (out / "nights.json").write_text(json.dumps(told, indent=1))
     first, unchanged, mistaken = (set(night["verdicts"]) for night in told)
-    is_told = first == unchanged == {"passed"} and "regressed" in mistaken
+    is_told = first == unchanged == {"passed"} and mistaken <= {"regressed", "rejected"}
     is_told &= [night["result"] for night in told] == ["success", "success", "failure"]
     print("the three nights were told apart" if is_told else "the three nights were not told apart")
     return 0 if is_told else 1
@@ -113,7 +113,7 @@ class Night:
             is_done = self._act(step) if "uses" in step else self._execute(step)
             steps.append([step.get("name") or step.get("uses") or step["run"], round(time.monotonic() - started, 1)])
             result = result if is_done else "failure"
-        suite = json.loads(next(self.pages.glob("nightly/*/suite.json")).read_text())
+        suite = json.loads(max(self.pages.glob("nightly/*/suite.json")).read_text())  # earlier nights are kept
         verdicts = [row["verdict"] for row in suite["rows"]]
         seconds = round(time.monotonic() - began)
         return {"night": self.name, "result": result, "seconds": seconds, "verdicts": verdicts, "steps": steps}
