@@ -102,9 +102,9 @@ def answered(main: Main) -> Main:
 
 def run(main: Main) -> None:
     """Runs a command as a process of its own, which ends here."""
-    # PyTorch's threads wait for each other after every operation. Where something else has a core they would do so
-    # spinning, on what time the last of them needs: five times as long for nothing (benchmarks/waiting.py).
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # PyTorch's threads wait for each other after every operation. Where something else has a core they would spin for
+    # milliseconds on what time the last of them needs; so they sleep soon (docs/reference-engine.md has the figures).
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     out = settle()
     begin()
     try:

@@ -179,16 +179,16 @@ def test_an_interrupt_that_an_import_swallowed_is_one_still():
     assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"interrupted\n")
 
 
-@pytest.mark.parametrize(("given", "policy"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
-def test_pytorch_s_threads_do_not_spin_unless_told_to(given, policy):
+@pytest.mark.parametrize(("given", "spins"), [(None, "10000"), ("7", "7")])
+def test_pytorch_s_threads_spin_briefly_unless_told_otherwise(given, spins):
     code = (
         "import os; from runtime.machine.command_line import answered, run\n"
-        "run(answered(lambda arguments: print(os.environ['OMP_WAIT_POLICY']) or 0))\n"
+        "run(answered(lambda arguments: print(os.environ['GOMP_SPINCOUNT']) or 0))\n"
     )
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    environment |= {"OMP_WAIT_POLICY": given} if given else {}
+    environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    environment |= {"GOMP_SPINCOUNT": given} if given else {}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=ROOT, env=environment, text=True)
-    assert done.stdout.strip() == policy
+    assert done.stdout.strip() == spins
 
 
 @pytest.mark.parametrize("room", ["checkpoints", "convert", "reports", "runtime"])
