@@ -76,7 +76,7 @@ def _in_a_process(bundle: Path, settings: dict[str, str]) -> float:
         name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))
     } | settings
     command = [sys.executable, "-m", "benchmarks.waiting", str(bundle), "--once"]
-    return float(json.loads(subprocess.run(command, env=kept | settings, check=True, capture_output=True).stdout))
+    return float(json.loads(subprocess.run(command, env=environment, check=True, capture_output=True).stdout))
 
 
 @contextmanager
