@@ -1,6 +1,6 @@
 # The README's two commands are `make convert` and `make test`. Both make .venv first, once.
-# Where pip would take PyTorch with CUDA (Linux x86-64): PIP_FLAGS='--extra-index-url https://download.pytorch.org/whl/cpu'
 PYTHON ?= python3
+# Where pip would take PyTorch with CUDA (Linux x86-64): PIP_FLAGS='--extra-index-url https://download.pytorch.org/whl/cpu'
 PIP_FLAGS ?=
 VENV := .venv
 STAMP := $(VENV)/.installed
