@@ -79,13 +79,13 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("recordings", type=Path, metavar="RECORDINGS")
-    add_options(parser, minutes=9.0, alone=0.0, rate=2e-4, batch=40)
+    add_options(parser, minutes=13.0, alone=0.0, rate=2e-4, batch=40)
     add_converter_options(parser)
     add_generator_options(parser)
     parser.add_argument(
         "--offline",
         type=float,
-        default=3.5,
+        default=3.0,
         metavar="MINUTES",
         help="of the offline converter, where --speakers and --teacher are given; 0 for none [%(default)s]",
     )
