@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.options import CompareOptions, TrackingOptions
+from reports.ui import PORT
 from runtime.bundle.staging import sweep_around
 from runtime.errors import ExitCode
 from runtime.machine.address import Address
@@ -38,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _prune(options, TrackingOptions(uri=options.uri, experiment=options.experiment))
     if options.command == "compare":
         return _compare(options.runs, TrackingOptions(uri=options.uri, experiment=options.experiment))
+    if options.command == "ui":
+        return _ui(TrackingOptions(uri=options.uri, experiment=options.experiment), options.port)
     if options.command == "judge":
         asked = CompareOptions(delta=options.delta, minutes=options.minutes)
         tags = dict(text.partition("=")[::2] for text in options.tag)
@@ -97,6 +100,8 @@ def parser() -> argparse.ArgumentParser:
     pruned.add_argument("--dry-run", action="store_true", help="show what would go and how much, and remove nothing")
     compared = commands.add_parser("compare", help="runs side by side, and the address of MLflow's page for them")
     compared.add_argument("runs", nargs="+", metavar="RUN", help="two or more ids, or the beginnings of them")
+    shown = commands.add_parser("ui", help="the addresses of MLflow's pages, which are served here of a sqlite store")
+    shown.add_argument("--port", type=int, default=PORT, help="[%(default)s]")
     judged = commands.add_parser("judge", help="compare a bundle with the champion of its series")
     judged.add_argument("bundle", metavar="BUNDLE|RUN", help="a bundle's folder, or with --measure one of its runs")
     judged.add_argument(
@@ -112,7 +117,7 @@ def parser() -> argparse.ArgumentParser:
         "--minutes", type=float, default=defaults.minutes, help="for latency, 0: leave it out [%(default)g]"
     )
     judged.add_argument("--json", action="store_true", help="print the comparison as JSON")
-    for command in (bench, mac, tradeoff, champion, pruned, compared, judged):
+    for command in (bench, mac, tradeoff, champion, pruned, compared, shown, judged):
         kept = TrackingOptions().uri
         command.add_argument("--uri", type=_address, default=kept, help="MLflow's; empty: not logged [%(default)s]")
         command.add_argument("--experiment", default=TrackingOptions().experiment, help="[%(default)s]")
@@ -265,6 +270,16 @@ def _compare(runs: list[str], tracking: TrackingOptions) -> int:
     if tracking.uri.startswith("sqlite:"):
         console.print("(make ui serves that store)")
     return 0
+
+
+def _ui(tracking: TrackingOptions, port: int) -> int:
+    from reports.served import addresses, serve
+
+    for what, address in addresses(tracking, port):
+        print(f"{what}: {address}", flush=True)
+    if tracking.uri.startswith("sqlite:"):
+        serve(tracking, port)
+    return ExitCode.DONE
 
 
 def _judge(asked: argparse.Namespace, tracking: TrackingOptions, options: CompareOptions) -> int:

@@ -35,6 +35,7 @@ def track_precisions(families: Sequence[Family], page: Path, options: TrackingOp
 
     Raises TrackingError where the store cannot be reached.
     """
+    from reports.names import short_checkpoint
     from reports.runs import digest_of, log_once
     from reports.store import prepared
 
@@ -55,8 +56,9 @@ def track_precisions(families: Sequence[Family], page: Path, options: TrackingOp
             }
             best = ", ".join(point.precision for point in family.points if point.is_best)
             tags = {"kind": "precisions", "best": best, **options.tags}
-            params = {"checkpoint": family.name.partition(",")[0], "family": family.name}
-            name = f"precisions {family.name}"
+            checkpoint = family.name.partition(",")[0]
+            params = {"checkpoint": checkpoint, "family": family.name}
+            name = f"{short_checkpoint(checkpoint)} precisions, {family.name}"
             key = f"{name} {digest_of(page)}"
             runs.append(log_once(client, experiment, key, name, tags, params, metrics, fill))
     return runs

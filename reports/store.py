@@ -12,6 +12,7 @@ from typing import Any
 
 from reports.options import TrackingOptions
 from reports.sqlite_store import StoreBusy, StoreError, alone, artifacts_of, ensure, file_of
+from reports.ui import MEASUREMENTS, View
 from runtime.errors import MachineError, VoxportError
 
 _LOCK_SECONDS = 600.0  # a dozen jobs that end together log one after another
@@ -19,6 +20,10 @@ ABOUT = """Conversions and measurements of speech models by voxport.
 
 - `kind`: `convert` (one per bundle), `measure` (one per engine and device), `bench`, `mac-check`. Nights have an
   experiment of their own.
+- `make ui` prints a link to the measurements with the columns that matter; clear its filter for the other kinds.
+- A run's name begins with the checkpoint, shortened, the precision, the first letters of format, upsampler and mode,
+  and the engine, or `job`: `ka_hif fp16 mpo mil`. The words follow.
+- Filter by tags, as in `tags.kind = 'measure' and tags.verdict = 'passed'`: `device`, `series`, `bundle`, `busy`, …
 - Compare runs: tick some, *Compare*. `precision`, `format`, `upsampler`, `mode`, `engine`, `chunk` are the axes.
 - `snr_db` and `log_mel_l1` are against PyTorch on the worst golden; `rtf` is elapsed / audio: lower is better.
 - A bundle that passes its gates is a version of the registered model of its series; `champion` is the accepted one.
@@ -84,22 +89,27 @@ def prepared(options: TrackingOptions) -> Iterator[tuple[Any, str]]:
         yield client, experiment_id(client, options, options.experiment)
 
 
-def experiment_id(client: Any, options: TrackingOptions, name: str, about: str = ABOUT) -> str:
-    """The id of an experiment, made with a note where it is not there yet."""
+def experiment_id(
+    client: Any, options: TrackingOptions, name: str, view: View = MEASUREMENTS, about: str = ABOUT
+) -> str:
+    """The id of an experiment, made with a note where it is not there yet. `view`: how the UI shows its runs."""
     from mlflow.exceptions import MlflowException
 
     existing = client.get_experiment_by_name(name)
-    if existing is not None:
-        return str(existing.experiment_id)
-    file = file_of(options.uri)
-    place = artifacts_of(file).as_uri() if file else None  # a server decides for itself
-    try:
-        return str(client.create_experiment(name, artifact_location=place, tags={"mlflow.note.content": about}))
-    except MlflowException:  # on a server another process may have been faster
-        existing = client.get_experiment_by_name(name)
-        if existing is None:
-            raise
-        return str(existing.experiment_id)
+    if existing is None:
+        file = file_of(options.uri)
+        place = artifacts_of(file).as_uri() if file else None  # a server decides for itself
+        tags = {"mlflow.note.content": about, **view.tag}
+        try:
+            return str(client.create_experiment(name, artifact_location=place, tags=tags))
+        except MlflowException:  # on a server another process may have been faster
+            existing = client.get_experiment_by_name(name)
+            if existing is None:
+                raise
+    for key, state in view.tag.items():
+        if existing.tags.get(key) != state:
+            client.set_experiment_tag(existing.experiment_id, key, state)
+    return str(existing.experiment_id)
 
 
 @contextmanager
