@@ -67,7 +67,9 @@ def parser() -> argparse.ArgumentParser:
     sync.add_argument(
         "--uri", type=_address, default="", help="whole address of a store that was marked without its secret"
     )
-    bench = commands.add_parser("bench", help="plot what `python -m runtime bench --out FILE.json` wrote, and log it")
+    bench = commands.add_parser(
+        "bench", help="a page of what `python -m runtime bench --out FILE.json` wrote, and log it"
+    )
     bench.add_argument("file", type=Path, metavar="FILE.json")
     mac = commands.add_parser("mac-check", help="a page of what `python -m runtime mac-check` wrote, and log it")
     mac.add_argument("file", type=Path, metavar="FILE.json")
@@ -169,6 +171,7 @@ def _upsampling(bundles: list[Path], mac_check: Path | None, out: Path) -> int:
 
 def _bench(file: Path, tracking: TrackingOptions) -> int:
     from reports import plots
+    from reports.html import write_bench
     from runtime.machine.files import write_bytes
     from runtime.measuring.bench.bundle import read_bench
 
@@ -176,10 +179,12 @@ def _bench(file: Path, tracking: TrackingOptions) -> int:
     if report.problem:
         print(f"error: {file} holds no speed, for the artefact is not correct: {report.problem}", file=sys.stderr)
         return ExitCode.MISSED
+    drawn = plots.bench(report)
     picture = file.with_suffix(".png")
-    write_bytes(picture, plots.bench(report))
-    print(picture)
-    return _logged(tracking, lambda benches: [benches.track_bench(report, [file, picture], tracking)])
+    write_bytes(picture, drawn)
+    page = write_bench(report, drawn, file.with_suffix(".html"))
+    print(page)
+    return _logged(tracking, lambda benches: [benches.track_bench(report, [file, picture, page], tracking)])
 
 
 def _mac_check(file: Path, tracking: TrackingOptions) -> int:

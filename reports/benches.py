@@ -62,6 +62,10 @@ def _log_bench(
     run_tags |= {f"target.{target.name}": target.verdict for target in report.targets}
     params: dict[str, object] = {"engine": report.engine, "processes": len(report.processes)}
     values = {name: row.median for name, row in report.spread.items()} | dict(metrics)
+    if report.beside is not None:
+        run_tags["busy"] = str(report.beside.is_busy).lower()
+        if report.beside.others_share is not None:
+            values["others_share"] = report.beside.others_share
     last = report.processes[-1]
     if last.budget is not None:
         values["delay_ms"] = last.budget.total_ms

@@ -201,7 +201,7 @@ def _version_note(bundle: Bundle, measurements: Sequence[Measurement]) -> str:
 def _measurement_note(measurement: Measurement, metrics: Mapping[str, float]) -> str:
     parts = [f"{measurement.engine} on {measurement.device}, {measurement.system}, mode {measurement.mode}."]
     if "snr_db" in metrics:
-        parts.append(f"Worst golden: {SNR.text(metrics['snr_db'])} to PyTorch.")
+        parts.append(f"Worst golden: {SNR.title} {SNR.text(metrics['snr_db'])} to PyTorch.")
     parts.append(f"RTF {metrics['rtf']:.3f} (elapsed / audio, lower is better)." if "rtf" in metrics else "Not timed.")
     if measurement.beside is not None:
         parts.append(f"While timed: {measurement.beside}.")

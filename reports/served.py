@@ -9,7 +9,7 @@ from typing import NoReturn
 from reports.nights import NIGHTS_SUFFIX
 from reports.options import TrackingOptions
 from reports.store import experiment_id, prepared
-from reports.ui import NIGHTS, runs_address, server_of
+from reports.ui import NIGHTS, PLAIN, runs_address, server_of
 
 
 def addresses(options: TrackingOptions, port: int) -> list[tuple[str, str]]:
@@ -23,7 +23,7 @@ def addresses(options: TrackingOptions, port: int) -> list[tuple[str, str]]:
         name = options.experiment + NIGHTS_SUFFIX
         if client.get_experiment_by_name(name) is not None:
             pages.append(("nights", runs_address(uri, experiment_id(client, options, name, NIGHTS), NIGHTS)))
-    return [*pages, ("versions", f"{server_of(uri)}/#/models")]
+    return [*pages, ("versions", f"{server_of(uri)}/#/models?{PLAIN}")]
 
 
 def serve(options: TrackingOptions, port: int) -> NoReturn:

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from runtime.machine.address import Address
 
 PORT = 5000  # of `make ui`
-_PLAIN = "workflowType=machine_learning"  # without the sidebar for language models
+PLAIN = "workflowType=machine_learning"  # without the sidebar for language models
 
 
 @dataclass(frozen=True)
@@ -68,18 +68,18 @@ NIGHTS = View(
 
 def runs_address(uri: str, experiment: str, view: View = MEASUREMENTS) -> str:
     """Returns the address of the experiment's runs in that view."""
-    return f"{server_of(uri)}/#/experiments/{experiment}/runs?{_PLAIN}&viewStateShareKey={view.key}"
+    return f"{server_of(uri)}/#/experiments/{experiment}/runs?{PLAIN}&viewStateShareKey={view.key}"
 
 
 def run_address(uri: str, experiment: str, run: str) -> str:
     """Returns the address of a run's page."""
-    return f"{server_of(uri)}/#/experiments/{experiment}/runs/{run}?{_PLAIN}"
+    return f"{server_of(uri)}/#/experiments/{experiment}/runs/{run}?{PLAIN}"
 
 
 def compare_address(uri: str, experiment: str, runs: Sequence[str]) -> str:
     """Returns the address of the UI's page that compares runs."""
     listed, experiments = (quote(json.dumps(ids, separators=(",", ":"))) for ids in (list(runs), [experiment]))
-    return f"{server_of(uri)}/#/compare-runs?runs={listed}&experiments={experiments}&{_PLAIN}"
+    return f"{server_of(uri)}/#/compare-runs?runs={listed}&experiments={experiments}&{PLAIN}"
 
 
 def server_of(uri: str) -> str:
