@@ -7,7 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 from reports.options import TrackingOptions
@@ -15,6 +15,8 @@ from reports.sqlite_store import StoreBusy, StoreError, alone, artifacts_of, ens
 from reports.ui import MEASUREMENTS, View
 from runtime.errors import MachineError, VoxportError
 
+_REACH_SECONDS = 8.0  # until a server that is there says anything
+_reached: set[str] = set()
 _LOCK_SECONDS = 600.0  # a dozen jobs that end together log one after another
 ABOUT = """Conversions and measurements of speech models by voxport.
 
@@ -69,11 +71,26 @@ def client_of(options: TrackingOptions) -> Iterator[Any]:
     mlflow = mlflow_module()
     with as_tracking_error(options):
         uri = options.address.revealed()
+        if uri.startswith("http"):
+            _reach(options.address.place)
         file = file_of(uri)
         if file is not None:
             ensure(file, _LOCK_SECONDS)
         mlflow.set_tracking_uri(uri)
         yield mlflow.MlflowClient()
+
+
+def _reach(place: str) -> None:
+    """Asks a server once whether it is there. MLflow's client would go on asking one that is not for a minute.
+
+    Raises what `requests` raises; any answer will do, and what is wrong with a certificate is MLflow's to say.
+    """
+    import requests
+
+    if place not in _reached:
+        with suppress(requests.exceptions.SSLError):
+            requests.get(f"{place}/health", timeout=_REACH_SECONDS, stream=True).close()
+        _reached.add(place)
 
 
 @contextmanager
@@ -141,7 +158,7 @@ def _is_refused(error: Exception) -> bool:
 
 def _sentence(options: TrackingOptions, error: Exception) -> str:
     reason = (options.address.scrubbed(str(error)).splitlines() or [type(error).__name__])[0]
-    if "Max retries exceeded" in reason:  # its own sentence goes on for lines
+    if re.search("Max retries exceeded|Read timed out", reason):  # its own sentence goes on for lines
         reason = "it does not answer"
     elif _is_refused(error):
         reason = "it refuses this user or password (MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD)"
