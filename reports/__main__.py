@@ -65,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
     sync = commands.add_parser("sync", help="send results to MLflow that could not be sent when they were made")
     sync.add_argument("output", type=Path, nargs="?", default=Path("bundles"), help="folder of bundles [bundles]")
     sync.add_argument(
-        "--uri", type=_address, default="", help="whole address of a store that was marked without its secret"
+        "--uri", type=_address, default="", help="where to send everything, in place of where it is marked for"
     )
     bench = commands.add_parser(
         "bench", help="a page of what `python -m runtime bench --out FILE.json` wrote, and log it"
