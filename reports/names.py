@@ -10,7 +10,7 @@ import re
 
 from runtime.bundle.store import Manifest
 
-_CHECKPOINT, _PRECISION = 9, 4  # characters of each; 20 with the letters of the form and the first one of the engine
+_CHECKPOINT, _PRECISION = 8, 4  # characters of each; 20 with the letters of the form and the first two of the engine
 
 
 def run_name(manifest: Manifest, what: str) -> str:
@@ -23,7 +23,7 @@ def run_name(manifest: Manifest, what: str) -> str:
 
 
 def short_checkpoint(name: str) -> str:
-    """`ljspeech_hifigan_v2` → `lj_hif_v2`; what is short enough stays."""
+    """`ljspeech_hifigan_v2` → `lj_hif_v`; what is short enough stays."""
     if len(name) <= _CHECKPOINT:
         return name
     first, *others = name.split("_")

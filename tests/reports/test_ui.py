@@ -40,7 +40,7 @@ def names_of(checkpoint, precisions, upsamplers, modes):
         options = SimpleNamespace(format=form, precision=precision, upsampler=upsampler, mode=mode)
         manifest = SimpleNamespace(checkpoint=SimpleNamespace(name=checkpoint), options=options)
         on_a_mac = ("coreml",) if FORMATS[form].is_core_ml else ()
-        for what in ("job", "torch", *FORMATS[form].engines, *on_a_mac):
+        for what in ("job", "torch", "openvino", *FORMATS[form].engines, *on_a_mac):
             yield run_name(manifest, what)
 
 
