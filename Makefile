@@ -118,9 +118,9 @@ layer: $(STAMP)
 	xcrun swiftc -typecheck build/layer/Sources/HiFiGANUpsample/*.swift
 	xcrun -sdk macosx metal -c build/layer/Kernels/upsample_texture.metal -o build/layer/upsample.air
 
+# MLflow of the store in this folder; the addresses of its pages come first.
 ui: $(STAMP)
-	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true \
-	$(VENV)/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000 --workers 1
+	$(VENV)/bin/python -m reports ui
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -99,8 +99,10 @@ def check(
     overrides: Iterable[str], groups: Mapping[str, list[str]] | None = None, *, is_sweep: bool | None = None
 ) -> None:
     """Raises OverrideError for the first override whose group, choice or setting does not exist, whose value is of
-    another type, or that names several where `is_sweep` is false (None: it is not asked)."""
+    another type, that names several where `is_sweep` is false (None: it is not asked), or that chooses of a group a
+    second time."""
     groups = group_choices() if groups is None else groups
+    chosen: dict[str, str] = {}
     kinds = settings()
     names = list(kinds)
     for text in overrides:
@@ -114,6 +116,11 @@ def check(
         if key.startswith("hydra.") or key == "hydra":
             continue
         if key in groups:
+            if key in chosen:
+                raise OverrideError(
+                    f"{chosen[key]} and {text}: a job has one {key}; leave one out, or convert both: {key}=A,B -m"
+                )
+            chosen[key] = text
             values: list[Any] = [value if override is None else override.value()]
             if override is not None and override.is_sweep_override():
                 values = list(override.sweep_string_iterator())

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.options import CompareOptions, TrackingOptions
+from reports.ui import PORT
 from runtime.bundle.staging import sweep_around
 from runtime.errors import ExitCode
 from runtime.machine.address import Address
@@ -38,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _prune(options, TrackingOptions(uri=options.uri, experiment=options.experiment))
     if options.command == "compare":
         return _compare(options.runs, TrackingOptions(uri=options.uri, experiment=options.experiment))
+    if options.command == "ui":
+        return _ui(TrackingOptions(uri=options.uri, experiment=options.experiment), options.port)
     if options.command == "judge":
         asked = CompareOptions(delta=options.delta, minutes=options.minutes)
         tags = dict(text.partition("=")[::2] for text in options.tag)
@@ -62,9 +65,11 @@ def parser() -> argparse.ArgumentParser:
     sync = commands.add_parser("sync", help="send results to MLflow that could not be sent when they were made")
     sync.add_argument("output", type=Path, nargs="?", default=Path("bundles"), help="folder of bundles [bundles]")
     sync.add_argument(
-        "--uri", type=_address, default="", help="whole address of a store that was marked without its secret"
+        "--uri", type=_address, default="", help="where to send everything, in place of where it is marked for"
     )
-    bench = commands.add_parser("bench", help="plot what `python -m runtime bench --out FILE.json` wrote, and log it")
+    bench = commands.add_parser(
+        "bench", help="a page of what `python -m runtime bench --out FILE.json` wrote, and log it"
+    )
     bench.add_argument("file", type=Path, metavar="FILE.json")
     mac = commands.add_parser("mac-check", help="a page of what `python -m runtime mac-check` wrote, and log it")
     mac.add_argument("file", type=Path, metavar="FILE.json")
@@ -97,6 +102,8 @@ def parser() -> argparse.ArgumentParser:
     pruned.add_argument("--dry-run", action="store_true", help="show what would go and how much, and remove nothing")
     compared = commands.add_parser("compare", help="runs side by side, and the address of MLflow's page for them")
     compared.add_argument("runs", nargs="+", metavar="RUN", help="two or more ids, or the beginnings of them")
+    shown = commands.add_parser("ui", help="the addresses of MLflow's pages, which are served here of a sqlite store")
+    shown.add_argument("--port", type=int, default=PORT, help="[%(default)s]")
     judged = commands.add_parser("judge", help="compare a bundle with the champion of its series")
     judged.add_argument("bundle", metavar="BUNDLE|RUN", help="a bundle's folder, or with --measure one of its runs")
     judged.add_argument(
@@ -112,7 +119,7 @@ def parser() -> argparse.ArgumentParser:
         "--minutes", type=float, default=defaults.minutes, help="for latency, 0: leave it out [%(default)g]"
     )
     judged.add_argument("--json", action="store_true", help="print the comparison as JSON")
-    for command in (bench, mac, tradeoff, champion, pruned, compared, judged):
+    for command in (bench, mac, tradeoff, champion, pruned, compared, shown, judged):
         kept = TrackingOptions().uri
         command.add_argument("--uri", type=_address, default=kept, help="MLflow's; empty: not logged [%(default)s]")
         command.add_argument("--experiment", default=TrackingOptions().experiment, help="[%(default)s]")
@@ -164,6 +171,7 @@ def _upsampling(bundles: list[Path], mac_check: Path | None, out: Path) -> int:
 
 def _bench(file: Path, tracking: TrackingOptions) -> int:
     from reports import plots
+    from reports.html import write_bench
     from runtime.machine.files import write_bytes
     from runtime.measuring.bench.bundle import read_bench
 
@@ -171,10 +179,12 @@ def _bench(file: Path, tracking: TrackingOptions) -> int:
     if report.problem:
         print(f"error: {file} holds no speed, for the artefact is not correct: {report.problem}", file=sys.stderr)
         return ExitCode.MISSED
+    drawn = plots.bench(report)
     picture = file.with_suffix(".png")
-    write_bytes(picture, plots.bench(report))
-    print(picture)
-    return _logged(tracking, lambda benches: [benches.track_bench(report, [file, picture], tracking)])
+    write_bytes(picture, drawn)
+    page = write_bench(report, drawn, file.with_suffix(".html"))
+    print(page)
+    return _logged(tracking, lambda benches: [benches.track_bench(report, [file, picture, page], tracking)])
 
 
 def _mac_check(file: Path, tracking: TrackingOptions) -> int:
@@ -265,6 +275,16 @@ def _compare(runs: list[str], tracking: TrackingOptions) -> int:
     if tracking.uri.startswith("sqlite:"):
         console.print("(make ui serves that store)")
     return 0
+
+
+def _ui(tracking: TrackingOptions, port: int) -> int:
+    from reports.served import addresses, serve
+
+    for what, address in addresses(tracking, port):
+        print(f"{what}: {address}", flush=True)
+    if tracking.uri.startswith("sqlite:"):
+        serve(tracking, port)
+    return ExitCode.DONE
 
 
 def _judge(asked: argparse.Namespace, tracking: TrackingOptions, options: CompareOptions) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from reports.names import short_checkpoint
 from reports.options import TrackingOptions
 from reports.runs import digest_of, log_once
 from reports.store import prepared
@@ -20,7 +21,7 @@ def track_bench(report: BenchReport, files: Sequence[Path], options: TrackingOpt
     Raises TrackingError where the store cannot be reached.
     """
     with prepared(options) as (client, experiment):
-        name = f"bench {report.engine} {report.bundle}"
+        name = f"{short_checkpoint(report.bundle.partition('-')[0])} bench {report.engine}, {report.bundle}"
         return _log_bench(client, experiment, report, "bench", name, options.tags, {}, files)
 
 
@@ -40,7 +41,7 @@ def track_mac_check(check: MacCheck, files: Sequence[Path], options: TrackingOpt
                 if unit.placement is not None:
                     metrics |= {f"planned_{device}": share for device, share in unit.placement.cost.items()}
                 tags = {"compute_unit": unit.compute_unit, "fallback": bundle.fallback, "best": str(bundle.best)}
-                name = f"mac-check {unit.compute_unit} {bundle.bundle}"
+                name = f"{short_checkpoint(bundle.bundle.partition('-')[0])} mac {unit.compute_unit}, {bundle.bundle}"
                 run_tags = {**tags, **options.tags}
                 runs.append(_log_bench(client, experiment, unit.bench, "mac-check", name, run_tags, metrics, files))
     return runs
@@ -61,6 +62,10 @@ def _log_bench(
     run_tags |= {f"target.{target.name}": target.verdict for target in report.targets}
     params: dict[str, object] = {"engine": report.engine, "processes": len(report.processes)}
     values = {name: row.median for name, row in report.spread.items()} | dict(metrics)
+    if report.beside is not None:
+        run_tags["busy"] = str(report.beside.is_busy).lower()
+        if report.beside.others_share is not None:
+            values["others_share"] = report.beside.others_share
     last = report.processes[-1]
     if last.budget is not None:
         values["delay_ms"] = last.budget.total_ms

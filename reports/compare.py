@@ -9,9 +9,9 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from reports.nights import compare_address
 from reports.options import TrackingOptions
 from reports.store import TrackingError, client_of
+from reports.ui import compare_address
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,16 @@ class Compared:
 
 
 def compare_runs(runs: Sequence[str], options: TrackingOptions) -> Compared:
-    """runs: ids, or the beginnings of ids. Raises TrackingError where one is not there, or not one alone."""
+    """runs: ids, or the beginnings of ids. Raises TrackingError where one is not there, or not one alone, and where
+    fewer than two are left to compare."""
     with client_of(options) as client:
-        records = [_run(client, run, options) for run in runs]
+        known = {run.info.run_id: run for run in (_run(client, prefix, options) for prefix in runs)}
+    records = list(known.values())
+    if len(records) < 2:
+        raise TrackingError(
+            f"it takes two runs or more to compare, and {' '.join(runs)} {'is' if len(runs) == 1 else 'are'} one: name "
+            "another (python -m reports ui shows them)"
+        )
     params = _rows([run.data.params for run in records])
     metrics = _rows([{name: f"{value:.5g}" for name, value in run.data.metrics.items()} for run in records])
     tags = _rows(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import yaml
 
 from reports.html import FILE as REPORT
 from reports.metrics import timing
+from reports.names import run_name
 from reports.record import FILE as RECORD
 from reports.record import JobRecord
 from reports.runs import NOTE, discard_model, log_once
@@ -47,7 +48,7 @@ class BundleRuns:
             write_text(folder / "config.yaml", yaml.safe_dump(record.config, sort_keys=False), is_private=True)
 
         tags = {**self._tags(record, "convert"), NOTE: _conversion_note(bundle, record), **self.extra}
-        name = f"convert {_label(manifest)}"
+        name = run_name(manifest, "job")
         key = f"{manifest.key} {conversion_key(manifest)}"
         return log_once(self.client, self.experiment, key, name, tags, axes(manifest), metrics, fill)
 
@@ -90,20 +91,24 @@ class BundleRuns:
             NOTE: _measurement_note(measurement, metrics),
             **self.extra,
         }
-        name = f"{measurement.engine} {_label(bundle.manifest)}"
+        name = run_name(bundle.manifest, measurement.engine)
         key = f"measure {measurement.key} {measurement.created}"
         return log_once(self.client, self.experiment, key, name, tags, params, metrics, fill)
 
-    def model(self, run: str) -> None:
-        """The bundle's directory as a LoggedModel (downloads give it back exactly), and a version of its series: one of
-        each, whatever was begun before or was made twice because an answer was lost."""
+    def model(self, run: str, measurements: Sequence[Measurement]) -> None:
+        """The bundle's directory as a LoggedModel (downloads give it back exactly), and a version of its series with
+        its figures: one of each, whatever was begun before or was made twice because an answer was lost."""
         manifest, client = self.bundle.manifest, self.client
         versions = self._versions()
         if not versions:
             tags = {"bundle_key": manifest.key, "bundle": manifest.name}
             model = self._ready_model(run) or self._upload(run, tags)
-            _registered(client, manifest.series)
-            client.create_model_version(manifest.series, f"models:/{model}", run, tags, model_id=model)
+            _registered(client, manifest)
+            about = _version_note(self.bundle, measurements)
+            version_tags = tags | axes(manifest) | {"size_mb": f"{self.bundle.artefact_bytes / 1e6:.2f}"}
+            client.create_model_version(
+                manifest.series, f"models:/{model}", run, version_tags, description=about, model_id=model
+            )
             versions = self._versions()
         for again in versions[1:]:
             client.delete_model_version(again.name, again.version)
@@ -162,11 +167,14 @@ def versions_of(client: Any, name: str) -> list[Any]:
     return list(client.search_model_versions(f"name = '{name}'"))
 
 
-def _registered(client: Any, name: str) -> None:
+def _registered(client: Any, manifest: Manifest) -> None:
     from mlflow.exceptions import MlflowException
 
+    about = (
+        f"{manifest.checkpoint.name} ({manifest.checkpoint.licence}) for {manifest.options.target}, bundles that passed"
+    )
     try:
-        client.create_registered_model(name)
+        client.create_registered_model(manifest.series, axes(manifest), about)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
@@ -183,20 +191,20 @@ def _conversion_note(bundle: Bundle, record: JobRecord) -> str:
     return "\n".join([*lines, "", "report.html among the artifacts: spectrograms, players, metrics."])
 
 
+def _version_note(bundle: Bundle, measurements: Sequence[Measurement]) -> str:
+    """Says what a version is for and what was measured of it, in a line per engine."""
+    how = bundle.manifest.options
+    first = f"{bundle.manifest.name}: {how.format} for {how.target}, {bundle.artefact_bytes / 1e6:.2f} MB."
+    return "\n\n".join([first, *(_measurement_note(one, quality(one) | timing(one)) for one in measurements)])
+
+
 def _measurement_note(measurement: Measurement, metrics: Mapping[str, float]) -> str:
     parts = [f"{measurement.engine} on {measurement.device}, {measurement.system}, mode {measurement.mode}."]
     if "snr_db" in metrics:
-        parts.append(f"Worst golden: {SNR.text(metrics['snr_db'])} to PyTorch.")
+        parts.append(f"Worst golden: {SNR.title} {SNR.text(metrics['snr_db'])} to PyTorch.")
     parts.append(f"RTF {metrics['rtf']:.3f} (elapsed / audio, lower is better)." if "rtf" in metrics else "Not timed.")
     if measurement.beside is not None:
         parts.append(f"While timed: {measurement.beside}.")
-    return " ".join(parts)
-
-
-def _label(manifest: Manifest) -> str:
-    """Names a run with what differs first: MLflow's lists cut a name after some 20 characters."""
-    conversion = manifest.options
-    parts = (conversion.precision, conversion.upsampler, conversion.mode, conversion.format, manifest.checkpoint.name)
     return " ".join(parts)
 
 

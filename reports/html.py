@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import collections
-import io
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 
 from reports import plots
 from reports.converted import ConvertedClip, converted_clips, similarities, spectrograms, waits
-from reports.pages import data_url, render
+from reports.pages import data_url, render, wav_url
 from reports.record import read_job
 from runtime.bundle.store import Bundle, GoldenCase, size_of
-from runtime.machine.files import write_bytes, write_text
+from runtime.commands.bench import bench_facts
+from runtime.machine.files import as_json, write_bytes, write_text
+from runtime.measuring.bench.bundle import BenchReport
 from runtime.measuring.mac_check import MacCheck
 from runtime.measuring.measure import AUDIT, Measurement
 from runtime.measuring.quality import OF_CLIPS, OF_CONVERSIONS, OF_ROWS, listened_titles, metric_of, quality
@@ -114,7 +115,7 @@ def _draw_conversion(clips: Sequence[ConvertedClip], judged: Measurement) -> dic
 
 
 def _converted_view(clip: ConvertedClip) -> dict[str, Any]:
-    players = [(sound.label, _wav_url(sound.samples, sound.rate)) for sound in clip.sounds]
+    players = [(sound.label, wav_url(sound.samples, sound.rate)) for sound in clip.sounds]
     return {"name": clip.name, "target": clip.target, "players": players, "results": clip.results}
 
 
@@ -129,6 +130,20 @@ def write_mac_check(check: MacCheck, path: Path) -> Path:
     rows = [row for bundle in check.bundles for row in bundle.targets]
     passed = all(bundle.targets for bundle in check.bundles) and all(row.verdict == "met" for row in rows)
     write_text(path, render("mac-check.html", check=check, passed=passed))
+    return path
+
+
+def write_bench(report: BenchReport, picture: bytes, path: Path) -> Path:
+    """The page of what `python -m runtime bench --out FILE.json` wrote. `picture`: its plot, a PNG."""
+    page = render(
+        "bench.html",
+        report=report,
+        last=report.processes[-1],
+        picture=data_url(picture, "image/png"),
+        facts=bench_facts(report),
+        options=json.dumps(as_json(dataclasses.asdict(report.options)), indent=2),
+    )
+    write_text(path, page)
     return path
 
 
@@ -156,7 +171,7 @@ def _clip_view(case: GoldenCase, reference: np.ndarray, output: np.ndarray, rate
     players = [("PyTorch", reference), ("artefact", output)]
     if case.recording is not None:
         players.insert(0, ("recording", case.recording))
-    return {"name": case.clip, "players": [(label, _wav_url(samples, rate)) for label, samples in players]}
+    return {"name": case.clip, "players": [(label, wav_url(samples, rate)) for label, samples in players]}
 
 
 def _sizes(bundle: Bundle) -> list[tuple[str, float]]:
@@ -182,9 +197,3 @@ def _keep_pictures(bundle: Bundle, pictures: dict[str, bytes]) -> None:
     folder.mkdir(exist_ok=True)
     for name, png in pictures.items():
         write_bytes(folder / f"{name}.png", png)
-
-
-def _wav_url(samples: np.ndarray, rate: int) -> str:
-    buffer = io.BytesIO()
-    soundfile.write(buffer, np.clip(samples, -1, 1), rate, format="WAV", subtype="PCM_16")
-    return data_url(buffer.getvalue(), "audio/wav")

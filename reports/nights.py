@@ -7,7 +7,6 @@ their hundreds of metrics would bury the charts of the others.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -27,8 +26,9 @@ from reports.store import experiment_id, prepared
 from reports.suite import FILE as SUITE
 from reports.suite import JobFacts, SuiteResult, SuiteRow, markdown, read_suite
 from reports.tracked import UNTRACKED, mark_untracked
+from reports.ui import NIGHTS as VIEW
+from reports.ui import run_address
 from runtime.engines import device_slug
-from runtime.machine.address import Address
 from runtime.machine.files import write_text
 from runtime.measuring.quality import SHOWN, SHOWN_OF_CONVERSIONS
 
@@ -71,7 +71,7 @@ def track_night(folder: Path, options: TrackingOptions) -> dict[str, str]:
     with filelock.FileLock(folder / ".tracking.lock"):
         mark_untracked(folder, options)
         with prepared(options) as (client, experiment):
-            nights = experiment_id(client, options, options.experiment + NIGHTS_SUFFIX, ABOUT)
+            nights = experiment_id(client, options, options.experiment + NIGHTS_SUFFIX, VIEW, ABOUT)
             known = finished_run(client, nights, _key(result))
             run = known or _log_night(client, nights, experiment, result, folder, options)
         (folder / UNTRACKED).unlink(missing_ok=True)
@@ -239,22 +239,6 @@ def gather_reports(result: SuiteResult, folder: Path) -> None:
 
 def _report_of(bundle: Path) -> str:
     return f"{REPORTS}/{bundle.name}.html"
-
-
-def run_address(uri: str, experiment: str, run: str) -> str:
-    """Returns the address of a run's page. A sqlite store has one where `make ui` serves it."""
-    return f"{server_of(uri)}/#/experiments/{experiment}/runs/{run}"
-
-
-def compare_address(uri: str, experiment: str, runs: Sequence[str]) -> str:
-    """Returns the address of the UI's page that compares runs."""
-    listed, experiments = (quote(json.dumps(ids, separators=(",", ":"))) for ids in (list(runs), [experiment]))
-    plain = "workflowType=machine_learning"  # without the sidebar for language models
-    return f"{server_of(uri)}/#/compare-runs?runs={listed}&experiments={experiments}&{plain}"
-
-
-def server_of(uri: str) -> str:
-    return Address(uri).place if uri.startswith("http") else "http://127.0.0.1:5000"
 
 
 def _key(result: SuiteResult) -> str:

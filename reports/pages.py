@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import base64
+import io
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
+import soundfile
+
+_SIGNS = {"met": "✓", "passed": "✓", "missed": "✗", "rejected": "✗", "regressed": "✗", "failed": "✗", "noisy": "≈"}
 
 
 def render(template: str, **values: Any) -> str:
@@ -16,6 +21,18 @@ def render(template: str, **values: Any) -> str:
 
 def data_url(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def wav_url(samples: np.ndarray, rate: int) -> str:
+    """Samples as an address that a player takes, 16 bits each."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.clip(samples, -1, 1), rate, format="WAV", subtype="PCM_16")
+    return data_url(buffer.getvalue(), "audio/wav")
+
+
+def _marked(verdict: str) -> str:
+    """Puts a sign before a verdict, for who does not see its colour."""
+    return f"{_SIGNS.get(verdict.partition(':')[0], '·')} {verdict}"
 
 
 def _environment() -> jinja2.Environment:
@@ -28,4 +45,5 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters["db"] = lambda value: f"{value:.1f} dB"
     environment.filters["ms"] = lambda value: f"{value:.1f} ms"
+    environment.filters["marked"] = _marked
     return environment

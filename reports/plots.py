@@ -30,6 +30,8 @@ from runtime.speech.metrics import WINDOW_SECONDS, window_snr_db
 from runtime.speech.speaker import SpeakerMel
 
 PALETTE = ("#3b6fb6", "#d1603d", "#3f9c6d", "#8a63b0")
+# Lines, dots and bars of one series, in the order of the colours: for who does not tell these apart.
+_LINES, _DOTS, _HATCHES = ("-", (0, (6, 1.5)), "-.", (0, (1.5, 1.5))), ("o", "s", "^", "D"), ("", "///", "...", "xx")
 INK, _GRID = "#30343b", "#dfe3e8"
 
 plt.rcParams.update(
@@ -95,9 +97,10 @@ def clip(
 
 
 def _draw_snr(axis: Axes, reference: np.ndarray, outputs: Mapping[str, np.ndarray], sample_rate: int) -> None:
-    for colour, (engine, output) in zip(PALETTE, outputs.items()):
+    for colour, line, (engine, output) in zip(PALETTE, _LINES, outputs.items()):
         values = window_snr_db(reference, output, sample_rate)[:-1]
-        axis.step(np.arange(len(values)) * WINDOW_SECONDS, values, where="post", color=colour, label=engine, lw=1.4)
+        at = np.arange(len(values)) * WINDOW_SECONDS
+        axis.step(at, values, where="post", color=colour, ls=line, label=engine, lw=1.4)
     axis.set(xlabel="seconds", ylabel="SNR per 50 ms, dB", xlim=(0, len(reference) / sample_rate))
     axis.legend(loc="lower right", bbox_to_anchor=(1.0, 0.98), ncols=len(outputs))
 
@@ -110,10 +113,10 @@ def error_over_frequency(
     figure.subplots_adjust(left=0.13, right=0.97, top=0.96, bottom=0.18)
     signal = sum(_power_spectrum(reference) for reference in references)
     frequencies = np.fft.rfftfreq(1024, 1 / sample_rate) / 1e3
-    for colour, (engine, clips) in zip(PALETTE, outputs.items()):
+    for colour, line, (engine, clips) in zip(PALETTE, _LINES, outputs.items()):
         noise = sum(_power_spectrum(output - reference) for reference, output in zip(references, clips))
         ratio = 10 * np.log10(np.maximum(signal, 1e-20) / np.maximum(noise, 1e-20))
-        axis.plot(frequencies, ratio, color=colour, label=engine, lw=1.2)
+        axis.plot(frequencies, ratio, color=colour, ls=line, label=engine, lw=1.2)
     axis.set(xlabel="kHz", ylabel="SNR, dB", xlim=(0, sample_rate / 2e3))
     axis.legend()
     return png(figure)
@@ -125,8 +128,8 @@ def latency_distribution(latencies: Mapping[str, Latency]) -> bytes:
     figure.subplots_adjust(left=0.13, right=0.97, top=0.96, bottom=0.18)
     everything = np.concatenate([latency.samples_ms for latency in latencies.values()])
     bins = np.geomspace(max(everything.min() * 0.95, 1e-3), everything.max() * 1.05, 60).tolist()
-    for colour, (engine, latency) in zip(PALETTE, latencies.items()):
-        axis.hist(latency.samples_ms, bins=bins, color=colour, alpha=0.75, label=engine)
+    for colour, hatch, (engine, latency) in zip(PALETTE, _HATCHES, latencies.items()):
+        axis.hist(latency.samples_ms, bins=bins, color=colour, hatch=hatch, alpha=0.75, label=engine)
         axis.axvline(latency.p99_ms, color=colour, lw=1, ls="--")
     axis.set(xscale="log", xlabel="ms per chunk (dashed: p99)", ylabel="chunks")
     axis.xaxis.set_major_formatter(matplotlib.ticker.ScalarFormatter())
@@ -201,13 +204,13 @@ def audit(program: ProgramAudit) -> bytes:
     rows = sorted(program.ops, key=lambda row: row.position)
     at = [row.position for row in rows]
     shown = (
-        ("accumulated: its output to the exact one", "accumulated_db", PALETTE[0]),
-        ("local: its own rounding", "local_db", PALETTE[2]),
-        ("effect of that on the outputs", "effect_db", PALETTE[1]),
+        ("accumulated: its output to the exact one", "accumulated_db", PALETTE[0], "."),
+        ("local: its own rounding", "local_db", PALETTE[2], "x"),
+        ("effect of that on the outputs", "effect_db", PALETTE[1], "^"),
     )
-    for label, name, colour in shown:
+    for label, name, colour, dot in shown:
         values = [value if math.isfinite(value := getattr(row, name)) else math.nan for row in rows]
-        error.plot(at, values, ".", color=colour, label=label)
+        error.plot(at, values, dot, ms=4, color=colour, label=label)
     if math.isfinite(program.snr_db):
         error.axhline(program.snr_db, color=INK, lw=1, ls="--")
     error.set(xlabel="op, in the program's order", ylabel="SNR, dB (dashed: the program's)")
@@ -217,7 +220,7 @@ def audit(program: ProgramAudit) -> bytes:
     span.axhline(65504, color=PALETTE[1], lw=1)
     span.axhline(2.0**-14, color=PALETTE[3], lw=1, ls="--")
     span.set(xlabel="op, in the program's order", ylabel="magnitude")
-    span.set_title("red: fp16 overflows; violet: below is subnormal")
+    span.set_title("above the line fp16 overflows; below the dashed one it is subnormal")
     top = [row for row in program.ops if row.effect_db < math.inf][:14][::-1]
     worst.barh([f"{row.op} {row.output}"[:34] for row in top], [_share(row, program) for row in top], color=PALETTE[1])
     worst.tick_params(axis="y", labelsize=6.5)
@@ -235,31 +238,35 @@ def _share(row: OpAudit, program: ProgramAudit) -> float:
 
 def bench(report: BenchReport) -> bytes:
     """Plots how often a chunk takes longer than so long, latency over the run, and where a live delay comes from."""
-    figure, axes = plt.subplots(3, 1, figsize=(9.6, 9), height_ratios=[1.3, 1.3, 0.7])
-    figure.subplots_adjust(left=0.08, right=0.97, top=0.96, bottom=0.06, hspace=0.38)
-    tail, series, delay = axes
+    is_paced = any(one.paced is not None for one in report.processes)
+    heights = [1.3, 1.3, 0.7] if is_paced else [1.3, 0.7]
+    figure, axes = plt.subplots(len(heights), 1, figsize=(9.6, 2.7 * sum(heights)), height_ratios=heights)
+    figure.subplots_adjust(left=0.08, right=0.97, top=0.96, bottom=0.08, hspace=0.38)
+    tail, delay = axes[0], axes[-1]
     for index, one in enumerate(report.processes):
         timed = {"back to back": one.closed, "on a schedule": one.paced, "on a schedule, busy cores": one.under_load}
-        for colour, (name, latency) in zip(PALETTE, timed.items()):
+        for colour, line, (name, latency) in zip(PALETTE, _LINES, timed.items()):
             if latency is not None:
                 values = np.sort(latency.samples_ms)
                 rest = 100 * (1 - np.arange(len(values)) / len(values))
-                tail.plot(values, rest, color=colour, lw=1.3, label=name if index == 0 else None, drawstyle="steps-pre")
+                label = name if index == 0 else None
+                tail.plot(values, rest, color=colour, ls=line, lw=1.3, label=label, drawstyle="steps-pre")
         if one.paced is not None:
             seconds = np.arange(one.paced.chunks) * one.paced.period_ms / 1e3
             label = f"process {index + 1}" if len(report.processes) > 1 else None
-            series.plot(seconds, one.paced.samples_ms, color=PALETTE[index % len(PALETTE)], lw=0.8, label=label)
-            series.axhline(one.paced.period_ms, color=INK, lw=1, ls="--")
+            axes[1].plot(seconds, one.paced.samples_ms, color=PALETTE[index % len(PALETTE)], lw=0.8, label=label)
+            axes[1].axhline(one.paced.period_ms, color=INK, lw=1, ls="--")
     tail.set(xscale="log", yscale="log", xlabel="ms per chunk", ylabel="% of chunks that take longer")
     tail.set_title(f"{report.bundle}, {report.engine} on {report.device}")
     tail.xaxis.set_major_formatter(matplotlib.ticker.ScalarFormatter())
     tail.xaxis.set_minor_formatter(matplotlib.ticker.ScalarFormatter())
     tail.tick_params(axis="x", which="both", labelsize=7)
     tail.legend()
-    series.set(xlabel="seconds", ylabel="ms after it was due", ylim=(0, None))
-    series.set_title("latency on a schedule (dashed: the next chunk is due)")
-    if len(report.processes) > 1:
-        series.legend(ncols=3)
+    if is_paced:
+        axes[1].set(xlabel="seconds", ylabel="ms after it was due", ylim=(0, None))
+        axes[1].set_title("latency on a schedule (dashed: the next chunk is due)")
+        if len(report.processes) > 1:
+            axes[1].legend(ncols=3)
     budgets = [one.budget for one in report.processes if one.budget is not None]
     if budgets:
         _draw_budget(delay, max(budgets, key=lambda budget: budget.total_ms))
@@ -278,7 +285,8 @@ def draw_parts(axis: Axes, parts: Sequence[Part], target_ms: float) -> None:
     for colour, part in zip(colours, parts):
         shown = colour if part.structural else PALETTE[1]
         label = f"{part.name} {part.milliseconds:.1f}"
-        axis.barh([0], [part.milliseconds], left=left, color=shown, edgecolor="white", label=label)
+        hatch = "" if part.structural else "///"
+        axis.barh([0], [part.milliseconds], left=left, color=shown, edgecolor="white", hatch=hatch, label=label)
         left += part.milliseconds
     axis.axvline(target_ms, color=INK, lw=1, ls="--")
     axis.set(yticks=[], xlabel="ms", ylim=(-0.5, 1.6), xlim=(0, 1.05 * max(left, target_ms)))
@@ -298,9 +306,9 @@ def streaming(form: StreamForm, time: TimeAxis, features: LocalFeatures | Speake
     curves = dict(form.costs)
     if not form.exact:
         curves[form.mode], lookaheads[form.mode] = curves["window"], form.lookahead
-    for colour, (mode, row) in zip(PALETTE, curves.items()):
+    for colour, dot, (mode, row) in zip(PALETTE, _DOTS, curves.items()):
         delays = [(chunk + lookaheads[mode]) * frame + waiting for chunk in row]
-        cost.plot(delays, [value / least for value in row.values()], "o-", ms=3, lw=1.2, color=colour, label=mode)
+        cost.plot(delays, [value / least for value in row.values()], f"{dot}-", ms=4, lw=1.2, color=colour, label=mode)
         if mode == form.mode and form.chunk in row:
             here = (form.chunk + lookaheads[mode]) * frame + waiting
             cost.plot([here], [row[form.chunk] / least], "o", ms=9, mfc="none", color=INK)
@@ -312,9 +320,9 @@ def streaming(form: StreamForm, time: TimeAxis, features: LocalFeatures | Speake
     cost.legend()
     for axis in rest:
         delays = [(form.chunk + lookahead) * frame + waiting for lookahead in form.truncation_db]
-        for colour, index, label in ((PALETTE[0], 0, "last frame repeated"), (PALETTE[1], 1, "zeros")):
+        for index, label in enumerate(("last frame repeated", "zeros")):
             values = [pair[index] for pair in form.truncation_db.values()]
-            axis.plot(delays, values, "o-", ms=3, lw=1.2, color=colour, label=label)
+            axis.plot(delays, values, f"{_DOTS[index]}-", ms=4, lw=1.2, color=PALETTE[index], label=label)
         axis.set(xlabel="ms of chunk + lookahead + STFT window", ylabel="SNR to offline on speech, dB")
         axis.set_title(
             f"lookahead of {min(form.truncation_db)} to {max(form.truncation_db)} frames, chunks of {form.chunk}"

@@ -7,18 +7,25 @@ import logging
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 from reports.options import TrackingOptions
 from reports.sqlite_store import StoreBusy, StoreError, alone, artifacts_of, ensure, file_of
+from reports.ui import MEASUREMENTS, View
 from runtime.errors import MachineError, VoxportError
 
+_REACH_SECONDS = 8.0  # until a server that is there says anything
+_reached: set[str] = set()
 _LOCK_SECONDS = 600.0  # a dozen jobs that end together log one after another
 ABOUT = """Conversions and measurements of speech models by voxport.
 
 - `kind`: `convert` (one per bundle), `measure` (one per engine and device), `bench`, `mac-check`. Nights have an
   experiment of their own.
+- `make ui` prints a link to the measurements with the columns that matter; clear its filter for the other kinds.
+- A run's name begins with the checkpoint, shortened, the precision, the first letters of format, upsampler and mode,
+  and the engine, or `job`: `ka_hif fp16 mpo mil`. The words follow.
+- Filter by tags, as in `tags.kind = 'measure' and tags.verdict = 'passed'`: `device`, `series`, `bundle`, `busy`, …
 - Compare runs: tick some, *Compare*. `precision`, `format`, `upsampler`, `mode`, `engine`, `chunk` are the axes.
 - `snr_db` and `log_mel_l1` are against PyTorch on the worst golden; `rtf` is elapsed / audio: lower is better.
 - A bundle that passes its gates is a version of the registered model of its series; `champion` is the accepted one.
@@ -64,11 +71,26 @@ def client_of(options: TrackingOptions) -> Iterator[Any]:
     mlflow = mlflow_module()
     with as_tracking_error(options):
         uri = options.address.revealed()
+        if uri.startswith("http"):
+            _reach(options.address.place)
         file = file_of(uri)
         if file is not None:
             ensure(file, _LOCK_SECONDS)
         mlflow.set_tracking_uri(uri)
         yield mlflow.MlflowClient()
+
+
+def _reach(place: str) -> None:
+    """Asks a server once whether it is there. MLflow's client would go on asking one that is not for a minute.
+
+    Raises what `requests` raises; any answer will do, and what is wrong with a certificate is MLflow's to say.
+    """
+    import requests
+
+    if place not in _reached:
+        with suppress(requests.exceptions.SSLError):
+            requests.get(f"{place}/health", timeout=_REACH_SECONDS, stream=True).close()
+        _reached.add(place)
 
 
 @contextmanager
@@ -84,22 +106,27 @@ def prepared(options: TrackingOptions) -> Iterator[tuple[Any, str]]:
         yield client, experiment_id(client, options, options.experiment)
 
 
-def experiment_id(client: Any, options: TrackingOptions, name: str, about: str = ABOUT) -> str:
-    """The id of an experiment, made with a note where it is not there yet."""
+def experiment_id(
+    client: Any, options: TrackingOptions, name: str, view: View = MEASUREMENTS, about: str = ABOUT
+) -> str:
+    """The id of an experiment, made with a note where it is not there yet. `view`: how the UI shows its runs."""
     from mlflow.exceptions import MlflowException
 
     existing = client.get_experiment_by_name(name)
-    if existing is not None:
-        return str(existing.experiment_id)
-    file = file_of(options.uri)
-    place = artifacts_of(file).as_uri() if file else None  # a server decides for itself
-    try:
-        return str(client.create_experiment(name, artifact_location=place, tags={"mlflow.note.content": about}))
-    except MlflowException:  # on a server another process may have been faster
-        existing = client.get_experiment_by_name(name)
-        if existing is None:
-            raise
-        return str(existing.experiment_id)
+    if existing is None:
+        file = file_of(options.uri)
+        place = artifacts_of(file).as_uri() if file else None  # a server decides for itself
+        tags = {"mlflow.note.content": about, **view.tag}
+        try:
+            return str(client.create_experiment(name, artifact_location=place, tags=tags))
+        except MlflowException:  # on a server another process may have been faster
+            existing = client.get_experiment_by_name(name)
+            if existing is None:
+                raise
+    for key, state in view.tag.items():
+        if existing.tags.get(key) != state:
+            client.set_experiment_tag(existing.experiment_id, key, state)
+    return str(existing.experiment_id)
 
 
 @contextmanager
@@ -131,7 +158,7 @@ def _is_refused(error: Exception) -> bool:
 
 def _sentence(options: TrackingOptions, error: Exception) -> str:
     reason = (options.address.scrubbed(str(error)).splitlines() or [type(error).__name__])[0]
-    if "Max retries exceeded" in reason:  # its own sentence goes on for lines
+    if re.search("Max retries exceeded|Read timed out", reason):  # its own sentence goes on for lines
         reason = "it does not answer"
     elif _is_refused(error):
         reason = "it refuses this user or password (MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD)"

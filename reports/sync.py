@@ -26,7 +26,7 @@ _TOKEN = "MLFLOW_TRACKING_TOKEN"
 
 def sync(output: Path, uri: str = "") -> Iterator[tuple[Path, Result]]:
     """Sends what `untracked.json` files below `output` mark; yields each bundle or night with its runs or its
-    problem. `uri`: the whole address of a store that markers name without its secret.
+    problem. `uri`: the store that everything is sent to, in place of those that markers name, without secrets.
 
     A store that is away is given up at the first bundle; what is marked for it is yielded with the same problem. Runs
     and models that were broken off in those stores are ended, also where no marker is left of them.
@@ -77,12 +77,13 @@ def _options(path: Path, uri: str) -> TrackingOptions:
 
 
 def _with_secret(kept: Address, uri: str) -> Address:
-    """An address as it was kept, whole. Raises TrackingError where its secret is not here.
+    """An address as it was kept, whole, or `uri`, which whoever runs `sync` gave. Raises TrackingError where the
+    secret is not here.
 
     A file in a folder says where to send; it must not say which variable of the environment to send there. So only an
     expression that is one variable is looked up, and only for an address that is the same but for its secret.
     """
-    if uri and Address(uri).place == kept.place:
+    if uri:
         return Address(uri)
     if not kept.is_incomplete:
         return kept

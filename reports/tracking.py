@@ -47,7 +47,7 @@ def track(bundle_path: Path, options: TrackingOptions, tags: Mapping[str, str] |
                 if conversion not in known:
                     run = runs.conversion(record)
                     if record.verdict == "passed":
-                        runs.model(run)
+                        runs.model(run, measurements)
                     fresh[conversion] = run
                 for measurement in measurements:
                     if measurement.key not in known:

@@ -8,16 +8,20 @@ from pathlib import Path
 
 from reports.metrics import pareto, timing
 from reports.record import read_job
+from runtime.measuring.gates import GateResult
 from runtime.measuring.quality import quality
 
 
 @dataclass(frozen=True)
 class Point:
-    """One bundle. `quality`: by metric, on the worst golden, in the engine that judges; `mac_ms`: p50 per call by Core
-    ML on a Mac. `is_best`: no other is both as small and as good."""
+    """One bundle, in the folder `path`.
+
+    `quality`: by metric, on the worst golden, in the engine that judges; `mac_ms`: p50 per call by Core ML on a Mac.
+    `is_best`: no other is both as small and as good.
+    """
 
     precision: str
-    bundle: str
+    path: Path
     size_mb: float
     engine: str
     quality: Mapping[str, float]
@@ -64,16 +68,21 @@ def _point(path: Path) -> Point:
     mixed = [str(one) for part in bundle.manifest.components for one in part.mixed.values()]
     return Point(
         precision=bundle.manifest.options.precision,
-        bundle=bundle.manifest.name,
+        path=path,
         size_mb=bundle.artefact_bytes / 1e6,
         engine=engine,
         quality=quality(judged),
         passed=record.verdict != "rejected",
         judged=bool(record.gates),
-        missed="; ".join(str(gate) for gate in record.gates if not gate.passed),
+        missed="; ".join(_in_words(gate) for gate in record.gates if not gate.passed),
         note="; ".join(mixed),
         mac_ms=next((value for value in on_a_mac if value is not None), None),
     )
+
+
+def _in_words(gate: GateResult) -> str:
+    """`log-mel L1 0.11, limit ≤ 0.1 (mil, clip)`."""
+    return f"{gate.heading} {gate.value:.4g}, limit {gate.sign} {gate.limit:.4g} ({gate.engine}, {gate.clip})"
 
 
 def _milliseconds(times: dict[str, float]) -> float | None:

@@ -20,20 +20,24 @@ FILE = "upsampling.html"
 
 @dataclass(frozen=True)
 class Latency:
-    """Measured by Core ML on a Mac. `placement`: how many ops are planned for which device, where that was asked."""
+    """Times of a call. `placement`: how many ops Core ML plans for which device, where that was asked;
+    `where`: the compute unit, or the engine off a Mac; `busy`: beside other work."""
 
     device: str
-    compute_unit: str
+    where: str
     p50_ms: float
     p99_ms: float
     chunk_frames: int | None
     placement: str = ""
+    busy: bool = False
 
 
 @dataclass(frozen=True)
 class Row:
-    """One bundle. `quality`: by metric, on the worst clip in the judging engine; `cost` is of a call of `frames`."""
+    """One bundle. `quality`: by metric, on the worst clip in the judging engine; `cost` is of a call of `frames`;
+    `on_a_mac`, `here`: by Core ML, and by the other engines that are timed."""
 
+    checkpoint: str
     bundle: str
     format: str
     precision: str
@@ -48,6 +52,7 @@ class Row:
     frames: int
     cost: Cost
     on_a_mac: tuple[Latency, ...]
+    here: tuple[Latency, ...]
 
 
 def rows_of(bundles: Sequence[Path], check: MacCheck | None = None) -> list[Row]:
@@ -73,6 +78,7 @@ def _row(path: Path, check: MacCheck | None) -> Row:
     judge = record.gates[0].engine if record.gates else measurements[0].engine
     judged = next(measurement for measurement in measurements if measurement.engine == judge)
     return Row(
+        checkpoint=bundle.manifest.checkpoint.name,
         bundle=bundle.manifest.name,
         format=conversion.format,
         precision=conversion.precision,
@@ -86,7 +92,8 @@ def _row(path: Path, check: MacCheck | None) -> Row:
         validated_by=component.validated_by,
         frames=component.upsampling[0].frames,
         cost=cost(component.upsampling, conversion.upsampler, conversion.precision),
-        on_a_mac=(*_measured(measurements), *_checked(bundle, check)),
+        on_a_mac=(*_measured(measurements, is_mac=True), *_checked(bundle, check)),
+        here=tuple(_measured(measurements, is_mac=False)),
     )
 
 
@@ -100,11 +107,18 @@ def _upsampling_ops(ops: dict[str, int], upsampler: str) -> str:
     return ", ".join(f"{name} {ops[name]}" for name in names if name in ops) or "convolution"
 
 
-def _measured(measurements: Sequence[Measurement]) -> list[Latency]:
+def _measured(measurements: Sequence[Measurement], *, is_mac: bool) -> list[Latency]:
     return [
-        Latency(m.device, m.compute_unit, m.latency.p50_ms, m.latency.p99_ms, m.chunk_frames)
+        Latency(
+            m.device,
+            m.compute_unit if is_mac else m.engine,
+            m.latency.p50_ms,
+            m.latency.p99_ms,
+            m.latency.chunk_frames,
+            busy=m.is_busy,
+        )
         for m in measurements
-        if m.engine == "coreml" and m.latency is not None
+        if (m.engine == "coreml") == is_mac and m.latency is not None
     ]
 
 

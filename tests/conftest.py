@@ -365,9 +365,10 @@ def mlflow_server(tmp_path, store_uri) -> Iterator[str]:
     with (tmp_path / "server.log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=tmp_path)
     address = f"http://127.0.0.1:{port}"
-    for _ in range(240):
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline:  # on a machine at work it takes a minute and more
         try:
-            urllib.request.urlopen(f"{address}/health", timeout=1)
+            urllib.request.urlopen(f"{address}/health", timeout=5)
             break
         except OSError:
             time.sleep(0.25)

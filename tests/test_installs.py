@@ -45,7 +45,7 @@ def installed(wheel, tmp_path_factory):  # noqa: F811
 
 
 def lacks(result, extra):
-    is_told = f"pip install 'voxport[{extra}]'" in result.stderr and "Traceback" not in result.stderr
+    is_told = f"pip install -e '.[{extra}]'" in result.stderr and "Traceback" not in result.stderr
     return result.returncode == 2 and is_told
 
 

@@ -5,7 +5,7 @@
 DATA is what recordings.py and texts.py packed; `durations.npz` is put beside it. Every sound is two states in a row of
 a few Gaussians each; training begins with sounds that are equally long, and takes turns between the best path through
 every clip (Viterbi) and the Gaussians of the frames that each state was given (Juang and Rabiner 1990, IEEE Trans. ASSP
-38(9)). Wants scikit-learn (`pip install 'voxport[training]'`).
+38(9)). Wants scikit-learn (`pip install -e '.[training]'`).
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     python -m checkpoints.training.evaluate CHECKPOINT CLIP... [--out metrics.json]
 
 CHECKPOINT is a folder that checkpoints.training.export wrote; the clips must be ones that it was not trained on. Wants
-`pip install 'voxport[training]'`.
+`pip install -e '.[training]'`.
 """
 
 from __future__ import annotations

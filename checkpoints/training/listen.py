@@ -3,7 +3,7 @@
     python -m checkpoints.training.listen VOICE VOCODER CLIP... [--sentences FILE] [--out FOLDER]
 
 VOICE and VOCODER are folders that export.py wrote; beside a clip lies its text (.txt). pocketsphinx listens to the
-recordings, to the vocoder's copies of them, and to the voice. Wants `pip install 'voxport[training]'`.
+recordings, to the vocoder's copies of them, and to the voice. Wants `pip install -e '.[training]'`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     python -m checkpoints.training.texts DATA TRANSCRIPTS...
 
 DATA is what checkpoints.training.recordings packed; a transcript is a CSV of `clip|text`, or a clip's own .txt file.
-Wants espeak-ng (`pip install 'voxport[espeak]'`) and SwiftF0 (`pip install 'voxport[training]'`).
+Wants espeak-ng (`pip install -e '.[espeak]'`) and SwiftF0 (`pip install -e '.[training]'`).
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from convert.runners.local import processes_for
 from convert.schema import RunnerOptions
 from convert.task import JobSpec, Secrets, TaskResult, execute
 from converters.options import ConversionError
+from runtime.machine.extras import how_to_install
 from runtime.machine.sources import EVERYTHING, sources_hash
 from runtime.machine.versions import installed_versions
 
@@ -47,7 +48,7 @@ class DaskRunner:
         try:
             from distributed import Client, LocalCluster
         except ImportError as error:
-            raise ConversionError("runner=dask needs Dask: pip install 'voxport[dask]'") from error
+            raise ConversionError(f"runner=dask needs Dask: {how_to_install('dask')}") from error
         for name in ("distributed", "distributed.client"):  # its tracebacks; what is wrong is said here
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self.options = options

@@ -30,6 +30,7 @@ from converters.precision.coreai import compressed, excluded_layers
 from ops.metal.fused import OPERATOR, read_graph, stage_of, stages
 from ops.metal.layout import COREAI, UpsampleShape, packed_bias, packed_weights, text
 from runtime.bundle.formats import FORMATS
+from runtime.machine.extras import how_to_install
 from runtime.rounding.cases import fitted_inputs
 
 _THREADS_PER_GROUP = (64, 4, 1)
@@ -255,4 +256,4 @@ def _coreai_torch() -> ModuleType:
             warnings.simplefilter("ignore")  # it says that it was not validated with torch 2.13.0+cpu, only 2.13.0
             return importlib.import_module("coreai_torch")
     except ImportError as error:
-        raise ConversionError("format coreai needs Apple's packages: pip install 'voxport[coreai]'") from error
+        raise ConversionError(f"format coreai needs Apple's packages: {how_to_install('coreai')}") from error

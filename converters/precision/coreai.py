@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from converters.options import ConversionError, PrecisionOptions
+from runtime.machine.extras import how_to_install
 from runtime.rounding.effects import DIRECTIONS, agreement_db, floats, random_projection
 
 _KINDS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.Linear)
@@ -149,7 +150,7 @@ def _coreai_opt() -> Any:
             for part in ("palettization", "quantization", "quantization.spec", "quantization.config"):
                 importlib.import_module(f"coreai_opt.{part}")
     except ImportError as error:
-        raise ConversionError("compressed weights in format coreai need: pip install 'voxport[coreai]'") from error
+        raise ConversionError(f"compressed weights need Apple's packages: {how_to_install('coreai')}") from error
     return opt
 
 

@@ -36,20 +36,20 @@ def bench(options: argparse.Namespace) -> dict[str, Any]:
         write_bench(options.out, report)
     if report.problem:
         raise StreamError(f"not benched, for it is not correct: {report.problem}")
-    return dataclasses.asdict(report) if options.json else _bench_text(report)
+    return dataclasses.asdict(report) if options.json else bench_facts(report)
 
 
-def _bench_text(report: BenchReport) -> dict[str, Any]:
-    """The worst process of each kind is what counts; the spread over processes follows."""
+def bench_facts(report: BenchReport) -> dict[str, Any]:
+    """Returns a report in words, by subject; the spread over processes comes last."""
     last = report.processes[-1]
     closed, budget = last.closed, last.budget
     assert closed is not None
     assert budget is not None
     checked = last.correctness
-    load = "" if report.load_average is None else f", load average {report.load_average:.1f} before"
     facts: dict[str, Any] = {
         "bundle": report.bundle,
-        "engine": f"{report.engine} on {report.device}, {report.cores} cores{load}",
+        "engine": f"{report.engine} on {report.device}, {report.cores} cores",
+        **({} if report.beside is None else {"meanwhile": str(report.beside)}),
         "correct": f"{checked.mode}, {checked.snr_db:.1f} dB against PyTorch, {checked.seam_db:.1f} dB at the seams, "
         f"head {checked.head_db:.1f}, tail {checked.tail_db:.1f}",
         "load": f"{last.load_s * 1e3:.0f} ms, first call {closed.first_call_ms:.1f} ms",
@@ -93,7 +93,7 @@ def _bench_text(report: BenchReport) -> dict[str, Any]:
     parts = ", ".join(f"{part.name} {part.milliseconds:.1f}" for part in budget.parts)
     facts["delay budget"] = f"{budget.total_ms:.1f} ms without the device's converters: {parts}"
     for target in report.targets:
-        facts[f"target {target.name}"] = f"{target.value:.3g}, limit {target.limit:.3g}: {target.verdict}"
+        facts[f"target {target.name}"] = f"{target.value:.3g}, limit < {target.limit:.3g}: {target.verdict}"
     if len(report.processes) > 1:
         for name, row in report.spread.items():
             facts[f"spread {name}"] = f"{row.median:.4g} ({row.least:.4g} to {row.most:.4g})"

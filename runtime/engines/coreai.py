@@ -22,6 +22,7 @@ import numpy as np
 from runtime.bundle.spec import TensorSpec, checked_inputs
 from runtime.engines import State, cpu_name
 from runtime.errors import ArtefactError, EngineError
+from runtime.machine.extras import how_to_install
 from runtime.machine.tether import tethered
 
 _SETTLE_SECONDS = 0.2
@@ -77,7 +78,7 @@ def open_asset(path: Path) -> Any:
     try:
         from coreai.authoring import AIModelAsset
     except ImportError as error:
-        raise EngineError("the coreai engine needs Apple's packages: pip install 'voxport[coreai]'") from error
+        raise EngineError(f"the coreai engine needs Apple's packages: {how_to_install('coreai')}") from error
     if not AIModelAsset.is_valid(path):
         raise ArtefactError(f"{path} is missing or no Core AI model: convert again")
     try:

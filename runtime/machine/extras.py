@@ -1,4 +1,4 @@
-"""What `pip install voxport` leaves out, and which extra brings it."""
+"""What `pip install -e .` leaves out, and which extra brings it."""
 
 from __future__ import annotations
 
@@ -21,4 +21,9 @@ def missing_extra(error: BaseException, preferred: str = "") -> str | None:
     extra = next((name for name, packages in _EXTRAS.items() if package in packages), None)
     if extra is None:
         return None
-    return f"this needs {package}, which the light install leaves out: pip install 'voxport[{preferred or extra}]'"
+    return f"this needs {package}, which the light install leaves out: {how_to_install(preferred or extra)}"
+
+
+def how_to_install(extra: str) -> str:
+    """Says how an extra is installed: voxport is on no package index, so from where it was cloned."""
+    return f"in your clone of voxport, pip install -e '.[{extra}]'"

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from runtime.errors import AudioError
+from runtime.machine.extras import how_to_install
 from runtime.playing.live import Ring, Session, recent_costs
 from runtime.speech.recordings import Write, in_blocks, wav_file
 
@@ -336,7 +337,7 @@ def _sounddevice() -> Any:
     try:
         import sounddevice
     except ModuleNotFoundError as error:
-        raise AudioError("sound cards need python-sounddevice: pip install 'voxport[live]'") from error
+        raise AudioError(f"sound cards need python-sounddevice: {how_to_install('live')}") from error
     except OSError as error:  # it is there, the library under it is not
         raise AudioError(f"sound cards need PortAudio ({error}): apt install libportaudio2") from error
     return sounddevice

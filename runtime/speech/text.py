@@ -1,7 +1,7 @@
 """Text to the numbers of a voice's symbols: sentences, cleaning, phonemes, ids.
 
 What a voice wants of each is in its bundle (`TextSettings`). Phonemes come from espeak-ng (through phonemizer) or
-gruut, which are installed apart: `pip install 'voxport[espeak]'`, `pip install gruut`.
+gruut, which are installed apart: `pip install -e '.[espeak]'`, `pip install gruut`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from runtime.errors import TextError
+from runtime.machine.extras import how_to_install
 
 # What is kept between phonemes: espeak-ng and gruut are asked for the words between them.
 PUNCTUATION = ';:,.!?¡¿—…"«»“”'
@@ -121,7 +122,7 @@ def _espeak(text: str, language: str) -> str:
         backend = _espeak_backend(language)
     except ImportError as error:
         raise TextError(
-            "this voice reads phonemes of espeak-ng: pip install 'voxport[espeak]' (its licence is the GPL)"
+            f"this voice reads phonemes of espeak-ng: {how_to_install('espeak')} (its licence is the GPL)"
         ) from error
     except RuntimeError as error:
         raise TextError(f"espeak-ng: {error}") from error

@@ -65,7 +65,7 @@ def test_multirun_runs_every_combination_and_a_missed_gate_stops_none(tmp_path, 
     assert "gate missed: snr_db" in result.stderr.replace("\n", " ")
     assert sorted(os.listdir(tmp_path)) == ["bundles"]
     (page,) = (line.removeprefix("compared: ") for line in result.stdout.splitlines() if line.startswith("compared: "))
-    assert Path(page).name == "precisions.html" and "missed: snr_db" in Path(page).read_text()
+    assert Path(page).name == "precisions.html" and "missed: SNR, dB" in Path(page).read_text()
 
 
 def test_a_sweep_leaves_out_impossible_pairs_and_compares_the_rest(

@@ -33,6 +33,12 @@ def test_every_misspelling_ends_in_a_sentence_with_the_nearest_name(override, se
         check([override])
 
 
+@pytest.mark.parametrize("twice", [["model=hifigan", "model=vits"], ["precision=fp16", "precision=fp16"]])
+def test_a_group_is_chosen_of_once(twice):
+    with pytest.raises(OverrideError, match=f"{twice[0]} and {twice[1]}: a job has one {twice[0].partition('=')[0]}"):
+        check(["force=true", *twice])
+
+
 def test_what_exists_passes():
     check(
         [

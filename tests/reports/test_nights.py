@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from reports import nights, tracking
+from reports import nights, tracking, ui
 from reports.__main__ import main
 from reports.options import TrackingOptions
 from reports.regression import ChangePoint, ratio_test
@@ -175,6 +175,6 @@ def test_runs_are_compared_by_the_beginnings_of_their_ids(facts, store, capsys):
     assert "http://127.0.0.1:5000/#/compare-runs?runs=" in said and facts.runs["onnx"] in said
     assert main(["compare", "zzz", short[0], "--uri", store.uri]) == 2
     assert "no run begins with 'zzz'" in capsys.readouterr().err
-    assert nights.compare_address("https://m.example/", "7", ["a", "b"]) == (
+    assert ui.compare_address("https://m.example/", "7", ["a", "b"]) == (
         "https://m.example/#/compare-runs?runs=%5B%22a%22%2C%22b%22%5D&experiments=%5B%227%22%5D&workflowType=machine_learning"
     )

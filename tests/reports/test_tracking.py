@@ -1,12 +1,15 @@
 import dataclasses
 import json
 import shutil
+import socket
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
+import reports.store
 from reports import sync, tracked, tracking
 from reports.__main__ import main as reports_main
 from reports.options import TrackingOptions
@@ -117,8 +120,7 @@ def test_an_unreachable_server_loses_nothing_and_sync_sends_it(copy, store, caps
     tracked.mark_untracked(copy.measured, dead, "unreachable")
     assert reports_main(["sync", str(copy.path.parent)]) == 3
     assert "127.0.0.1:9" in capsys.readouterr().err
-    tracked.mark_untracked(copy.measured, store, "unreachable")
-    assert reports_main(["sync", str(copy.path.parent)]) == 0
+    assert reports_main(["sync", str(copy.path.parent), "--uri", store.uri]) == 0, "to another that is there"
     assert "3 runs sent" in capsys.readouterr().out
     assert not (copy.measured / tracked.UNTRACKED).exists()
     assert len(runs(store)) == 3
@@ -143,6 +145,16 @@ def test_a_real_server_takes_it_over_http(copy, mlflow_server):
     options = TrackingOptions(uri=mlflow_server, experiment="fleet")
     assert len(tracking.track(copy.path, options)) == 3
     assert set(runs(options)) == {"convert", "measure mil", "measure onnx"}
+
+
+def test_who_never_answers_or_has_no_address_is_given_up_within_seconds(monkeypatch):
+    monkeypatch.setattr(reports.store, "_REACH_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for uri in (f"http://127.0.0.1:{silent.getsockname()[1]}", "http://nobody.invalid:5000"):
+            began = time.perf_counter()
+            with pytest.raises(StoreAway, match=f"MLflow at {uri}: it does not answer"):
+                tracking.prepare(TrackingOptions(uri=uri))
+            assert time.perf_counter() - began < 20, "MLflow's own client asks three times, for 20 seconds each"
 
 
 def test_a_server_that_answers_with_errors_is_a_sentence(copy):

@@ -31,6 +31,7 @@ from runtime.measuring.bench.budget import Budget, budget
 from runtime.measuring.bench.chains import BenchedChain, StageTime
 from runtime.measuring.bench.closed import Latency, timed_calls
 from runtime.measuring.bench.correctness import Correctness, correctness
+from runtime.measuring.bench.load import LoadWatch, OtherLoad
 from runtime.measuring.bench.paced import Paced, Stall, paced_latencies, recovery, summarised
 from runtime.measuring.bench.stress import Resources, Silence, busy_cores, resources, silence
 from runtime.playing.player import Feed, Player, open_player
@@ -107,7 +108,8 @@ class Spread:
 
 @dataclass(frozen=True)
 class BenchReport:
-    """What `python -m runtime bench --out FILE.json` writes and `python -m reports bench FILE.json` reads."""
+    """What `python -m runtime bench --out FILE.json` writes and `python -m reports bench FILE.json` reads. `beside`:
+    other work on the machine meanwhile."""
 
     schema_version: int
     bundle: str
@@ -117,13 +119,13 @@ class BenchReport:
     device: str
     system: str
     cores: int
-    load_average: float | None
     created: str
     versions: dict[str, str]
     options: BenchOptions
     processes: tuple[OneProcess, ...]
     spread: dict[str, Spread] = field(default_factory=dict)
     targets: tuple[Target, ...] = ()
+    beside: OtherLoad | None = None
 
     @property
     def problem(self) -> str | None:
@@ -143,7 +145,7 @@ def bench_bundle(
         raise BundleError(
             f"{bundle.path.name}: component {record.name} makes no audio of audio, and only that is benched"
         )
-    load_average = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    watch = LoadWatch()
     if options.processes == 1:
         one, engine, device = _measure(bundle, record.sound, options, progress)
         processes = [one]
@@ -165,13 +167,13 @@ def bench_bundle(
         device=device,
         system=f"{platform.system()} {platform.machine()}",
         cores=os.cpu_count() or 1,
-        load_average=load_average,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         versions=tool_versions(),
         options=options,
         processes=tuple(processes),
         spread=_spread(processes),
         targets=targets(processes, device),
+        beside=watch.load(),
     )
 
 

@@ -19,7 +19,7 @@ from tests.conftest import ROOT
 )
 def test_a_package_of_an_extra_is_asked_for_by_it(package, extra):
     sentence, code = explained(ModuleNotFoundError(f"No module named {package!r}", name=package))
-    assert (f"pip install 'voxport[{extra}]'" in sentence, code) == (True, ExitCode.USAGE)
+    assert (f"pip install -e '.[{extra}]'" in sentence, code) == (True, ExitCode.USAGE)
 
 
 def test_any_other_import_error_is_a_fault():
@@ -45,5 +45,12 @@ def test_a_command_without_its_packages_ends_with_one_sentence(command):
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT)
     assert result.returncode == 2
-    assert result.stderr.strip().endswith("pip install 'voxport[convert]'")
+    assert result.stderr.strip().endswith("pip install -e '.[convert]'")
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_no_sentence_installs_from_an_index_what_is_not_there():
+    rooms = ("checkpoints", "convert", "converters", "ops", "reports", "runtime", "shell", "benchmarks")
+    files = [file for room in rooms for file in (ROOT / room).rglob("*.py")]
+    assert len(files) > 200
+    assert [file.name for file in files if re.search(r"pip install [^`\n]*\bvoxport\b", file.read_text())] == []

@@ -96,7 +96,7 @@ def test_what_is_not_installed_is_said(monkeypatch):
         phonemes("a", "gruut", "en-us")
     monkeypatch.setitem(sys.modules, "phonemizer.backend", None)
     text._espeak_backend.cache_clear()
-    with pytest.raises(TextError, match=r"pip install 'voxport\[espeak\]'"):
+    with pytest.raises(TextError, match=r"pip install -e '\.\[espeak\]'"):
         phonemes("a", "espeak", "en-us")
     with pytest.raises(TextError, match="there is: espeak, gruut"):
         phonemes("a", "epitran", "en-us")

@@ -45,14 +45,15 @@ def test_reports_plots_it_and_logs_one_run(benched, store_uri, capsys):
     import mlflow
 
     assert reports(["bench", str(benched), "--uri", store_uri]) == 0
-    picture, run = capsys.readouterr().out.splitlines()
-    assert Path(picture).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    page, run = capsys.readouterr().out.splitlines()
+    assert Path(page).read_text().startswith("<!doctype html>")
+    assert Path(page).with_suffix(".png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     client = mlflow.MlflowClient(store_uri)
     logged = client.get_run(run.removeprefix("MLflow run "))
     assert logged.data.tags["kind"] == "bench"
     assert logged.data.params["mode"] == "stateful"
     assert logged.data.metrics["closed_rtf"] == read_bench(benched).processes[0].closed.rtf
-    assert {item.path for item in client.list_artifacts(logged.info.run_id)} == {"out.json", "out.png"}
+    assert {item.path for item in client.list_artifacts(logged.info.run_id)} == {"out.json", "out.png", "out.html"}
 
 
 def test_processes_are_fresh_ones_and_their_spread_is_told(stateful):
