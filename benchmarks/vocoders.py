@@ -86,9 +86,9 @@ def main() -> None:
         write_bytes(options.plot, drawn(points))
 
 
-def opened(bundle: Bundle) -> ConversionChain:
+def opened(bundle: Bundle, threads: int = 1) -> ConversionChain:
     """A bundle as `live` plays it, in and out at its own rate. Raises as `open_conversion` and `ConversionChain`."""
-    execution = Execution("onnx", threads=1)
+    execution = Execution("onnx", threads)
     player = open_main(bundle, execution)
     return ConversionChain(open_conversion(bundle, NOBODY, player.time.sample_rate, "live", execution), player)
 
