@@ -21,7 +21,7 @@ _READING = tuple(f"mil/{name}.py" for name in ("graph", "interface", "package", 
 _READING += ("engines/predict.py", "engines/images.py", "bundle/spec.py")
 _SHARED_BY = {
     "mil": (*_READING, "mil/faithful.py", "engines/mil.py"),
-    "onnx": (*_READING, "mil/export.py", "mil/lower.py", "mil/shapes.py", "engines/onnx.py"),
+    "onnx": (*_READING, "mil/export.py", "mil/lower.py", "mil/shapes.py", "engines/graph.py", "engines/onnx.py"),
     "neuralnetwork": (
         *(f"neuralnetwork/{name}.py" for name in ("__init__", "features", "network", "weights", "layers/parameters")),
         *("engines/neuralnetwork.py", "engines/predict.py", "engines/images.py", "bundle/spec.py", "mil/interface.py"),

@@ -14,7 +14,8 @@ _KERNELS = get_args(Upsampler)
 class FormatFacts:
     """A format; its converter is `converters/formats/<name>.py`.
 
-    `engines` execute it on any machine, the judging one first; Core ML does on a Mac where `is_core_ml`. `target`: the
+    `engines` execute it on any machine, the judging one first; Core ML does on a Mac where `is_core_ml`; `extras` do
+    where they are installed and asked for by name. `target`: the
     system that it needs where nothing else is asked for, as a manifest has it. `upsamplers`: forms of upsampling that
     it holds, and `why_not` the others. `tools`: packages whose versions an artefact depends on. `functions`: whether
     an artefact can hold several, called by name; `compressed_streams`: whether weights are compressed in the module of
@@ -27,6 +28,7 @@ class FormatFacts:
     target: str
     tools: tuple[str, ...]
     is_core_ml: bool = False
+    extras: tuple[str, ...] = ()
     upsamplers: tuple[Upsampler, ...] = _KERNELS
     why_not: str = ""
     functions: bool = False
@@ -54,6 +56,7 @@ FORMATS = {
         target="macOS15",
         tools=("coremltools",),
         is_core_ml=True,
+        extras=("openvino",),
         upsamplers=("native", "polyphase"),
         why_not="an mlprogram can hold no custom layer (it would convert without an error into a file that no Mac "
         "compiles, coremltools 1416)",
@@ -68,6 +71,7 @@ FORMATS = {
         engines=("onnx",),
         target="opset 18",
         tools=("onnx", "onnxscript"),
+        extras=("openvino",),
         upsamplers=("native", "polyphase"),
         why_not="ONNX has no place for a Metal kernel",
         is_flexible=True,

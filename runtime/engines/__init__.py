@@ -22,12 +22,14 @@ State = Any  # what an engine's `new_state` gave: arrays by name, or Core ML's o
 class EngineFacts:
     """`opens`: its class. `is_timed`: it is fast, not only right, so that how long it takes says something.
     `declared`: the formats in which it computes in the types that an artefact declares, all where nothing is said.
-    `has_compute_units`: it can be told which to compute on."""
+    `has_compute_units`: it can be told which to compute on. `judged_as`: the engine whose limits judge it too, since
+    it computes in the same types."""
 
     opens: str
     is_timed: bool = False
     declared: tuple[str, ...] = tuple(FORMATS)
     has_compute_units: bool = False
+    judged_as: str = ""
 
 
 ENGINES = {
@@ -37,6 +39,9 @@ ENGINES = {
     "neuralnetwork": EngineFacts("runtime.engines.neuralnetwork:NeuralNetworkEngine"),
     # It runs an fp16 ML program in float32.
     "onnx": EngineFacts("runtime.engines.onnx:OnnxEngine", is_timed=True, declared=("onnx",)),
+    "openvino": EngineFacts(
+        "runtime.engines.openvino:OpenvinoEngine", is_timed=True, declared=("onnx",), judged_as="onnx"
+    ),
     "torch": EngineFacts("runtime.engines.torch:TorchEngine"),
 }
 
@@ -48,8 +53,9 @@ COMPUTE_UNITS = ("all", "cpu", "cpu_and_gpu", "cpu_and_ne")
 class Execution:
     """How artefacts are executed.
 
-    `engine`: `coreml`, `mil`, `onnx`, `neuralnetwork`, `coreai`, `torch` (a bundle's reference), or `auto`: Core ML
-    on a Mac, elsewhere the format's own, ONNX Runtime first, and `mil` where an op cannot be lowered. `threads`: of
+    `engine`: `coreml`, `mil`, `onnx`, `openvino`, `neuralnetwork`, `coreai`, `torch` (a bundle's reference), or `auto`:
+    Core ML on a Mac, elsewhere the format's own, ONNX Runtime first, and `mil` where an op cannot be lowered; never
+    OpenVINO, which is an extra and computes in an order of its own. `threads`: of
     the engine, its own choice where none are named. `compute_unit`: `all`, `cpu`, `cpu_and_gpu` or `cpu_and_ne`, of
     Core ML; no other engine has any.
 

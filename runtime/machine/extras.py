@@ -9,6 +9,7 @@ _EXTRAS = {
     "espeak": ("espeakng_loader", "phonemizer"),
     "listen": ("distillmos", "faster_whisper", "xls_r_sqa"),
     "live": ("sounddevice",),
+    "openvino": ("openvino",),
     "report": ("filelock", "jinja2", "matplotlib", "mlflow", "rich"),
 }
 

@@ -41,5 +41,5 @@ def drift(constraints: Path) -> dict[str, str]:
 
 def tool_versions() -> dict[str, str]:
     """The versions that a figure can depend on."""
-    names = ("coremltools", "numpy", "onnx", "onnxruntime", "onnxscript", "torch", "voxport")
+    names = ("coremltools", "numpy", "onnx", "onnxruntime", "onnxscript", "openvino", "torch", "voxport")
     return {"python": platform.python_version(), "system": platform.platform(), **installed_versions(names)}

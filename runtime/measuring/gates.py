@@ -74,11 +74,13 @@ def limits_for(
     """The limits that an engine's measurement must meet, or None where it does not judge.
 
     Those of the first of `names` that has any: `<name>_<engine>` for one engine alone, `<name>` for every engine that
-    computes as the artefact declares. ONNX Runtime runs an fp16 ML program in float32.
+    computes as the artefact declares. ONNX Runtime runs an fp16 ML program in float32; so does OpenVINO, which its
+    limits judge too.
     """
     for name in names:
         as_declared = artefact_format in ENGINES[engine].declared or name == "fp32"
-        for key in (f"{name}_{engine}", *([name] if as_declared else [])):
+        own = [f"{name}_{one}" for one in (engine, ENGINES[engine].judged_as) if one]
+        for key in (*own, *([name] if as_declared else [])):
             if key in limits:
                 return limits[key]
     return None

@@ -464,9 +464,10 @@ def engine_names(options: MeasureOptions, artefact_format: str) -> list[str]:
     for name in options.engines:
         if name != "auto" and name not in ENGINES:
             raise EngineError(f"there is no engine {name!r}; there is: auto, {', '.join(sorted(ENGINES))}")
-        if name not in ("auto", *engines, *core_ml, "torch"):
+        if name not in ("auto", *engines, *core_ml, *facts.extras, "torch"):
             raise EngineError(
-                f"engine {name} does not execute format {artefact_format}; it takes: {', '.join(engines)}"
+                f"engine {name} does not execute format {artefact_format}; it takes: "
+                f"{', '.join((*engines, *facts.extras))}"
             )
         if name != "auto":
             names.append(name)

@@ -95,7 +95,7 @@ def test_a_sweep_leaves_out_impossible_pairs_and_compares_the_rest(
         (["upsampler=metal", "format=onnx"], 2, "ONNX has no place for a Metal kernel; take upsampler=polyphase"),
         (["-m", "upsampler=metal", "format=mlprogram,onnx"], 2, "nothing was left to convert"),
         (["measure.engines=[tpu]"], 2, "there is no engine 'tpu'"),
-        (["measure.engines=[mil]", "format=onnx"], 2, "engine mil does not execute format onnx; it takes: onnx"),
+        (["measure.engines=[mil]", "format=onnx"], 2, "mil does not execute format onnx; it takes: onnx, openvino"),
         (["checkpoint.source=/nowhere"], 2, "there is no such path"),
         (["checkpoint.source=~/a:b:, (é)=1"], 2, "checkpoint.source=~/a:b:, (é)=1: there is no such path"),
         (["checkpoint=rtvc_encoder"], 2, "is of family ge2e"),

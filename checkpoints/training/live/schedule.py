@@ -112,8 +112,9 @@ class Training(Protocol):
 
 
 def run(training: Training, options: argparse.Namespace) -> None:
-    """Trains for `options.minutes`, of a schedule of `options.total`, the first `options.alone` without judges."""
+    """Trains for `options.minutes`, at most those of the schedule, the first `options.alone` without judges."""
     networks, device = training.networks, training.networks.device
+    total = options.minutes if options.total is None else options.total
     is_first = _rank() == 0
     if networks.resume(options.out) and is_first:
         print(f"resumed at step {networks.steps}, {networks.spent / 60:.2f} min", flush=True)
@@ -123,7 +124,8 @@ def run(training: Training, options: argparse.Namespace) -> None:
     reported, since, saved = time.time(), networks.steps, time.time()
     while networks.steps < options.steps:
         networks.spent = before + time.time() - start
-        wants, is_over = networks.spent >= options.alone * 60, time.time() - start >= options.minutes * 60
+        wants = networks.spent >= options.alone * 60
+        is_over = time.time() - start >= options.minutes * 60 or networks.spent >= total * 60
         if _processes() == 1 and is_over:
             break
         if _processes() > 1:  # all of them together, or a graph waits for another
@@ -137,12 +139,12 @@ def run(training: Training, options: argparse.Namespace) -> None:
                 wants = is_judged
         if step is None or wants != is_judged:
             is_judged = wants
-            networks.set_rates(options.warm_up, networks.spent / 60 / options.total)
+            networks.set_rates(options.warm_up, networks.spent / 60 / total)
             once = functools.partial(training.step, wants)
             step = captured(once, lambda: None, list(networks.optimisers.values()), device)
             training.losses.zero_()
             reported, since = time.time(), networks.steps
-        rate = networks.set_rates(options.warm_up, networks.spent / 60 / options.total)
+        rate = networks.set_rates(options.warm_up, networks.spent / 60 / total)
         step()
         networks.after_step()
         if device == "cuda" and networks.steps % 20 == 0:
@@ -226,7 +228,7 @@ def begun(seed: int) -> str:
 def add_options(parser: argparse.ArgumentParser, minutes: float, alone: float, rate: float, batch: int) -> None:
     parser.add_argument("out", type=Path, metavar="OUT", help="of the networks and the state")
     parser.add_argument("--minutes", type=float, default=minutes, help="this call takes [%(default)s]")
-    parser.add_argument("--total", type=float, default=minutes, help="of the whole schedule [%(default)s]")
+    parser.add_argument("--total", type=float, help="of the whole schedule [as --minutes]")
     parser.add_argument("--alone", type=float, default=alone, help="minutes without judges [%(default)s]")
     parser.add_argument("--steps", type=int, default=10**9, help="at most [no limit]")
     parser.add_argument("--batch", type=int, default=batch, help="pieces of the voice [%(default)s]")

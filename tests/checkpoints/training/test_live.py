@@ -258,20 +258,26 @@ def test_an_exported_voice_is_what_was_trained_and_trains_on(tmp_path):
     torch.testing.assert_close(other.into.weight, networks["converter"].into.weight, atol=1e-3, rtol=1e-2)
 
 
-def test_one_s_own_voice_begins_as_the_one_that_ships(packed, tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def shipped(tmp_path):
+    """A voice of tiny networks, as `kathleen_live` is: what one's own begins as."""
     learning = {
         "converter": LearningConverter(ConverterSettings(channels=16, blocks=2), 4),
         "generator": LearningGenerator(GeneratorSettings(channels=16)),
     }
     Networks(learning, list(learning), 1e-3, "cpu").save(tmp_path, with_state=False)
     export(tmp_path / "converter.pt", tmp_path / "generator.pt", tmp_path / "shipped", 2)
-    begin = ("--begin", tmp_path / "shipped", "--converter", tmp_path / "shipped")
+    return tmp_path / "shipped"
+
+
+def test_one_s_own_voice_begins_as_the_one_that_ships(packed, shipped, tmp_path, monkeypatch, capsys):
+    begin = ("--begin", shipped, "--converter", shipped)
     small = (*SMALL, "--waves", 1, "--segment", 8, "--width", 16, "--steps", 1, "--no-state")
     ran(live_voice, packed, tmp_path / "mine", *small, *begin)(monkeypatch)
     assert f"checkpoint.source={tmp_path / 'mine' / 'voice'}" in capsys.readouterr().out
     assert (tmp_path / "mine" / "voice" / "model.safetensors").is_file()
     with pytest.raises(ValueError, match="of other sizes"):
-        set_weights(LearningGenerator(GeneratorSettings(channels=32)), tmp_path / "shipped", "generator", "cpu")
+        set_weights(LearningGenerator(GeneratorSettings(channels=32)), shipped, "generator", "cpu")
     with pytest.raises(SystemExit):
         ran(live_voice, packed, tmp_path / "none", *small, "--begin", tmp_path)(monkeypatch)
     assert "takes the folder of an exported live voice" in capsys.readouterr().err
@@ -279,3 +285,24 @@ def test_one_s_own_voice_begins_as_the_one_that_ships(packed, tmp_path, monkeypa
     with pytest.raises(SystemExit):
         ran(live_voice, tmp_path / "empty", tmp_path / "none", *small, *begin)(monkeypatch)
     assert "holds 0 recordings" in capsys.readouterr().err
+
+
+def test_one_s_own_voice_follows_an_offline_converter_of_its_own(packed, shipped, tmp_path, monkeypatch, capsys):
+    for name, small in (("CHANNELS", 16), ("NARROW", 8), ("BLOCKS", 2)):
+        monkeypatch.setattr(networks, name, small)
+    small = (*SMALL, "--waves", 1, "--segment", 8, "--width", 16, "--begin", shipped, "--converter", shipped)
+    others = ("--speakers", packed / "speakers", "--teacher", packed / "teacher.pt")
+    options = (live_voice, packed, tmp_path / "mine", *small, *others, "--steps", 1)
+    ran(*options)(monkeypatch)
+    offline_weights = (tmp_path / "mine" / "offline" / "offline.pt").read_bytes()
+    assert capsys.readouterr().out.count("saved at step 1") == 2
+    ran(*options)(monkeypatch)  # an interrupted training goes on: nothing is left of either schedule
+    said = capsys.readouterr().out
+    assert said.count("resumed at step 1") == 2 and said.count("saved at step 1") == 2
+    assert (tmp_path / "mine" / "offline" / "offline.pt").read_bytes() == offline_weights
+
+
+def test_a_training_is_over_when_its_schedule_is(packed, tmp_path, monkeypatch, capsys):
+    small = (*SMALL, "--waves", 1, "--segment", 8, "--width", 16, "--alone", 9, "--no-state")
+    ran(generator, packed / "voice", tmp_path / "one", *small, "--minutes", 5, "--total", 1e-3)(monkeypatch)
+    assert "saved at step 1," in capsys.readouterr().out

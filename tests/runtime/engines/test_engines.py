@@ -6,6 +6,7 @@ import sys
 import time
 import zipfile
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,12 @@ def snr(reference, output):
     return snr_db(reference.reshape(-1), output.reshape(-1))
 
 
-@pytest.mark.parametrize("engine", ["mil", "onnx", "torch"])
+OPENVINO = pytest.param(
+    "openvino", marks=pytest.mark.skipif(find_spec("openvino") is None, reason="the extra openvino is not installed")
+)
+
+
+@pytest.mark.parametrize("engine", ["mil", "onnx", OPENVINO, "torch"])
 def test_every_engine_opens_a_bundle_and_gives_the_component_s_names(fp32, engine):
     opened = voxport.load(fp32.bundle.path, Execution(engine))
     assert opened.name == engine
@@ -63,7 +69,7 @@ def test_a_bare_artefact_opens_too(mlpackage):
 
 
 def test_an_unknown_engine_is_a_sentence(mlpackage):
-    with pytest.raises(EngineError, match="coreai, coreml, mil, neuralnetwork, onnx, torch"):
+    with pytest.raises(EngineError, match="coreai, coreml, mil, neuralnetwork, onnx, openvino, torch"):
         open_engine(mlpackage, Execution("onxx"))
 
 

@@ -59,6 +59,10 @@ def test_onnx_judges_what_it_computes_as_declared():
     assert limits_for(limits, "onnx", "mlprogram", ["fp16"]) is None
     assert limits_for(limits, "onnx", "onnx", ["fp16"]).snr_db == 40
     assert limits_for({**limits, "fp16_onnx": GateLimits(55)}, "onnx", "mlprogram", ["fp16"]).snr_db == 55
+    assert limits_for({**limits, "fp16_onnx": GateLimits(55)}, "openvino", "mlprogram", ["fp16"]).snr_db == 55
+    own = {**limits, "fp16_onnx": GateLimits(55), "fp16_openvino": GateLimits(50)}
+    assert limits_for(own, "openvino", "mlprogram", ["fp16"]).snr_db == 50
+    assert limits_for(limits, "openvino", "mlprogram", ["fp16"]) is None
     assert limits_for(limits, "mil", "mlprogram", ["int8"]) is None
 
 

@@ -80,6 +80,9 @@ def test_auto_means_every_engine_of_the_format(monkeypatch):
     assert engine_names(MeasureOptions(["auto", "mil"]), "mlprogram") == ["mil", "onnx"]
     monkeypatch.setattr("platform.system", lambda: "Darwin")
     assert engine_names(MeasureOptions(), "mlprogram") == ["mil", "onnx", "coreml"]
+    assert engine_names(MeasureOptions(["openvino"]), "mlprogram") == ["openvino"], "by name alone"
+    with pytest.raises(EngineError, match="openvino does not execute format coreai; it takes: coreai"):
+        engine_names(MeasureOptions(["openvino"]), "coreai")
 
 
 def test_another_option_is_another_measurement(fp16):
