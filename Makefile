@@ -89,15 +89,15 @@ swift-docs:
 			--fallback-bundle-identifier voxport.$$library --output-path $(SWIFT_DOCS)/$$library.doccarchive || exit 1; \
 	done
 
-# What takes longer: what is Apple's over fakes of its frameworks (and what iOS has otherwise compiled), and all tests under
-# ThreadSanitizer.
+# What takes longer: what is Apple's over fakes of its frameworks, a Mac's and, where they differ, iOS's; and all tests but
+# iOS's under ThreadSanitizer.
 SWIFT_FAKES := $(SWIFT_TEST:.cache/swift/build=.cache/swift/fakes)
 swift-check: swift-test
 	VOXPORT_FAKES=1 VOXPORT_FIXTURES=$(SWIFT_FIXTURES) $(SWIFT_FAKES)
 	@$(MAKE) --no-print-directory swift-docs
-	VOXPORT_FAKES=ios swift/toolchain run swift build --scratch-path .cache/swift/ios -j 2 --target VoxportAudio
+	VOXPORT_FAKES=ios $(SWIFT_TEST:.cache/swift/build=.cache/swift/ios) --filter VoxportAppleTests
 	$(PYTEST) tests/swift $(PYTEST_ARGS)
-	VOXPORT_FIXTURES=$(SWIFT_FIXTURES) $(SWIFT_TEST:.cache/swift/build=.cache/swift/tsan) --sanitize=thread
+	VOXPORT_FAKES=1 VOXPORT_FIXTURES=$(SWIFT_FIXTURES) $(SWIFT_TEST:.cache/swift/build=.cache/swift/tsan) --sanitize=thread
 
 # coremltools' own tests, all of them, executed by the reference engine (an hour on two cores; outcomes are kept), those of
 # layers and twelve cases of every class by that of neural networks, and two of every class by the fast one.

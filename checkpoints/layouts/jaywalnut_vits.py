@@ -33,6 +33,8 @@ def recognise(place: Place) -> Reading | None:
     data, model = section(config, "data"), section(config, "model")
     if "upsample_rates" not in model or "sampling_rate" not in data:
         return None
+    if "text_cleaners" not in data and "n_heads" not in model:
+        return None  # OpenVoice's converter: neither text nor content is encoded, and its family reads it as it is
     weights = place.weights("G_*.pth", "*.pth", "*.pt", but=("D_*", "DUR_*", "WD_*"))
     if not weights:
         raise CheckpointError(f"{place.folder} has a config of {TITLE}, and no generator G_….pth")

@@ -16,6 +16,7 @@ import yaml
 
 from checkpoints import CheckpointError, layouts
 from checkpoints.coqui_audio import mel_settings
+from checkpoints.files import ARCHITECTURES
 from checkpoints.load import load
 from checkpoints.locate import locate
 from checkpoints.options import CheckpointOptions
@@ -379,6 +380,17 @@ def test_a_voice_with_other_symbols_or_cleaners_is_refused_unless_its_config_lis
     (tmp_path / "config.json").write_text(json.dumps(other))
     with pytest.raises(CheckpointError, match=r"japanese_cleaners of the trainer's own text/cleaners\.py"):
         loaded(tmp_path, "vits")
+
+
+def test_openvoice_s_converter_is_no_voice_of_vits(tmp_path):
+    """It has a config of jaywalnut310's sections and a family of its own, which other descendants have not."""
+    config = json.loads((ARCHITECTURES / "openvoice_v2.json").read_text())
+    torch.save({"model": {}}, tmp_path / "checkpoint.pth")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert layouts.recognise(tmp_path) is None
+    config["model"] |= {"n_heads": 2, "n_layers": 6, "filter_channels": 768}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert "no text_cleaners" in layouts.recognise(tmp_path).needs
 
 
 def test_a_checkpoint_of_piper_s_training_holds_paths_and_is_the_voice_of_its_dataset(tmp_path, small_vits):

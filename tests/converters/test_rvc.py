@@ -185,11 +185,14 @@ def fairseq_state(model, projection=256):
     return state
 
 
-@pytest.fixture(scope="module")
-def reader(tmp_path_factory):
-    path = tmp_path_factory.mktemp("hubert") / "hubert_base.pt"
+def save_reader(path):
     torch.save({"args": None, "model": fairseq_state(torchaudio_hubert())}, path)
     return path
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory):
+    return save_reader(tmp_path_factory.mktemp("hubert") / "hubert_base.pt")
 
 
 @pytest.mark.parametrize(("layers", "projected"), [(0, False), (2, False), (2, True)])
@@ -212,8 +215,7 @@ def test_content_is_hubert_s_own(tmp_path, layers, projected):
     assert snr_db(wanted.numpy().ravel(), made[0, :, ::2].T.ravel()) > 100
 
 
-@pytest.fixture(scope="module")
-def voice(tmp_path_factory):
+def save_small_voice(path):
     """Made without upstream's code: its layers are known by their names alone."""
     torch.manual_seed(0)
     config = arguments(32000, layers=1, inter=4, hidden=8, filter=8, wide=32, speaker=4)
@@ -223,9 +225,13 @@ def voice(tmp_path_factory):
                 "gin_channels": 4, "resblock_kernel_sizes": config[10], "resblock_dilation_sizes": config[11],
                 "content_channels": 64}  # fmt: skip
     module = rvc.Rvc(rvc.RvcSettings(**settings), 2)
-    path = tmp_path_factory.mktemp("rvc") / "someone.pth"
     save_voice(path, module, 2, True, config)
     return path
+
+
+@pytest.fixture(scope="module")
+def voice(tmp_path_factory):
+    return save_small_voice(tmp_path_factory.mktemp("rvc") / "someone.pth")
 
 
 def write_index(path, vectors, centroids, lists):

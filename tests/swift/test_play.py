@@ -33,6 +33,7 @@ from tests.converters.rave_models import MODELS, built, write_run
 from tests.converters.test_live_voice import QUIET, write_small_live_voice
 from tests.converters.test_openvoice import SMALL as SMALL_OPENVOICE
 from tests.converters.test_openvoice import upstream as small_openvoice
+from tests.converters.test_rvc import save_reader, save_small_voice
 from tests.converters.test_whisper import NO_SPEECH
 from tests.runtime.playing.test_speak import bundle as small_voice
 from tests.small_wavlm import write_small_content_vocoder, write_small_wavlm
@@ -42,6 +43,7 @@ ENVIRONMENT = dict(os.environ)  # that of whoever runs the tests, in whose cache
 PLAY = ROOT / ".cache" / "swift" / "build" / "debug" / "voxport-play"
 FAKED = ROOT / ".cache" / "swift" / "fakes" / "debug" / "voxport-play"  # with a Core ML that ONNX Runtime computes
 TOOLCHAIN = ROOT / "swift" / "toolchain"
+ONNX = Execution("onnx")
 (LIBRARY,) = Path(onnxruntime.__file__).parent.glob("capi/libonnxruntime.so.*") or [None]
 
 pytestmark = pytest.mark.skipif(
@@ -64,6 +66,26 @@ def play(tmp_path, kept):
         return done.returncode, done.stdout + done.stderr
 
     return run
+
+
+def assert_is_pythons(swift, python):
+    """Two recordings are equal but for the steps of their 16 bits."""
+    theirs, ours = (soundfile.read(path)[0] for path in (python, swift))
+    assert len(ours) == len(theirs) and snr_db(theirs, ours) > 60
+
+
+def assert_live_is_pythons(play, bundle, frontend, source, swift, *options):
+    """A live session without a sound card gives what Python's gives through `frontend`, as late to the sample."""
+    code, said = play("live", bundle, source, swift, *options, "--block", "128")
+    facts = dict(line.split(maxsplit=1) for line in said.splitlines())
+    assert code == 0 and facts["underruns"] == "0", said
+    chain = ConversionChain(frontend, open_main(open_bundle(bundle), ONNX))
+    session = Session(chain, 128, prefill(128, chain.chunk))
+    theirs = VirtualDevice(lambda index: 0.0).play(session, soundfile.read(source, dtype="float32")[0])
+    assert int(facts["delay_samples"]) == session.delay
+    ours = soundfile.read(swift)[0]
+    shorter = min(len(ours), len(theirs))
+    assert snr_db(np.clip(theirs[:shorter], -1, 1), ours[:shorter]) > 60  # as a file holds it
 
 
 @pytest.fixture
@@ -101,9 +123,7 @@ def test_a_recording_becomes_the_same_recording(bundle, lowered, play, tmp_path,
     assert main(["vocode", str(bundle.path), *files, "--engine", "onnx"]) == 0
     code, text = play("vocode", bundle.path, files[0], tmp_path / "swift.wav", "--lowered", lowered(bundle))
     assert code == 0, text
-    python, swift = (soundfile.read(tmp_path / f"{name}.wav")[0] for name in ("python", "swift"))
-    assert len(swift) == len(python)
-    assert snr_db(python, swift) > 60  # in steps of 1 / 32768
+    assert_is_pythons(tmp_path / "swift.wav", tmp_path / "python.wav")
 
 
 @pytest.mark.parametrize("block", [100, 256])
@@ -239,9 +259,9 @@ def test_a_voice_says_the_same(voice, play, tmp_path, capsys):
         assert main(["speak", text, str(python), "--voice", str(voice), "--engine", "onnx", *options]) == 0
         code, said = play("speak", voice, swift, "--text", text, *options)
         assert code == 0, said
-        (ours, rate), (theirs, _) = soundfile.read(swift), soundfile.read(python)
-        assert rate == 22050 and len(ours) == len(theirs) > 0.2 * rate
-        assert snr_db(theirs, ours) > 60
+        recording = soundfile.info(swift)
+        assert recording.samplerate == 22050 and recording.duration > 0.2
+        assert_is_pythons(swift, python)
 
 
 @pytest.fixture
@@ -264,11 +284,10 @@ def test_a_conversion_gives_the_same_voice(conversion, play, tmp_path, capsys):
     assert main(["convert-voice", *files, "--target", kept, "--engine", "onnx"]) == 0
     code, said = play("convert-voice", bundle, source, swift, "--target", kept)
     assert code == 0, said
-    theirs, ours = (soundfile.read(path)[0] for path in (python, swift))
-    assert len(ours) == len(theirs) and snr_db(theirs, ours) > 60
+    assert_is_pythons(swift, python)
     code, said = play("convert-voice", bundle, source, swift, "--target", tmp_path / "target.wav")
     assert code == 0, said
-    assert snr_db(theirs, soundfile.read(swift)[0]) > 60  # of the recording itself, whose frames are found here
+    assert_is_pythons(swift, python)  # of the recording itself, whose frames are found here
     code, said = play("convert-voice", bundle, source, swift)
     assert code == 2 and "a conversion that matches frames, which needs them" in said
 
@@ -290,8 +309,7 @@ def test_a_target_is_made_of_recordings(play, tmp_path, own_job):
     assert main(["convert-voice", "--bundle", str(bundle), source, python, *targets, "--engine", "onnx"]) == 0
     code, said = play("convert-voice", bundle, source, swift, *targets)
     assert code == 0, said
-    theirs, ours = (soundfile.read(path)[0] for path in (python, swift))
-    assert len(ours) == len(theirs) and snr_db(theirs, ours) > 60
+    assert_is_pythons(swift, python)
     soundfile.write(her, np.zeros(1000), rate)
     code, said = play("convert-voice", bundle, source, swift, *targets)
     assert code == 2 and "is too short: it takes 2 s" in said
@@ -331,26 +349,34 @@ def test_latents_are_moved_and_decoded_as_pythons(own_job, play, tmp_path, capsy
         assert main(["convert-voice", "--bundle", bundle, source, python, *latents, "--engine", "onnx"]) == 0
         code, said = play("convert-voice", bundle, source, swift, *latents)
         assert code == 0, said
-        theirs, ours = (soundfile.read(path)[0] for path in (python, swift))
-        assert len(ours) == len(theirs) and snr_db(theirs, ours) > 60
-        heard.append(theirs)
+        assert_is_pythons(swift, python)
+        heard.append(soundfile.read(python)[0])
     assert snr_db(*heard) < 20, "latents that are moved are heard"
-    code, said = play("live", bundle, source, swift, *moved, "--block", "128")
-    facts = dict(line.split(maxsplit=1) for line in said.splitlines())
-    assert code == 0 and facts["underruns"] == "0"
-    frontend = open_conversion(open_bundle(bundle), NOBODY, 16000, "live", Execution("onnx"))
+    frontend = open_conversion(open_bundle(bundle), NOBODY, 16000, "live", ONNX)
     frontend.latents.control(0, 1.5)
     frontend.latents.control(1, 0.5, -0.4)
-    chain = ConversionChain(frontend, open_main(open_bundle(bundle), Execution("onnx")))
-    session = Session(chain, 128, prefill(128, chain.chunk))
-    theirs = VirtualDevice(lambda index: 0.0).play(session, soundfile.read(source, dtype="float32")[0])
-    assert int(facts["delay_samples"]) == session.delay
-    ours = soundfile.read(swift)[0]
-    shorter = min(len(ours), len(theirs))
-    assert snr_db(np.clip(theirs[:shorter], -1, 1), ours[:shorter]) > 60
+    assert_live_is_pythons(play, bundle, frontend, source, swift, *moved)
     for latent, sentence in (("9:1", "there is no latent 9"), ("a:1", "--latent wants NUMBER:SCALE[:BIAS]")):
         code, said = play("convert-voice", bundle, source, swift, "--latent", latent)
         assert code == 2 and sentence in said
+
+
+@pytest.mark.proof  # the job takes half a minute
+def test_pitchdnn_s_pitch_is_pythons_from_audio_to_the_decoder(own_job, play, tmp_path, capsys):
+    """A small voice of RVC whose pitch is PitchDNN's, with its own weights: excitation, detector, voicing, decoder."""
+    parts = (
+        f"checkpoint.source={save_small_voice(tmp_path / 'someone.pth')}",
+        f"model.parts.content.checkpoint.source={save_reader(tmp_path / 'hubert_base.pt')}",
+        "model.parts.pitch.family=pitchdnn", "model.parts.pitch.checkpoint.name=pitchdnn",
+    )  # fmt: skip
+    bundle = str(own_job("model=rvc", *parts, "precision=fp32", "format=onnx").bundle.path)
+    (source, _), python, swift = at_16_khz(tmp_path), str(tmp_path / "python.wav"), str(tmp_path / "swift.wav")
+    assert main(["convert-voice", "--bundle", bundle, source, python, "--engine", "onnx"]) == 0
+    code, said = play("convert-voice", bundle, source, swift)
+    assert code == 0, said
+    assert_is_pythons(swift, python)
+    frontend = open_conversion(open_bundle(bundle), NOBODY, 16000, "live", ONNX)
+    assert_live_is_pythons(play, bundle, frontend, source, swift)
 
 
 @pytest.mark.proof
@@ -366,20 +392,11 @@ def test_cepstra_of_a_target_are_matched_and_played_as_pythons(own_job, play, tm
     assert main(["convert-voice", "--bundle", bundle, source, python, *target, "--engine", "onnx"]) == 0
     code, said = play("convert-voice", bundle, source, swift, *target)
     assert code == 0, said
-    theirs, ours = (soundfile.read(path)[0] for path in (python, swift))
-    assert len(ours) == len(theirs) and snr_db(theirs, ours) > 60
-    code, said = play("live", bundle, source, swift, *target, "--block", "128")
-    facts = dict(line.split(maxsplit=1) for line in said.splitlines())
-    assert code == 0 and facts["underruns"] == "0"
-    opened, execution = open_bundle(bundle), Execution("onnx")
-    made = make_target(opened, [Path(her)], execution).target
-    chain = ConversionChain(open_conversion(opened, made, 16000, "live", execution, 2.0), open_main(opened, execution))
-    session = Session(chain, 128, prefill(128, chain.chunk))
-    theirs = VirtualDevice(lambda index: 0.0).play(session, soundfile.read(source, dtype="float32")[0])
-    assert int(facts["delay_samples"]) == session.delay
-    ours = soundfile.read(swift)[0]
-    shorter = min(len(ours), len(theirs))
-    assert snr_db(np.clip(theirs[:shorter], -1, 1), ours[:shorter]) > 60
+    assert_is_pythons(swift, python)
+    opened = open_bundle(bundle)
+    made = make_target(opened, [Path(her)], ONNX).target
+    frontend = open_conversion(opened, made, 16000, "live", ONNX, 2.0)
+    assert_live_is_pythons(play, bundle, frontend, source, swift, *target)
     soundfile.write(her, np.zeros(16000), 16000)
     code, said = play("convert-voice", bundle, source, swift, *target)
     assert code == 2 and "a target of 1.0 s is too short: it takes 2 s, better ten minutes" in said
@@ -402,23 +419,12 @@ def test_a_live_voice_asks_for_nobody_and_comes_as_soon(live_voice, play, tmp_pa
     assert main(["convert-voice", "--bundle", bundle, source, python, "--pitch", "3", "--engine", "onnx"]) == 0
     code, said = play("convert-voice", bundle, source, swift, "--pitch", "3")
     assert code == 0, said
-    theirs, ours = (soundfile.read(path)[0] for path in (python, swift))
-    assert len(ours) == len(theirs) and snr_db(theirs, ours) > 60
-    execution = Execution("onnx")
+    assert_is_pythons(swift, python)
     for device_rate in (rate, 48000):
         sound = soxr.resample(speech[: 2 * rate], rate, device_rate)
         soundfile.write(source, sound, device_rate, subtype="PCM_16")
-        code, said = play("live", bundle, source, swift, "--block", "128")
-        facts = dict(line.split(maxsplit=1) for line in said.splitlines())
-        assert code == 0 and facts["underruns"] == "0"
-        frontend = open_conversion(open_bundle(bundle), NOBODY, device_rate, "live", execution)
-        chain = ConversionChain(frontend, open_main(open_bundle(bundle), execution))
-        session = Session(chain, 128, prefill(128, chain.chunk))
-        theirs = VirtualDevice(lambda index: 0.0).play(session, soundfile.read(source, dtype="float32")[0])
-        assert int(facts["delay_samples"]) == session.delay
-        ours = soundfile.read(swift)[0]
-        shorter = min(len(ours), len(theirs))
-        assert snr_db(np.clip(theirs[:shorter], -1, 1), ours[:shorter]) > 60  # as a file holds it
+        frontend = open_conversion(open_bundle(bundle), NOBODY, device_rate, "live", ONNX)
+        assert_live_is_pythons(play, bundle, frontend, source, swift)
 
 
 @pytest.mark.proof
@@ -430,8 +436,25 @@ def test_the_voice_that_ships_says_the_same(real_job, play, tmp_path, capsys):
     symbols = read(text, ships.bundle.manifest.voice.text).symbols
     code, said = play("speak", path, tmp_path / "swift.wav", "--symbols", symbols)
     assert code == 0, said
-    theirs, ours = (soundfile.read(tmp_path / f"{name}.wav")[0] for name in ("python", "swift"))
-    assert len(ours) == len(theirs) and snr_db(theirs, ours) > 60
+    assert_is_pythons(tmp_path / "swift.wav", tmp_path / "python.wav")
+
+
+@pytest.mark.proof
+@pytest.mark.parametrize("rate", [22050, 48000])
+def test_the_live_voice_that_ships_is_pythons(real_job, play, tmp_path, capsys, rate):
+    """A file at its own rate, where no filter differs, and a session at either."""
+    ships = real_job("model=kathleen_live", "precision=fp32", "format=onnx", "measure.engines=[onnx]")
+    bundle = str(ships.bundle.path)
+    speech, own_rate = soundfile.read(clip_paths()[0], dtype="float32")
+    source, python, swift = (str(tmp_path / f"{name}.wav") for name in ("in", "python", "swift"))
+    soundfile.write(source, soxr.resample(speech, own_rate, rate), rate, subtype="PCM_16")
+    if rate == own_rate:
+        assert main(["convert-voice", "--bundle", bundle, source, python, "--engine", "onnx"]) == 0
+        code, said = play("convert-voice", bundle, source, swift)
+        assert code == 0, said
+        assert_is_pythons(swift, python)
+    frontend = open_conversion(open_bundle(bundle), NOBODY, rate, "live", ONNX)
+    assert_live_is_pythons(play, bundle, frontend, source, swift)
 
 
 @pytest.mark.parametrize(

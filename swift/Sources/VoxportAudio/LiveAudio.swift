@@ -106,6 +106,7 @@
             guard isWanted else { return }
             switch change {
             case .interrupted:
+                changes += 1  // what waited for quiet would talk into the call
                 card?.unit?.stop()
                 state = .interrupted
             case .ended(let resumes):

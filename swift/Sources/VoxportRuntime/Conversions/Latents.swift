@@ -1,6 +1,7 @@
 import Synchronization
 
-/// The latents between an encoder and a decoder, as a user moves them while audio comes, from any thread.
+/// The latents between an encoder and a decoder, as a user moves them while audio comes, from any thread but a device's
+/// callback: moving them locks, and allocates nothing.
 ///
 /// A change holds from the next frame on, and through a reset.
 public final class Latents: Sendable {
@@ -30,7 +31,17 @@ public final class Latents: Sendable {
         controls.withLock { $0[latent] = Control(scale: scale, bias: bias) }
     }
 
-    var current: [Control] { controls.withLock { $0 } }
+    /// Moves values of as many rows as there are latents. They stay locked for as long, so that no copy of theirs is made.
+    func move(_ values: inout [Float]) {
+        guard count > 0 else { return }
+        let frames = values.count / count
+        controls.withLock { controls in
+            for index in values.indices {
+                let control = controls[index / frames]
+                values[index] = values[index] * control.scale + control.bias
+            }
+        }
+    }
 }
 
 /// Each latent times its scale, plus its bias.
@@ -44,13 +55,8 @@ final class LatentTrack: MappedTrack {
     }
 
     override func mapped(_ frames: [Tensor], from start: Int) -> Tensor {
-        let controls = latents.current
-        let count = frames[0].shape[1]
         var values = frames[0].floats
-        for index in values.indices {
-            let control = controls[index / count]
-            values[index] = values[index] * control.scale + control.bias
-        }
+        latents.move(&values)
         return Tensor(values, shape: frames[0].shape)
     }
 }
