@@ -73,22 +73,27 @@ def main() -> None:
     if trained:
         judged = _Judges(options.clips)
         points[RECORDINGS] = judged.point(Point(), judged.recordings)
-        for name in trained:
-            points[name] = judged.point(points[name], copies(name, chains[name], options.clips, options.out))
+    for name in trained:
+        points[name] = judged.point(points[name], copies(name, chains[name], options.clips, options.out))
+        _keep(points, options.points)
     print(
         "| | parameters | words wrong | characters wrong | DistillMOS | RTF | latency |\n|---|---|---|---|---|---|---|"
     )
     for name, point in points.items():
         print(_row(name, point))
-    if options.points is not None:
-        write_json(options.points, {name: asdict(point) for name, point in points.items()})
+    _keep(points, options.points)
     if options.plot is not None:
         write_bytes(options.plot, drawn(points))
 
 
-def opened(bundle: Bundle) -> ConversionChain:
+def _keep(points: Mapping[str, Point], file: Path | None) -> None:
+    if file is not None:
+        write_json(file, {name: asdict(point) for name, point in points.items()})
+
+
+def opened(bundle: Bundle, threads: int = 1) -> ConversionChain:
     """A bundle as `live` plays it, in and out at its own rate. Raises as `open_conversion` and `ConversionChain`."""
-    execution = Execution("onnx", threads=1)
+    execution = Execution("onnx", threads)
     player = open_main(bundle, execution)
     return ConversionChain(open_conversion(bundle, NOBODY, player.time.sample_rate, "live", execution), player)
 

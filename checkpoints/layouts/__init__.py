@@ -56,7 +56,9 @@ def renamed(layout: str, weights: dict[str, Any], config: dict[str, Any]) -> dic
     rename: Callable[..., dict[str, Any]] | None = getattr(_of(layout), "renamed", None)
     try:
         return rename(weights, config) if rename else weights
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except KeyError as error:
+        raise CheckpointError(f"its weights have no {error}, which tells sizes of its network") from error
+    except (TypeError, AttributeError, ValueError) as error:
         raise CheckpointError(f"its config and its weights do not fit ({type(error).__name__}: {error})") from error
 
 

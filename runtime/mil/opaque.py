@@ -1,4 +1,4 @@
-"""PyTorch functions that torch.export would take apart, and that ONNX has whole.
+"""PyTorch functions that torch.export would take apart or its exporter does not know, and that ONNX has whole.
 
 Recurrent layers would be unrolled over time, which fixes the length; a reshape would put conditions on the sizes that
 it cannot always prove. While `Opaque` is active each is one node of the exported program; `TRANSLATIONS` says what
@@ -49,10 +49,15 @@ def _reshape_to_onnx(x: Any, shape: Any) -> Any:
     return opset20.Reshape(x, shape)
 
 
+def _stable_sort_to_onnx(x: Any, stable: bool = True, dim: int = -1, descending: bool = False) -> Any:
+    return torch_to_onnx.aten_sort(x, dim, descending)  # a TopK of all, which leaves equal values in their order
+
+
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.ops.voxport.reshape.default: _reshape_to_onnx,
     torch.ops.voxport.lstm.default: torch_to_onnx.aten_lstm,
     torch.ops.voxport.gru.default: torch_to_onnx.aten_gru,
+    torch.ops.aten.sort.stable: _stable_sort_to_onnx,
 }
 
 

@@ -88,7 +88,7 @@ def problems(spec: Any) -> list[str]:
 
 def _wrong(layers: Iterable[Any], known: set[str], within: frozenset[str] = frozenset()) -> Iterator[str]:
     """Yields what is wrong with one network. `known` are the tensors before it and grow with it, `within` those of the
-    network around, which the body of a loop may give anew."""
+    network around, which the body of a loop may give anew; so may a layer what a body before it gave."""
     names: set[str] = set()
     for layer in layers:
         kind = layer.WhichOneof("layer")
@@ -105,6 +105,7 @@ def _wrong(layers: Iterable[Any], known: set[str], within: frozenset[str] = froz
             if name in known and name not in within and kind != "copy":
                 yield f"layer {layer.name!r} gives {name!r}, which is there already"
             known.add(name)
+        before = frozenset(known)
         if kind == "branch":
             for network in networks_within(layer):
                 yield from _wrong(network.layers, known, frozenset(known))
@@ -120,6 +121,7 @@ def _wrong(layers: Iterable[Any], known: set[str], within: frozenset[str] = froz
         else:
             for name, held, size in weights_of(layer):
                 yield from (f"{kind} {layer.name!r}: {problem}" for problem in misstored(name, held, size))
+        within |= known - before
 
 
 def _custom(layer: Any) -> Iterator[str]:

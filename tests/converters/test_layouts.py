@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tarfile
+from pathlib import Path
 
 import librosa
 import numpy as np
@@ -417,6 +418,9 @@ def test_a_checkpoint_of_piper_s_training_holds_paths_and_is_the_voice_of_its_da
     assert set(small_vits.state_dict()) <= set(checkpoint.weights)
     args = checkpoint.config["model_args"]
     assert (args["num_chars"], args["resblock_type_decoder"], args["inference_noise_scale"]) == (178, "2", 0.5)
+    torch.save({"state_dict": {"model_g.enc_p.emb.weight": state["enc_p.emb.weight"]}}, path)
+    with pytest.raises(CheckpointError, match=r"its weights have no 'text_encoder\.encoder\.ffn_layers"):
+        loaded(path, "vits")
 
 
 def in_transformers_names(state):
@@ -514,12 +518,12 @@ def _speecht5(folder):
     return folder
 
 
-def _drawn_vits():
-    """A voice of letters, drawn at the size of `MODEL`, under jaywalnut310's names."""
+def _drawn_vits(**settings):
+    """A voice of letters, drawn at the size of `MODEL` but for `settings`, under jaywalnut310's names."""
     from converters.families import vits
 
     torch.manual_seed(4)
-    network = vits.Vits(vits.known_settings(vits.VitsSettings, {**MODEL, "num_chars": len(LETTERS)}), 1, 0)
+    network = vits.Vits(vits.known_settings(vits.VitsSettings, {**MODEL, "num_chars": len(LETTERS), **settings}), 1, 0)
     for value in network.parameters():
         value.data = 0.05 * torch.randn_like(value)
     return in_jaywalnut_names(network.state_dict())
@@ -538,6 +542,22 @@ def _jaywalnut(folder):
     return folder
 
 
+def _piper(folder):
+    """Piper's `medium`, whose layers and kernels are fixed, with few channels."""
+    folder.mkdir()
+    state = _drawn_vits(
+        num_chars=len(PHONEMES), num_layers_text_encoder=6, resblock_kernel_sizes_decoder=[3, 5, 7],
+        resblock_dilation_sizes_decoder=[[1, 2], [2, 6], [3, 12]],
+    )  # fmt: skip
+    saved = {"state_dict": {f"model_g.{key}": value for key, value in state.items()}, "epoch": 2164}
+    torch.save({**saved, "hyper_parameters": {"dataset": [Path("/data/dataset.jsonl")]}}, folder / "epoch=2164.ckpt")
+    config = {"audio": {"sample_rate": 22050}, "phoneme_id_map": {symbol: [row] for row, symbol in enumerate(PHONEMES)}}
+    (folder / "config.json").write_text(json.dumps({**config, "num_speakers": 1, "espeak": {"voice": "en-us"}}))
+    return folder
+
+
+PHONEMES = "_^$ abcdefghijklmnopqrstuvwxyzæɐɑɔəɛɪʃʊʌʒθðŋɹɡˈˌː.,?!-;:'"
+
 WRITERS = {
     "jik876": lambda folder: twins.write_jik876(folder),
     "istftnet": lambda folder: twins.write_istftnet(folder, twins.redraw(twins.Generator(out=18))),
@@ -547,8 +567,9 @@ WRITERS = {
     "nemo": _nemo,
     "speecht5": _speecht5,
     "jaywalnut": _jaywalnut,
+    "piper": _piper,
 }
-FAMILIES = {"melgan": "melgan", "jaywalnut": "vits"}
+FAMILIES = {"melgan": "melgan", "jaywalnut": "vits", "piper": "vits"}
 
 
 @pytest.mark.proof

@@ -138,6 +138,32 @@ def test_predictions_have_the_types_that_coremltools_gives():
     np.testing.assert_allclose(y, module(x).detach(), rtol=2e-2, atol=0.5)
 
 
+@pytest.mark.parametrize("engine", ["mil", "onnx"])
+def test_integers_of_eight_bits_go_in_and_out_of_a_program_of_ios_26(engine, tmp_path):
+    ct = coremltools()
+
+    class Eight(torch.nn.Module):
+        def forward(self, x):
+            return x.transpose(0, 1), (x.float() * 0.5).to(torch.int8), x.float() / 16
+
+    x = torch.randint(-128, 128, (3, 4), dtype=torch.int8)
+    with quick_conversion():
+        model = ct.convert(
+            torch.jit.trace(Eight(), x),
+            inputs=[ct.TensorType("x", x.shape, np.int8)],
+            outputs=[*(ct.TensorType(name, dtype=np.int8) for name in "ab"), ct.TensorType("c", dtype=np.float32)],
+            minimum_deployment_target=ct.target.iOS26,
+        )
+    path = tmp_path / "eight.mlpackage"
+    model.save(str(path))
+    opened = open_engine(path, Execution(engine))
+    assert opened.inputs[0].dtype == "int8"
+    results = opened.run({"x": x.numpy()})
+    for name, wanted in zip("abc", Eight()(x)):
+        assert results[name].dtype == wanted.numpy().dtype
+        np.testing.assert_array_equal(results[name], wanted)
+
+
 def test_a_compiled_model_is_said_to_be_one(tmp_path):
     compiled = tmp_path / "model.mlmodelc"
     compiled.mkdir()

@@ -94,6 +94,22 @@ def test_outputs_that_are_inputs_and_states_that_are_only_read(saved):
         assert state["s"].tolist() == [5, 5]
 
 
+def test_a_sort_leaves_equal_values_in_their_order(saved):
+    from coremltools.converters.mil import Builder as mb
+
+    @mb.program(
+        input_specs=[mb.TensorSpec(shape=(2, 40))],
+        opset_version=runtime.machine.coreml_tools.coremltools().target.iOS18,
+    )
+    def sorting(x):
+        return mb.argsort(x=x, axis=1, ascending=True), mb.argsort(x=x, axis=0)
+
+    path = saved(sorting)
+    given = {"x": np.random.default_rng(0).integers(0, 5, (2, 40)).astype(np.float32)}
+    for faithful, fast in zip(MilEngine(path).run(given).values(), OnnxEngine(path).run(given).values()):
+        np.testing.assert_array_equal(faithful, fast)
+
+
 def test_a_convolution_to_few_positions_is_lowered_over_two_axes(saved):
     """As a stream's chunk has them (runtime/mil/convolutions.py)."""
     import onnx

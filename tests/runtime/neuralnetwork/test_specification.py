@@ -85,6 +85,21 @@ def test_a_loop_is_looked_into(reader):
     assert problems(spec) == [f"loop {loop.name!r} has neither a condition nor a limit"]
 
 
+def test_what_a_loop_s_body_gave_a_later_layer_may_give_anew(reader):
+    """coremltools' while_loop names a constant of the body as one of the network around it."""
+    spec = read_network(reader[0])
+    layers = spec.neuralNetwork.layers
+    number = next(number for number, layer in enumerate(layers) if layer.WhichOneof("layer") == "loop")
+    body = layers[number].loop.bodyNetwork.layers
+    given = next(name for layer in body for name in layer.output if all(name not in one.output for one in layers))
+    layers.add(name="again", output=[given]).loadConstantND.shape.append(1)
+    layers[-1].loadConstantND.data.floatValue.append(0)
+    assert not problems(spec)
+    layers.add().CopyFrom(layers[number + 1])  # what its own network gave is another matter
+    layers[-1].name = "and again"
+    assert any("is there already" in problem for problem in problems(spec))
+
+
 def test_a_loop_ends_at_its_limit(reader, tmp_path):
     """After one turn, two and all of them: so many of the GRU's outputs are there, the others as they began."""
     path, wanted = reader
