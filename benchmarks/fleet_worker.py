@@ -69,7 +69,7 @@ def simulated(journal: Path, scale: float, failing: float, logs: bool) -> Callab
                 run = log_once(
                     client, experiment, f"{spec.kind} {spec.name}", spec.name,
                     {"kind": spec.kind, "job": spec.name, **spec.tracking.tags},
-                    {f"param_{number:02d}": drawn(spec.name, str(number)) for number in range(PARAMS)},
+                    {f"param_{number:02d}": str(drawn(spec.name, str(number))) for number in range(PARAMS)},
                     made.metrics, lambda folder: None,
                 )  # fmt: skip
         note("ends", spec)
@@ -81,7 +81,7 @@ def simulated(journal: Path, scale: float, failing: float, logs: bool) -> Callab
 async def served(scheduler: str, first: int, count: int) -> None:
     from distributed import Worker
 
-    offers = {"cores": 1, "memory_gb": 1, "apple_silicon": 1}
+    offers = {"cores": 1.0, "memory_gb": 1.0, "apple_silicon": 1.0}
     with tempfile.TemporaryDirectory() as folder:
         workers = [
             await Worker(
@@ -103,7 +103,7 @@ def main() -> None:
     parser.add_argument("--failing", type=float, default=0.02)
     parser.add_argument("--without-runs", action="store_true", help="jobs log nothing to MLflow")
     options = parser.parse_args()
-    convert.runners.dask.execute = simulated(options.journal, options.scale, options.failing, not options.without_runs)
+    vars(convert.runners.dask)["execute"] = simulated(options.journal, options.scale, options.failing, not options.without_runs)
     asyncio.run(served(options.scheduler, options.first, options.count))
 
 
