@@ -35,7 +35,8 @@ class Sound:
 
 @dataclass(frozen=True)
 class ConvertedClip:
-    """A golden clip with whose voice it is converted to, the sounds side by side, and the records of its contexts."""
+    """A golden clip with whose voice it is converted to, empty where that is in the weights, the sounds side by side,
+    and the records of its contexts."""
 
     name: str
     target: str
@@ -46,12 +47,16 @@ class ConvertedClip:
 def converted_clips(bundle: Bundle, measurement: Measurement) -> list[ConvertedClip]:
     """Returns source, target and what the engine of a measurement made of each golden clip."""
     recordings = {one.clip: one.samples for one in bundle.recordings()} if measurement.converted else {}
-    sound, rate = bundle.sound, conversion_of(bundle).sample_rate if recordings else 0
-    clips = []
+    if not recordings:
+        return []
+    sound, conversion = bundle.sound, conversion_of(bundle)
+    rate, clips = conversion.sample_rate, []
     for name, samples in recordings.items():
         results = tuple(one for one in measurement.converted if one.case == name)
-        target = results[0].target
-        sounds = [Sound(f"source: {name}", samples, rate), Sound(f"target: {target}", recordings[target], rate)]
+        target = "" if conversion.target == "built_in" else results[0].target
+        sounds = [Sound(f"source: {name}", samples, rate)]
+        if target:
+            sounds.append(Sound(f"target: {target}", recordings[target], rate))
         for one in results:
             file = bundle.measured / "audio" / f"{measurement.engine}-{kept_name(name, one.context)}.npy"
             assert sound is not None
@@ -116,14 +121,18 @@ def similarities(clips: Sequence[ConvertedClip]) -> bytes | None:
     figure, axis = plt.subplots(figsize=(9.6, inches))
     figure.subplots_adjust(left=0.36, right=0.98, top=1 - 0.35 / inches, bottom=0.45 / inches)
     places = np.arange(len(rows))[::-1]
-    kinds = (("to the target", "similarity_to_target", 0.19), ("to the source", "similarity_to_source", -0.19))
-    for colour, (label, name, shift) in zip(PALETTE, kinds):
+    kinds = (
+        ("to the target", "similarity_to_target", 0.19, ""),
+        ("to the source", "similarity_to_source", -0.19, "//"),
+    )
+    for colour, (label, name, shift, hatch) in zip(PALETTE, kinds):
         values = np.nan_to_num([getattr(one, name) for _, one in rows])
-        bars = axis.barh(places + shift, values, 0.36, color=colour, label=label)
+        bars = axis.barh(places + shift, values, 0.36, color=colour, label=label, hatch=hatch)
         axis.bar_label(bars, fmt="%.2f", label_type="center", color="white", fontsize=7)
     before = [float("nan") if one.similarity_unconverted is None else one.similarity_unconverted for _, one in rows]
     axis.plot(before, places, "|", color="black", ms=16, label="source to target, unconverted")
-    axis.set_yticks(places, [f"{clip.name} as {clip.target}, {one.context}" for clip, one in rows], fontsize=7.5)
+    names = [f"{clip.name}{clip.target and f' as {clip.target}'}, {one.context}" for clip, one in rows]
+    axis.set_yticks(places, names, fontsize=7.5)
     axis.set(xlabel="cosine of speaker embeddings", xlim=(0, 1.08))
     axis.legend(ncols=3, loc="lower left", bbox_to_anchor=(0.0, 1.0), fontsize=8)
     axis.grid(visible=False, axis="y")

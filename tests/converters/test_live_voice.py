@@ -18,6 +18,7 @@ from converters.goldens import run_original
 from converters.options import ConversionError, Shape, StreamOptions
 from converters.streaming import streaming_component
 from converters.upstream.live_voice import ConverterSettings, GeneratorSettings, LiveVoice
+from reports.converted import converted_clips
 from runtime.__main__ import main
 from runtime.bundle.conversion import FeatureStage, LocalStage, PitchStage, TrackingStage, VoicingStage
 from runtime.bundle.form import Pace
@@ -186,6 +187,14 @@ def test_it_goes_through_the_job_and_passes(outcome):
     results = {one.case: one for one in measurement.converted}
     assert results["silence"].silence_db is not None
     assert all(one.register is None and one.similarity_to_target is None for one in results.values()), "whose is known"
+
+
+def test_its_report_names_no_recording_as_the_target(outcome):
+    (measurement,) = outcome.measurements
+    for clip in converted_clips(outcome.bundle, measurement):
+        assert clip.target == "" and [sound.label.split(":")[0] for sound in clip.sounds][:2] != ["source", "target"]
+    page = (outcome.bundle.measured / "report.html").read_text()
+    assert "in the voice of the weights" in page and "in the voice of the next" not in page
 
 
 def ragged(samples, seed):

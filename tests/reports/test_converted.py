@@ -54,6 +54,7 @@ def test_similarities_are_bars_and_none_where_nobody_embeds(figures):
     similarities([clip])
     (axis,) = figures[0].axes
     assert sorted(bar.get_width() for bar in axis.patches) == [0.3, 0.3, 0.6, 0.8]
+    assert {bar.get_hatch() for bar in axis.patches} == {"", "//"}, "for those who do not see the colours"
     silent = ConvertedClip("one", "other", (), (ConvertedResult("one", "other", "live", 1.0),))
     assert similarities([silent]) is None
 
