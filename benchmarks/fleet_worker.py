@@ -103,7 +103,8 @@ def main() -> None:
     parser.add_argument("--failing", type=float, default=0.02)
     parser.add_argument("--without-runs", action="store_true", help="jobs log nothing to MLflow")
     options = parser.parse_args()
-    vars(convert.runners.dask)["execute"] = simulated(options.journal, options.scale, options.failing, not options.without_runs)
+    logs = not options.without_runs
+    vars(convert.runners.dask)["execute"] = simulated(options.journal, options.scale, options.failing, logs)
     asyncio.run(served(options.scheduler, options.first, options.count))
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 import voxport
+from runtime.machine.tether import tethered
 
 WAYS = {
     "one thread": {"OMP_NUM_THREADS": "1"},
@@ -81,7 +82,7 @@ def _in_a_process(bundle: Path, settings: dict[str, str]) -> float:
 
 @contextmanager
 def _busy(count: int) -> Iterator[None]:
-    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    others = [subprocess.Popen(tethered([sys.executable, "-c", "while True: pass"])) for _ in range(count)]
     try:
         yield
     finally:
