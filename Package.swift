@@ -44,7 +44,8 @@ let fakeTargets: [Target] = [
     .testTarget(
         name: "VoxportAppleTests",
         dependencies: [
-            "VoxportRuntime", "VoxportAudio", "HiFiGANUpsample", "CWatch", "CoreML", "AudioToolbox", "AVFAudio", "os",
+            "VoxportRuntime", "VoxportAudio", "VoxportCoreML", "HiFiGANUpsample", "CWatch", "CoreML", "AudioToolbox",
+            "AVFAudio", "os",
         ], path: "swift/Tests/VoxportAppleTests",
         exclude: [stand == "ios" ? "DuplexTests.swift" : "InterruptionTests.swift"]),
 ]

@@ -31,7 +31,7 @@ def test_without_the_extra_nothing_is_fetched_and_it_is_said_once(monkeypatch):
     assert not listeners.readers and listeners.opinion is None and listeners.names == ()
     (sentence,) = said
     assert sentence.startswith(f"{', '.join(READERS)} cannot listen: this needs faster_whisper")
-    assert "voxport[listen]" in sentence
+    assert "pip install -e '.[listen]'" in sentence
 
 
 def test_who_can_be_had_listens_without_the_others(monkeypatch):

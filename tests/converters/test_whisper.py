@@ -210,8 +210,7 @@ def test_what_was_measured_of_a_conversion_is_logged_and_has_trends(outcome, sto
     copy = Bundle(tmp_path / outcome.bundle.path.name, outcome.bundle.manifest)
     ids = tracking.track(copy.path, store)
     with prepared(store) as (client, _):
-        runs = {run.data.tags["mlflow.runName"]: run for run in map(client.get_run, ids.values())}
-        (onnx,) = [run for name, run in runs.items() if name.startswith("onnx")]
+        (onnx,) = [run for run in map(client.get_run, ids.values()) if run.data.params.get("engine") == "onnx"]
         audio = {item.path for item in client.list_artifacts(onnx.info.run_id, "audio")}
     values = quality(next(one for one in outcome.measurements if one.engine == "onnx"))
     assert {"live_silence_db", "offline_room_db"} < set(values)

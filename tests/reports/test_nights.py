@@ -77,7 +77,8 @@ def test_trends_come_from_the_nights_before_and_mark_where_they_stepped(facts, s
     nights.write_night(night(facts, 9, 43.1), tmp_path, [], server, "7")
     page = (tmp_path / nights.PAGE).read_text()
     for what in ("convert", "mil", "onnx"):
-        assert f'https://m.example/#/experiments/7/runs/{facts.runs[what]}">{what}</a>' in page
+        address = f"https://m.example/#/experiments/7/runs/{facts.runs[what]}?workflowType=machine_learning"
+        assert f'{address}">{what}</a>' in page
     with prepared(dataclasses.replace(store, experiment=f"{store.experiment}-nights")) as (client, experiment):
         assert [one.started[8:10] for one in nights.nights_of(client, experiment, "own", 3)] == ["06", "07", "08"]
         assert nights.nights_of(client, experiment, "another") == []
@@ -156,7 +157,7 @@ def test_what_was_only_measured_says_so_everywhere_and_fails_nothing(facts, stor
     assert (both.code, both.verdict) == (0, "passed")
     folder = write(measured, tmp_path)
     nights.write_night(measured, folder, [], store, None)
-    assert ">not judged</td>" in (folder / nights.PAGE).read_text()
+    assert " not judged</td>" in (folder / nights.PAGE).read_text()
     assert "1 not judged." in (folder / "summary.md").read_text()
     assert 'skipped="1"' in (folder / "junit.xml").read_text()
 

@@ -26,7 +26,7 @@ from tests.conftest import ROOT
         (["convert", "measure.trust_reference="], ["measure.trust_reference=false", "measure.trust_reference=true"]),
         (["convert", "output="], []),
         (["vocode", "--eng"], ["--engine"]),
-        (["vocode", "--engine", "o"], ["onnx"]),
+        (["vocode", "--engine", "on"], ["onnx"]),
         (["vocode", ""], []),
         (["checkpoints", "ve"], ["verify"]),
         (["checkpoints", "fetch", "ljspeech_v"], ["ljspeech_vits"]),

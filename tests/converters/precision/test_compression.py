@@ -152,7 +152,7 @@ def test_a_rejected_precision_keeps_its_report_and_its_point(int8, fp16, convert
     assert (points["palette4"].passed, points["palette4"].is_best) == (False, False)
     assert points["int8"].is_best and points["fp16"].is_best
     page = write_precisions([family], tmp_path / "precisions.html").read_text()
-    assert "log_mel_l1" in points["palette4"].missed and "missed: " in page and "Pareto set" in page
+    assert "log-mel L1" in points["palette4"].missed and "missed: " in page and "Pareto set" in page
     assert (tmp_path / "precisions-1.png").stat().st_size > 10_000
 
 
