@@ -20,7 +20,7 @@ from pathlib import Path
 import convert.runners.dask
 from convert.task import JobSpec, TaskResult
 from reports.runs import log_once
-from reports.store import prepared
+from reports.store import mlflow_module, prepared
 from reports.suite import JobFacts
 from runtime.errors import ExitCode
 
@@ -104,6 +104,8 @@ def main() -> None:
     parser.add_argument("--without-runs", action="store_true", help="jobs log nothing to MLflow")
     options = parser.parse_args()
     logs = not options.without_runs
+    if logs:
+        mlflow_module()  # seconds of imports, of which no job should pay
     vars(convert.runners.dask)["execute"] = simulated(options.journal, options.scale, options.failing, logs)
     asyncio.run(served(options.scheduler, options.first, options.count))
 

@@ -177,18 +177,21 @@ class DaskRunner:
             return
         if remote.status == "finished":
             self._finish(job, TaskResult.from_json(remote.result()))
+            remote.release()  # else it is run again when its worker goes away, which alone keeps what it gave
             return
         if remote.status == "cancelled":  # by this runner as it is left, or by its client, which lost the scheduler
             self._is_gone = self._is_gone or not self._is_left
             interrupted = TaskResult("waiting", 0.0, reason="interrupted")
             self._finish(job, interrupted if self._is_left else self._without_scheduler())
             return
-        error = remote.exception()
-        if type(error).__name__ == "KilledWorker" and len(job.workers) < _ATTEMPTS:
+        # Neither: its worker went away with what it had just given, before that came here.
+        error = remote.exception() if remote.status == "error" else None
+        is_lost = error is None or type(error).__name__ == "KilledWorker"
+        if is_lost and len(job.workers) < _ATTEMPTS:
             self._send(job)
             return
         trace = "".join(traceback.format_exception(error)) if error else "no reason given"
-        if type(error).__name__ == "KilledWorker":
+        if is_lost:
             error = RunnerError(f"{' and '.join(job.workers)} went away while it ran: not tried again")
         self._finish(job, TaskResult("failed", 0.0, reason=f"{type(error).__name__}: {error}", stderr=trace))
 

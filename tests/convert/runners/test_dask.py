@@ -15,7 +15,7 @@ import convert.runners.dask
 from convert.runners import RunnerError, runner
 from convert.runners.dask import _fits, _skew
 from convert.schema import RunnerOptions
-from convert.task import JobSpec
+from convert.task import JobSpec, TaskResult
 from reports.options import TrackingOptions
 from reports.suite import read_suite
 from tests.conftest import ROOT
@@ -226,3 +226,35 @@ def _kill_when_busy(fleet, name):
     while not list(folder.glob(".*.partial-*")):
         time.sleep(0.1)
     fleet.kill(name)
+
+
+class Remote:
+    """A future of Dask's as its callback finds it."""
+
+    def __init__(self, status, result=""):
+        self.status, self.is_released, self._result = status, False, result
+
+    def result(self):
+        return self._result
+
+    def release(self):
+        self.is_released = True
+
+
+def test_what_came_here_is_not_run_again_when_its_worker_goes_away_and_what_did_not_come_is(monkeypatch):
+    machines = object.__new__(convert.runners.dask.DaskRunner)  # no cluster: what it is told decides
+    machines._is_left = machines._is_gone = False
+    sent = []
+    monkeypatch.setattr(machines, "_send", sent.append, raising=False)
+    job = convert.runners.dask._Job(JobSpec("fp32", ()), {}, workers=["w1"])
+    job.remote = Remote("lost")
+    machines._done(job, job.remote)
+    assert sent == [job] and not job.is_over
+    job.workers.append("w2")
+    job.remote = Remote("lost")
+    machines._done(job, job.remote)
+    assert job.outcome.result(0).reason == "RunnerError: w1 and w2 went away while it ran: not tried again"
+    other = convert.runners.dask._Job(JobSpec("fp16", ()), {}, workers=["w1"])
+    other.remote = Remote("finished", TaskResult("passed", 1.0).to_json())
+    machines._done(other, other.remote)
+    assert other.outcome.result(0).verdict == "passed" and other.remote.is_released
