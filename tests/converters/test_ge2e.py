@@ -17,6 +17,7 @@ from runtime.playing.embed import SpeakerEmbedder
 from runtime.playing.sizes import open_sized
 from runtime.speech.clips import clip_paths
 from runtime.speech.speaker import cosine, partials, speaker_mel
+from tests.converters.voices import encoder_outcome, write_encoder
 from tests.small import CLIPS
 
 RESNET = {
@@ -106,16 +107,12 @@ def test_configs_that_do_not_fit_are_sentences(checkpoint):
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """Randomly initialised RTVC weights as anyone's own checkpoint."""
-    folder = tmp_path_factory.mktemp("rtvc_random")
-    torch.save({"model_state": rtvc_weights(), "step": 1}, folder / "encoder.pt")
-    (folder / "config.json").write_text(json.dumps({"audio": {"sample_rate": 16000, "num_mels": 40}}))
-    return folder
+    return write_encoder(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
 def encoder(own_job, source):
-    return own_job("model=ge2e", f"checkpoint.source={source}", "measure.bench_seconds=0.2")
+    return encoder_outcome(source, own_job)
 
 
 def test_the_job_makes_a_function_per_batch_over_the_same_weights(encoder):

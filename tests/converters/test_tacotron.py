@@ -18,6 +18,7 @@ from runtime.errors import TextError
 from runtime.playing.chains import Request, utter
 from tests.converters.voices import LJSPEECH_MEL, padded_equals_unpadded
 
+FRAMES = 72  # of an utterance: steps of one frame, two or three
 KINDS = {
     "double decoder, two frames a step": {"r": 2, "double_decoder_consistency": True, "attention_norm": "softmax"},
     "dynamic convolutions": {"r": 1, "attention_type": "dynamic_convolution"},
@@ -34,7 +35,8 @@ KINDS = {
 
 def coqui_tacotron(**settings):
     """coqui-tts's own Tacotron2 and its config, random weights that do not stop by themselves."""
-    config = import_coqui("TTS.tts.configs.tacotron2_config").Tacotron2Config(**{"max_decoder_steps": 240, **settings})
+    kind = import_coqui("TTS.tts.configs.tacotron2_config").Tacotron2Config
+    config = kind(max_decoder_steps=FRAMES, **settings)
     for name, value in LJSPEECH_MEL.items():
         setattr(config.audio, name, value)
     torch.manual_seed(0)
@@ -95,7 +97,7 @@ def test_every_stage_equals_coqui_s_inference(both, monkeypatch):
         patched.setattr(torch.nn.functional, "dropout", dropout)
         theirs = model.inference(torch.from_numpy(ids)[None])
     frames = utterance.frames.shape[2]
-    assert frames >= 200 and frames == theirs["model_outputs"].shape[1] and utterance.durations.sum() == frames
+    assert frames >= FRAMES and frames == theirs["model_outputs"].shape[1] and utterance.durations.sum() == frames
     row = record.attending.row
     ours = np.stack([step["next_alignment"][0, row] for step in kept["decoder_step"]])
     np.testing.assert_allclose(ours, theirs["alignments"][0], atol=2e-4)

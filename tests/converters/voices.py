@@ -7,6 +7,7 @@ import onnx
 import torch
 from onnx import helper, numpy_helper
 
+from converters.families.ge2e import RTVCEncoder
 from converters.formats import mlprogram
 from converters.goldens import run_original
 from converters.options import FormatOptions, PrecisionOptions
@@ -86,6 +87,20 @@ def write_coqui(folder, model, config):
     (folder / "config.json").write_text(json.dumps(config))
     torch.save({"model": model.state_dict()}, folder / "model_file.pth")
     return folder
+
+
+def write_encoder(factory):
+    """Real-Time-Voice-Cloning's speaker encoder with drawn weights, as anyone's own checkpoint."""
+    folder = factory.mktemp("rtvc_random")
+    torch.manual_seed(0)
+    torch.save({"model_state": RTVCEncoder(40).state_dict(), "step": 1}, folder / "encoder.pt")
+    (folder / "config.json").write_text(json.dumps({"audio": {"sample_rate": 16000, "num_mels": 40}}))
+    return folder
+
+
+def encoder_outcome(source, own_job):
+    """The same bundle for all that ask for it: the first converts."""
+    return own_job("model=ge2e", f"checkpoint.source={source}", "measure.bench_seconds=0.2")
 
 
 def write_onnx_voice(path, model):

@@ -1,4 +1,4 @@
-"""`python -m tests.ops.metal.guarded LIBRARY FORM`: a segmentation fault is a step beyond a buffer."""
+"""`python -m tests.ops.metal.guarded LIBRARY FORM ...`: a segmentation fault is a step beyond a buffer."""
 
 from __future__ import annotations
 
@@ -34,8 +34,14 @@ def guarded_copy(array: np.ndarray, at_the_end: bool) -> np.ndarray:
     return copy
 
 
-def main(library: str, form: str) -> None:
+def main(library: str, *forms: str) -> None:
     kernels = ctypes.CDLL(str(Path(library)))
+    for form in forms:
+        check(kernels, form)
+        print(f"{form}: within bounds", flush=True)
+
+
+def check(kernels: ctypes.CDLL, form: str) -> None:
     dtype = "float16" if form == "texture" else "float32"
     for shape in (UpsampleShape(38, 21, 16, 8, 4, 37, has_condition=True), UpsampleShape(6, 9, 5, 3, 1, 64, 1)):
         arrays = example(shape, dtype)
@@ -43,7 +49,6 @@ def main(library: str, form: str) -> None:
             host.prepared = lambda array, at_the_end=at_the_end: guarded_copy(array, at_the_end)
             output = host.upsample(kernels, form, shape, **arrays)
             assert np.isfinite(output).all()
-    print("within bounds")
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def test_streamed_equals_offline_on_every_sample(name, is_quick):
     field = receptive_field(name)
     # V2's geometry with more channels, or a minute by itself
     wide = name in ("HiFi-GAN V1", "VITS decoder", "Parallel WaveGAN", "UnivNet")
-    lengths = (1, field, 97) if is_quick else (1, field - 1, field, field + 1, 97)
+    lengths = ((field,) if wide else (1, field, 97)) if is_quick else (1, field - 1, field, field + 1, 97)
     for frames in sorted({max(length, shortest) for length in lengths}):
         torch.manual_seed(frames)
         given = example(inputs, frames)
@@ -136,7 +136,9 @@ def test_a_reset_stream_repeats_itself_and_two_streams_do_not_meet(mode):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("name", "delay"), [("HiFi-GAN V2", 3258), ("HiFi-GAN V3", 2582)])
+@pytest.mark.parametrize(
+    ("name", "delay"), [pytest.param("HiFi-GAN V2", 3258, marks=pytest.mark.proof), ("HiFi-GAN V3", 2582)]
+)
 def test_the_declared_delay_is_the_measured_one(name, delay):
     """147.8 and 117.1 ms at 22,050 Hz. A change of one frame shows first in the call that takes it, at its start."""
     _, net, inputs, _ = network(name)

@@ -7,9 +7,7 @@ import sys
 import numpy as np
 import pytest
 import soundfile
-import torch
 
-from converters.families.ge2e import RTVCEncoder
 from converters.options import ConversionError
 from runtime.__main__ import main
 from runtime.bundle import store
@@ -26,11 +24,15 @@ from runtime.playing.chains import Request
 from runtime.playing.chains.flow_prior import whole_frames
 from runtime.playing.speak import Voice, _speaks, utterances
 from runtime.speech.metrics import snr_db
-from tests.converters.voices import coqui_forward, coqui_vits, write_coqui
+from tests.converters.voices import coqui_forward, coqui_vits, encoder_outcome, write_coqui, write_encoder
 from tests.echo import Echo
 
 # How many layers a voice has, and which predicts its durations, is nothing to who speaks with it.
-FEW_LAYERS = {"num_layers_text_encoder": 1, "num_layers_flow": 1, "use_sdp": False}
+FEW_LAYERS = {
+    "num_layers_text_encoder": 1, "num_layers_flow": 1, "use_sdp": False, "upsample_rates_decoder": [16, 16],
+    "upsample_kernel_sizes_decoder": [32, 32], "resblock_kernel_sizes_decoder": [3],
+    "resblock_dilation_sizes_decoder": [[1, 2]],
+}  # fmt: skip
 CLONES = {
     "use_d_vector_file": True, "d_vector_dim": 256, "languages": ("en", "fr"),
     "use_language_embedding": True,
@@ -60,15 +62,7 @@ def cloning(tmp_path_factory, own_job):
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory, own_job):
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("encoder")
-    torch.save({"model_state": RTVCEncoder(40).state_dict()}, folder / "encoder.pt")
-    (folder / "config.json").write_text("{}")
-    outcome = own_job(
-        "model=ge2e", f"checkpoint.source={folder / 'encoder.pt'}", "precision=fp32", "format=onnx",
-        "measure.engines=[onnx]",
-    )  # fmt: skip
-    return outcome.bundle.path
+    return encoder_outcome(write_encoder(tmp_path_factory), own_job).bundle.path
 
 
 def test_the_same_seed_gives_the_same_audio(plain, tmp_path, capsys):
