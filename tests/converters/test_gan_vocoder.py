@@ -48,11 +48,12 @@ def saved(checkpoint, name, config, weights):
     return LoadedCheckpoint(located, fold_weight_norm({key: value.detach() for key, value in weights.items()}))
 
 
-DEEP = ("parallel_wavegan",)  # thirty layers, each over all samples
+# Thirty layers, each over all samples; and MelGAN's layers again with other factors.
+PROOF = ("parallel_wavegan", "fullband_melgan")
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.proof) if name in DEEP else name for name in PUBLISHED]
+    "name", [pytest.param(name, marks=pytest.mark.proof) if name in PROOF else name for name in PUBLISHED]
 )
 def test_it_equals_coqui_s_own_forward(checkpoint, name, monkeypatch):
     config = architecture(name)

@@ -118,8 +118,8 @@ def test_the_components_are_the_networks_and_see_what_they_say(saved):
 
 @pytest.mark.parametrize(
     ("config", "chunk"),
-    [(SMALL, 1), (SMALL, 2), pytest.param(FULL, 2, marks=pytest.mark.proof)],
-    ids=["small-1", "small-2", "full-2"],
+    [(SMALL, 2), *(pytest.param(*case, marks=pytest.mark.proof) for case in ((SMALL, 1), (FULL, 2)))],
+    ids=["small-2", "small-1", "full-2"],
 )
 def test_streamed_they_wait_for_the_lookahead_alone(saved, config, chunk):
     """Of padding on the left a layer waits for nothing."""

@@ -23,6 +23,7 @@ RTVC_MEL = {
     "sample_rate": 16000, "fft_size": 800, "win_length": 800, "hop_length": 200, "num_mels": 80, "mel_fmin": 55,
     "mel_fmax": 7600, "preemphasis": 0.97,
 }  # fmt: skip
+FRAMES = 120  # of an utterance
 
 
 def drawn():
@@ -43,7 +44,10 @@ def drawn():
 
 def loaded(checkpoint, model, r=2, **config):
     located = dataclasses.replace(
-        checkpoint.located, name="mine", family="rtvc_tacotron", config={"audio": RTVC_MEL, "max_frames": 440, **config}
+        checkpoint.located,
+        name="mine",
+        family="rtvc_tacotron",
+        config={"audio": RTVC_MEL, "max_frames": FRAMES, **config},
     )
     weights = {key: value.detach() for key, value in model.state_dict().items()}
     return LoadedCheckpoint(located, {**weights, "decoder.r": torch.tensor(r)})
@@ -119,13 +123,13 @@ def speaker():
 
 
 def test_whole_utterances_equal_the_published_inference(made):
-    """440 frames in 220 steps."""
+    """Two frames a step."""
     model, module, components = made
     record, ids = rtvc_tacotron.voice(module), np.random.default_rng(1).integers(2, 66, 31)
     utterance = utter(record, runner(components), Request(ids, 5, speaker()))
     with torch.no_grad():
-        wanted, attended = generate(model, ids, speaker(), 220, 5, 2)
-    assert utterance.frames.shape == wanted.shape == (1, 80, 440) and utterance.durations.sum() == 440
+        wanted, attended = generate(model, ids, speaker(), FRAMES // 2, 5, 2)
+    assert utterance.frames.shape == wanted.shape == (1, 80, FRAMES) and utterance.durations.sum() == FRAMES
     assert float(wanted.std(2).mean()) > 1e-3, "frames that are all alike would prove nothing"
     np.testing.assert_allclose(utterance.frames, wanted, atol=2e-3 * float(np.abs(wanted).max()))
     peaks = np.bincount(attended.argmax(1), minlength=31) * 2

@@ -5,6 +5,8 @@ import importlib
 import json
 import re
 import struct
+from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import pytest
@@ -219,17 +221,28 @@ def save_small_voice(path):
     """Made without upstream's code: its layers are known by their names alone."""
     torch.manual_seed(0)
     config = arguments(32000, layers=1, inter=4, hidden=8, filter=8, wide=32, speaker=4)
-    config[12], config[14] = [20, 16], [40, 32]  # fewer layers than published ones have
+    config[9], config[11] = "2", [[1, 3]]  # fewer layers than published ones have
+    config[12], config[14] = [20, 16], [40, 32]
     settings = {"sample_rate": 32000, "inter_channels": 4, "hidden_channels": 8, "filter_channels": 8, "n_layers": 1,
                 "upsample_rates": config[12], "upsample_kernel_sizes": config[14], "upsample_initial_channel": 32,
-                "gin_channels": 4, "resblock_kernel_sizes": config[10], "resblock_dilation_sizes": config[11],
-                "content_channels": 64}  # fmt: skip
+                "gin_channels": 4, "resblock": config[9], "resblock_kernel_sizes": config[10],
+                "resblock_dilation_sizes": config[11], "content_channels": 64}  # fmt: skip
     module = rvc.Rvc(rvc.RvcSettings(**settings), 2)
     save_voice(path, module, 2, True, config)
     return path
 
 
+@contextmanager
+def two_couplings():
+    """Makes and reads small voices whose flow has two couplings; published ones have four."""
+    upstream = import_coqui("TTS.vc.models.freevc")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(upstream, "ResidualCouplingBlock", partial(upstream.ResidualCouplingBlock, n_flows=2))
+        yield
+
+
 @pytest.fixture(scope="module")
+@two_couplings()
 def voice(tmp_path_factory):
     return save_small_voice(tmp_path_factory.mktemp("rvc") / "someone.pth")
 
@@ -263,6 +276,7 @@ def index(voice):
 
 
 @pytest.fixture(scope="module")
+@two_couplings()
 def outcome(index, voice, reader, own_job):
     content = f"model.parts.content.checkpoint.source={reader}"
     return own_job("model=rvc", f"checkpoint.source={voice}", content, "precision=fp32", "format=onnx")
@@ -319,6 +333,7 @@ def test_the_commands_take_a_voice_and_a_pitch(outcome, clips, tmp_path, capsys)
     assert "has one voice" in capsys.readouterr().err
 
 
+@two_couplings()
 def test_a_detector_of_pitch_takes_the_place_of_yin(voice, reader, tmp_path):
     write_small_swift_f0(tmp_path / "model.onnx")
     detector = loaded(tmp_path / "model.onnx", "swift_f0")
@@ -336,6 +351,7 @@ def test_a_detector_of_pitch_takes_the_place_of_yin(voice, reader, tmp_path):
 
 @pytest.mark.proof
 @pytest.mark.parametrize("family", ["swift_f0", "pitchdnn"])
+@two_couplings()
 def test_a_voice_with_a_detector_of_pitch_passes_and_streams(voice, reader, own_job, clips, family):
     outcome = own_job(
         "model=rvc", f"checkpoint.source={voice}", f"model.parts.content.checkpoint.source={reader}",
@@ -378,6 +394,7 @@ def test_content_is_drawn_to_what_the_voice_was_trained_on(outcome, index):
         np.testing.assert_allclose(made[:, column], wanted, atol=1e-5)
 
 
+@two_couplings()
 def test_what_does_not_fit_is_a_sentence(voice, reader, tmp_path):
     checkpoint = loaded(voice, "rvc")
     module = rvc.load(checkpoint)

@@ -178,7 +178,7 @@ def test_core_mls_own_states_hold_the_same(generator, tmp_path):
         converted(made, "fp16", "onnx", tmp_path)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("fp16", marks=pytest.mark.proof)])
 def test_an_onnx_file_streams_too(precision, generator, tmp_path):
     made = streaming_component(generator, StreamOptions("window", 8), "polyphase", False)
     played = opened(converted(made, precision, "onnx", tmp_path), made.form, "onnx")

@@ -65,7 +65,8 @@ def loaded(folder):
 @pytest.fixture(scope="module")
 def outcome(folder, small_hifigan, own_job):
     vocoder = f"model.parts.vocoder.checkpoint.source={small_hifigan}"
-    return own_job("model=whisper_knn", f"checkpoint.source={folder}", vocoder, "precision=fp32", *NO_SPEECH)
+    source = f"checkpoint.source={folder}"
+    return own_job("model=whisper_knn", source, vocoder, "precision=fp32", "format=onnx", *NO_SPEECH)
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +129,13 @@ def test_it_goes_through_the_job_and_passes(outcome, clips):
     plots = {path.stem for path in (outcome.bundle.measured / "plots").iterdir()}
     assert {"waits", *(f"converted-{path.stem}" for path in clips)} < plots and "similarity" not in plots
     assert "offline: F0 correlation" in page and "word error rate" not in page, "nobody listened"
+
+
+@pytest.mark.proof  # it takes thrice as long to convert and execute
+def test_its_core_ml_programs_pass_in_both_engines(folder, small_hifigan, own_job):
+    vocoder = f"model.parts.vocoder.checkpoint.source={small_hifigan}"
+    outcome = own_job("model=whisper_knn", f"checkpoint.source={folder}", vocoder, "precision=fp32", *NO_SPEECH)
+    assert outcome.passed and [one.engine for one in outcome.measurements] == ["mil", "onnx"]
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +240,7 @@ def test_the_job_measures_anew_who_listens_and_says_what_was_not_measured(
     sources = [f"checkpoint.source={folder}", f"goldens.clips=[{','.join(map(str, clips))}]"]
     job = composed(
         "model=whisper_knn", *sources, f"model.parts.vocoder.checkpoint.source={small_hifigan}", "precision=fp32",
-        "tracking=off", f"output={tmp_path}", "measure.engines=[onnx]", "measure.bench_seconds=0",
+        "format=onnx", "tracking=off", f"output={tmp_path}", "measure.engines=[onnx]", "measure.bench_seconds=0",
         "measure.listen=true", *NO_SPEECH, "gates.limits.fp32.similarity_to_target=null", "+gates.limits.fp32.wer=0.0",
     )  # fmt: skip
     monkeypatch.setattr(listening, "open_listeners", lambda *_: NOBODY_LISTENS)

@@ -126,7 +126,7 @@ def test_a_recording_becomes_the_same_recording(bundle, lowered, play, tmp_path,
     assert_is_pythons(tmp_path / "swift.wav", tmp_path / "python.wav")
 
 
-@pytest.mark.parametrize("block", [100, 256])
+@pytest.mark.parametrize("block", [100, pytest.param(256, marks=pytest.mark.proof)])
 def test_live_every_sample_comes_as_late_as_the_first(stateful, lowered, play, tmp_path, capsys, block):
     speech, rate = soundfile.read(clip_paths()[0], dtype="float32")
     soundfile.write(tmp_path / "in.wav", speech, rate, subtype="PCM_16")

@@ -1,6 +1,7 @@
 """Components in a row through the whole job: streamed by their artefacts, from one voice to another."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -166,7 +167,8 @@ def test_a_live_one_that_takes_all_at_once_is_refused(converted, clips, tmp_path
     assert "convert it with stream=stateful" in capsys.readouterr().err
 
 
-def test_a_bench_times_the_whole_chain_and_its_stages(converted, clips, tmp_path, capsys):
+def test_a_bench_times_the_whole_chain_and_its_stages(converted, clips, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("runtime.measuring.bench.bundle.busy_cores", nullcontext)  # test_bundle.py has them busy
     bundle, out = converted("stream=stateful").bundle, tmp_path / "bench.json"
     short = ["--seconds", "0.2", "--min-chunks", "5", "--paced-seconds", "0.5", "--threads", "1", "--out", str(out)]
     target = ["--target", *map(str, her(clips))]

@@ -68,7 +68,7 @@ def test_streamed_equals_offline_on_every_sample(name, is_quick):
         given = example(inputs, frames)
         offline = module(**given)
         assert frames < 97 or offline.std() > 0.02, "not silence"
-        for chunk in (*CHUNKS, frames) if frames == 97 and not wide else (5, frames):
+        for chunk in (*(CHUNKS[::3] if is_quick else CHUNKS), frames) if frames == 97 and not wide else (5, frames):
             for mode in MODES:
                 (streamed,) = play(
                     artefact(streaming(net, mode, chunk)), given, ragged(frames, 1) if chunk == 5 else None

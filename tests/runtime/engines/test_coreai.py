@@ -83,7 +83,16 @@ def both(net, precision, folder):
     return *outputs, wanted
 
 
-@pytest.mark.parametrize("name", [*SUMS, *OTHER_FORMULAS, *SAME])
+QUICK = ("conv", "conv_transpose", "linear", "div", "gelu", "softmax", "layer_norm")  # two of each kind and one
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.proof)
+        for name in (*SUMS, *OTHER_FORMULAS, *SAME)
+    ],
+)
 def test_apple_s_runtime_and_the_reference_engine_agree_op_by_op(name, tmp_path, monkeypatch):
     monkeypatch.setattr("runtime.engines.coreai._try", lambda path: None)  # what was made here needs no trial
     net = {**SUMS, **OTHER_FORMULAS, **SAME}[name]
@@ -113,7 +122,9 @@ def short(generator):
     )
 
 
-@pytest.mark.parametrize("upsampler", ["native", "polyphase", "metal"])
+@pytest.mark.parametrize(
+    "upsampler", [*(pytest.param(name, marks=pytest.mark.proof) for name in ("native", "polyphase")), "metal"]
+)
 def test_a_whole_vocoder_agrees_in_both(short, width, upsampler, tmp_path):
     mel = short.example()["mel"]
     with torch.inference_mode():
@@ -167,7 +178,7 @@ def test_a_bundle_s_kernels_are_executed_by_their_twin(convert_job):
     assert any("Metal kernels run on a Mac only" in note for note in outcome.bundle.manifest.notes)
 
 
-@pytest.mark.parametrize("upsampler", ["polyphase", "metal"])
+@pytest.mark.parametrize("upsampler", [pytest.param("polyphase", marks=pytest.mark.proof), "metal"])
 def test_functions_share_their_weights(upsampler, tmp_path):
     """By size of the input; with Metal kernels in the twin too."""
 

@@ -1,6 +1,7 @@
 """What a key hashes is what the thing that it keys was made by: the imports are walked, and compared with the lists."""
 
 import ast
+import functools
 
 import pytest
 
@@ -47,6 +48,12 @@ def named(path):
                 yield module
 
 
+@functools.cache
+def leads_to(path):
+    """Modules that a file imports or names."""
+    return [*imports(path), *named(path)]
+
+
 def reached(*modules, but=()):
     """Every file of ours that the modules import, at whatever depth; through those of `but` nothing is looked for."""
     files, todo = set(), list(modules)
@@ -55,7 +62,7 @@ def reached(*modules, but=()):
         if file is None or file in files or any(file.is_relative_to(ROOT / name) for name in but):
             continue
         files.add(file)
-        todo += [*imports(file), *named(file)]
+        todo += leads_to(file)
     return {file for file in files if file.read_text().strip()}
 
 

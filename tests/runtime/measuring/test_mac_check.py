@@ -73,17 +73,18 @@ class FakePlan:
         return None if op.operator_name == "const" else SimpleNamespace(weight=0.5)
 
 
-@pytest.fixture
-def core_ml(monkeypatch):
+@pytest.fixture(scope="module")
+def core_ml():
     """`predict` and compute plans as on a Mac."""
     voxport.enable_predict("onnx")
     ct = coremltools()
     from coremltools.models import compute_plan
 
-    monkeypatch.setattr(ct.models.MLModel, "get_compiled_model_path", lambda self: "model.mlmodelc")
-    monkeypatch.setattr(
-        compute_plan.MLComputePlan, "load_from_path", staticmethod(lambda path, compute_units: FakePlan(compute_units))
-    )
+    plan = staticmethod(lambda path, compute_units: FakePlan(compute_units))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ct.models.MLModel, "get_compiled_model_path", lambda self: "model.mlmodelc")
+        patch.setattr(compute_plan.MLComputePlan, "load_from_path", plan)
+        yield
 
 
 def test_the_layers_of_a_neural_network_are_placed(core_ml, monkeypatch, tmp_path):
@@ -115,12 +116,12 @@ def here(command, _what, _limit):
     return json.dumps(as_json(dataclasses.asdict(result)))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def streaming(stateful):
     return stateful.bundle.path
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def checked(core_ml, streaming):
     return mac.check_bundle(streaming, ["cpu", "cpu_and_ne"], QUICK, run=here)
 
