@@ -85,6 +85,7 @@ def test_coqui_s_encoders_embed_as_upstream_s_compute_embedding(checkpoint, sett
         np.testing.assert_allclose(ours, spectrum, rtol=2e-4, atol=1e-6 * spectrum.max())
     windows = torch.from_numpy(partials(samples[0].numpy(), component.features))
     assert windows.shape == (10, 250, component.features.n_mels)
+    windows = windows[::4]  # three: each is embedded by itself
     upstream.use_torch_spec = False  # the windows are of the spectrum
     with torch.inference_mode():
         torch.testing.assert_close(module(windows), upstream.inference(windows.transpose(1, 2).clone()))

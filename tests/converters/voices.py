@@ -91,7 +91,8 @@ def write_coqui(folder, model, config):
 
 def write_encoder(factory):
     """Real-Time-Voice-Cloning's speaker encoder with drawn weights, as anyone's own checkpoint."""
-    folder = factory.mktemp("rtvc_random")
+    folder = factory.mktemp("encoder") / "rtvc_random"
+    folder.mkdir()
     torch.manual_seed(0)
     torch.save({"model_state": RTVCEncoder(40).state_dict(), "step": 1}, folder / "encoder.pt")
     (folder / "config.json").write_text(json.dumps({"audio": {"sample_rate": 16000, "num_mels": 40}}))

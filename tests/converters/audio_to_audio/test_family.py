@@ -54,8 +54,12 @@ def converted(checkpoints, own_job):
     return convert
 
 
-@pytest.mark.parametrize("reads", READS)
-@pytest.mark.parametrize("stream", ["offline", "stateful"])
+# Of a spectrum offline, as test_chain.py has it, is another job.
+@pytest.mark.parametrize(
+    ("stream", "reads"),
+    [("stateful", "samples"), ("stateful", "spectrum"), ("offline", "samples"),
+     pytest.param("offline", "spectrum", marks=pytest.mark.proof)],
+)  # fmt: skip
 def test_it_goes_through_the_job_and_passes(converted, reads, stream):
     outcome = converted(reads, "precision=fp32", f"stream={stream}")
     assert outcome.passed, outcome.gates
@@ -102,7 +106,7 @@ def test_live_is_the_offline_output_on_every_sample(converted, reads, clips):
     np.testing.assert_allclose(heard, offline[:known], atol=1e-6)
 
 
-@pytest.mark.parametrize("reads", READS)
+@pytest.mark.parametrize("reads", ["samples", pytest.param("spectrum", marks=pytest.mark.proof)])
 def test_whole_pieces_and_stream_are_what_pytorch_gives(converted, reads):
     streaming = converted(reads, "precision=fp32", "stream=stateful").bundle
     offline = converted(reads, "precision=fp32", "stream=offline").bundle
