@@ -61,7 +61,8 @@ MEASUREMENT = Sources(
      "runtime/measuring/listening.py", "runtime/measuring/measure.py",
      "runtime/mil", "runtime/neuralnetwork", "runtime/playing", "runtime/speech"),
     but=("ops/metal/fused.py", "ops/metal/lint.py", "runtime/engines/predict.py", "runtime/engines/images.py",
-         "runtime/engines/inspect.py", "runtime/playing/devices.py", "runtime/playing/embed.py",
+         "runtime/engines/inspect.py", "runtime/engines/work.py", "runtime/playing/devices.py",
+         "runtime/playing/embed.py",
          "runtime/playing/live.py", "runtime/speech/clips.py", "runtime/speech/sentences.py"),
 )  # fmt: skip
 LOWERING = Sources(("ops/exporting.py", "runtime/mil"))

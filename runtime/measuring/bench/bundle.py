@@ -24,6 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from runtime.bundle.store import Bundle, BundleError, open_bundle
 from runtime.engines import Execution
+from runtime.engines.work import Work, work_of
 from runtime.machine.child import output_of
 from runtime.machine.files import write_json
 from runtime.machine.versions import tool_versions
@@ -109,7 +110,8 @@ class Spread:
 @dataclass(frozen=True)
 class BenchReport:
     """What `python -m runtime bench --out FILE.json` writes and `python -m reports bench FILE.json` reads. `beside`:
-    other work on the machine meanwhile."""
+    other work on the machine meanwhile; `work`: what a call of each function of the artefact does, the one of most
+    calls first; nothing where that cannot be counted."""
 
     schema_version: int
     bundle: str
@@ -126,6 +128,7 @@ class BenchReport:
     spread: dict[str, Spread] = field(default_factory=dict)
     targets: tuple[Target, ...] = ()
     beside: OtherLoad | None = None
+    work: dict[str, Work] = field(default_factory=dict)
 
     @property
     def problem(self) -> str | None:
@@ -174,7 +177,16 @@ def bench_bundle(
         spread=_spread(processes),
         targets=targets(processes, device),
         beside=watch.load(),
+        work=_work(bundle),
     )
+
+
+def _work(bundle: Bundle) -> dict[str, Work]:
+    record = bundle.main
+    form = record.stream
+    functions = [] if form is None else [name for name in (form.steady, form.edge) if name]
+    counted = {name: work_of(bundle.artefact(record), name) for name in functions or [""]}
+    return {name or "call": work for name, work in counted.items() if work is not None}
 
 
 def write_bench(path: Path, report: BenchReport) -> None:
