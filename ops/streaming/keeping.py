@@ -61,12 +61,11 @@ def planned(network: Network, chunk: int, keep: Keep, price: Price = PRICES["onn
     Raises ValueError for a chunk that does not fit.
     """
     planner = Planner(network, chunk)
-    if keep == "layer":
-        nodes = [*network.placeholders.values(), *(step.node for step in planner.steps)]
-        return planner.kept(nodes, early=planner.joins)
     if keep == "stage":
         return planner.kept(_between_stages(planner))
-    return _Search(planner, price).cheapest()
+    nodes = [*network.placeholders.values(), *(step.node for step in planner.steps)]
+    layers = planner.kept(nodes, early=planner.joins)
+    return layers if keep == "layer" else _Search(planner, price).cheapest(layers)
 
 
 @dataclass(frozen=True)
@@ -89,8 +88,8 @@ class _Search:
         self.planner, self.price, self.counting = planner, price, Counting(planner)
         self._costs: dict[_Choice, float] = {}
 
-    def cheapest(self) -> Plan:
-        """The cheapest plan that is reached from the cheapest of four simple ones."""
+    def cheapest(self, otherwise: Plan) -> Plan:
+        """The cheapest plan that is reached from the cheapest of four simple ones, or another if that is cheaper."""
         planner = self.planner
         candidates = [step.node for step in planner.steps if _is_worth_keeping(step)]
         several = _read_by_several(planner.steps).intersection(candidates)
@@ -104,7 +103,7 @@ class _Search:
                 choice = min(choice, choice.toggled(name, nodes), key=self._cost)
             if choice == before:
                 break
-        return self._plan(choice)
+        return min(self._plan(choice), otherwise, key=lambda plan: self.price.of(self.counting.work(plan)))
 
     def _moves(self, candidates: Sequence[fx.Node]) -> list[tuple[str, list[fx.Node]]]:
         """What may be changed at once: whole stages first, then value by value."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ops.streaming import read
+from ops.streaming import KEEPS, PRICES, Price, planned, read, work_of
 from runtime.playing.stream import Stream
 
 from .player import FORMS, artefact, drive, example, lively, play, streaming
@@ -134,6 +134,16 @@ def test_a_reset_stream_repeats_itself_and_two_streams_do_not_meet(mode):
         two.push({"mel": second["mel"].numpy()[..., at : at + 3]})
     pieces.append(one.flush()["output_0"])
     assert np.array_equal(np.concatenate(pieces, -1), once.numpy())
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 8])
+def test_what_is_chosen_costs_no_more_than_what_could_be_asked_for(chunk):
+    net = network("HiFi-GAN V3")[1]
+    for price in (PRICES["onnx"], Price(1, 0, 0), Price(0, 0, 1)):
+        works = {keep: work_of(net, chunk, planned(net, chunk, keep, price)) for keep in KEEPS}
+        assert price.of(works["auto"]) <= min(map(price.of, works.values()))
+        assert works["stage"].operations < works["layer"].operations
+        assert works["stage"].multiply_adds > works["layer"].multiply_adds
 
 
 @torch.no_grad()
