@@ -39,7 +39,8 @@ class Sources:
 # them. `tests/runtime/machine/test_sources.py` walks the imports and finds what a list lacks.
 BUNDLE = Sources(
     ("checkpoints", "convert/stages.py", "converters", "ops", "runtime/bundle", "runtime/clips",
-     "runtime/engines/inspect.py", "runtime/mil/convolutions.py", "runtime/neuralnetwork/weights.py",
+     "runtime/engines/inspect.py", "runtime/mil/convolutions.py", "runtime/mil/tidy.py",
+     "runtime/neuralnetwork/weights.py",
      "runtime/playing/chains", "runtime/playing/latent_tracks.py", "runtime/playing/sampling.py",
      "runtime/playing/matching_tracks.py", "runtime/playing/parts.py",
      "runtime/playing/pitch_tracks.py", "runtime/playing/stages.py", "runtime/playing/tracks.py",

@@ -26,6 +26,7 @@ from runtime.bundle.store import Bundle, BundleError, open_bundle
 from runtime.engines import Execution
 from runtime.engines.work import Work, work_of
 from runtime.machine.child import output_of
+from runtime.machine.cores import allowed_cores
 from runtime.machine.files import write_json
 from runtime.machine.versions import tool_versions
 from runtime.measuring.bench.budget import Budget, budget
@@ -68,7 +69,10 @@ class BenchOptions:
     @property
     def execution(self) -> Execution:
         """Raises EngineError for an engine or a compute unit that is none."""
-        return Execution(self.engine, self.threads, self.compute_unit)
+        threads = self.threads
+        if threads is None and self.engine in ("mil", "neuralnetwork"):
+            threads = allowed_cores()  # what they choose depends on the moment, and figures are compared
+        return Execution(self.engine, threads, self.compute_unit)
 
 
 @dataclass(frozen=True)
