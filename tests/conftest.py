@@ -208,6 +208,12 @@ def sources(width: str, small_hifigan: Path, clips: list[Path]) -> tuple[str, ..
     return ("checkpoint.source=bundled",) if width == "full" else _small_sources(small_hifigan, clips)
 
 
+@pytest.fixture(scope="session")
+def small_sources(small_hifigan: Path, clips: list[Path]) -> tuple[str, ...]:
+    """The overrides by which a command takes the small network and clips."""
+    return _small_sources(small_hifigan, clips)
+
+
 def _small_sources(checkpoint: Path, clips: list[Path]) -> tuple[str, ...]:
     return f"checkpoint.source={checkpoint}", f"goldens.clips=[{','.join(map(str, clips))}]"
 
