@@ -1,15 +1,18 @@
-"""What streaming costs over the bare network: ratios of time in ONNX Runtime, and of multiply-adds.
+"""What streaming costs over the bare network: ratios of time in ONNX Runtime, multiply-adds, operations.
 
-    python -m benchmarks.streaming [V1|V2] [CHUNK ...] [--threads N]
+    python -m benchmarks.streaming [V1|V2] [CHUNK ...] [--threads N] [--forms FORM ...]
+    python -m benchmarks.streaming --plot SVG
 
 For each chunk of C frames, float32, one session each, away from the utterance's ends:
 
 - bare: the offline network on C frames alone (wrong at its edges; the least there is to compute),
-- stateful and window: through the player, `Stream.push` of C frames,
+- `auto`, `layer` and `stage` (where a stateful form keeps state) and `window`: through the player, C frames at a time,
 - overlap: the offline network on C + 26 frames, which is how it is done without a rewrite.
 
-Rounds are interleaved in one process, the ratio is of medians. V2 is the bundled vocoder; V1 has random weights at its
-published architecture, for time alone.
+Rounds are interleaved in one process, the ratio is of medians; with --processor it is of the processor's time, which
+other work on the machine does not lengthen. V2 is the bundled vocoder; V1 has random weights at its published
+architecture, for time alone. `--plot` draws multiply-adds, bytes and operations of V1 against the chunk, which are
+counted and not timed.
 """
 
 from __future__ import annotations
@@ -20,27 +23,34 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import onnxruntime
 import torch
 
+import ops.streaming
 from checkpoints.load import load
 from checkpoints.locate import locate
 from checkpoints.options import CheckpointOptions
 from converters.component import Component, format_
 from converters.families import hifigan
 from converters.options import FormatOptions, PrecisionOptions, Shape, StreamOptions
-from converters.streaming import streaming_component
+from converters.streaming import network_of, streaming_component
 from converters.upstream.coqui import import_coqui
+from ops.streaming import KEEPS, Keep, Network, stateful, window
 from ops.upsample import rewrite_upsampling
 from runtime.engines import Engine, Execution, open_engine
+from runtime.engines.work import Work, work_of
+from runtime.machine.files import write_bytes
 from runtime.playing.player import Streaming
 from runtime.playing.stream import StreamingArtefact
 
-ROUNDS, SECONDS = 5, 1.0
+ROUNDS, SECONDS = 10, 4.0
+LABELS = {"layer": "after every layer", "stage": "between stages", "window": "nowhere", "auto": "chosen"}
+FORMS = {"window": StreamOptions("window"), **{keep: StreamOptions("stateful", keep=keep) for keep in KEEPS}}
 
 
 def main() -> None:
@@ -48,39 +58,86 @@ def main() -> None:
     parser.add_argument("version", nargs="?", default="V2", choices=["V1", "V2"])
     parser.add_argument("chunks", nargs="*", type=int, default=[4, 8, 16])
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--forms", nargs="+", default=[*FORMS, "overlap"], choices=[*FORMS, "overlap"])
+    parser.add_argument("--processor", action="store_true", help="the processor's time, of all threads")
+    parser.add_argument("--plot", type=Path, metavar="SVG")
     options = parser.parse_args()
+    if options.plot is not None:
+        write_bytes(options.plot, drawn(network_of(component("V1"), "polyphase")))
+        return
     vocoder = component(options.version)
+    clock = time.process_time if options.processor else time.perf_counter
     print(f"HiFi-GAN {options.version}, onnxruntime {onnxruntime.__version__}, {options.threads} threads of "
           f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.2f}")  # fmt: skip
-    print("chunk | bare ms | stateful | window (multiply-adds) | overlap (multiply-adds) | RTF stateful, window")
+    print("chunk | form | ms | over bare | RTF | million multiply-adds | operations | MB read and written")
     for chunk in options.chunks:
-        row(vocoder, chunk, options.threads)
+        rows(vocoder, chunk, options.threads, options.forms, clock)
 
 
-def row(vocoder: Component, chunk: int, threads: int) -> None:
+def rows(vocoder: Component, chunk: int, threads: int, forms: Sequence[str], clock: Callable[[], float]) -> None:
     assert vocoder.time is not None
     mel = np.random.default_rng(0).normal(-4, 2, (1, 80, 200)).astype(np.float32)
+    lengths = {"bare": chunk, "overlap": chunk + vocoder.time.left + vocoder.time.right}
+    calls: dict[str, Iterator[Callable[[], object]]] = {}
+    works: dict[str, Work | None] = {}
     with tempfile.TemporaryDirectory() as folder:
-        calls: dict[str, Iterator[Callable[[], object]]] = {}
-        costs: dict[str, dict[int, float]] = {}
-        for mode in ("stateful", "window"):
-            streaming = streaming_component(vocoder, StreamOptions(mode, chunk), "polyphase", True)
-            costs = streaming.form.costs
-            engine = converted(streaming.functions["steady"], Path(folder, mode), threads)
-            edge = converted(streaming.functions["edge"], Path(folder, mode + "-edge"), threads)
-            calls[mode] = iter(Streaming(StreamingArtefact(streaming.form, edge, engine), vocoder.time).feed(mel))
-        for name, frames in (("bare", chunk), ("overlap", chunk + vocoder.time.left + vocoder.time.right)):
-            offline = converted(sized(vocoder, frames), Path(folder, name), threads)
-            inputs = {"mel": np.ascontiguousarray(mel[..., :frames])}
-            calls[name] = repeated(offline, inputs)
-        medians = interleaved(calls)
-    bare = medians["bare"]
-    ratios = {name: value / bare for name, value in medians.items()}
-    adds = {mode: costs[mode][chunk] / costs["stateful"][chunk] for mode in ("window", "overlap")}
-    audio_ms = chunk * vocoder.time.frame_seconds * 1e3
-    print(f"{chunk:5} | {bare:7.2f} | {ratios['stateful']:8.2f} | {ratios['window']:6.2f} ({adds['window']:.2f}) | "
-          f"{ratios['overlap']:6.2f} ({adds['overlap']:.2f}) | "
-          f"{medians['stateful'] / audio_ms:.3f}, {medians['window'] / audio_ms:.3f}")  # fmt: skip
+        for name in ("bare", *forms):
+            if name in lengths:
+                path = converted(sized(vocoder, lengths[name]), Path(folder, name))
+                calls[name] = repeated(opened(path, threads), {"mel": np.ascontiguousarray(mel[..., : lengths[name]])})
+            else:
+                streaming = streaming_component(
+                    vocoder, dataclasses.replace(FORMS[name], chunk=chunk), "polyphase", True
+                )
+                edge = converted(streaming.functions["edge"], Path(folder, name + "-edge"))
+                path = converted(streaming.functions["steady"], Path(folder, name))
+                artefact = StreamingArtefact(streaming.form, opened(edge, threads), opened(path, threads))
+                calls[name] = iter(Streaming(artefact, vocoder.time).feed(mel))
+            works[name] = work_of(path)
+        medians = interleaved(calls, clock)
+    for name, value in medians.items():
+        work, seconds = works[name], chunk * vocoder.time.frame_seconds
+        assert work is not None
+        print(f"{chunk:5} | {name:7} | {value:7.2f} | {value / medians['bare']:5.3f} | {value / 1e3 / seconds:.3f} | "
+              f"{work.multiply_adds / 1e6:7.1f} | {work.operations:4} | {work.bytes / 1e6:6.1f}",
+              flush=True)  # fmt: skip
+
+
+def drawn(network: Network) -> bytes:
+    """Multiply-adds, bytes and operations per frame against the chunk, by where state is kept, as SVG."""
+    import io
+
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    from reports.plots import PALETTE
+
+    chunks = (1, 2, 4, 8, 16, 32)
+    titles = ("multiply-adds of a frame, million", "MB read and written of a frame", "operations of a call")
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "voxport"}):
+        figure = Figure(figsize=(10, 3.6), layout="constrained")
+        panels = figure.subplots(1, 3)
+        for color, (name, label) in zip(PALETTE, LABELS.items()):
+            works = [work_of_form(network, name, chunk) for chunk in chunks]
+            values = (
+                [work.multiply_adds / chunk / 1e6 for work, chunk in zip(works, chunks)],
+                [work.bytes / chunk / 1e6 for work, chunk in zip(works, chunks)],
+                [work.operations for work in works],
+            )
+            for axes, title, row in zip(panels, titles, values):
+                axes.plot(chunks, row, "o-", color=color, label=label, markersize=4)
+                axes.set(xscale="log", title=title, xlabel="frames of a chunk", ylim=(0, None))
+                axes.set_xticks(chunks, map(str, chunks))
+                axes.minorticks_off()
+        panels[0].legend(frameon=False)
+        file = io.BytesIO()
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    return file.getvalue()
+
+
+def work_of_form(network: Network, name: str, chunk: int) -> ops.streaming.Work:
+    form = window(network, chunk) if name == "window" else stateful(network, chunk, cast(Keep, name))
+    return ops.streaming.work_of(network, chunk, form.plan)
 
 
 def component(version: str) -> Component:
@@ -114,9 +171,12 @@ def sized(vocoder: Component, frames: int) -> Component:
     return dataclasses.replace(vocoder, module=module, inputs=inputs, example=lambda: example)
 
 
-def converted(part: Component, folder: Path, threads: int) -> Engine:
+def converted(part: Component, folder: Path) -> Path:
     folder.mkdir()
-    artefact = format_("onnx").convert(part, PrecisionOptions("fp32"), FormatOptions("onnx"), folder).path
+    return format_("onnx").convert(part, PrecisionOptions("fp32"), FormatOptions("onnx"), folder).path
+
+
+def opened(artefact: Path, threads: int) -> Engine:
     return open_engine(artefact, Execution("onnx", threads))
 
 
@@ -125,7 +185,9 @@ def repeated(engine: Engine, inputs: dict[str, np.ndarray]) -> Iterator[Callable
         yield lambda: engine.run(inputs)
 
 
-def interleaved(calls: dict[str, Iterator[Callable[[], object]]]) -> dict[str, float]:
+def interleaved(
+    calls: dict[str, Iterator[Callable[[], object]]], clock: Callable[[], float] = time.perf_counter
+) -> dict[str, float]:
     """Name -> median ms of a call."""
     samples: dict[str, list[float]] = {name: [] for name in calls}
     for turns in calls.values():
@@ -136,9 +198,9 @@ def interleaved(calls: dict[str, Iterator[Callable[[], object]]]) -> dict[str, f
             began = time.perf_counter()
             while time.perf_counter() - began < SECONDS / ROUNDS:
                 call = next(turns)
-                started = time.perf_counter()
+                started = clock()
                 call()
-                samples[name].append((time.perf_counter() - started) * 1e3)
+                samples[name].append((clock() - started) * 1e3)
     return {name: statistics.median(values) for name, values in samples.items()}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any, TextIO
 
@@ -51,7 +51,8 @@ def error(message: str) -> None:
 
 
 class Stages:
-    """Wall times of a job's stages, shown as they pass. A stage neither begins nor ends after an interrupt."""
+    """Wall times of a job's stages, shown as they pass; those of stages side by side overlap. None begins or ends after
+    an interrupt."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -64,7 +65,20 @@ class Stages:
         with progress_console.status(escape(name)) if spinner else nullcontext():
             yield
         stop_if_interrupted()
-        elapsed = time.perf_counter() - started
+        self._done(name, time.perf_counter() - started)
+
+    @contextmanager
+    def together(self, names: Sequence[str]) -> Iterator[Callable[[Sequence[float]], None]]:
+        """Stages that run side by side; gives what takes the seconds of each when all are done."""
+        stop_if_interrupted()
+        taken: list[float] = []
+        with progress_console.status(escape("; ".join(names))):
+            yield taken.extend
+        stop_if_interrupted()
+        for name, elapsed in zip(names, taken, strict=True):
+            self._done(name, elapsed)
+
+    def _done(self, name: str, elapsed: float) -> None:
         self.seconds[name] = elapsed
         progress_console.print(f"[green]✓[/] {escape(name):<50} {elapsed:6.2f} s")
 

@@ -21,7 +21,7 @@ class Need:
 _NEEDS = (
     Need(("stream.chunk",), "stream=window, stateful or lowlat", lambda job: job.stream.mode != "offline"),
     Need(("stream.lookahead",), "stream=lowlat", lambda job: job.stream.mode == "lowlat"),
-    Need(("stream.state",), "stream=stateful", lambda job: job.stream.mode == "stateful"),
+    Need(("stream.state", "stream.keep"), "stream=stateful", lambda job: job.stream.mode == "stateful"),
     Need(
         ("precision.gain_db", "precision.conversions"), "precision=mixed", lambda job: job.precision.compute == "mixed"
     ),

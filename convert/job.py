@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import tempfile
 from collections.abc import Mapping
@@ -10,10 +11,11 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from checkpoints.locate import LocatedCheckpoint, locate
 from convert import console
+from convert.beside import SideBySide, Task
 from convert.key import bundle_key, bundle_name
 from convert.lowering import Lowering
 from convert.recorded import Expressions, recorded
@@ -41,6 +43,9 @@ from runtime.measuring.measure import (
     read_measurement,
     write_measurement,
 )
+
+if TYPE_CHECKING:
+    from convert.stages import Converted, Original
 
 
 @dataclass(frozen=True)
@@ -222,20 +227,10 @@ def _convert(
     if job.precision.needs_cases:
         with stages.stage("goldens of real speech"):
             original = steps.with_cases(job, original, folder)
-    form = f"{job.precision.name}, upsampler {job.upsampler.name}, {job.mode}"
-    artefacts = []
-    for component in original.components:
-        what = f"{component.name} " if len(original.components) > 1 else ""
-        with stages.stage(f"convert {what}to {job.format.name} {form}"):
-            artefacts.append(steps.convert_artefact(job, component, folder))
+    artefacts = _artefacts(job, original, folder, stages)
     is_lowered = FORMATS[job.format.name].is_lowered
     if is_lowered and "onnx" in engine_names(job.measure, job.format.name):
         lowering.start([converted.artefact.path for converted in artefacts])
-    with stages.stage("export the reference"):
-        steps.write_references(original, folder)
-    if not (folder / GOLDENS).exists():
-        with stages.stage("goldens of real speech"):
-            steps.make_goldens(job, original, folder)
     if original.conversion is not None:
         with stages.stage("what the windows of the conversion cost"):
             original = steps.with_window_costs(job, original)
@@ -244,6 +239,28 @@ def _convert(
             pairs = zip(original.components, artefacts)
             artefacts = [steps.measure_truncation(job, component, converted, folder) for component, converted in pairs]
     return steps.finish_bundle(job, located, parts, original, artefacts, folder, key)
+
+
+def _artefacts(job: Job, original: Original, folder: Path, stages: console.Stages) -> list[Converted]:
+    """Converts every component, and beside it writes references and goldens, which need nothing of a conversion."""
+    from convert import stages as steps
+
+    form = f"{job.precision.name}, upsampler {job.upsampler.name}, {job.mode}"
+    tasks = []
+    for component in reversed(original.components):  # the last one makes the audio, and takes longest
+        what = f"{component.name} " if len(original.components) > 1 else ""
+        convert = functools.partial(steps.convert_artefact, job, component, folder)
+        tasks.append(Task(f"convert {what}to {job.format.name} {form}", convert))
+    tasks.append(Task("export the reference", functools.partial(steps.write_references, original, folder)))
+    if not (folder / GOLDENS).exists():
+        tasks.append(Task("goldens of real speech", functools.partial(steps.make_goldens, job, original, folder)))
+    with SideBySide(tasks) as processes:
+        cores = steps.shared_cores() if processes.count > 1 else nullcontext()
+        with stages.together([task.name for task in tasks]) as finished, cores:
+            results = processes.results()
+            finished([done.seconds for done in results])
+    steps.vouch_for_references(folder)
+    return [done.value for done in results[: len(original.components)]][::-1]
 
 
 def _known_measurements(job: Job, bundle: Bundle) -> list[Measurement] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from dataclasses import dataclass, field
@@ -136,6 +137,7 @@ class Job:
         return "flexible" if self.shape.flexible else self.stream.name
 
 
+@functools.cache
 def register() -> None:
     """Tells Hydra the schema, and every catalogued checkpoint as a choice of the group `checkpoint`."""
     from hydra.core.config_store import ConfigStore

@@ -41,6 +41,7 @@ from runtime.bundle.store import (
     write_goldens,
     write_manifest,
 )
+from runtime.bundle.trust import is_ours, vouch_for
 from runtime.bundle.voice import VOICE_TABLES, VoiceRecord
 from runtime.engines.inspect import op_histogram
 from runtime.speech.clips import clip_paths
@@ -210,6 +211,14 @@ def write_references(original: Original, folder: Path) -> None:
     """`reference/<component>.pt2`: the components before any rewrite."""
     for component in original.components:
         export_reference(component, folder / "reference")
+
+
+def vouch_for_references(folder: Path) -> None:
+    """Remembers references that another process wrote, where no state folder has been told of them."""
+    for path in sorted((folder / "reference").glob("*.pt2")):
+        content = path.read_bytes()
+        if not is_ours(content):
+            vouch_for(content)
 
 
 def make_goldens(job: Job, original: Original, folder: Path) -> None:

@@ -131,6 +131,7 @@ TWIN_FOLDER, CUSTOM_LAYER_FOLDER = "twin", "custom_layer"
 
 STREAM_MODES = ("offline", *get_args(StreamMode))
 STATES = tuple(kind for kind in get_args(StateKind) if kind != "none")
+KEEPS = ("auto", "layer", "stage")  # as `ops.streaming` has them, which imports torch
 
 
 @dataclass
@@ -141,9 +142,16 @@ class StreamOptions:
     chunk: int = setting(8, "input frames of a call; nothing where it does not stream")
     lookahead: int = setting(5, "lowlat: frames that it looks ahead")
     state: str = setting("explicit", "stateful: inputs and outputs, or Core ML's own (macOS 15, fp16)", values=STATES)
+    keep: str = setting(
+        "auto", "stateful: where state is kept: the fastest, after layers, between stages", values=KEEPS
+    )
 
     def __post_init__(self) -> None:
-        for name, value, choices in (("mode", self.mode, STREAM_MODES), ("state", self.state, STATES)):
+        for name, value, choices in (
+            ("mode", self.mode, STREAM_MODES),
+            ("state", self.state, STATES),
+            ("keep", self.keep, KEEPS),
+        ):
             if value not in choices:
                 raise ConversionError(f"there is no stream.{name} {value!r}; there is: {', '.join(choices)}")
         if self.chunk < 1 or self.lookahead < 0:
@@ -153,11 +161,12 @@ class StreamOptions:
 
     @property
     def name(self) -> str:
-        """The mode as it stands in a bundle's name: stateful8, lowlat2r5."""
+        """The mode as it stands in a bundle's name: stateful8, stateful8stage, lowlat2r5."""
         if self.mode == "offline":
             return self.mode
         lookahead = f"r{self.lookahead}" if self.mode == "lowlat" else ""
-        return f"{self.mode}{self.chunk}{lookahead}{'m' if self.state == 'mlstate' else ''}"
+        keep = "" if self.mode != "stateful" or self.keep == "auto" else self.keep
+        return f"{self.mode}{self.chunk}{lookahead}{'m' if self.state == 'mlstate' else ''}{keep}"
 
 
 def check_format(options: FormatOptions, precision: PrecisionOptions, shape: Shape, stream: StreamOptions) -> None:

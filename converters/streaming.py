@@ -6,6 +6,7 @@ The rewrite itself is in `ops/streaming`; here its modules get names, specificat
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
@@ -17,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from converters.component import Component
 from converters.options import ConversionError, StreamOptions
-from ops.streaming import Input, Network, NotLocal, Port, Streamed, low_latency, read, stateful, window
+from ops.streaming import Input, Keep, Network, NotLocal, Port, Streamed, low_latency, read, stateful, window
 from runtime.bundle.form import StateKind, StreamForm, StreamMode, StreamPort, StreamState
 from runtime.bundle.spec import TensorSpec
 from runtime.speech.metrics import snr_db
@@ -43,7 +44,7 @@ def streaming_component(
 
     Raises ConversionError where the component is not local in time (naming the layer) or the chunk does not fit it.
     """
-    network = _network(component, upsampler)
+    network = network_of(component, upsampler)
     streaming = emit(component, network, options, with_steady)
     return replace(streaming, form=replace(streaming.form, costs=costs(component, network)))
 
@@ -51,20 +52,21 @@ def streaming_component(
 def emit(component: Component, network: Network, options: StreamOptions, with_steady: bool) -> StreamingComponent:
     """Does as `streaming_component`, with a component that was read already."""
     try:
-        edge = _emit(network, options, True)
-        steady = _emit(network, options, False) if with_steady and options.state == "explicit" else None
+        edge = _emit(network, options)
+        steady = edge.without_ends() if with_steady and options.state == "explicit" else None
     except ValueError as error:
         raise ConversionError(f"stream={options.mode}: {error}") from error
     if any(state.initial.any() for state in edge.states):
         raise ConversionError(f"stream={options.mode}: a recurrent layer of {component.name} does not start from zeros")
     kept = options.state == "mlstate"
-    functions = {"edge": _component(component, edge, kept)}
+    functions = {"edge": chunk_component(component, edge, kept)}
     if steady is not None:
-        functions["steady"] = _component(component, steady, kept)
+        functions["steady"] = chunk_component(component, steady, kept)
     return StreamingComponent(functions, _form(component, options, edge, len(functions) > 1))
 
 
-def _network(component: Component, upsampler: str = "native") -> Network:
+def network_of(component: Component, upsampler: str = "native") -> Network:
+    """Reads a component's network for streaming. Raises ConversionError where it is not local in time."""
     time = component.time
     if time is None:
         raise ConversionError(f"component {component.name} has no axis of time: it cannot be streamed")
@@ -84,12 +86,12 @@ def _network(component: Component, upsampler: str = "native") -> Network:
         raise ConversionError(f"component {component.name} cannot be streamed exactly: {error}") from error
 
 
-def _emit(network: Network, options: StreamOptions, edges: bool) -> Streamed:
+def _emit(network: Network, options: StreamOptions) -> Streamed:
     if options.mode == "window":
-        return window(network, options.chunk, edges)
+        return window(network, options.chunk)
     if options.mode == "stateful":
-        return stateful(network, options.chunk, edges)
-    return low_latency(network, options.chunk, options.lookahead, edges)
+        return stateful(network, options.chunk, cast(Keep, options.keep))
+    return low_latency(network, options.chunk, options.lookahead)
 
 
 def _form(component: Component, options: StreamOptions, edge: Streamed, has_steady: bool) -> StreamForm:
@@ -120,7 +122,7 @@ def _form(component: Component, options: StreamOptions, edge: Streamed, has_stea
     )
 
 
-def _component(component: Component, form: Streamed, kept: bool) -> Component:
+def chunk_component(component: Component, form: Streamed, kept: bool = False) -> Component:
     """The component that converts as any other; with `kept` the states are Core ML's and no inputs."""
     offline = {spec.name: spec for spec in component.inputs}
     inputs = [_sized(offline[port.name], port.axis, len(port.span)) for port in form.inputs]
@@ -182,15 +184,16 @@ def costs(component: Component, network: Network) -> dict[str, dict[int, float]]
 
     `overlap` is what calling the offline component on the chunk and its receptive field costs. A chunk that does not
     fit the network's strides, or a mode that the network does not have, is left out. `lowlat` costs what `window` does.
+    `stateful` is counted with state after every layer: with less of it some are done again.
     """
     table: dict[str, dict[int, float]] = {}
     offline = offline_multiply_adds(component)
     assert component.time is not None
     halo = component.time.left + component.time.right
     for chunk in COSTED_CHUNKS:
-        for mode, form in (("stateful", stateful), ("window", window)):
+        for mode, form in (("stateful", functools.partial(stateful, keep="layer")), ("window", window)):
             try:
-                streamed = form(network, chunk, False).to("meta")
+                streamed = form(network, chunk).without_ends().to("meta")
             except ValueError:
                 continue
             sizes = [
@@ -242,7 +245,7 @@ def truncation_db(
 
     cases: the component's inputs, of a clip each.
     """
-    network = _network(component)
+    network = network_of(component)
     exact = window(network, options.chunk)
     table = {}
     with torch.inference_mode():

@@ -66,6 +66,8 @@ def _log_bench(
         run_tags["busy"] = str(report.beside.is_busy).lower()
         if report.beside.others_share is not None:
             values["others_share"] = report.beside.others_share
+    for work in list(report.work.values())[:1]:
+        values |= {"operations": work.operations, "multiply_adds": work.multiply_adds, "moved_bytes": work.bytes}
     last = report.processes[-1]
     if last.budget is not None:
         values["delay_ms"] = last.budget.total_ms

@@ -128,8 +128,10 @@ def _listened(measurement: Measurement, name: str) -> str:
 def write_mac_check(check: MacCheck, path: Path) -> Path:
     """The page of a `mac-check`: targets as rows, compute units, placement per op."""
     rows = [row for bundle in check.bundles for row in bundle.targets]
-    passed = all(bundle.targets for bundle in check.bundles) and all(row.verdict == "met" for row in rows)
-    write_text(path, render("mac-check.html", check=check, passed=passed))
+    is_complete = all(bundle.targets for bundle in check.bundles)
+    passed = is_complete and all(row.verdict == "met" for row in rows)
+    missed = not is_complete or any(row.verdict != "met" and not row.verdict.startswith("not judged") for row in rows)
+    write_text(path, render("mac-check.html", check=check, passed=passed, missed=missed))
     return path
 
 

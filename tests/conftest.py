@@ -208,6 +208,12 @@ def sources(width: str, small_hifigan: Path, clips: list[Path]) -> tuple[str, ..
     return ("checkpoint.source=bundled",) if width == "full" else _small_sources(small_hifigan, clips)
 
 
+@pytest.fixture(scope="session")
+def small_sources(small_hifigan: Path, clips: list[Path]) -> tuple[str, ...]:
+    """The overrides by which a command takes the small network and clips."""
+    return _small_sources(small_hifigan, clips)
+
+
 def _small_sources(checkpoint: Path, clips: list[Path]) -> tuple[str, ...]:
     return f"checkpoint.source={checkpoint}", f"goldens.clips=[{','.join(map(str, clips))}]"
 
@@ -273,7 +279,7 @@ def job_runner(output: Path, *defaults: str) -> Callable:
 @pytest.fixture
 def in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a job has done beside it costs more than it saves where jobs follow each other: one reporting process serves
-    them all, and programs are lowered when an engine opens them."""
+    them all, programs are lowered when an engine opens them, and nothing is forked from a process of tests."""
     _run_in_a_row(monkeypatch)
 
 
@@ -282,6 +288,7 @@ def _run_in_a_row(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(main_job, "ReportWorker", _one_worker)
     patch.setattr(main_job.Lowering, "start", lambda self, artefacts: None)
+    patch.setattr(main_job, "SideBySide", functools.partial(main_job.SideBySide, processes=1))
 
 
 def _one_worker(options: Any) -> Any:
@@ -316,7 +323,8 @@ def fp32(convert_job):
 
 @pytest.fixture(scope="session")
 def stateful(convert_job):
-    return convert_job("precision=fp16", "stream=stateful", "measure.engines=[mil,onnx]")
+    # So small a network is computed again for less than its states cost.
+    return convert_job("precision=fp16", "stream=stateful", "stream.keep=stage", "measure.engines=[mil,onnx]")
 
 
 @pytest.fixture(scope="session")

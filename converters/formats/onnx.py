@@ -15,7 +15,7 @@ from converters.component import Artefact, Component
 from converters.options import ConversionError, FormatOptions, PrecisionOptions
 from converters.precision.cast import DTYPES, InPrecision
 from ops.exporting import translations_read_once
-from runtime.mil.convolutions import rewrite_convolutions
+from runtime.mil.tidy import tidy
 
 
 def convert(component: Component, precision: PrecisionOptions, options: FormatOptions, folder: Path) -> Artefact:
@@ -32,8 +32,6 @@ def convert(component: Component, precision: PrecisionOptions, options: FormatOp
     if precision.name != "fp32":
         module = InPrecision(module, DTYPES[precision.name]).eval()
         shapes = (shapes,)  # its forward takes *inputs: one more level
-    from onnx_ir.passes.common import RemoveUnusedNodesPass
-
     with torch.inference_mode(), translations_read_once(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -46,11 +44,10 @@ def convert(component: Component, precision: PrecisionOptions, options: FormatOp
             output_names=[spec.name for spec in component.outputs],
             dynamic_shapes=shapes if is_flexible else None,
             opset_version=options.opset,
+            optimize=False,
         )
     assert exported is not None
-    if precision.name == "fp32":  # in half precision it has no kernels of its own for them
-        rewrite_convolutions(exported.model)
-        RemoveUnusedNodesPass()(exported.model)  # weights in the form that they had
+    tidy(exported.model, widen=precision.name == "fp32")
     _rename_within(exported.model.graph)
     path = folder / f"{component.name}.onnx"
     exported.save(str(path), external_data=False)

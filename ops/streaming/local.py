@@ -60,6 +60,7 @@ class Rule:
     carry: Carry | None = None
     shift: int | None = None
     stored: Mapping[fx.Node, Callable[[Tensor], Tensor]] = field(default_factory=dict)  # weights in another layout
+    same: Callable[[Get], Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -210,14 +211,17 @@ def convolution(node: fx.Node, facts: Facts) -> Rule:
     pads = [amount for pair in reversed(others) for amount in pair]
     convolve = (F.conv1d, F.conv2d, F.conv3d)[spatial - 1]
 
-    def run(get: Get) -> Tensor:
+    def run(get: Get, along_time: int = 0) -> Tensor:
         x = F.pad(get(source), pads) if any(pads) else get(source)
-        return convolve(x, get(weight), get(a["bias"]), stride, 0, dilation, a["groups"])
+        padding = [along_time if i == at else 0 for i in range(spatial)]
+        return convolve(x, get(weight), get(a["bias"]), stride, padding, dilation, a["groups"])
 
+    is_odd = stride[at] == 1 and widths[at] % 2 == 0
     return Rule(
         run,
         Reach(down=stride[at], first=-left[at], last=widths[at] - left[at]),
         fill=Fill("constant") if left[at] or right[at] else None,
+        same=(lambda get: run(get, widths[at] // 2)) if is_odd else None,
     )
 
 

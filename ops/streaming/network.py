@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 import weakref
 from collections.abc import Mapping, MutableMapping, Sequence
@@ -62,7 +63,7 @@ class Step:
     fill: Fill | None  # where an output of the utterance does read beyond its ends
     reach: Reach  # the rule's, and further where padding copies values from there
 
-    @property
+    @functools.cached_property
     def sources(self) -> tuple[fx.Node, ...]:
         return tuple(self.reads.values())
 

@@ -56,6 +56,13 @@ def bench_facts(report: BenchReport) -> dict[str, Any]:
         "throughput": f"RTF {closed.rtf:.4f} (elapsed / audio; {1 / closed.rtf:.1f} times real time), "
         f"{closed.chunks} chunks of {closed.chunk_frames} frames",
         "per chunk": _percentiles(closed),
+        **{
+            name if name == "call" else f"function {name}": (
+                f"{work.multiply_adds / 1e6:.1f} million multiply-adds, {work.operations} operations, "
+                f"{work.bytes / 1e6:.1f} MB read and written, {work.weight_bytes / 1e6:.1f} MB of weights"
+            )
+            for name, work in report.work.items()
+        },
     }
     if last.paced is not None:
         paced = last.paced

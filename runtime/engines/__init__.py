@@ -55,9 +55,9 @@ class Execution:
 
     `engine`: `coreml`, `mil`, `onnx`, `openvino`, `neuralnetwork`, `coreai`, `torch` (a bundle's reference), or `auto`:
     Core ML on a Mac, elsewhere the format's own, ONNX Runtime first, and `mil` where an op cannot be lowered; never
-    OpenVINO, which is an extra and computes in an order of its own. `threads`: of
-    the engine, its own choice where none are named. `compute_unit`: `all`, `cpu`, `cpu_and_gpu` or `cpu_and_ne`, of
-    Core ML; no other engine has any.
+    OpenVINO, which is an extra and computes in an order of its own. `threads`: of the engine, its own choice where none
+    are named; `mil` and `neuralnetwork` then take as many as there are free cores. `compute_unit`: `all`, `cpu`,
+    `cpu_and_gpu` or `cpu_and_ne`, of Core ML; no other engine has any.
 
     Raises EngineError for an engine that is none, fewer threads than one, and a compute unit that the engine lacks.
     """

@@ -14,7 +14,7 @@ import torch
 
 from runtime.bundle.spec import checked_inputs
 from runtime.engines import State, cpu_name
-from runtime.engines.mil import MilEngine
+from runtime.engines.mil import MilEngine, choose_threads
 from runtime.errors import ArtefactError, EngineError, no_artefact
 from runtime.mil.interface import Interface
 from runtime.mil.package import files_of, package_of, read_package
@@ -41,8 +41,7 @@ class NeuralNetworkEngine:
             self.model = _model(spec, path)
         self.interface = self.model.interface
         self.inputs, self.outputs = self.interface.inputs, self.interface.outputs
-        if threads:
-            torch.set_num_threads(threads)
+        choose_threads(threads)
 
     def new_state(self) -> State:
         return {}

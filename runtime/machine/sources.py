@@ -39,7 +39,8 @@ class Sources:
 # them. `tests/runtime/machine/test_sources.py` walks the imports and finds what a list lacks.
 BUNDLE = Sources(
     ("checkpoints", "convert/stages.py", "converters", "ops", "runtime/bundle", "runtime/clips",
-     "runtime/engines/inspect.py", "runtime/mil/convolutions.py", "runtime/neuralnetwork/weights.py",
+     "runtime/engines/inspect.py", "runtime/mil/convolutions.py", "runtime/mil/tidy.py",
+     "runtime/neuralnetwork/weights.py",
      "runtime/playing/chains", "runtime/playing/latent_tracks.py", "runtime/playing/sampling.py",
      "runtime/playing/matching_tracks.py", "runtime/playing/parts.py",
      "runtime/playing/pitch_tracks.py", "runtime/playing/stages.py", "runtime/playing/tracks.py",
@@ -61,7 +62,8 @@ MEASUREMENT = Sources(
      "runtime/measuring/listening.py", "runtime/measuring/measure.py",
      "runtime/mil", "runtime/neuralnetwork", "runtime/playing", "runtime/speech"),
     but=("ops/metal/fused.py", "ops/metal/lint.py", "runtime/engines/predict.py", "runtime/engines/images.py",
-         "runtime/engines/inspect.py", "runtime/playing/devices.py", "runtime/playing/embed.py",
+         "runtime/engines/inspect.py", "runtime/engines/work.py", "runtime/playing/devices.py",
+         "runtime/playing/embed.py",
          "runtime/playing/live.py", "runtime/speech/clips.py", "runtime/speech/sentences.py"),
 )  # fmt: skip
 LOWERING = Sources(("ops/exporting.py", "runtime/mil"))

@@ -13,11 +13,11 @@ import torch
 from ops.exporting import translations_read_once
 from runtime.bundle.spec import Dim, TensorSpec
 from runtime.errors import ArtefactError, NotLowered
-from runtime.mil.convolutions import rewrite_convolutions
 from runtime.mil.graph import build_graph
 from runtime.mil.opaque import TRANSLATIONS
 from runtime.mil.package import Package
 from runtime.mil.shapes import Traced
+from runtime.mil.tidy import tidy
 
 _OPSET = 20
 
@@ -66,7 +66,7 @@ def export(package: Package, path: Path) -> None:
             reason = str(error.__cause__ or error).strip().splitlines()[:1]
             raise NotLowered(f"the program cannot be lowered to ONNX ({' '.join(reason)})") from error
     assert exported is not None
-    _tidy(exported.model)
+    tidy(exported.model, widen=True)
     for value, name in zip(exported.model.graph.inputs, names):
         value.name = name  # the exporter gives an input that is an output the output's name
     exported.save(str(path), external_data=False)
@@ -98,21 +98,3 @@ def _traced(graph: torch.fx.GraphModule, examples: tuple[Any, ...], taken: Seque
             if is_shared or "must always be equal" not in str(error):
                 raise
     return None
-
-
-def _tidy(model: Any) -> None:
-    """Does what the exporter's own optimiser does, without its search for patterns, which takes half of all the time
-    and finds none here. ONNX Runtime fuses what it can itself (benchmarks/lowering.py)."""
-    from onnx_ir.passes import Sequential, common
-    from onnxscript.optimizer import fold_constants
-
-    common.InlinePass()(model)
-    fold_constants(model)
-    rewrite_convolutions(model)
-    Sequential(
-        common.RemoveUnusedNodesPass(),
-        common.DeduplicateInitializersPass(),
-        common.CommonSubexpressionEliminationPass(),
-        common.OutputFixPass(),
-        common.NameFixPass(),
-    )(model)

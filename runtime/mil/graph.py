@@ -76,6 +76,13 @@ def carried(array: np.ndarray) -> Tensor:
     return torch.from_numpy(array.astype(wider[kind]) if kind in wider else array)
 
 
+def _plain(value: Any) -> Any:
+    """A constant in Python's own types: the graph becomes source text, in which NumPy's have no meaning."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+
+
 def is_state(var: Any) -> bool:
     from coremltools.converters.mil.mil import types as mil_types
 
@@ -179,7 +186,7 @@ class _Builder:
         value = _constant_value(var)
         if value is None and var.name in self.values:
             return self.graph.call_function(to_python, (self.values[var.name],))
-        return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+        return _plain(value)
 
     def _constant(self, var: Any) -> fx.Node:
         value = _constant_value(var)

@@ -15,7 +15,7 @@ from runtime.mil.refusals import refuse_what_core_ml_refuses
 
 @dataclass(frozen=True)
 class Package:
-    """One function of an opened ML program: `program` is coremltools' MIL program, built from the file."""
+    """One function of an opened ML program: `program` is coremltools' MIL program of it alone, built from the file."""
 
     path: Path
     program: Any
@@ -97,12 +97,25 @@ def package_of(spec: Any, weights: Path, path: Path, function: str | None = None
         raise ArtefactError(f"{path} has no function {name!r}; it has: {', '.join(functions)}")
     _refuse_missing_weights(spec, weights)
     try:
-        program = load_program(spec, spec.specificationVersion, file_weights_dir=str(weights))
+        program = load_program(_alone(spec, name), spec.specificationVersion, file_weights_dir=str(weights))
     except Exception as error:  # coremltools raises whatever its op builders raise
         raise ArtefactError(f"{path} cannot be read as a MIL program: {error}") from error
     interface = interface_of(spec, program, name, path)
     refuse_what_core_ml_refuses(program.functions[name], interface, path)
     return Package(path, program, name, interface)
+
+
+def _alone(spec: Any, function: str) -> Any:
+    """Returns the specification with one of its functions: coremltools builds every one that it finds, and functions
+    of an ML program do not call each other."""
+    if len(spec.mlProgram.functions) == 1:
+        return spec
+    alone = type(spec)()
+    alone.CopyFrom(spec)
+    for other in spec.mlProgram.functions:
+        if other != function:
+            del alone.mlProgram.functions[other]
+    return alone
 
 
 def _refuse_missing_weights(spec: Any, weights: Path) -> None:

@@ -123,7 +123,7 @@ class _Recorder(Faithful):
 def _run(path: Path, function: str | None, inputs: Mapping[str, np.ndarray], record: ComponentRecord) -> list[_Step]:
     engine = MilEngine(path, function=function)
     recorder = _Recorder(engine.graph)
-    engine.interpreter = recorder
+    engine.compute = recorder.run
     engine.run(fitted_inputs(engine.inputs, inputs, horizon_of(record)))
     return recorder.steps
 

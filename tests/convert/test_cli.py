@@ -68,6 +68,7 @@ def test_multirun_runs_every_combination_and_a_missed_gate_stops_none(tmp_path, 
     assert Path(page).name == "precisions.html" and "missed: SNR, dB" in Path(page).read_text()
 
 
+@pytest.mark.proof
 def test_a_sweep_leaves_out_impossible_pairs_and_compares_the_rest(
     tmp_path, monkeypatch, capsys, sources, in_a_row, width
 ):

@@ -1,3 +1,4 @@
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,17 @@ def composed(*overrides: str) -> Job:
     return job
 
 
-@pytest.mark.parametrize("choice", [f"{group}={name}" for group, names in group_choices().items() for name in names])
-def test_every_choice_of_every_group_composes_into_the_schema(choice):
-    more = ["format=neuralnetwork"] if choice == "upsampler=metal" else []
-    assert composed(choice, *more).model.family
+def _choices_together() -> list[list[str]]:
+    """Every choice of every group: those of checkpoints and gates, which look at no other, beside one of the others."""
+    choices = {group: [f"{group}={name}" for name in names] for group, names in group_choices().items()}
+    alone = [choices.pop(group) for group in ("checkpoint", "gates")]
+    return [list(filter(None, row)) for row in itertools.zip_longest(itertools.chain(*choices.values()), *alone)]
+
+
+@pytest.mark.parametrize("choices", _choices_together(), ids=",".join)
+def test_every_choice_of_every_group_composes_into_the_schema(choices):
+    more = ["format=neuralnetwork"] if "upsampler=metal" in choices else []
+    assert composed(*choices, *more).model.family
 
 
 def test_the_defaults_are_those_of_the_design():

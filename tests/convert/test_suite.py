@@ -145,7 +145,10 @@ def test_a_job_that_fails_or_hangs_fails_alone(tmp_path, sources):
     rows = last_result(tmp_path).rows
     assert [row.verdict for row in rows] == ["failed", "passed"]
     assert "no/such" in rows[0].reason and "no/such" in failed.stderr.replace("\n", "")
-    hung = run(tmp_path, [GOOD], *sources, "suite.limit_minutes=0.01", "force=true", "tracking=off")
+
+
+def test_a_job_that_is_not_finished_in_time_hangs(tmp_path, sources):
+    hung = run(tmp_path, [GOOD], *sources, "suite.limit_minutes=0.01", "tracking=off")
     assert hung.returncode == 3
     (row,) = last_result(tmp_path).rows
     assert row.verdict == "hung" and row.reason == "not finished in 0.01 minutes"

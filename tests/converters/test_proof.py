@@ -12,19 +12,17 @@ import pytest
 import torch
 
 from converters.component import format_
-from converters.options import FormatOptions, PrecisionOptions, StreamOptions
-from converters.streaming import emit
+from converters.options import FormatOptions, PrecisionOptions
 from ops.streaming import read
 from ops.upsample import rewrite_upsampling
 from runtime.engines import Execution, open_engine
 from runtime.speech.metrics import snr_db
-from tests.ops.streaming.player import artefact, described, example, lively, play, streaming
+from tests.ops.streaming.player import FORMS, artefact, described, example, lively, play, streaming
 from tests.ops.streaming.vocoders import VOCODERS
 
 from .test_streaming import converted, opened
 
 CHUNK = 8
-MODES = ("stateful", "window")
 CONVERTIBLE = [name for name in VOCODERS if name != "UnivNet"]
 
 
@@ -60,7 +58,7 @@ def streams_through_its_artefacts(name, width, modes, precisions, frames, folder
     whole = offline_artefact(module, net, given, "fp16", folder) if "fp16" in precisions else None
     arrays = {key: value.numpy() for key, value in given.items()}
     for mode in modes:
-        made = emit(described(net), net, StreamOptions(mode, CHUNK), True)
+        made = streaming(net, mode, CHUNK)
         for precision in precisions:
             place = folder / f"{mode}-{precision}"
             place.mkdir()
@@ -80,13 +78,14 @@ def streams_through_its_artefacts(name, width, modes, precisions, frames, folder
 
 @pytest.mark.proof
 def test_multi_band_melgan_streams_through_its_artefact(tmp_path):
-    streams_through_its_artefacts("multi-band MelGAN", 8, ["stateful"], ["fp32"], 40, tmp_path / "artefacts")
+    forms = ["stateful", "stateful-stage"]
+    streams_through_its_artefacts("multi-band MelGAN", 8, forms, ["fp32"], 40, tmp_path / "artefacts")
 
 
 @pytest.mark.proof
 @pytest.mark.parametrize("name", CONVERTIBLE)
 def test_every_vocoder_streams_through_its_artefacts_at_full_width(name, tmp_path):
-    streams_through_its_artefacts(name, 1, MODES, ["fp32", "fp16"], 97, tmp_path / "artefacts")
+    streams_through_its_artefacts(name, 1, FORMS, ["fp32", "fp16"], 97, tmp_path / "artefacts")
 
 
 @pytest.mark.proof
@@ -100,7 +99,7 @@ def test_every_vocoder_streams_at_full_width(name):
         torch.manual_seed(frames)
         given = example(inputs, frames)
         offline = module(**given)
-        for mode in MODES:
+        for mode in FORMS:
             (streamed,) = play(artefact(streaming(net, mode, CHUNK)), given)
             assert streamed.shape == offline.shape
             assert (streamed - offline).abs().max() < 1e-12, f"{mode}, {frames} frames"

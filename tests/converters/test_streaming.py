@@ -13,14 +13,14 @@ from torch.utils.flop_counter import FlopCounterMode
 import voxport
 from converters.component import Component, format_
 from converters.options import ConversionError, FormatOptions, PrecisionOptions, StreamOptions
-from converters.streaming import emit, offline_multiply_adds, streaming_component, truncation_db
+from converters.streaming import offline_multiply_adds, streaming_component, truncation_db
 from ops.streaming import Input, read
 from runtime.engines import Execution, open_engine
 from runtime.playing.player import open_player
 from runtime.playing.stream import StreamingArtefact
 from runtime.speech.metrics import snr_db
 from tests.ops.streaming.networks import CHANNELS, Recurrent, Residual, networks
-from tests.ops.streaming.player import described, example, lively, play
+from tests.ops.streaming.player import FORMS, described, example, lively, play, streaming
 from tests.ops.streaming.test_networks import offline, prepared
 
 
@@ -60,14 +60,15 @@ class Drawn(torch.nn.Module):
         return self.layers(x)
 
 
-@pytest.mark.parametrize(
-    "mode", ["stateful", *(pytest.param(name, marks=pytest.mark.proof) for name in ("window", "recurrent"))]
-)
-def test_a_network_of_everything_streams_through_its_artefact(mode, tmp_path):
+OTHERS = ("window", "stateful", "stateful-stage", "recurrent-layer", "recurrent")
+
+
+@pytest.mark.parametrize("form", ["stateful-layer", *(pytest.param(name, marks=pytest.mark.proof) for name in OTHERS)])
+def test_a_network_of_everything_streams_through_its_artefact(form, tmp_path):
     torch.manual_seed(0)
-    module = lively(Drawn(mode == "recurrent")).float()
+    module = lively(Drawn("recurrent" in form)).float()
     network = read(module, [Input("x", (1, CHANNELS, 0), 2, 2)], polyphase=True)
-    made = emit(described(network), network, StreamOptions("window" if mode == "window" else "stateful", 3), True)
+    made = streaming(network, form.replace("recurrent", "stateful"), 3)
     path = converted(made, "fp32", "mlprogram", tmp_path)
     for frames in (3, 29):
         taken = example(network.inputs, frames)
@@ -80,7 +81,7 @@ def test_a_network_of_everything_streams_through_its_artefact(mode, tmp_path):
 
 
 DRAWN = settings(
-    max_examples=3,
+    max_examples=6,
     deadline=None,
     derandomize=True,
     phases=[Phase.generate],
@@ -89,15 +90,15 @@ DRAWN = settings(
 
 
 @DRAWN
-@given(networks(), st.sampled_from(["window", "stateful"]), st.integers(1, 4), st.integers(5, 20))
+@given(networks(), st.sampled_from(FORMS), st.integers(1, 4), st.integers(5, 20))
 @pytest.mark.proof
-def test_networks_that_nobody_chose_stream_through_their_artefacts(tmp_path_factory, network, mode, chunk, frames):
+def test_networks_that_nobody_chose_stream_through_their_artefacts(tmp_path_factory, network, form, chunk, frames):
     module, inputs = prepared(network, torch.float32)
     whole = example(inputs, frames)
     expected = offline(module, whole)
     assume(expected is not None and expected.shape[-1] > 0)
     read_network = read(module, inputs, polyphase=True)
-    made = emit(described(read_network), read_network, StreamOptions(mode, chunk), True)
+    made = streaming(read_network, form, chunk)
     path = converted(made, "fp32", "mlprogram", tmp_path_factory.mktemp("drawn"))
     for engine in ("mil", "onnx"):
         (streamed,) = play(opened(path, made.form, engine), whole)
@@ -116,7 +117,7 @@ def test_the_job_converts_a_stream_that_passes_the_gates_of_the_offline_one(stat
     assert sum(np.prod(state.shape) for state in form.states) < 96_096, "no more than layer by layer"
     assert "stateful8" in stateful.bundle.manifest.name
     timed = next(m for m in stateful.measurements if m.engine == "onnx")
-    assert (timed.mode, timed.chunk_frames, timed.latency.window_frames) == ("stateful", 8, 8)
+    assert (timed.mode, timed.chunk_frames, timed.latency.window_frames) == ("stateful", 8, len(form.inputs[0]))
 
 
 def test_half_precision_streamed_is_as_near_offline_half_precision_as_that_is_to_single(stateful, fp16):
@@ -153,7 +154,7 @@ def test_weights_are_stored_once_for_both_functions(stateful, fp16, width):
 
 
 def test_core_mls_own_states_hold_the_same(generator, tmp_path):
-    options = StreamOptions("stateful", 8, state="mlstate")
+    options = StreamOptions("stateful", 8, state="mlstate", keep="stage")
     made = streaming_component(generator, options, "polyphase", True)
     assert list(made.functions) == ["edge"]
     path = converted(made, "fp16", "mlprogram", tmp_path)
@@ -221,6 +222,7 @@ def test_what_a_bounded_lookahead_costs_falls_as_it_grows(generator, fp16, width
         ({"chunk": 0}, "stream needs chunk >= 1"),
         ({"lookahead": -1}, "lookahead >= 0"),
         ({"state": "kept"}, "there is no stream.state 'kept'"),
+        ({"keep": "none"}, "there is no stream.keep 'none'"),
         ({"mode": "window", "state": "mlstate"}, "for stream=stateful, not window"),
     ],
 )

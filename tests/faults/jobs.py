@@ -101,13 +101,19 @@ def _main(announce, overrides, converted, draws):
     from convert import console, job, report
 
     console.progress_console = Console(stderr=True, highlight=False)
-    stage, publish = console.Stages.stage, job.publish
+    stage, together, publish = console.Stages.stage, console.Stages.together, job.publish
 
     @contextmanager
     def announced(self, name, spinner=True):
         with stage(self, name, False):
             announce(name)
             yield
+
+    @contextmanager
+    def announced_together(self, names):
+        with together(self, names) as finished:
+            announce("; ".join(names))
+            yield finished
 
     def published(*arguments, **options):
         announce(PUBLISH)
@@ -117,7 +123,7 @@ def _main(announce, overrides, converted, draws):
         shutil.copytree(converted, folder)
         return open_bundle(folder)
 
-    console.Stages.stage, job.publish = announced, published
+    console.Stages.stage, console.Stages.together, job.publish = announced, announced_together, published
     if converted is not None:
         job._convert = copied
     if not draws:

@@ -79,7 +79,7 @@ WORKS = """
 import os, sys, time, types
 from pathlib import Path
 import runtime.machine.child, runtime.measuring.bench.stress, reports.worker
-from convert import lowering
+from convert import beside, lowering
 from reports.options import TrackingOptions
 slow = types.SimpleNamespace(executable=sys.argv[1], path=sys.path)
 {body}
@@ -94,8 +94,10 @@ time.sleep(60)
         "reports.worker.sys = slow; one = reports.worker.ReportWorker(TrackingOptions()); print('begun', flush=True)",
         "lowering.sys = slow; one = lowering.Lowering(); one.start([Path('a')]); print('begun', flush=True)",
         "print('begun', flush=True); runtime.machine.child.output_of([slow.executable], 'sleeping')",
+        "tasks = [beside.Task('', lambda: time.sleep(60))] * 2\n"
+        "with beside.SideBySide(tasks, 2): print('begun', flush=True); time.sleep(60)",
     ],
-    ids=["a bench's spinning process", "report worker", "lowering", "an engine's trial"],
+    ids=["a bench's spinning process", "report worker", "lowering", "an engine's trial", "tasks of a conversion"],
 )
 def test_whatever_is_started_beside_a_job_ends_when_the_job_is_killed(body, tmp_path):
     slow = tmp_path / "slow"  # in the place of Python: takes as long as a big model

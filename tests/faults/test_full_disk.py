@@ -51,9 +51,14 @@ def files_below(folder):
 
 @pytest.mark.parametrize(
     ("stage", "size"),
-    [("weights", 50_000), ("reference", 120_000), ("goldens", 1_500_000), ("report", 2_200_000)],
+    [
+        ("weights", 50_000),
+        pytest.param("reference", 120_000, marks=pytest.mark.proof),
+        pytest.param("goldens", 300_000, marks=pytest.mark.proof),
+        ("report", 600_000),
+    ],
 )
-def test_a_job_that_cannot_write_ends_with_a_sentence_and_leaves_nothing(small_hifigan, tmp_path, stage, size):
+def test_a_job_that_cannot_write_ends_with_a_sentence_and_leaves_nothing(small_sources, tmp_path, stage, size):
     """The sizes are those that the stage's file is larger than, and all files before it are not."""
     import convert.stages  # noqa: F401  # here, once, and not in every child
     from convert.job import run_job
@@ -63,7 +68,7 @@ def test_a_job_that_cannot_write_ends_with_a_sentence_and_leaves_nothing(small_h
 
     def job():
         options = ("tracking=off", "precision=fp32", "measure.bench_seconds=0", "measure.engines=[mil]")
-        run_job(composed(f"checkpoint.source={small_hifigan}", f"output={tmp_path / 'bundles'}", *options))
+        run_job(composed(*small_sources, f"output={tmp_path / 'bundles'}", *options))
 
     said, code = limited(size, job)
     assert code == ExitCode.MACHINE

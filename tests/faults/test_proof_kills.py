@@ -22,7 +22,7 @@ from tests.faults.jobs import MARK, OPTIONS, PUBLISH, Run, send, start
 pytestmark = pytest.mark.proof
 TIMES = int(os.environ.get("VOXPORT_FAULTS", "100"))
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
-CONVERTING = ("load", "convert", "export the reference", "goldens of real speech")
+CONVERTING = ("load", "convert")  # references and goldens are made beside the conversion
 COPIED = ("execute and measure", "report", PUBLISH)
 LOG = "log to MLflow"
 

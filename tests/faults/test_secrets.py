@@ -111,6 +111,7 @@ def test_a_password_in_the_address_is_nowhere_afterwards(fp16, sources, tmp_path
         assert (measured / name).stat().st_mode & 0o077 == 0, name
 
 
+@pytest.mark.proof
 def test_what_came_from_the_environment_is_kept_as_the_expression(fp16, sources, tmp_path):
     uri = "'http://me:${oc.env:OUR_PASSWORD}@127.0.0.1:9'"
     code, said, _ = ran(tmp_path, fp16, convert("job", sources, uri), OUR_PASSWORD=PASSWORD)

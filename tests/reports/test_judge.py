@@ -38,6 +38,7 @@ def test_the_first_of_a_series_has_no_champion_and_then_is_its_own(accepted, sto
     assert (found.champion, found.verdict, found.comparison) == ("this one", "passed", None)
 
 
+@pytest.mark.proof
 def test_a_worse_bundle_is_compared_with_the_champion_that_mlflow_gives_back(accepted, fp16, store, tmp_path, capsys):
     promote(str(accepted.path), "the first", store)
     output = tmp_path / "bundles"

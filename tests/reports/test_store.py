@@ -69,7 +69,7 @@ for child in [forked(bundle) for bundle in sys.argv[2:]]:
 """
 
 
-@pytest.mark.parametrize("jobs", [3, pytest.param(8, marks=pytest.mark.proof)])
+@pytest.mark.parametrize("jobs", [2, pytest.param(8, marks=pytest.mark.proof)])
 def test_jobs_at_once_on_a_fresh_store_lose_nothing(fp16, tmp_path, jobs):
     bundles = copies(fp16, tmp_path / "b", jobs)
     options = TrackingOptions(uri=f"sqlite:///{tmp_path}/mlflow.db")

@@ -141,6 +141,7 @@ def test_the_job_goes_on_without_its_server_and_says_so(fp16, sources, in_a_row,
     assert "python -m reports sync" in " ".join(capfd.readouterr().err.split())
 
 
+@pytest.mark.proof
 def test_a_real_server_takes_it_over_http(copy, mlflow_server):
     options = TrackingOptions(uri=mlflow_server, experiment="fleet")
     assert len(tracking.track(copy.path, options)) == 3

@@ -192,7 +192,8 @@ class TestOverAFakeCoreML:
                 assert (onnx["audio"] == coreml["audio"]).all()
 
     def test_a_state_of_core_ml_s_own_goes_from_call_to_call(self, convert_job, lowered, play, tmp_path, capsys):
-        kept = convert_job("precision=fp16", "stream=stateful", "stream.state=mlstate", "measure.engines=[mil]").bundle
+        states = ("stream=stateful", "stream.keep=stage", "stream.state=mlstate")
+        kept = convert_job("precision=fp16", *states, "measure.engines=[mil]").bundle
         assert kept.component(kept.main.name).stream.state == "mlstate"
         (case, *_) = kept.goldens(kept.main)
         np.savez(tmp_path / "in.npz", **case.inputs)

@@ -24,7 +24,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from runtime.bundle.store import Bundle, BundleError, open_bundle
 from runtime.engines import Execution
+from runtime.engines.work import Work, work_of
 from runtime.machine.child import output_of
+from runtime.machine.cores import allowed_cores
 from runtime.machine.files import write_json
 from runtime.machine.versions import tool_versions
 from runtime.measuring.bench.budget import Budget, budget
@@ -67,7 +69,10 @@ class BenchOptions:
     @property
     def execution(self) -> Execution:
         """Raises EngineError for an engine or a compute unit that is none."""
-        return Execution(self.engine, self.threads, self.compute_unit)
+        threads = self.threads
+        if threads is None and self.engine in ("mil", "neuralnetwork"):
+            threads = allowed_cores()  # what they choose depends on the moment, and figures are compared
+        return Execution(self.engine, threads, self.compute_unit)
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,8 @@ class Spread:
 @dataclass(frozen=True)
 class BenchReport:
     """What `python -m runtime bench --out FILE.json` writes and `python -m reports bench FILE.json` reads. `beside`:
-    other work on the machine meanwhile."""
+    other work on the machine meanwhile; `work`: what a call of each function of the artefact does, the one of most
+    calls first; nothing where that cannot be counted."""
 
     schema_version: int
     bundle: str
@@ -126,6 +132,7 @@ class BenchReport:
     spread: dict[str, Spread] = field(default_factory=dict)
     targets: tuple[Target, ...] = ()
     beside: OtherLoad | None = None
+    work: dict[str, Work] = field(default_factory=dict)
 
     @property
     def problem(self) -> str | None:
@@ -174,7 +181,16 @@ def bench_bundle(
         spread=_spread(processes),
         targets=targets(processes, device),
         beside=watch.load(),
+        work=_work(bundle),
     )
+
+
+def _work(bundle: Bundle) -> dict[str, Work]:
+    record = bundle.main
+    form = record.stream
+    functions = [] if form is None else [name for name in (form.steady, form.edge) if name]
+    counted = {name: work_of(bundle.artefact(record), name) for name in functions or [""]}
+    return {name or "call": work for name, work in counted.items() if work is not None}
 
 
 def write_bench(path: Path, report: BenchReport) -> None:

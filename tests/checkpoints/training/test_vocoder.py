@@ -71,6 +71,7 @@ def run(packed, out, monkeypatch, *options):
     vocoder.main()
 
 
+@pytest.mark.proof
 def test_a_training_goes_on_where_it_stopped(packed, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     run(packed, out, monkeypatch, "--steps", "3", "--alone", "9")

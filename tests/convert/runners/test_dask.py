@@ -162,6 +162,7 @@ def test_a_scheduler_that_goes_away_is_a_sentence_per_job_and_ends_what_runs(fle
     assert not list((tmp_path / "one" / "fleet" / "bundles").glob("*-onnx-*"))
 
 
+@pytest.mark.proof
 def test_a_machine_with_another_version_is_named_before_work_starts(fleet, tmp_path):
     other = tmp_path / "site" / "coremltools-9.1.dist-info"
     other.mkdir(parents=True)

@@ -36,9 +36,14 @@ class ModuleEngine:
         return {spec.name: result.numpy().copy() for spec, result in zip(self.outputs, results)}
 
 
-def streaming(network: Network, mode: str, chunk: int, steady: bool = True, **options: int) -> StreamingComponent:
+# What a streaming form can be made of: the mode, and of a stateful one where it keeps state.
+FORMS = ("window", "stateful", "stateful-layer", "stateful-stage")
+
+
+def streaming(network: Network, form: str, chunk: int, steady: bool = True, **options: int) -> StreamingComponent:
     """The functions and form that a conversion would make of a network."""
-    return emit(described(network), network, StreamOptions(mode, chunk, **options), steady)
+    mode, _, keep = form.partition("-")
+    return emit(described(network), network, StreamOptions(mode, chunk, keep=keep or "auto", **options), steady)
 
 
 def described(network: Network) -> Component:

@@ -2,19 +2,19 @@
 
 import dataclasses
 import functools
+import itertools
 
 import numpy as np
 import pytest
 import torch
 
-from ops.streaming import read
+from ops.streaming import KEEPS, PRICES, Price, planned, read, work_of
 from runtime.playing.stream import Stream
 
-from .player import artefact, drive, example, lively, play, streaming
+from .player import FORMS, artefact, drive, example, lively, play, streaming
 from .vocoders import VOCODERS
 
 CHUNKS = (1, 2, 3, 5, 8, 13, 32)
-MODES = ("window", "stateful")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -62,32 +62,33 @@ def test_streamed_equals_offline_on_every_sample(name, is_quick):
     field = receptive_field(name)
     # V2's geometry with more channels, or a minute by itself
     wide = name in ("HiFi-GAN V1", "VITS decoder", "Parallel WaveGAN", "UnivNet")
-    lengths = ((field,) if wide else (1, field, 97)) if is_quick else (1, field - 1, field, field + 1, 97)
+    turns = itertools.cycle(FORMS)
+    lengths = (1, field, 97) if is_quick else (1, field - 1, field, field + 1, 97)
     for frames in sorted({max(length, shortest) for length in lengths}):
         torch.manual_seed(frames)
         given = example(inputs, frames)
         offline = module(**given)
         assert frames < 97 or offline.std() > 0.02, "not silence"
-        for chunk in (*(CHUNKS[::3] if is_quick else CHUNKS), frames) if frames == 97 and not wide else (5, frames):
-            for mode in MODES:
+        for chunk in (*CHUNKS, frames) if frames == 97 and not wide else (5, frames):
+            for form in (next(turns), next(turns)) if is_quick else FORMS:
                 (streamed,) = play(
-                    artefact(streaming(net, mode, chunk)), given, ragged(frames, 1) if chunk == 5 else None
+                    artefact(streaming(net, form, chunk)), given, ragged(frames, 1) if chunk == 5 else None
                 )
                 assert streamed.shape == offline.shape
-                assert (streamed - offline).abs().max() < 1e-12, f"{mode}, chunk {chunk}, {frames} frames"
+                assert (streamed - offline).abs().max() < 1e-12, f"{form}, chunk {chunk}, {frames} frames"
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("mode", MODES)
-def test_upsampling_without_the_polyphase_rewrite_is_exact_too(mode):
+@pytest.mark.parametrize("form", FORMS)
+def test_upsampling_without_the_polyphase_rewrite_is_exact_too(form):
     module, net, inputs, _ = network("HiFi-GAN V3", polyphase=False)
     given = example(inputs, 40)
-    (streamed,) = play(artefact(streaming(net, mode, 4)), given)
+    (streamed,) = play(artefact(streaming(net, form, 4)), given)
     assert (streamed - module(**given)).abs().max() < 1e-12
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", FORMS)
 def test_in_single_precision_the_error_is_that_of_rounding(mode):
     build, _, _ = VOCODERS["HiFi-GAN V3"]
     single = lively(build(8)).float()
@@ -98,7 +99,7 @@ def test_in_single_precision_the_error_is_that_of_rounding(mode):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", FORMS)
 def test_function_steady_is_used_away_from_the_ends_and_function_edge_near_them(mode):
     _, net, inputs, _ = network("HiFi-GAN V3")
     played = artefact(streaming(net, mode, 4))
@@ -113,7 +114,7 @@ def test_function_steady_is_used_away_from_the_ends_and_function_edge_near_them(
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", FORMS)
 def test_a_reset_stream_repeats_itself_and_two_streams_do_not_meet(mode):
     _, net, inputs, _ = network("HiFi-GAN V3")
     played = artefact(streaming(net, mode, 4))
@@ -133,6 +134,16 @@ def test_a_reset_stream_repeats_itself_and_two_streams_do_not_meet(mode):
         two.push({"mel": second["mel"].numpy()[..., at : at + 3]})
     pieces.append(one.flush()["output_0"])
     assert np.array_equal(np.concatenate(pieces, -1), once.numpy())
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 8])
+def test_what_is_chosen_costs_no_more_than_what_could_be_asked_for(chunk):
+    net = network("HiFi-GAN V3")[1]
+    for price in (PRICES["onnx"], Price(1, 0, 0), Price(0, 0, 1)):
+        works = {keep: work_of(net, chunk, planned(net, chunk, keep, price)) for keep in KEEPS}
+        assert price.of(works["auto"]) <= min(map(price.of, works.values()))
+        assert works["stage"].operations < works["layer"].operations
+        assert works["stage"].multiply_adds > works["layer"].multiply_adds
 
 
 @torch.no_grad()
@@ -214,7 +225,7 @@ MUTATIONS = {
     "end mask early": ("window", None, _ends(after=np.int32(-1))),
     "start mask early, stateful": ("stateful", None, _ends(before=np.int32(1))),
     "end mask late, stateful": ("stateful", None, _ends(after=np.int32(1))),
-    "state": ("stateful", None, _states),
+    **{f"state, {form}": (form, None, _states) for form in FORMS if form != "window"},
 }
 
 

@@ -15,7 +15,7 @@ import pytest
 
 import voxport
 from runtime.bundle.trust import UntrustedError, require_trust, vouch_for
-from runtime.engines import Execution, open_engine
+from runtime.engines import Execution, mil, open_engine
 from runtime.engines.coreml import MEMBERS, CoreMLEngine, guard
 from runtime.engines.load import load
 from runtime.errors import ArtefactError, EngineError
@@ -250,3 +250,16 @@ print(len(model.predict([{{"mel": np.zeros((1, 80, 64), np.float32)}}] * 2)))
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.split("\n")[:2] == ["(1, 1, 16384)", "2"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "free", "threads"), [(None, 1, 1), (None, 3, 3), (None, 9, 4), (2, 1, 2)],
+    ids=["beside other work", "one core taken", "alone", "named"],
+)  # fmt: skip
+def test_the_reference_engine_computes_with_as_many_threads_as_there_are_free_cores(asked, free, threads, monkeypatch):
+    chosen = [4]
+    monkeypatch.setattr(mil.torch, "get_num_threads", lambda: chosen[-1])
+    monkeypatch.setattr(mil.torch, "set_num_threads", chosen.append)
+    monkeypatch.setattr(mil, "free_cores", lambda: free)
+    mil.choose_threads(asked)
+    assert chosen[-1] == threads

@@ -216,6 +216,7 @@ def test_its_json_becomes_a_page_and_runs(checked, tmp_path, store_uri, capsys):
         "conv",
     ):
         assert text in page
+    assert 'class="unsure">· not judged: this is no M3 Max' in page, "red is what was missed"
     runs = [line.removeprefix("MLflow run ") for line in capsys.readouterr().out.splitlines() if "MLflow" in line]
     logged = [mlflow.MlflowClient(store_uri).get_run(run).data for run in runs]
     assert [run.tags["compute_unit"] for run in logged] == ["cpu", "cpu_and_ne"]

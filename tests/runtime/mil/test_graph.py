@@ -12,6 +12,7 @@ from runtime.errors import NotLowered
 from runtime.machine.coreml_tools import coremltools, quick_conversion
 from runtime.measuring.measure import engines_for
 from runtime.measuring.options import MeasureOptions
+from runtime.mil.faithful import Faithful
 
 ct = coremltools()
 from coremltools.converters.mil import Builder as mb  # noqa: E402
@@ -74,6 +75,26 @@ def test_rounding_holds_inside_a_block(saved):
 
     (result,) = MilEngine(saved(program, "fp16")).run({"x": np.array([300], np.float32)}).values()
     assert np.isinf(result), "300 * 300 is more than half precision holds"
+
+
+def test_what_is_compiled_equals_the_interpreter_to_the_last_bit(saved):
+    @mb.program(input_specs=[mb.TensorSpec(shape=(1, 2, 64))], opset_version=ct.target.iOS18)
+    def program(x):
+        left, right = mb.split(x=mb.mul(x=x, y=np.float32(1 / 3)), num_splits=2, axis=1)
+        loud = mb.squeeze(x=mb.greater(x=mb.reduce_max(x=left, keep_dims=False), y=np.float32(0)))
+        tenth = np.float32(0.1)
+        chosen = mb.cond(pred=loud, _true_fn=lambda: mb.exp(x=left), _false_fn=lambda: mb.mul(x=right, y=tenth))
+        return mb.add(x=chosen, y=mb.tanh(x=right))
+
+    engine = MilEngine(saved(program, "fp16"))
+    interpreter, exact = Faithful(engine.graph), engine.graph
+    for seed in range(4):
+        inputs = np.random.default_rng(seed).normal(size=(1, 2, 64)).astype(np.float32) * (-1) ** seed
+        tensors = engine.tensors({engine.inputs[0].name: inputs}, engine.new_state())
+        with torch.inference_mode():
+            ours, theirs, unrounded = engine.compute(*tensors), interpreter.run(*tensors), exact(*tensors)
+        assert torch.equal(ours[0], theirs[0])
+        assert not torch.equal(ours[0], unrounded[0]), "its rounding shows"
 
 
 class Counter(torch.nn.Module):

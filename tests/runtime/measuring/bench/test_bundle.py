@@ -34,6 +34,9 @@ def test_a_bench_holds_every_part_and_travels_as_json(benched):
     assert one.resources.chunks == 500
     assert one.resources.blocks_grown < 500, "less than one object a chunk"
     assert one.budget.verdict == "not reachable by structure"
+    steady, edge = report.work["steady"], report.work["edge"]
+    assert steady.operations < edge.operations, "it has no masks"
+    assert steady.multiply_adds == edge.multiply_adds > 0
     assert {target.name: target.verdict for target in report.targets} == {
         "RTF": "not judged: this is no M3 Max",
         "p99 per chunk ms": "not judged: this is no M3 Max",
@@ -52,6 +55,7 @@ def test_reports_plots_it_and_logs_one_run(benched, store_uri, capsys):
     logged = client.get_run(run.removeprefix("MLflow run "))
     assert logged.data.tags["kind"] == "bench"
     assert logged.data.params["mode"] == "stateful"
+    assert logged.data.metrics["operations"] == read_bench(benched).work["steady"].operations
     assert logged.data.metrics["closed_rtf"] == read_bench(benched).processes[0].closed.rtf
     assert {item.path for item in client.list_artifacts(logged.info.run_id)} == {"out.json", "out.png", "out.html"}
 

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 
@@ -48,6 +50,20 @@ def test_it_goes_on_until_both_time_and_chunks_are_reached(monkeypatch):
     engine = Clocked(monkeypatch, [10.0] * 10_000)
     latency = closed_loop(Overlapping(engine, TIME, 8), np.zeros((1, 1, 100)), seconds=2.0, min_chunks=5, warm_up=0)
     assert latency.chunks == 200
+
+
+@pytest.mark.parametrize(
+    ("scatter", "chunks"),
+    [([10.0], 20), ([10.0, 10.1, 9.9], 20), ([9.0, 10.5, 10.0, 9.5, 11.0], 50)],
+    ids=["still", "1 %", "10 %"],
+)
+def test_it_stops_early_where_the_median_is_known(monkeypatch, scatter, chunks):
+    engine = Clocked(monkeypatch, itertools.cycle(scatter))
+    player = Overlapping(engine, TIME, 8)
+    latency = closed_loop(player, np.zeros((1, 1, 100)), seconds=0.1, warm_up=0, median_within=0.02)
+    assert latency.chunks == chunks
+    longer = closed_loop(player, np.zeros((1, 1, 100)), seconds=0.4, warm_up=0, median_within=0.02)
+    assert sum(longer.samples_ms) >= 400, "the time is kept to in any case"
 
 
 def test_an_utterance_shorter_than_a_chunk_is_refused(monkeypatch):
