@@ -6,8 +6,6 @@ import os
 import sys
 import time
 
-import psutil
-
 _LOOK_SECONDS = 0.1  # ten of the kernel's ticks
 
 
@@ -17,8 +15,14 @@ def allowed_cores() -> int:
 
 
 def free_cores() -> int:
-    """Returns how many of its cores stand idle while this thread looks on for a tenth of a second; at least 1, and all
-    where the system does not tell."""
+    """Returns how many of its cores stand idle while this thread looks on for a tenth of a second; at least 1.
+
+    All, where the system does not tell or psutil is not there (`enable_predict` asks for NumPy, PyTorch and coremltools).
+    """
+    try:
+        import psutil  # noqa: F401
+    except ImportError:
+        return allowed_cores()
     cores, idle, total = allowed_cores(), *_ticks()
     time.sleep(_LOOK_SECONDS)
     idle, total = (after - before for after, before in zip(_ticks(), (idle, total)))
@@ -27,6 +31,8 @@ def free_cores() -> int:
 
 def _ticks() -> tuple[float, float]:
     """(idle, altogether) seconds of the cores that this process may use, since the machine started."""
+    import psutil
+
     times = psutil.cpu_times(percpu=True)
     if sys.platform == "linux":
         times = [times[core] for core in os.sched_getaffinity(0) if core < len(times)]

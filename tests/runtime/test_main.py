@@ -173,7 +173,10 @@ def test_a_streaming_bundle_is_described_run_timed_and_played(streaming, width, 
     spoken = result(capsys, "vocode", streaming, str(tmp_path / "in.wav"), str(tmp_path / "out.wav"))
     assert (spoken["mode"], spoken["padded_with_silence"]) == ("stateful", False)
     timed = result(capsys, "bench", streaming, "--quick")["processes"][0]["closed"]
-    assert (timed["mode"], timed["chunk_frames"], timed["window_frames"]) == ("stateful", 8, 8)
+    of_a_call = (timed["mode"], timed["chunk_frames"], timed["window_frames"])
+    assert of_a_call == ("stateful", 8, 14), (
+        "the frames before a chunk that the first convolution takes come from the player"
+    )
     files = ("--in", str(tmp_path / "in.wav"), "--out", str(tmp_path / "live.wav"))
     live = result(capsys, "live", streaming, *files, "--prefill", "400")
     played, played_rate = soundfile.read(tmp_path / "live.wav", dtype="float32")

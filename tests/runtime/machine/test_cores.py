@@ -21,7 +21,7 @@ class Core(tuple):
 )
 def test_free_cores_are_those_that_stood_idle(before, after, free, monkeypatch):
     readings = iter([before, after])
-    monkeypatch.setattr(cores.psutil, "cpu_times", lambda percpu: [Core(core) for core in next(readings)])
+    monkeypatch.setattr("psutil.cpu_times", lambda percpu: [Core(core) for core in next(readings)])
     monkeypatch.setattr(cores, "allowed_cores", lambda: 2)
     monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
     monkeypatch.setattr(cores.time, "sleep", lambda _: None)
