@@ -17,7 +17,8 @@ def allowed_cores() -> int:
 def free_cores() -> int:
     """Returns how many of its cores stand idle while this thread looks on for a tenth of a second; at least 1.
 
-    All, where the system does not tell or psutil is not there (`enable_predict` asks for NumPy, PyTorch and coremltools).
+    All, where the system does not tell or psutil is not there (`enable_predict` asks for NumPy, PyTorch and coremltools
+    alone).
     """
     try:
         import psutil  # noqa: F401
