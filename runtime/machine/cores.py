@@ -20,18 +20,21 @@ def free_cores() -> int:
     All, where the system does not tell or psutil is not there (`enable_predict` asks for NumPy, PyTorch and coremltools
     alone).
     """
+    cores = allowed_cores()
     try:
-        import psutil  # noqa: F401
+        idle, total = _ticks()
     except ImportError:
-        return allowed_cores()
-    cores, idle, total = allowed_cores(), *_ticks()
+        return cores
     time.sleep(_LOOK_SECONDS)
     idle, total = (after - before for after, before in zip(_ticks(), (idle, total)))
     return cores if total <= 0 else max(1, round(cores * idle / total))
 
 
 def _ticks() -> tuple[float, float]:
-    """(idle, altogether) seconds of the cores that this process may use, since the machine started."""
+    """(idle, altogether) seconds of the cores that this process may use, since the machine started.
+
+    Raises ImportError where psutil is not there.
+    """
     import psutil
 
     times = psutil.cpu_times(percpu=True)

@@ -12,8 +12,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import voxport
 from converters.component import Component, format_
-from converters.options import ConversionError, FormatOptions, PrecisionOptions, StreamOptions
+from converters.options import KEEPS, ConversionError, FormatOptions, PrecisionOptions, StreamOptions
 from converters.streaming import offline_multiply_adds, streaming_component, truncation_db
+from ops.streaming import KEEPS as PLACES
 from ops.streaming import Input, read
 from runtime.engines import Execution, open_engine
 from runtime.playing.player import open_player
@@ -229,6 +230,10 @@ def test_what_a_bounded_lookahead_costs_falls_as_it_grows(generator, fp16, width
 def test_options_that_cannot_be_are_sentences(change, sentence):
     with pytest.raises(ConversionError, match=sentence):
         StreamOptions(**change)
+
+
+def test_the_setting_has_the_places_of_state_that_the_rewrite_has():
+    assert KEEPS == PLACES
 
 
 def test_a_component_that_is_not_local_is_refused_with_the_layers_name(generator):
