@@ -51,7 +51,8 @@ class Price:
 
 
 # By engine, of eight plans of HiFi-GAN V1 and of the bundled vocoder in chunks of four frames, each within 2.4 % of
-# what it took (benchmarks/state_prices.py): ONNX Runtime 1.32, one thread of an AMD EPYC.
+# what it took: ONNX Runtime 1.32, one thread of a busy AMD EPYC. benchmarks/state_prices.py gave 0.0227, 0.110 and 2146
+# when it had the machine to itself.
 PRICES = {"onnx": Price(0.0230, 0.143, 1418.0)}
 
 
