@@ -3,7 +3,7 @@
 MODELS = {
     "hifigan": ["checkpoint=kathleen_hifigan"],
     "fargan": ["checkpoint=fargan"],
-    "rave": ["checkpoint.source=random"],
+    "rave": ["checkpoint.source=random", "checkpoint.name=rave_v2_causal"],
     "ge2e": ["checkpoint=rtvc_encoder"],
     "vits": ["checkpoint=joe_vits"],
     **{

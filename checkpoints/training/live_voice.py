@@ -23,27 +23,16 @@ from checkpoints.training.live.generator import GeneratorTraining, add_generator
 from checkpoints.training.live.offline import OfflineTraining
 from checkpoints.training.live.schedule import add_options, begun, run
 from checkpoints.training.live.speech import write_pitch
-from checkpoints.training.recordings import pack
+from checkpoints.training.recordings import packed
 from runtime.errors import AudioError
 
-ENDINGS = (".wav", ".flac", ".ogg", ".mp3")
-HELD = 20  # of so many recordings one is kept out of the training
-LEAST = 3  # recordings
 OFFLINE_ALONE = 0.3  # of an offline converter's minutes, those without judges
 
 
-def packed(recordings: Path, folder: Path) -> Path:
+def voiced(recordings: Path, folder: Path) -> Path:
     """Packs the recordings once, with their pitch, and returns the folder. Raises AudioError for too few."""
     if not (folder / "pitch.npz").is_file():
-        clips = sorted(path for path in recordings.rglob("*") if path.suffix.lower() in ENDINGS)
-        if len(clips) < LEAST:
-            raise AudioError(
-                f"{recordings} holds {len(clips)} recordings ({', '.join(ENDINGS)}): ten minutes and more are wanted, "
-                f"in files of a sentence or a few, {LEAST} of them at least"
-            )
-        held = clips[HELD // 2 :: HELD] or clips[-1:]
-        pack([clip for clip in clips if clip not in held], held, folder)
-        write_pitch(folder)
+        write_pitch(packed(recordings, folder))
     return folder
 
 
@@ -94,7 +83,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         take_sizes(options)
-        options.data = packed(options.recordings, options.out / "data")
+        options.data = voiced(options.recordings, options.out / "data")
     except AudioError as error:
         parser.error(str(error))
     if options.offline > 0 and options.following is None and options.speakers and options.teacher:

@@ -139,3 +139,28 @@ class Discriminators(nn.Module):
     def forward(self, samples: Tensor) -> list[tuple[Tensor, list[Tensor]]]:
         """samples (B, 1, N)."""
         return [discriminator(samples) for discriminator in self.all]
+
+
+def judged(
+    discriminators: Discriminators, real: Tensor, render: Tensor, half: torch.autocast, feature_weight: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Matching, fooling and discriminating of real, render (B, 1, N), by least squares (Mao et al. 2017, arXiv
+    1611.04076), and the slope at the render of the first two, the matching of features `feature_weight` times.
+
+    One pass of each waveform through the discriminators, in `half`'s precision, serves both networks.
+    """
+    heard = render.detach().requires_grad_(True)
+    with half:
+        of_real, of_render = discriminators(real), discriminators(heard)
+    discriminating = torch.stack([
+        (1 - yes.float()).square().mean() + no.float().square().mean()
+        for (yes, _), (no, _) in zip(of_real, of_render)
+    ]).sum()  # fmt: skip
+    fooling = torch.stack([(1 - score.float()).square().mean() for score, _ in of_render]).sum()
+    matching = torch.stack([
+        (ours - theirs.detach()).abs().mean(dtype=torch.float32)
+        for (_, real_features), (_, features) in zip(of_real, of_render)
+        for theirs, ours in zip(real_features, features)
+    ]).sum()  # fmt: skip
+    (slope,) = torch.autograd.grad(fooling + feature_weight * matching, heard, retain_graph=True)
+    return matching, fooling, discriminating, slope

@@ -16,7 +16,11 @@ import torch
 from torch import Tensor
 
 from checkpoints.training.mel import HOP, SAMPLE_RATE
+from runtime.errors import AudioError
 
+ENDINGS = (".wav", ".flac", ".ogg", ".mp3")
+HELD = 20  # of so many recordings one is kept out of the training
+LEAST = 3  # recordings
 MARGIN = round(0.1 * SAMPLE_RATE)
 QUIET_DB = -40.0  # below the clip's loudest 20 ms
 
@@ -48,6 +52,21 @@ def pack(clips: Sequence[Path], held: Sequence[Path], folder: Path, seconds: flo
         soundfile.write(folder / "held.flac", np.concatenate([one for _, one in untrimmed]), SAMPLE_RATE)
         lengths["held"] = {name: len(one) for name, one in untrimmed}
     (folder / "clips.json").write_text(json.dumps(lengths, indent=1))
+
+
+def packed(recordings: Path, folder: Path) -> Path:
+    """Packs a folder's recordings once, every twentieth held out, and returns the packed one. Raises AudioError for too
+    few."""
+    if not (folder / "clips.json").is_file():
+        clips = sorted(path for path in recordings.rglob("*") if path.suffix.lower() in ENDINGS)
+        if len(clips) < LEAST:
+            raise AudioError(
+                f"{recordings} holds {len(clips)} recordings ({', '.join(ENDINGS)}): ten minutes and more are wanted, "
+                f"in files of a sentence or a few, {LEAST} of them at least"
+            )
+        held = clips[HELD // 2 :: HELD] or clips[-1:]
+        pack([clip for clip in clips if clip not in held], held, folder)
+    return folder
 
 
 def _parts(clips: Sequence[tuple[str, np.ndarray]], seconds: float) -> Iterator[list[tuple[str, np.ndarray]]]:

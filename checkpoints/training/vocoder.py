@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from checkpoints.training.mel import LogMel, MelLoss
-from checkpoints.training.networks import Discriminators, Generator
+from checkpoints.training.networks import Discriminators, Generator, judged
 from checkpoints.training.recordings import held_clips, joined
 from checkpoints.training.state import load_state, packed_optimiser, save_state, unpack_optimiser
 from checkpoints.training.steps import SAVE_SECONDS, adam, average_into, captured, halved, rate_at
@@ -109,20 +109,9 @@ class Training:
         """Both networks from the same point: one pass of each waveform through the discriminators serves both."""
         real = self.pieces()
         render = self.render(real)
-        judged = render.detach().requires_grad_(True)
-        with self._half(True):
-            of_real, of_render = self.discriminators(real.unsqueeze(1)), self.discriminators(judged)
-        discriminating = sum(
-            ((1 - yes.float()).square().mean() + no.float().square().mean())
-            for (yes, _), (no, _) in zip(of_real, of_render)
+        matching, fooling, discriminating, slope = judged(
+            self.discriminators, real.unsqueeze(1), render, self._half(True), FEATURE_WEIGHT
         )
-        fooling = sum((1 - score.float()).square().mean() for score, _ in of_render)
-        matching = sum(
-            (ours - theirs.detach()).abs().mean(dtype=torch.float32)
-            for (_, real_features), (_, features) in zip(of_real, of_render)
-            for theirs, ours in zip(real_features, features)
-        )
-        (slope,) = torch.autograd.grad(fooling + FEATURE_WEIGHT * matching, judged, retain_graph=True)
         self.discriminator_optimiser.zero_grad(set_to_none=True)
         discriminating.backward(inputs=list(self.discriminators.parameters()))
         loss, mel_l1 = self.mel_loss(render.squeeze(1), real)

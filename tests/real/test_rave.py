@@ -6,11 +6,12 @@ import pytest
 from runtime.rounding.audit import audit_bundle
 
 pytestmark = pytest.mark.proof  # `make test` has its small relatives (tests/converters/test_rave.py)
+DRAWN = ("checkpoint.source=random", "checkpoint.name=rave_v2_causal")
 
 
 @pytest.fixture(scope="module", params=["fp32", "fp16"])
 def outcome(real_job, request):
-    return real_job("model=rave", "checkpoint.source=random", f"precision={request.param}")
+    return real_job("model=rave", *DRAWN, f"precision={request.param}")
 
 
 def test_it_passes_its_gates_as_an_ml_program_of_all_its_weights(outcome):

@@ -26,7 +26,7 @@ from checkpoints.training.live.converter import (
 )
 from checkpoints.training.live.schedule import Networks, add_options, begun, run, set_from_state, set_weights
 from checkpoints.training.mel import HOP, MelLoss
-from checkpoints.training.networks import Discriminators
+from checkpoints.training.networks import Discriminators, judged
 from converters.upstream.live_voice import CausalConv, CausalGenerator, GeneratorSettings
 
 BEFORE = 24  # frames that the generator hears before those that are judged: what it sees back, nearly
@@ -110,27 +110,16 @@ class GeneratorTraining(ConverterTraining):
             render = self.generator(played)[..., BEFORE * HOP :]
         wave, mel_l1 = self.mel_loss(render.squeeze(1), real)
         matching = fooling = discriminating = zero
-        slope = None
+        slope: Tensor | None = None
         if is_judged:
-            judged = render.detach().requires_grad_(True)
-            with self.half():
-                of_real, of_render = self.discriminators(real.unsqueeze(1)), self.discriminators(judged)
-            discriminating = torch.stack([
-                (1 - yes.float()).square().mean() + no.float().square().mean()
-                for (yes, _), (no, _) in zip(of_real, of_render)
-            ]).sum()  # fmt: skip
-            fooling = torch.stack([(1 - score.float()).square().mean() for score, _ in of_render]).sum()
-            matching = torch.stack([
-                (ours - theirs.detach()).abs().mean(dtype=torch.float32)
-                for (_, real_features), (_, features) in zip(of_real, of_render)
-                for theirs, ours in zip(real_features, features)
-            ]).sum()  # fmt: skip
-            (slope,) = torch.autograd.grad(fooling + FEATURE_WEIGHT * matching, judged, retain_graph=True)
+            matching, fooling, discriminating, slope = judged(
+                self.discriminators, real.unsqueeze(1), render, self.half(), FEATURE_WEIGHT
+            )
         self.networks.zero()
         if is_judged:
             discriminating.backward(inputs=list(self.discriminators.parameters()))
         learning = [*self.generator.parameters(), *(self.converter.parameters() if self.is_joint else ())]
-        tensors, slopes = [MEL_WEIGHT * wave], [None]
+        tensors, slopes = [MEL_WEIGHT * wave], list[Tensor | None]([None])
         if slope is not None:
             tensors, slopes = [*tensors, render], [*slopes, slope]
         if self.is_joint:

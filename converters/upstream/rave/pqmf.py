@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class Analysis(nn.Module):
-    """audio (1, 1, bands · T) -> bands (1, bands, T). `weight` (bands, 1, taps)."""
+    """audio (B, 1, bands · T) -> bands (B, bands, T). `weight` (bands, 1, taps)."""
 
     def __init__(self, bands: int, taps: int, causal: bool) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Analysis(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """bands (1, bands, T) -> audio (1, 1, bands · T). `weight` (bands, bands, taps): the samples between two positions
+    """bands (B, bands, T) -> audio (B, 1, bands · T). `weight` (bands, bands, taps): the samples between two positions
     of the bands in reverse order, a channel each."""
 
     def __init__(self, bands: int, taps: int, causal: bool) -> None:
@@ -38,7 +38,8 @@ class Synthesis(nn.Module):
     def forward(self, bands: Tensor) -> Tensor:
         turned = F.pad(_turned(bands, self.get_buffer("signs")), self.ends)
         samples = F.conv1d(turned, self.weight.flip(0) * self.bands)
-        return samples.reshape(1, 1, self.bands, -1).transpose(2, 3).reshape(1, 1, -1)
+        batch = bands.shape[0]
+        return samples.reshape(batch, 1, self.bands, -1).transpose(2, 3).reshape(batch, 1, -1)
 
 
 def _ends(taps: int, causal: bool) -> tuple[int, int]:
@@ -54,9 +55,9 @@ def _signs(bands: int) -> Tensor:
 
 
 def _turned(bands: Tensor, signs: Tensor) -> Tensor:
-    """Frequency runs downwards in every second band; bands (1, bands, T), T even, as it does upwards."""
-    channels = bands.shape[1]
-    return (bands.reshape(1, channels, -1, 2) * signs).reshape(1, channels, -1)
+    """Frequency runs downwards in every second band; bands (B, bands, T), T even, as it does upwards."""
+    batch, channels = bands.shape[:2]
+    return (bands.reshape(batch, channels, -1, 2) * signs).reshape(batch, channels, -1)
 
 
 def filter_bank(bands: int, attenuation: float) -> tuple[Tensor, Tensor]:
