@@ -45,7 +45,7 @@ _PATIENCE_S = 120.0
 class Service:
     """A process with its output in a file."""
 
-    taken: ClassVar[collections.Counter[str]] = collections.Counter()  # processor seconds of those that ended
+    taken: ClassVar[dict[str, float]] = collections.defaultdict(float)  # processor seconds of those that ended
 
     def __init__(self, folder: Path, name: str, command: Sequence[str], **environment: str) -> None:
         self.kind = name.partition("-")[0]
