@@ -55,8 +55,8 @@ def closed_loop(
     constants: Mapping[str, np.ndarray] | None = None,
     median_within: float = 0.0,
 ) -> Latency:
-    """Streams `frames` round and round until `seconds` and `min_chunks` are both reached; where `median_within` is given,
-    20 chunks do whose median is known to that share of itself, or once they have taken four times the seconds.
+    """Streams `frames` round and round until `seconds` and `min_chunks` are both reached. With `median_within` 20
+    chunks do, once their median is known to that share of itself or they have taken four times the seconds.
 
     warm_up: chunks before that, fewer where they take half a second.
 
