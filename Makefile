@@ -1,9 +1,11 @@
-# The README's two commands are `make convert` and `make test`. Both make .venv first, once.
+# The README's two commands are `make convert` and `make test`. Both make .venv first, once: the one installs what
+# conversion needs, the other adds the rest.
 PYTHON ?= python3
 # Where pip would take PyTorch with CUDA (Linux x86-64): PIP_FLAGS='--extra-index-url https://download.pytorch.org/whl/cpu'
 PIP_FLAGS ?=
 VENV := .venv
 STAMP := $(VENV)/.installed
+CONVERTS := $(VENV)/.converts
 # Half of the tests wait for a process of their own: one worker more than there are cores, 5 at most. Files are begun in
 # the order of tests/conftest.py. What librosa compiles in a fresh .venv is to compare with: the compiler takes no pains.
 WORKERS := $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n + 1 : 5)))
@@ -15,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: convert check test proof swift-toolchain swift-test swift-check conformance models layer ui clean
 
-convert: $(STAMP)
+convert: $(CONVERTS)
 	$(VENV)/bin/python -m convert model=hifigan precision=fp16
 
 # Lint and types.
@@ -122,10 +124,14 @@ layer: $(STAMP)
 ui: $(STAMP)
 	$(VENV)/bin/python -m reports ui
 
+INSTALL = $(PYTHON) -m venv $(VENV) && \
+	$(VENV)/bin/python -m pip install --quiet --no-compile $(PIP_FLAGS) --constraint constraints.txt --editable
+$(CONVERTS): pyproject.toml constraints.txt
+	$(INSTALL) '.[convert,espeak,live]'
+	touch $@
 $(STAMP): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --no-compile $(PIP_FLAGS) --constraint constraints.txt --editable '.[test]'
-	touch $(STAMP)
+	$(INSTALL) '.[test]'
+	touch $(CONVERTS) $@
 
 clean:
 	rm -rf $(VENV) .cache build dist *.egg-info

@@ -16,6 +16,7 @@ import collections
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -23,8 +24,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import ClassVar
 
 import psutil
 
@@ -43,7 +45,10 @@ _PATIENCE_S = 120.0
 class Service:
     """A process with its output in a file."""
 
+    taken: ClassVar[dict[str, float]] = collections.defaultdict(float)  # processor seconds of those that ended
+
     def __init__(self, folder: Path, name: str, command: Sequence[str], **environment: str) -> None:
+        self.kind = name.partition("-")[0]
         self.log = folder / f"{name}.log"
         with self.log.open("w") as file:
             self.process = subprocess.Popen(
@@ -55,14 +60,22 @@ class Service:
         """Its memory, without that of its children."""
         return float(psutil.Process(self.process.pid).memory_info().rss / 2**20)
 
+    def has_ended(self, within: float = 0.0) -> bool:
+        """Whether it is over, after `within` seconds at most; what it took of the processors is counted then."""
+        if self.process.returncode is None:
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(within)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            self.taken[self.kind] += after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return self.process.returncode is not None
+
     def end(self, with_signal: int = signal.SIGTERM) -> None:
-        if self.process.poll() is None:
+        if not self.has_ended():
             os.killpg(self.process.pid, with_signal)
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
+            if not self.has_ended(20):
                 os.killpg(self.process.pid, signal.SIGKILL)
-                self.process.wait()
+                self.has_ended(20)
 
 
 @contextmanager
@@ -117,7 +130,7 @@ def wait_for(is_there: object, service: Service) -> None:
     assert callable(is_there)
     until = time.monotonic() + _PATIENCE_S
     while not is_there():
-        if time.monotonic() > until or service.process.poll() is not None:
+        if time.monotonic() > until or service.has_ended():
             raise SystemExit(f"it did not start: {service.log}")
         time.sleep(0.3)
 
@@ -189,7 +202,7 @@ def night(fleet: Fleet, uri: str, jobs: int, workers: int) -> tuple[float, int, 
         if thresholds and done >= thresholds[0]:
             thresholds.pop(0)
             lost += fleet.lose(-(-workers // (10 * len(LOST_AT))))
-        if suite.process.poll() is not None:
+        if suite.has_ended():
             is_over.set()
         is_over.wait(1.0)
     seconds = time.monotonic() - started
@@ -261,6 +274,10 @@ def main() -> int:
     quarter = max(1, len(memory) // 4)
     print(f"scheduler: {min(memory[:quarter]):.0f} MiB at first, {max(memory[-quarter:]):.0f} MiB at the end")
     print(f"the night's page: {drawing:.1f} s, {(folder / 'nightly.html').stat().st_size / 1e6:.1f} MB")
+    print(
+        "of a core, a job:",
+        ", ".join(f"{kind} {1e3 * taken / options.jobs:.0f} ms" for kind, taken in Service.taken.items()),
+    )
     print("\n".join(wrong[:20]) or "nothing lost, nothing doubled")
     return 1 if wrong else 0
 

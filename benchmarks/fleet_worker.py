@@ -79,8 +79,11 @@ def simulated(journal: Path, scale: float, failing: float, logs: bool) -> Callab
 
 
 async def served(scheduler: str, first: int, count: int) -> None:
+    import dask
     from distributed import Worker
 
+    # A sample of every worker each 10 ms: of 64 on two cores it takes more than all that is measured here.
+    dask.config.set({"distributed.worker.profile.enabled": False})
     offers = {"cores": 1.0, "memory_gb": 1.0, "apple_silicon": 1.0}
     with tempfile.TemporaryDirectory() as folder:
         workers = [

@@ -14,9 +14,10 @@ import itertools
 import re
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import nullcontext
+from concurrent.futures import Future
+from contextlib import nullcontext, suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 from rich.live import Live
 from rich.markup import escape
@@ -141,28 +142,38 @@ class _Night:
         if not machines.shares_disk:
             _refuse_local_store(self.tracking)
         self.machines = machines
-        waiting: dict[Future[TaskResult], int] = {
-            machines.submit(self._spec(number)): number for number in range(len(self.jobs))
-        }
+        waiting: dict[Future[TaskResult], int] = {}
+        arrived: SimpleQueue[Future[TaskResult]] = SimpleQueue()
+
+        def submit(spec: JobSpec, number: int) -> None:
+            future = machines.submit(spec)
+            waiting[future] = number
+            future.add_done_callback(arrived.put)
+
+        for number in range(len(self.jobs)):
+            submit(self._spec(number), number)
         is_terminal = console.progress_console.is_terminal
         with Live(console=console.progress_console, transient=True) if is_terminal else nullcontext() as live:
+            looked_at = 0.0
             while waiting:
-                finished, _ = wait(waiting, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
-                for future in finished:
+                with suppress(Empty):
+                    future = arrived.get(timeout=_POLL_SECONDS)
                     number = waiting.pop(future)
                     is_converted = number not in self.done
                     row = self._row(number, future.result())
                     self.done[number] = row
                     self._mark(row, machines)
                     if is_converted and machines.measures_apart and row.verdict == "passed":
-                        waiting[machines.submit(self._measured(number, row))] = number
+                        submit(self._measured(number, row), number)
                         row = self.done[number] = dataclasses.replace(row, verdict="running")
                     elif live is None:
                         line = f"{row.verdict:<10} {row.name} {row.seconds:.1f} s"
                         console.progress_console.print(escape(line), soft_wrap=True)
-                machines.running()
-                if live is not None:
-                    live.update(_table(self.rows(), self.job.suite.name))
+                if time.monotonic() - looked_at > _POLL_SECONDS:  # both take the longer the more jobs there are
+                    looked_at = time.monotonic()
+                    machines.running()
+                    if live is not None:
+                        live.update(_table(self.rows(), self.job.suite.name))
 
     def _mark(self, row: SuiteRow, machines: Runner) -> None:
         """Marks what this process will log: `sync` does it where this process is killed before."""

@@ -16,7 +16,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
@@ -33,6 +33,7 @@ from runtime.machine.versions import installed_versions
 
 _CONNECT_SECONDS = 20.0
 _ATTEMPTS = 2
+_FETCHERS = 8  # results that come here at once: Dask's own thread for it takes one after the other
 _LOOK_SECONDS = 2.0
 _ORPHANED_SECONDS = 60.0  # how long a job may wait for a worker to come back
 # What a kind of job asks for where its placement is not given, as far as any worker offers it.
@@ -79,6 +80,7 @@ class DaskRunner:
         self._unwanted: list[_Job] = []
         self._looked_at = 0.0
         self._lock = threading.Lock()
+        self._fetchers = ThreadPoolExecutor(_FETCHERS)
         try:
             self._offers = self._workers()
             if not self._offers:
@@ -119,7 +121,14 @@ class DaskRunner:
             pure=False,
             retries=0,
         )
-        job.remote.add_done_callback(lambda remote: self._done(job, remote))
+        self._watch(job, job.remote)
+
+    def _watch(self, job: _Job, remote: Any) -> None:
+        def fetch(remote: Any) -> None:
+            with suppress(RuntimeError):  # this runner is left
+                self._fetchers.submit(self._done, job, remote)
+
+        remote.add_done_callback(fetch)
 
     def running(self) -> Mapping[str, str]:
         self._fail_orphans()
@@ -128,8 +137,8 @@ class DaskRunner:
 
     def lost(self, name: str) -> tuple[str, ...]:
         with self._lock:
-            jobs = [job for job in self._jobs.values() if job.spec.name == name]
-            return tuple(worker for job in jobs for worker in job.lost)
+            jobs = [self._jobs.get(f"{kind} {name}") for kind in _WISHES]
+            return tuple(worker for job in jobs if job is not None for worker in job.lost)
 
     def _refuse_impossible(self, kind: str) -> None:
         """A job that no worker can take would wait for ever, and nobody would say so."""
@@ -175,17 +184,26 @@ class DaskRunner:
     def _done(self, job: _Job, remote: Any) -> None:
         if job.is_over or remote is not job.remote:
             return
-        if remote.status == "finished":
-            self._finish(job, TaskResult.from_json(remote.result()))
+        status, given = remote.status, ""
+        if status == "finished":
+            try:
+                given = remote.result()
+            except Exception:  # its worker or the scheduler went away meanwhile: which, its status says now
+                status = remote.status
+        if given:
+            self._finish(job, TaskResult.from_json(given))
             remote.release()  # else it is run again when its worker goes away, which alone keeps what it gave
             return
-        if remote.status == "cancelled":  # by this runner as it is left, or by its client, which lost the scheduler
+        if status in ("pending", "lost"):  # the scheduler has it run again, by itself
+            self._watch(job, remote)
+            return
+        if status == "cancelled":  # by this runner as it is left, or by its client, which lost the scheduler
             self._is_gone = self._is_gone or not self._is_left
             interrupted = TaskResult("waiting", 0.0, reason="interrupted")
             self._finish(job, interrupted if self._is_left else self._without_scheduler())
             return
         # Neither: its worker went away with what it had just given, before that came here.
-        error = remote.exception() if remote.status == "error" else None
+        error = remote.exception() if status == "error" else None
         is_lost = error is None or type(error).__name__ == "KilledWorker"
         if is_lost and len(job.workers) < _ATTEMPTS:
             self._send(job)
@@ -243,6 +261,7 @@ class DaskRunner:
         self._close()
 
     def _close(self) -> None:
+        self._fetchers.shutdown(wait=False, cancel_futures=True)
         with suppress(Exception):
             self._client.close()
         if self._cluster is not None:

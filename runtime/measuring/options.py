@@ -17,7 +17,7 @@ class MeasureOptions:
     engines: list[str] = setting(text="auto: mil and onnx, and coreml on a Mac", factory=lambda: ["auto"])
     chunk: int | None = setting(None, "new frames of a call [all that fit]")
     bench_seconds: float = setting(1.5, "throughput is timed at least that long; 0: not at all")
-    bench_min_chunks: int = setting(50, "and that many chunks, or 20 and more whose median is known to 2 %")
+    bench_min_chunks: int = setting(50, "and that many chunks; 20 do once their median is known to 2 %")
     threads: int | None = setting(None, "of an engine [its own choice]")
     compute_unit: str | None = setting(None, "Core ML's [cpu_and_gpu]", values=COMPUTE_UNITS)
     trust_reference: bool = setting(False, "engine torch executes the program of another machine's bundle")

@@ -21,6 +21,7 @@ _BLOCK_SECONDS, _BLOCK_FRAMES = 1.0, 1 << 16  # of a read, whichever is less
 _QUALITY = "VHQ"  # soxr's, of files; live audio takes one of less delay
 _WAV_BYTES = (1 << 32) - 64  # a WAV file counts in 32 bits
 
+_CANCELLED = 0.01  # of the channels' power, 20 dB: what is left of a voice whose channels are each other's opposite
 _BEYOND, _INTEGERS = 4.0, 64.0  # peaks, 12 and 36 dB above full scale: of no mix, and of no gain that anybody sets
 
 Write = Callable[[np.ndarray], None]
@@ -29,8 +30,8 @@ Write = Callable[[np.ndarray], None]
 def audio_blocks(path: Path, sample_rate: int) -> Iterator[np.ndarray]:
     """Yields one channel of the file at `sample_rate`, (n,) float32, full scale 1.0; several channels are averaged.
 
-    Warns at the end of a file that is far beyond full scale. Raises AudioError for a file that is missing, no audio,
-    empty, or not finite, there where it is noticed.
+    Warns at the end of a file that is far beyond full scale, or whose channels cancel each other. Raises AudioError for
+    a file that is missing, no audio, empty, or not finite, there where it is noticed.
     """
     import soundfile
 
@@ -42,12 +43,15 @@ def audio_blocks(path: Path, sample_rate: int) -> Iterator[np.ndarray]:
             frames = max(1, min(round(_BLOCK_SECONDS * file.samplerate), _BLOCK_FRAMES))
             file.seekable = lambda: False  # else it seeks after every read, and MP3 decodes differently then
             position, peak = 0, 0.0
+            power, left = 0.0, 0.0  # of the channels, and of their mean
             while len(samples := file.read(frames, dtype="float32", always_2d=True)):
                 mono = samples.mean(axis=1)
                 if not np.isfinite(mono).all():
                     seconds = (position + int(np.argmin(np.isfinite(mono)))) / file.samplerate
                     raise AudioError(f"{path} holds a sample that is not finite, at {seconds:.3f} s")
                 position, peak = position + len(mono), max(peak, float(np.abs(mono).max()))
+                power += float(np.square(samples, dtype=np.float64).mean(axis=1).sum())
+                left += float(np.square(mono, dtype=np.float64).sum())
                 yield resampler.push(mono)
     except soundfile.SoundFileError as error:
         raise AudioError(f"{path} cannot be read as audio: {error}") from error
@@ -58,6 +62,10 @@ def audio_blocks(path: Path, sample_rate: int) -> Iterator[np.ndarray]:
         warnings.warn(
             f"{path} has samples up to {peak:.0f}, and full scale is 1{reason if peak > _INTEGERS else ''}",
             stacklevel=2,
+        )
+    if left < _CANCELLED * power:
+        warnings.warn(
+            f"the channels of {path} cancel each other: take one of them, for little is left of both", stacklevel=2
         )
     yield resampler.flush()
 

@@ -135,7 +135,12 @@ def test_a_suite_ends_with_a_verdict_per_job_and_goes_on_where_it_ended(tmp_path
     assert ("unknown", "not compared: minutes is 0") in [(one.verdict, one.text) for one in row.comparison.findings]
 
 
-def test_a_job_that_fails_or_hangs_fails_alone(tmp_path, sources):
+def test_a_job_that_fails_fails_alone(tmp_path, convert_job, sources):
+    """The other one finds its bundle unchanged."""
+    untimed = ("measure.bench_seconds=0", "measure.bench_min_chunks=50")  # as `command` has them
+    bundle = convert_job("format=onnx", "precision=fp32", *untimed).bundle
+    for folder in (bundle.path, bundle.measured):
+        shutil.copytree(folder, tmp_path / "b" / folder.name)
     here = sources[0].replace("=", ": ")
     failed = subprocess.run(
         command(tmp_path, [BROKEN, f"{{format: onnx, precision: fp32, {here}}}"], "tracking=off", *sources[1:]),
@@ -145,6 +150,7 @@ def test_a_job_that_fails_or_hangs_fails_alone(tmp_path, sources):
     rows = last_result(tmp_path).rows
     assert [row.verdict for row in rows] == ["failed", "passed"]
     assert "no/such" in rows[0].reason and "no/such" in failed.stderr.replace("\n", "")
+    assert rows[1].is_reused and rows[1].bundle == str(tmp_path / "b" / bundle.path.name)
 
 
 def test_a_job_that_is_not_finished_in_time_hangs(tmp_path, sources):

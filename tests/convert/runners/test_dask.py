@@ -229,14 +229,24 @@ def _kill_when_busy(fleet, name):
     fleet.kill(name)
 
 
+class KilledWorker(Exception):
+    """Dask's, by its name."""
+
+
 class Remote:
     """A future of Dask's as its callback finds it."""
 
     def __init__(self, status, result=""):
-        self.status, self.is_released, self._result = status, False, result
+        self.status, self.is_released, self._result, self.callbacks = status, False, result, []
 
     def result(self):
         return self._result
+
+    def exception(self):
+        return KilledWorker("twice")
+
+    def add_done_callback(self, call):
+        self.callbacks.append(call)
 
     def release(self):
         self.is_released = True
@@ -250,9 +260,11 @@ def test_what_came_here_is_not_run_again_when_its_worker_goes_away_and_what_did_
     job = convert.runners.dask._Job(JobSpec("fp32", ()), {}, workers=["w1"])
     job.remote = Remote("lost")
     machines._done(job, job.remote)
+    assert not sent and len(job.remote.callbacks) == 1 and not job.is_over, "the scheduler has it run again by itself"
+    job.remote = Remote("error")
+    machines._done(job, job.remote)
     assert sent == [job] and not job.is_over
     job.workers.append("w2")
-    job.remote = Remote("lost")
     machines._done(job, job.remote)
     assert job.outcome.result(0).reason == "RunnerError: w1 and w2 went away while it ran: not tried again"
     other = convert.runners.dask._Job(JobSpec("fp16", ()), {}, workers=["w1"])

@@ -169,3 +169,19 @@ def test_samples_far_beyond_full_scale_are_told(tmp_path, recwarn, scale, told):
     read_audio(tmp_path / "a.wav", 22050)
     messages = [str(warning.message) for warning in recwarn]
     assert [told in message for message in messages] == [True] * bool(told)
+
+
+@pytest.mark.parametrize(
+    ("right", "told"), [(-1.0, True), (-0.9, True), (-0.5, False), (0.0, False), (1.0, False)], ids=str
+)
+def test_channels_that_cancel_each_other_are_told(tmp_path, recwarn, right, told):
+    left = 0.3 * np.sin(np.arange(3000) * 0.1)
+    soundfile.write(tmp_path / "a.wav", np.stack([left, right * left], 1), 22050)
+    assert np.abs(read_audio(tmp_path / "a.wav", 22050)).max() <= 0.3 * (1 + right) / 2 + 1e-2
+    assert ["cancel each other" in str(warning.message) for warning in recwarn] == [True] * told
+
+
+def test_silence_cancels_nothing(tmp_path, recwarn):
+    soundfile.write(tmp_path / "a.wav", np.zeros((3000, 2)), 22050)
+    read_audio(tmp_path / "a.wav", 22050)
+    assert not recwarn.list

@@ -54,7 +54,7 @@ def test_it_goes_on_until_both_time_and_chunks_are_reached(monkeypatch):
 
 @pytest.mark.parametrize(
     ("scatter", "chunks"),
-    [([10.0], 20), ([10.0, 10.1, 9.9], 20), ([9.0, 10.5, 10.0, 9.5, 11.0], 50)],
+    [([10.0], 20), ([10.0, 10.1, 9.9], 20), ([9.0, 10.5, 10.0, 9.5, 11.0], 40)],
     ids=["still", "1 %", "10 %"],
 )
 def test_it_stops_early_where_the_median_is_known(monkeypatch, scatter, chunks):
@@ -64,6 +64,16 @@ def test_it_stops_early_where_the_median_is_known(monkeypatch, scatter, chunks):
     assert latency.chunks == chunks
     longer = closed_loop(player, np.zeros((1, 1, 100)), seconds=0.4, warm_up=0, median_within=0.02)
     assert sum(longer.samples_ms) >= 400, "the time is kept to in any case"
+
+
+def test_long_chunks_are_few_even_where_the_median_stays_unknown(monkeypatch):
+    engine = Clocked(monkeypatch, itertools.cycle([90.0, 105.0, 100.0, 95.0, 110.0]))
+    player = Overlapping(engine, TIME, 8)
+    latency = closed_loop(player, np.zeros((1, 1, 100)), seconds=0.6, median_within=0.02)
+    assert latency.chunks == 24, "four times 0.6 s"
+    assert latency.warm_up_chunks == 5, "half a second of ten"
+    whole = closed_loop(player, np.zeros((1, 1, 100)), seconds=0.6)
+    assert whole.chunks == 50, "where no median is asked for, all of them"
 
 
 def test_an_utterance_shorter_than_a_chunk_is_refused(monkeypatch):
