@@ -1,4 +1,5 @@
 import functools
+import gc
 import pickle
 import platform
 import subprocess
@@ -66,6 +67,16 @@ def test_an_engine_s_threads_rest_between_its_calls(tmp_path):
 def test_a_bare_artefact_opens_too(mlpackage):
     assert voxport.load(mlpackage, Execution("mil")).run(MEL)["audio"].shape == (1, 1, 16384)
     assert voxport.load(str(mlpackage), Execution("onnx")).run(MEL)["audio"].shape == (1, 1, 16384)
+
+
+def test_no_garbage_is_collected_while_an_engine_opens(mlpackage, tmp_path, monkeypatch):
+    collecting, read = [], mil.open_package
+    monkeypatch.setattr(mil, "open_package", lambda *given: collecting.append(gc.isenabled()) or read(*given))
+    open_engine(mlpackage, Execution("mil"))
+    assert collecting == [False] and gc.isenabled()
+    with pytest.raises(ArtefactError):
+        open_engine(tmp_path / "absent.mlpackage", Execution("mil"))
+    assert gc.isenabled()
 
 
 def test_an_unknown_engine_is_a_sentence(mlpackage):
