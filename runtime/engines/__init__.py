@@ -115,7 +115,7 @@ def open_engine(path: Path, execution: Execution, **options: Any) -> Engine:
 @contextmanager
 def _uncollected() -> Iterator[None]:
     """Within it Python collects no garbage: what an engine imports and reads stays, and would be looked through again
-    and again as it grows, a sixth of the time until there is audio."""
+    and again as it grows, a tenth of the time until there is audio."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
