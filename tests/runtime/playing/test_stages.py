@@ -263,7 +263,7 @@ def test_in_the_steady_state_queues_keep_their_memory_and_nothing_stays(pool):
     doubled = LocalStage("doubled", "doubled", ("mel",), noise_rows=2)
     whole = Conversion((mel, doubled, dataclasses.replace(windowed, takes=("doubled",)), *others), target="pool")
     frontend = Frontend(whole, Parts(reader, lambda _: Doubled()), Target(pool=pool), 16000, "live")
-    samples = speech(14.0)
+    samples = speech(20.0)
     blocks = [samples[at : at + 320] for at in range(0, len(samples) - 320, 320)]
 
     def buffers():
@@ -281,8 +281,8 @@ def test_in_the_steady_state_queues_keep_their_memory_and_nothing_stays(pool):
     for block in blocks[:400]:
         frontend.push(block)
     before, held = buffers(), [traced()]
-    for start in range(400, 650, 50):
-        for block in blocks[start : start + 50]:
+    for start in range(400, 900, 100):
+        for block in blocks[start : start + 100]:
             frontend.push(block)
         held.append(traced())
     tracemalloc.stop()
