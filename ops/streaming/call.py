@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx
@@ -37,7 +38,7 @@ class Call:
         self.network, self.plan, self._ends, self._constant = network, plan, ends, constant
         self._histories, self._carried = histories, list(carried)
         self._values: dict[fx.Node, Any] = {}
-        self._masks: dict[tuple[Fraction, int, Span], Tensor] = {}
+        self._masked: dict[tuple[fx.Node, float], Tensor] = {}  # what `_outside` has, with its constants in place
         self.new_histories: dict[fx.Node, Tensor] = {}
         self.new_carried: list[Tensor] = []
         for node, value in given.items():
@@ -113,10 +114,11 @@ class Call:
             return value
         axis = self.network.axis(node)
         if fill.mode == "constant":
-            inside = self._inside(axis, span)
-            inside = inside.reshape(-1, *[1] * (len(self.network.shapes[node]) - 1 - axis.dim))
-            # Not `where`: coremltools would spread both sides to the full shape first.
-            return value * inside if not fill.value else torch.where(inside > 0, value, fill.value)
+            whole = self._outside[node, fill.value]
+            if (node, fill.value) not in self._masked:
+                self._masked[node, fill.value] = self._with_constant(node, whole, fill.value)
+            value = self._masked[node, fill.value]
+            return value if span == whole else cut(value, axis.dim, span.lo - whole.lo, span.hi - whole.lo)
         first = -_positions(self._ends[0], axis) - span.lo  # of the utterance, as an index into the interval
         end = _positions(self._ends[1], axis) + axis.extra - span.lo
         index = torch.arange(len(span), dtype=torch.int32)
@@ -127,30 +129,58 @@ class Call:
             index = torch.where(index >= end, 2 * (end - 1) - index, index)
         return torch.index_select(value, axis.dim, index.clamp(0, len(span) - 1))
 
-    def _inside(self, axis: Axis, span: Span) -> Tensor:
-        """1 at the positions of the utterance, 0 outside it; intervals of a rate and length are cut from one."""
-        key = (axis.rate, axis.extra, span)
-        if key not in self._masks:
-            whole = self._reads[axis.rate]
-            if span != whole:
-                self._masks[key] = cut(self._inside(axis, whole), 0, span.lo - whole.lo, span.hi - whole.lo)
-                return self._masks[key]
-            assert self._ends is not None
-            position = torch.arange(span.lo, span.hi, dtype=torch.int32)
-            after_start = position >= -_positions(self._ends[0], axis)
-            before_end = position < _positions(self._ends[1], axis) + axis.extra
-            self._masks[key] = torch.logical_and(after_start, before_end).to(self._dtype)
-        return self._masks[key]
+    def _with_constant(self, node: fx.Node, span: Span, constant: float) -> Tensor:
+        """An interval with a constant at its positions outside the utterance."""
+        axis, value = self.network.axis(node), self.interval(node, span)
+        inside = self._insides[_Mask(axis.rate, axis.extra, span)]
+        inside = inside.reshape(-1, *[1] * (len(self.network.shapes[node]) - 1 - axis.dim))
+        # Not `where`: coremltools would spread both sides to the full shape first.
+        return value * inside if not constant else torch.where(inside > 0, value, constant)
 
     @functools.cached_property
-    def _reads(self) -> dict[Fraction, Span]:
-        """Returns for each rate what is read with padding of all its values."""
-        reads: dict[Fraction, Span] = {}
+    def _outside(self) -> dict[tuple[fx.Node, float], Span]:
+        """Returns what of a value is read with a constant outside the utterance, by all its readers together."""
+        spans: dict[tuple[fx.Node, float], Span] = {}
         for step in self.network.steps:
-            if step.node in self.plan.spans and step.fill:
-                rate, read = self.network.axis(step.sources[0]).rate, self.plan.read(step)
-                reads[rate] = reads[rate].union(read) if rate in reads else read
-        return reads
+            if step.node not in self.plan.spans or step.fill is None or step.fill.mode != "constant":
+                continue
+            for source in step.reads.values():
+                key, read = (source, step.fill.value), self.plan.read(step)
+                spans[key] = spans[key].union(read) if key in spans else read
+        return spans
+
+    @functools.cached_property
+    def _insides(self) -> dict[_Mask, Tensor]:
+        """Returns 1 at the positions of the utterance, 0 outside it, for all that `_outside` has.
+
+        On a phone each operation costs a dispatch, so all are read at once from a short table, and split. A position p
+        of rate n / d is inside from floor(n before / d) before the chunk on, and before floor(n after / d) + extra: for
+        whole numbers that is -floor(d p / n) <= before and ceil(d (p - extra + 1) / n) <= after, two numbers of frames
+        that most positions share with others.
+        """
+        assert self._ends is not None
+        axes = {node: self.network.axis(node) for node, _ in self._outside}
+        masks = list(
+            dict.fromkeys(_Mask(axes[node].rate, axes[node].extra, span) for (node, _), span in self._outside.items())
+        )
+        rows: dict[tuple[int, int], int] = {}
+        places = [
+            rows.setdefault((-math.floor(p / mask.rate), math.ceil((p - mask.extra + 1) / mask.rate)), len(rows))
+            for mask in masks
+            for p in range(mask.span.lo, mask.span.hi)
+        ]
+        before, after = (torch.tensor(frames, dtype=torch.int32) for frames in zip(*rows))
+        table = torch.logical_and(before <= self._ends[0], after <= self._ends[1]).to(self._dtype)
+        inside = table.index_select(0, torch.tensor(places, dtype=torch.int32))
+        return dict(zip(masks, inside.split([len(mask.span) for mask in masks])))
+
+
+class _Mask(NamedTuple):
+    """Whose positions inside the utterance are marked: those of an interval of an axis."""
+
+    rate: Fraction
+    extra: int
+    span: Span
 
 
 def cut(value: Tensor, dim: int, lo: int, hi: int | None) -> Tensor:

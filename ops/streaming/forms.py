@@ -179,13 +179,13 @@ def frames_reached(module: nn.Module, inputs: Sequence[Input]) -> tuple[int, int
     return left, max(-(-max(port.span.hi - port.rate, 0) // port.rate) for port in ports)
 
 
-def stateful(network: Network, chunk: int, keep: Keep = "auto", price: Price = PRICES["onnx"]) -> Streamed:
+def stateful(network: Network, chunk: int, keep: Keep = "auto", price: Price | None = None) -> Streamed:
     """Builds the form with state: each call takes `chunk` new frames and gives as many output positions, delayed.
 
-    `keep`: where state is kept (`ops.streaming.keeping`); `price`: what decides of `auto`. Raises ValueError for a
-    chunk that does not fit.
+    `keep`: where state is kept (`ops.streaming.keeping`); `price`: what decides of `auto`, ONNX Runtime's by
+    default. Raises ValueError for a chunk that does not fit.
     """
-    return Streamed(network, chunk, planned(network, chunk, keep, price), True)
+    return Streamed(network, chunk, planned(network, chunk, keep, price or PRICES["onnx"]), True)
 
 
 def low_latency(network: Network, chunk: int, lookahead: int) -> Streamed:

@@ -50,10 +50,12 @@ class Price:
         return work.multiply_adds * self.multiply_add + work.bytes * self.byte + work.operations * self.operation
 
 
-# By engine, of eight plans of HiFi-GAN V1 and of the bundled vocoder in chunks of four frames, each within 2.4 % of
-# what it took: ONNX Runtime 1.32, one thread of a busy AMD EPYC. benchmarks/state_prices.py gave 0.0227, 0.110 and 2146
-# when it had the machine to itself.
-PRICES = {"onnx": Price(0.0230, 0.143, 1418.0)}
+# By engine, of eight plans of HiFi-GAN V1 and of the bundled vocoder in chunks of four frames; each at its dearest, of
+# one thread (0.0231, 0.113, 2533: means of three runs, within 2.4 % of every call) and of two (0.0140, 0.071, 8859: of
+# two runs, within 10.4 %), which wait for each other at the end of every operation. ONNX Runtime 1.32, two cores of an
+# AMD EPYC. With an operation at 1418 or at 8859 plans of V1 take the same time, as near as it can be measured with
+# either number of threads; the latter has 20 operations fewer, and a phone pays for each.
+PRICES = {"onnx": Price(0.0231, 0.113, 8859.0)}
 
 
 def planned(network: Network, chunk: int, keep: Keep, price: Price = PRICES["onnx"]) -> Plan:

@@ -157,7 +157,24 @@ def _exported(module: nn.Module, inputs: tuple[Input, ...]) -> _Exported:
     if key not in known:
         short, long = _LENGTHS
         known[key] = _export(module, inputs, short), _export(module, inputs, long)
+        _compute_once(*known[key])
     return known[key]
+
+
+def _compute_once(short: fx.GraphModule, long: fx.GraphModule) -> None:
+    """Takes out what computes the same from the same as another operation, at both lengths: it would have a mask and
+    cuts of its own."""
+    first: dict[str, tuple[fx.Node, fx.Node]] = {}
+    for node, twin in zip(list(short.graph.nodes), list(long.graph.nodes)):
+        if node.op != "call_function" or not node.all_input_nodes or node.target != twin.target:
+            continue
+        if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+            continue
+        known = first.setdefault(repr((node.target, node.args, node.kwargs, twin.args, twin.kwargs)), (node, twin))
+        for one, other, graph in zip((node, twin), known, (short.graph, long.graph)):
+            if one is not other:
+                one.replace_all_uses_with(other)
+                graph.erase_node(one)
 
 
 def _export(module: nn.Module, inputs: Sequence[Input], frames: int) -> fx.GraphModule:

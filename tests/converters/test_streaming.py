@@ -17,6 +17,7 @@ from converters.streaming import offline_multiply_adds, streaming_component, tru
 from ops.streaming import KEEPS as PLACES
 from ops.streaming import Input, read
 from runtime.engines import Execution, open_engine
+from runtime.mil.package import read_specification
 from runtime.playing.player import open_player
 from runtime.playing.stream import StreamingArtefact
 from runtime.speech.metrics import snr_db
@@ -144,14 +145,31 @@ def test_the_core_ml_engine_calls_both_functions(stateful):
     assert torch.equal(streamed, expected)
 
 
-def test_weights_are_stored_once_for_both_functions(stateful, fp16, width):
-    def weights(outcome):
-        artefact = outcome.bundle.artefact(outcome.bundle.component())
-        return sum(path.stat().st_size for path in artefact.rglob("weight.bin"))
+def test_weights_are_stored_once_for_both_functions(stateful):
+    def weights(function):
+        """Where in the file each constant of a function lies that is not in the program itself."""
+        (block,) = function.block_specializations.values()
+        constants = [op for op in block.operations if op.type == "const"]
+        return {op.attributes["val"].blobFileValue.offset for op in constants} - {0}
 
-    assert weights(stateful) < 1.5 * weights(fp16)
+    program = read_specification(stateful.bundle.artefact(stateful.bundle.component())).mlProgram
+    steady, edge = weights(program.functions["steady"]), weights(program.functions["edge"])
+    assert len(steady) > 10
+    assert steady <= edge
+
+
+def test_masks_at_the_ends_of_an_utterance_are_made_at_once(stateful, width):
+    """A phone pays for each operation."""
+    program = read_specification(stateful.bundle.artefact(stateful.bundle.component())).mlProgram
+    operations = {}
+    for name, function in program.functions.items():
+        (block,) = function.block_specializations.values()
+        operations[name] = [op.type for op in block.operations if op.type != "const"]
+    masked = operations["edge"].count("mul") - operations["steady"].count("mul")
+    assert 0 < masked <= operations["edge"].count("conv")
+    assert len(operations["edge"]) - len(operations["steady"]) - masked <= 6  # two comparisons to split
     if width == "full":
-        assert stateful.bundle.artefact_bytes < 1.5 * fp16.bundle.artefact_bytes
+        assert len(operations["edge"]) <= 400
 
 
 def test_core_mls_own_states_hold_the_same(generator, tmp_path):

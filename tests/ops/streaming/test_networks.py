@@ -93,6 +93,27 @@ def test_of_many_local_networks(network, mode, chunk, frames, polyphase):
     check(network, mode, chunk, frames, polyphase)
 
 
+class Branches(torch.nn.Module):
+    """The first operation of both branches is the same; what follows is not."""
+
+    def __init__(self):
+        super().__init__()
+        self.wide, self.narrow = (torch.nn.Conv1d(CHANNELS, CHANNELS, k, padding=k // 2) for k in (7, 3))
+
+    def forward(self, x):
+        rectified = torch.nn.functional.leaky_relu
+        return self.wide(rectified(x, 0.1)) + self.narrow(rectified(x, 0.1)) + rectified(x, 0.2)
+
+
+def test_what_branches_compute_alike_is_computed_once():
+    module, inputs = prepared(torch.nn.Sequential(Branches()))
+    net = read(module, inputs)
+    assert [step.node.target.overloadpacket for step in net.steps].count(torch.ops.aten.leaky_relu) == 2
+    whole = example(inputs, 20)
+    (streamed,) = play(artefact(streaming(net, "stateful", 3)), whole)
+    assert (streamed - offline(module, whole)).abs().max() < 1e-12
+
+
 @pytest.mark.parametrize(("lookahead", "chunk"), [(0, 1), (0, 3), (2, 2), (3, 1)])
 def test_layers_that_pad_the_past_wait_for_no_frame_of_the_future(lookahead, chunk):
     """A causal network waits for its lookahead alone, however many layers it has."""
