@@ -126,7 +126,7 @@ def lower(options: argparse.Namespace) -> dict[str, Any]:
     for name, path in artefacts:
         functions = functions_of(path)
         for function in functions:
-            model, interface = lowered(path, function)
+            model, interface = lowered(path, None if functions == ["main"] else function)  # as engines ask for it
             if options.out is not None:
                 target = options.out / f"{name if len(functions) == 1 else f'{name}.{checked_name(function)}'}.onnx"
                 write_json(target.with_suffix(".json"), interface.to_json())  # which makes the folder

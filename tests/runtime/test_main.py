@@ -1,5 +1,6 @@
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -130,6 +131,14 @@ def test_lower_writes_programs_by_name_and_what_they_take(bundle, fp32, streamin
     inputs = {"mel": case.inputs["mel"][..., :64]}
     from_file = load(tmp_path / "offline" / "generator.onnx").run(inputs)["audio"]
     assert (from_file == load(bundle, Execution("onnx")).run(inputs)["audio"]).all()
+
+
+def test_what_was_lowered_opens_without_being_lowered_again(bundle, streaming, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("VOXPORT_CACHE", str(tmp_path))
+    result(capsys, "lower", bundle, streaming)
+    monkeypatch.setattr("runtime.mil.export.export", lambda *_: pytest.fail("lowered again"))
+    for path in (bundle, streaming):
+        open_player(open_bundle(Path(path)), Execution("onnx"))
 
 
 @pytest.mark.parametrize(
