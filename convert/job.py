@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,6 @@ from checkpoints.locate import LocatedCheckpoint, locate
 from convert import console
 from convert.beside import SideBySide, Task
 from convert.key import bundle_key, bundle_name
-from convert.lowering import Lowering
 from convert.recorded import Expressions, recorded
 from convert.schema import Job
 from reports.record import JobRecord, read_record, write_record
@@ -27,6 +26,7 @@ from runtime.bundle.formats import FORMATS
 from runtime.bundle.staging import REJECTED, publish, staging, sweep
 from runtime.bundle.store import GOLDENS, Bundle, BundleError, open_bundle
 from runtime.engines import ENGINES
+from runtime.errors import VoxportError
 from runtime.machine.cache import NoHome, cache_folder
 from runtime.machine.disk import full_disk_named
 from runtime.machine.files import write_json
@@ -99,11 +99,10 @@ def run_job(job: Job, expressions: Expressions = MappingProxyType({})) -> Outcom
     with (
         ReportWorker(job.tracking) as worker,
         staging(output, name) as scratch,
-        Lowering() as lowering,
         full_disk_named(*folders),  # innermost: while the disk is full still
     ):
-        bundle = existing or _convert(job, located, parts, scratch / name, key, stages, lowering)
-        measurements = _measure(job, bundle, stages, worker, lowering)
+        bundle = existing or _convert(job, located, parts, scratch / name, key, stages)
+        measurements = _measure(job, bundle, stages, worker)
         gates = _judge(job, bundle, measurements)
         _audit(job, bundle, stages)
         with stages.stage("report"):
@@ -217,7 +216,6 @@ def _convert(
     folder: Path,
     key: str,
     stages: console.Stages,
-    lowering: Lowering,
 ) -> Bundle:
     with stages.stage("import PyTorch and coqui-tts"):
         from convert import stages as steps
@@ -228,9 +226,6 @@ def _convert(
         with stages.stage("goldens of real speech"):
             original = steps.with_cases(job, original, folder)
     artefacts = _artefacts(job, original, folder, stages)
-    is_lowered = FORMATS[job.format.name].is_lowered
-    if is_lowered and "onnx" in engine_names(job.measure, job.format.name):
-        lowering.start([converted.artefact.path for converted in artefacts])
     if original.conversion is not None:
         with stages.stage("what the windows of the conversion cost"):
             original = steps.with_window_costs(job, original)
@@ -255,12 +250,20 @@ def _artefacts(job: Job, original: Original, folder: Path, stages: console.Stage
     if not (folder / GOLDENS).exists():
         tasks.append(Task("goldens of real speech", functools.partial(steps.make_goldens, job, original, folder)))
     with SideBySide(tasks) as processes:
-        cores = steps.shared_cores() if processes.count > 1 else nullcontext()
-        with stages.together([task.name for task in tasks]) as finished, cores:
-            results = processes.results()
-            finished([done.seconds for done in results])
+        results = _together(processes, tasks, stages)
     steps.vouch_for_references(folder)
-    return [done.value for done in results[: len(original.components)]][::-1]
+    return results[: len(original.components)][::-1]
+
+
+def _together(processes: SideBySide, tasks: Sequence[Task], stages: console.Stages) -> list[Any]:
+    """What each of the tasks gives."""
+    from convert.stages import shared_cores
+
+    cores = shared_cores() if processes.count > 1 else nullcontext()
+    with stages.together([task.name for task in tasks]) as finished, cores:
+        results = processes.results()
+        finished([done.seconds for done in results])
+    return [done.value for done in results]
 
 
 def _known_measurements(job: Job, bundle: Bundle) -> list[Measurement] | None:
@@ -298,25 +301,46 @@ def _listeners(job: Job, bundle: Bundle, stages: console.Stages) -> Listeners:
         return open_listeners(names, console.warn, progress)
 
 
-def _measure(
-    job: Job, bundle: Bundle, stages: console.Stages, worker: ReportWorker, lowering: Lowering
-) -> list[Measurement]:
-    """One measurement per engine. Nothing runs in the background while one is timed."""
-    from convert.stages import shared_cores
+def _measure(job: Job, bundle: Bundle, stages: console.Stages, worker: ReportWorker) -> list[Measurement]:
+    """One measurement per engine: first of those that are not timed, and beside them programs are lowered. Nothing runs
+    in the background while one is timed."""
 
-    measurements = []
+    def measured(engine: str) -> Measurement:
+        measurement = measure(bundle, engine, job.measure, bundle.measured / "audio", listeners)
+        write_measurement(measurement_path(bundle, engine, job.measure.chunk), measurement)
+        return measurement
+
+    def task(engine: str) -> Task:
+        return Task(f"execute and measure in {engine}", functools.partial(measured, engine))
+
     listeners = _listeners(job, bundle, stages)
-    for engine in engines_for(job.measure, bundle):
-        is_timed = ENGINES[engine].is_timed
-        if is_timed:
+    engines = engines_for(job.measure, bundle)
+    untimed = [engine for engine in engines if not ENGINES[engine].is_timed]
+    tasks = [task(engine) for engine in untimed]
+    if FORMATS[job.format.name].is_lowered and "onnx" in engines:
+        paths = [bundle.artefact(component) for component in bundle.manifest.components]
+        tasks += [Task(f"lower {path.stem} to ONNX", functools.partial(_lower, path)) for path in paths]
+    # Who listens has threads of its own, which no fork has.
+    with SideBySide(tasks) if listeners is NOBODY_LISTENS else SideBySide(tasks, processes=1) as processes:
+        found = dict(zip(untimed, _together(processes, tasks, stages)))
+    for engine in engines:
+        if engine not in found:
             with stages.stage("wait for background work"):
                 worker.wait_until_warm()
-                lowering.wait()
-        with stages.stage(f"execute and measure in {engine}"), nullcontext() if is_timed else shared_cores():
-            measurement = measure(bundle, engine, job.measure, bundle.measured / "audio", listeners)
-        write_measurement(measurement_path(bundle, engine, job.measure.chunk), measurement)
-        measurements.append(measurement)
-    return measurements
+            one = task(engine)
+            with stages.stage(one.name):
+                found[engine] = one.run()
+    return [found[engine] for engine in engines]
+
+
+def _lower(artefact: Path) -> None:
+    """Lowers a program to ONNX into the cache, where the engine finds it. What cannot be, the engine tries again and
+    says why."""
+    from runtime.mil.lower import functions_of, lowered
+
+    with suppress(VoxportError):
+        for function in functions_of(artefact):
+            lowered(artefact, function)
 
 
 def _judge(job: Job, bundle: Bundle, measurements: list[Measurement]) -> list[GateResult]:

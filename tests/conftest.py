@@ -279,7 +279,7 @@ def job_runner(output: Path, *defaults: str) -> Callable:
 @pytest.fixture
 def in_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a job has done beside it costs more than it saves where jobs follow each other: one reporting process serves
-    them all, programs are lowered when an engine opens them, and nothing is forked from a process of tests."""
+    them all, and nothing is forked from a process of tests."""
     _run_in_a_row(monkeypatch)
 
 
@@ -287,7 +287,6 @@ def _run_in_a_row(patch: pytest.MonkeyPatch) -> None:
     from convert import job as main_job
 
     patch.setattr(main_job, "ReportWorker", _one_worker)
-    patch.setattr(main_job.Lowering, "start", lambda self, artefacts: None)
     patch.setattr(main_job, "SideBySide", functools.partial(main_job.SideBySide, processes=1))
 
 

@@ -124,11 +124,10 @@ def lower(options: argparse.Namespace) -> dict[str, Any]:
             raise ArtefactError(f"{path.name} is not an .mlpackage: there is nothing to lower")
     targets = []
     for name, path in artefacts:
-        functions = functions_of(path)
-        for function in functions:
-            model, interface = lowered(path, None if functions == ["main"] else function)  # as engines ask for it
+        for function in functions_of(path):
+            model, interface = lowered(path, function)
             if options.out is not None:
-                target = options.out / f"{name if len(functions) == 1 else f'{name}.{checked_name(function)}'}.onnx"
+                target = options.out / f"{name if function is None else f'{name}.{checked_name(function)}'}.onnx"
                 write_json(target.with_suffix(".json"), interface.to_json())  # which makes the folder
                 with published(target) as aside:
                     shutil.copyfile(model, aside)

@@ -34,9 +34,10 @@ def lowered(path: Path, function: str | None = None) -> tuple[Path, Interface]:
     return model, package.interface
 
 
-def functions_of(path: Path) -> list[str]:
-    """The names of a package's functions. Raises ArtefactError."""
-    return sorted(read_specification(path).mlProgram.functions)
+def functions_of(path: Path) -> list[str | None]:
+    """The functions of a package as engines name them: an only one not at all. Raises ArtefactError."""
+    names = sorted(read_specification(path).mlProgram.functions)
+    return [None] if names == ["main"] else [*names]
 
 
 def _content_key(path: Path, function: str | None) -> str:

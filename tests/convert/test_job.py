@@ -10,7 +10,6 @@ import torch
 from checkpoints.catalogue import BUNDLED
 from checkpoints.locate import FALLBACK
 from convert.key import bundle_key
-from convert.lowering import Lowering
 from converters.options import ConversionError
 from runtime.bundle.store import open_bundle
 from tests.convert.test_config import composed
@@ -43,12 +42,22 @@ def test_an_unchanged_job_is_reused_in_every_part(quick, fp16, monkeypatch):
     assert again.measurements == fp16.measurements
 
 
-def test_programs_are_lowered_into_the_cache_beside_the_job(fp16, tmp_path, monkeypatch):
+def test_programs_are_lowered_once_into_the_cache_before_one_is_timed(quick, fp16, tmp_path, monkeypatch, in_a_row):
+    from convert import job as module
+
+    def lowered_before(bundle, engine, *rest):
+        before[engine] = [path.name for path in tmp_path.rglob("*.onnx")]
+        return measured(bundle, engine, *rest)
+
+    before, measured = {}, module.measure
     monkeypatch.setenv("VOXPORT_CACHE", str(tmp_path))
-    with Lowering() as lowering:
-        lowering.start([fp16.bundle.artefact(fp16.bundle.component())])
-        lowering.wait()
-    assert list(tmp_path.rglob("*.onnx"))
+    monkeypatch.setattr(module, "measure", lowered_before)
+    for path in (fp16.bundle.path, fp16.bundle.measured):
+        shutil.copytree(path, tmp_path / path.name)
+    outcome = module.run_job(quick(tmp_path, "measure.bench_seconds=0.1", "measure.bench_min_chunks=5"))
+    assert [one.engine for one in outcome.measurements] == ["mil", "onnx"]
+    assert len(before["onnx"]) == 1
+    assert before["onnx"] == [path.name for path in tmp_path.rglob("*.onnx")]
 
 
 def test_a_reused_job_sweeps_what_killed_jobs_left(quick, fp16, tmp_path):

@@ -77,9 +77,8 @@ def test_a_tethered_command_keeps_its_id_its_code_and_its_signal():
 
 WORKS = """
 import os, sys, time, types
-from pathlib import Path
 import runtime.machine.child, runtime.measuring.bench.stress, reports.worker
-from convert import beside, lowering
+from convert import beside
 from reports.options import TrackingOptions
 slow = types.SimpleNamespace(executable=sys.argv[1], path=sys.path)
 {body}
@@ -92,12 +91,11 @@ time.sleep(60)
     [
         "with runtime.measuring.bench.stress.busy_cores(1): print('begun', flush=True); time.sleep(60)",
         "reports.worker.sys = slow; one = reports.worker.ReportWorker(TrackingOptions()); print('begun', flush=True)",
-        "lowering.sys = slow; one = lowering.Lowering(); one.start([Path('a')]); print('begun', flush=True)",
         "print('begun', flush=True); runtime.machine.child.output_of([slow.executable], 'sleeping')",
         "tasks = [beside.Task('', lambda: time.sleep(60))] * 2\n"
         "with beside.SideBySide(tasks, 2): print('begun', flush=True); time.sleep(60)",
     ],
-    ids=["a bench's spinning process", "report worker", "lowering", "an engine's trial", "tasks of a conversion"],
+    ids=["a bench's spinning process", "report worker", "an engine's trial", "tasks of a conversion"],
 )
 def test_whatever_is_started_beside_a_job_ends_when_the_job_is_killed(body, tmp_path):
     slow = tmp_path / "slow"  # in the place of Python: takes as long as a big model
