@@ -336,6 +336,12 @@ def _power_spectrum(samples: np.ndarray) -> np.ndarray:
     return (np.abs(np.fft.rfft(frames, axis=1)) ** 2).sum(axis=0)
 
 
+def warm_up() -> None:
+    """Draws a clip, for the first takes longest: fonts are read, and more is imported."""
+    noise = np.random.default_rng(0).normal(scale=0.1, size=22050).astype(np.float32)
+    clip(None, noise, {"onnx": noise * 1.01}, "onnx", Mel())
+
+
 def png(figure: Figure) -> bytes:
     """Returns the picture, and closes the figure."""
     buffer = io.BytesIO()

@@ -172,8 +172,10 @@ def _do(what: str, path: Path, options: TrackingOptions, compare: CompareOptions
         result = read_suite(path / SUITE)
         nights.gather_reports(result, path)
         return str(nights.write_night(result, path, [], options, None))
-    import reports.html  # noqa: F401  # its imports are what takes long
+    import reports.html  # noqa: F401  # its imports are what takes long, and the first picture
+    from reports.plots import warm_up
 
+    warm_up()
     if options.enabled:
         tracking.prepare(options)
     return None

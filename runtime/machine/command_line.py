@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import gc
 import os
 import sys
 import traceback
@@ -130,6 +131,7 @@ def run(main: Main) -> None:
         # Where the interrupt went through code that C ran (PyRun_String), Python remembers it as unhandled and ends
         # itself with SIGINT in place of this code. Everything is closed by now.
         os._exit(code)
+    gc.freeze()  # nothing is left to collect, and to look for it among PyTorch's modules takes a second or two
     sys.exit(code)
 
 
