@@ -318,7 +318,8 @@ def _measure(job: Job, bundle: Bundle, stages: console.Stages, worker: ReportWor
     untimed = [engine for engine in engines if not ENGINES[engine].is_timed]
     tasks = [task(engine) for engine in untimed]
     if FORMATS[job.format.name].is_lowered and "onnx" in engines:
-        paths = [bundle.artefact(component) for component in bundle.manifest.components]
+        dearest_first = sorted(bundle.manifest.components, key=lambda component: -sum(component.ops.values()))
+        paths = [bundle.artefact(component) for component in dearest_first]
         tasks += [Task(f"lower {path.stem} to ONNX", functools.partial(_lower, path)) for path in paths]
     # Who listens has threads of its own, which no fork has.
     with SideBySide(tasks) if listeners is NOBODY_LISTENS else SideBySide(tasks, processes=1) as processes:
