@@ -1,6 +1,6 @@
 """What streaming costs over the bare network: ratios of time in ONNX Runtime, multiply-adds, operations.
 
-    python -m benchmarks.streaming [V1|V2] [CHUNK ...] [--threads N] [--forms FORM ...]
+    python -m benchmarks.streaming [V1|V2|live] [CHUNK ...] [--threads N] [--forms FORM ...]
     python -m benchmarks.streaming --plot SVG
 
 For each chunk of C frames, float32, one session each, away from the utterance's ends:
@@ -11,8 +11,8 @@ For each chunk of C frames, float32, one session each, away from the utterance's
 
 Rounds are interleaved in one process, the ratio is of medians; with --processor it is of the processor's time, which
 other work on the machine does not lengthen. V2 is the bundled vocoder; V1 has random weights at its published
-architecture, for time alone. `--plot` draws multiply-adds, bytes and operations of V1 against the chunk, which are
-counted and not timed.
+architecture, for time alone; `live` are the two components of the bundled live voice. `--plot` draws multiply-adds,
+bytes and operations of V1 against the chunk, which are counted and not timed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ import ops.streaming
 from checkpoints.load import load
 from checkpoints.locate import locate
 from checkpoints.options import CheckpointOptions
-from converters.component import Component, format_
+from converters.component import Component, family, format_
 from converters.families import hifigan
 from converters.options import FormatOptions, PrecisionOptions, Shape, StreamOptions
 from converters.streaming import network_of, streaming_component
@@ -55,7 +55,7 @@ FORMS = {"window": StreamOptions("window"), **{keep: StreamOptions("stateful", k
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("version", nargs="?", default="V2", choices=["V1", "V2"])
+    parser.add_argument("version", nargs="?", default="V2", choices=["V1", "V2", "live"])
     parser.add_argument("chunks", nargs="*", type=int, default=[4, 8, 16])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--forms", nargs="+", default=[*FORMS, "overlap"], choices=[*FORMS, "overlap"])
@@ -65,38 +65,41 @@ def main() -> None:
     if options.plot is not None:
         write_bytes(options.plot, drawn(network_of(component("V1"), "polyphase")))
         return
-    vocoder = component(options.version)
+    components = live_voice() if options.version == "live" else [component(options.version)]
     clock = time.process_time if options.processor else time.perf_counter
-    print(f"HiFi-GAN {options.version}, onnxruntime {onnxruntime.__version__}, {options.threads} threads of "
+    print(f"{options.version}, onnxruntime {onnxruntime.__version__}, {options.threads} threads of "
           f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.2f}")  # fmt: skip
     print("chunk | form | ms | over bare | RTF | million multiply-adds | operations | MB read and written")
-    for chunk in options.chunks:
-        rows(vocoder, chunk, options.threads, options.forms, clock)
+    for one in components:
+        print(one.name)
+        for chunk in options.chunks:
+            rows(one, chunk, options.threads, options.forms, clock)
 
 
-def rows(vocoder: Component, chunk: int, threads: int, forms: Sequence[str], clock: Callable[[], float]) -> None:
-    assert vocoder.time is not None
-    mel = np.random.default_rng(0).normal(-4, 2, (1, 80, 200)).astype(np.float32)
-    lengths = {"bare": chunk, "overlap": chunk + vocoder.time.left + vocoder.time.right}
+def rows(part: Component, chunk: int, threads: int, forms: Sequence[str], clock: Callable[[], float]) -> None:
+    assert part.time is not None
+    (spec,) = part.inputs
+    frames = np.random.default_rng(0).normal(-4, 2, (*spec.default_shape[:-1], 200)).astype(np.float32)
+    lengths = {"bare": chunk, "overlap": chunk + part.time.left + part.time.right}
     calls: dict[str, Iterator[Callable[[], object]]] = {}
     works: dict[str, Work | None] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in ("bare", *forms):
             if name in lengths:
-                path = converted(sized(vocoder, lengths[name]), Path(folder, name))
-                calls[name] = repeated(opened(path, threads), {"mel": np.ascontiguousarray(mel[..., : lengths[name]])})
-            else:
-                streaming = streaming_component(
-                    vocoder, dataclasses.replace(FORMS[name], chunk=chunk), "polyphase", True
+                path = converted(sized(part, lengths[name]), Path(folder, name))
+                calls[name] = repeated(
+                    opened(path, threads), {spec.name: np.ascontiguousarray(frames[..., : lengths[name]])}
                 )
+            else:
+                streaming = streaming_component(part, dataclasses.replace(FORMS[name], chunk=chunk), "polyphase", True)
                 edge = converted(streaming.functions["edge"], Path(folder, name + "-edge"))
                 path = converted(streaming.functions["steady"], Path(folder, name))
                 artefact = StreamingArtefact(streaming.form, opened(edge, threads), opened(path, threads))
-                calls[name] = iter(Streaming(artefact, vocoder.time).feed(mel))
+                calls[name] = iter(Streaming(artefact, part.time).feed(frames))
             works[name] = work_of(path)
         medians = interleaved(calls, clock)
     for name, value in medians.items():
-        work, seconds = works[name], chunk * vocoder.time.frame_seconds
+        work, seconds = works[name], chunk * part.time.frame_seconds
         assert work is not None
         print(f"{chunk:5} | {name:7} | {value:7.2f} | {value / medians['bare']:5.3f} | {value / 1e3 / seconds:.3f} | "
               f"{work.multiply_adds / 1e6:7.1f} | {work.operations:4} | {work.bytes / 1e6:6.1f}",
@@ -154,6 +157,13 @@ def component(version: str) -> Component:
     return dataclasses.replace(bundled, module=Mel(generator.eval()).eval())
 
 
+def live_voice() -> list[Component]:
+    """The converter and the generator of the bundled live voice."""
+    checkpoint = load(locate(CheckpointOptions(source="bundled"), "live_voice", "kathleen_live", print))
+    architecture = family("live_voice")
+    return list(architecture.components(architecture.load(checkpoint), checkpoint, Shape()))
+
+
 class Mel(torch.nn.Module):
     def __init__(self, generator: torch.nn.Module) -> None:
         super().__init__()
@@ -163,12 +173,12 @@ class Mel(torch.nn.Module):
         return self.generator(mel)
 
 
-def sized(vocoder: Component, frames: int) -> Component:
+def sized(part: Component, frames: int) -> Component:
     """The offline component for so many frames."""
-    inputs = tuple(dataclasses.replace(spec, shape=(*spec.default_shape[:-1], frames)) for spec in vocoder.inputs)
-    module = rewrite_upsampling(vocoder.module, "polyphase")
+    inputs = tuple(dataclasses.replace(spec, shape=(*spec.default_shape[:-1], frames)) for spec in part.inputs)
+    module = rewrite_upsampling(part.module, "polyphase")
     example = {spec.name: torch.randn(spec.default_shape) for spec in inputs}
-    return dataclasses.replace(vocoder, module=module, inputs=inputs, example=lambda: example)
+    return dataclasses.replace(part, module=module, inputs=inputs, example=lambda: example)
 
 
 def converted(part: Component, folder: Path) -> Path:
