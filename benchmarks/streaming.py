@@ -7,6 +7,7 @@ For each chunk of C frames, float32, one session each, away from the utterance's
 
 - bare: the offline network on C frames alone (wrong at its edges; the least there is to compute),
 - `auto`, `layer` and `stage` (where a stateful form keeps state) and `window`: through the player, C frames at a time,
+  and the call of the graph alone,
 - overlap: the offline network on C + 26 frames, which is how it is done without a rewrite.
 
 Rounds are interleaved in one process, the ratio is of medians; with --processor it is of the processor's time, which
@@ -94,14 +95,17 @@ def rows(part: Component, chunk: int, threads: int, forms: Sequence[str], clock:
                 streaming = streaming_component(part, dataclasses.replace(FORMS[name], chunk=chunk), "polyphase", True)
                 edge = converted(streaming.functions["edge"], Path(folder, name + "-edge"))
                 path = converted(streaming.functions["steady"], Path(folder, name))
-                artefact = StreamingArtefact(streaming.form, opened(edge, threads), opened(path, threads))
+                steady = opened(path, threads)
+                example = {key: value.numpy() for key, value in streaming.functions["steady"].example().items()}
+                calls[f"{name} alone"], works[f"{name} alone"] = repeated(steady, example), work_of(path)
+                artefact = StreamingArtefact(streaming.form, opened(edge, threads), steady)
                 calls[name] = iter(Streaming(artefact, part.time).feed(frames))
             works[name] = work_of(path)
         medians = interleaved(calls, clock)
     for name, value in medians.items():
         work, seconds = works[name], chunk * part.time.frame_seconds
         assert work is not None
-        print(f"{chunk:5} | {name:7} | {value:7.2f} | {value / medians['bare']:5.3f} | {value / 1e3 / seconds:.3f} | "
+        print(f"{chunk:5} | {name:12} | {value:7.2f} | {value / medians['bare']:5.3f} | {value / 1e3 / seconds:.3f} | "
               f"{work.multiply_adds / 1e6:7.1f} | {work.operations:4} | {work.bytes / 1e6:6.1f}",
               flush=True)  # fmt: skip
 
