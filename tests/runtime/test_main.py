@@ -138,7 +138,7 @@ def test_what_was_lowered_opens_without_being_lowered_again(bundle, streaming, t
     result(capsys, "lower", bundle, streaming)
     monkeypatch.setattr("runtime.mil.export.export", lambda *_: pytest.fail("lowered again"))
     for path in (bundle, streaming):
-        open_player(open_bundle(Path(path)), Execution("onnx"))
+        assert open_player(open_bundle(Path(path)), Execution("onnx")).engine.name == "onnx"
 
 
 @pytest.mark.parametrize(
